@@ -1,0 +1,1 @@
+"""Inside a worker, after the fork: loop, factory, accept, drain, leave."""

@@ -1,0 +1,44 @@
+"""What a worker is born with: all that `leeward._worker.main.run` needs to know."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from leeward._core.config import Config
+    from leeward._core.messages import Descriptor
+    from leeward._sys.channel import Channel
+    from leeward._sys.page import Page
+    from leeward.adapters.target import Application
+
+
+@dataclass(frozen=True)
+class Birth:
+    """One worker's identity and the descriptors that it owns from now on.
+
+    Whoever makes it has already: become the supervisor's own child with
+    PDEATHSIG armed, closed every descriptor that is not named here, set
+    ``LEEWARD_SLOT`` and ``LEEWARD_GENERATION``, and loaded the application.
+
+    worker:     never used twice in the life of an instance.
+    row_index:  of this worker's row in the shared page.
+    supervisor: pid of the parent.
+    listeners:  (descriptor, address as in `Listener.address`) of each socket.
+    spawned:    loaded the application itself instead of being forked.
+    baseline, changed:  passed on in `Ready` as they are (spawned workers only).
+    """
+
+    config: Config
+    generation: int
+    slot: int
+    row_index: int
+    worker: int
+    supervisor: int
+    channel: Channel
+    page: Page
+    listeners: tuple[tuple[int, str], ...]
+    application: Application
+    spawned: bool = False
+    baseline: tuple[Descriptor, ...] = ()
+    changed: tuple[str, ...] = ()

@@ -1,0 +1,122 @@
+"""What the supervisor's decisions ask its hands to do.
+
+`Supervisor.plan` returns these; `leeward._supervisor` carries them out one by
+one and decides nothing.  Each is final: carrying one out twice is never needed,
+because `plan` asks for a thing only once per change of state.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class StartZygote:
+    process: int
+    generation: int
+
+
+@dataclass(frozen=True)
+class StartWorker:
+    """Fork it from `zygote`, or spawn a fresh interpreter when there is none."""
+
+    process: int
+    generation: int
+    slot: int
+    row: int
+    zygote: int | None
+
+
+@dataclass(frozen=True)
+class Drain:
+    """Tell a process to finish and leave.  `reason`: "reload" or "stop"."""
+
+    process: int
+    reason: str
+    timeout: float
+
+
+@dataclass(frozen=True)
+class Kill:
+    process: int
+
+
+@dataclass(frozen=True)
+class Forget:
+    """It is gone: close its channel, free its row."""
+
+    process: int
+
+
+@dataclass(frozen=True)
+class Resolve:
+    """Resolve the settings again, for a new generation."""
+
+
+@dataclass(frozen=True)
+class StopResolving:
+    """The resolver did not answer in time."""
+
+
+@dataclass(frozen=True)
+class Up:
+    """The first worker of the first generation is ready: the service is up."""
+
+    generation: int
+
+
+@dataclass(frozen=True)
+class Served:
+    """A new generation has every slot; the one before is on its way out."""
+
+    generation: int
+
+
+@dataclass(frozen=True)
+class RolledBack:
+    """A new generation failed; the one before serves on."""
+
+    generation: int
+    why: str
+
+
+@dataclass(frozen=True)
+class BackedOff:
+    """A generation's workers keep dying: nothing is started for `delay` seconds."""
+
+    generation: int
+    delay: float
+    strikes: int
+    why: str
+
+
+@dataclass(frozen=True)
+class ModeChosen:
+    """How this generation's workers are made, and why."""
+
+    generation: int
+    mode: str  # "zygote" | "spawn"
+    why: str
+
+
+@dataclass(frozen=True)
+class Exit:
+    code: int
+    why: str
+
+
+Command = (
+    StartZygote
+    | StartWorker
+    | Drain
+    | Kill
+    | Forget
+    | Resolve
+    | StopResolving
+    | Up
+    | Served
+    | RolledBack
+    | BackedOff
+    | ModeChosen
+    | Exit
+)

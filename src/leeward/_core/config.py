@@ -1,0 +1,116 @@
+"""What the command line resolved, as plain frozen values.
+
+The CLI builds one `Config` from flags, environment, files and defaults; every
+other process only reads it.  It travels as JSON (in a memfd or a message), so
+each field is a string, number, boolean or a tuple of those.  Nothing here
+parses or validates what a user wrote: that is `leeward.cli.settings`.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, fields
+
+#: Keys that a running instance cannot change: a reload that changes one of
+#: them is refused by name and applied not even half.
+NEEDS_RESTART = ("name", "bind", "backlog", "uds_mode")
+
+
+@dataclass(frozen=True)
+class Listener:
+    """One bound, listening socket that the supervisor owns.
+
+    fd:       descriptor number in the supervisor.
+    address:  what was bound, port 0 resolved: ``127.0.0.1:8000``, ``[::1]:80``,
+              ``unix:/run/app.sock``, ``fd://3``.
+    url:      how a person reaches it: ``http://127.0.0.1:8000``.
+    path:     file to remove at the end for a unix socket that we made, else "".
+    """
+
+    fd: int
+    address: str
+    url: str
+    path: str = ""
+
+
+@dataclass(frozen=True)
+class Config:
+    """The resolved settings of one generation.  Durations are in seconds."""
+
+    target: str
+    args: tuple[str, ...] = ()
+    name: str = "leeward"
+    bind: tuple[str, ...] = ("127.0.0.1:8000",)
+    backlog: int = 2048
+    uds_mode: int = 0o666
+    workers: int = 1
+    start: str = "auto"  # auto | zygote | spawn
+    start_fallback: str = "refuse"  # refuse | allow
+    start_timeout: float = 60.0
+    graceful_timeout: float = 25.0
+    drain_window: float = 10.0
+    log_level: str = "info"  # debug | info | warning | error | critical
+    log_format: str = "auto"  # auto | pretty | json
+    #: Working directory by the path that was typed, symbolic links unresolved,
+    #: so that a deploy which swaps a ``current`` link is seen by a reload.
+    chdir: str = ""
+    #: Variables of ``--env-file``, set on top of the supervisor's environment.
+    env: tuple[tuple[str, str], ...] = ()
+    #: Interpreter and its flags, by the path that was typed.
+    interpreter: tuple[str, ...] = ()
+    #: The directory that holds the ``leeward`` package, by the path that was typed.
+    root: str = ""
+    #: How ``serve`` was typed and where, for resolving the settings again.
+    argv: tuple[str, ...] = ()
+    cwd: str = ""
+    #: Lines that the banner and the log say once (idle cores, clamped values).
+    notes: tuple[str, ...] = ()
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, text: str) -> Config:
+        raw = json.loads(text)
+        for field in fields(cls):
+            if isinstance(raw.get(field.name), list):
+                raw[field.name] = tuple(
+                    tuple(item) if isinstance(item, list) else item for item in raw[field.name]
+                )
+        return cls(**raw)
+
+
+@dataclass(frozen=True)
+class Handover:
+    """All that the CLI hands the supervisor across its ``exec``."""
+
+    config: Config
+    listeners: tuple[Listener, ...]
+    control_fd: int
+    control_path: str
+    lock_fd: int
+    terminal: bool  # stderr is a terminal: colours, and a short Ctrl-C
+
+    def to_json(self) -> str:
+        return json.dumps(
+            {
+                "config": self.config.to_json(),
+                "listeners": [asdict(listener) for listener in self.listeners],
+                "control_fd": self.control_fd,
+                "control_path": self.control_path,
+                "lock_fd": self.lock_fd,
+                "terminal": self.terminal,
+            }
+        )
+
+    @classmethod
+    def from_json(cls, text: str) -> Handover:
+        raw = json.loads(text)
+        raw["config"] = Config.from_json(raw["config"])
+        raw["listeners"] = tuple(Listener(**listener) for listener in raw["listeners"])
+        return cls(**raw)
+
+
+def changed_keys(old: Config, new: Config) -> tuple[str, ...]:
+    """The keys that need a restart and differ between `old` and `new`."""
+    return tuple(key for key in NEEDS_RESTART if getattr(old, key) != getattr(new, key))

@@ -1,0 +1,276 @@
+"""The whole conversation between processes, in one place.
+
+Each message is a frozen dataclass that checks its own types when it is made,
+on either side: a message that cannot be sent cannot be built, and bytes from a
+confused peer become a `BadMessage` and nothing else.  A field whose type is
+`Descriptor` (or a tuple of them) *is* an open file descriptor that travels by
+SCM_RIGHTS because of its type; on the wire stands only its place in the list.
+
+`encode` and `decode` know bytes and numbers, never sockets: `leeward._sys.channel`
+carries them.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, TypeVar
+
+
+class BadMessage(ValueError):
+    """Bytes or values that are no message of this conversation."""
+
+
+class Descriptor(int):
+    """An open file descriptor; a field of this type travels by SCM_RIGHTS."""
+
+
+M = TypeVar("M", bound="Message")
+
+#: Type checks by annotation.  `bool` is an `int` to Python but not to us.
+_CHECKS: dict[str, Any] = {
+    "str": lambda v: isinstance(v, str),
+    "int": lambda v: isinstance(v, int) and not isinstance(v, bool),
+    "bool": lambda v: isinstance(v, bool),
+    "float": lambda v: isinstance(v, int | float) and not isinstance(v, bool),
+    "Descriptor": lambda v: isinstance(v, Descriptor),
+    "tuple[str, ...]": lambda v: isinstance(v, tuple) and all(isinstance(i, str) for i in v),
+    "tuple[Descriptor, ...]": lambda v: (
+        isinstance(v, tuple) and all(isinstance(i, Descriptor) for i in v)
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Message:
+    """Base of all messages; knows every subclass by its name on the wire."""
+
+    kinds: ClassVar[dict[str, type[Message]]] = {}
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        Message.kinds[cls.__name__] = cls
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if not _CHECKS[str(field.type)](value):
+                kind = type(self).__name__
+                raise BadMessage(f"{kind}.{field.name} is {value!r}, expected {field.type}")
+
+
+# --- supervisor → zygote, or a worker that was spawned ---------------------------------
+
+
+@dataclass(frozen=True)
+class Begin(Message):
+    """First message to a fresh process: who it is and what it works with."""
+
+    config: str  # Config.to_json()
+    generation: int
+    supervisor: int  # pid, the parent every worker must end up with
+    page: Descriptor
+    listeners: tuple[Descriptor, ...]
+    addresses: tuple[str, ...]  # Listener.address of each, same order
+    #: Fingerprints of the generation's module files as its first process saw
+    #: them (a memfd), empty for that first process itself.
+    baseline: tuple[Descriptor, ...] = ()
+    #: Only load, audit and report: `leeward check`.
+    rehearse: bool = False
+
+
+@dataclass(frozen=True)
+class Fork(Message):
+    """Become (spawned worker) or fork (zygote) this worker.
+
+    A zygote finds in `channel` the worker's end of its own channel; a spawned
+    worker speaks on the channel that it already has.
+    """
+
+    worker: int  # never used twice in the life of an instance
+    slot: int
+    row: int  # in the shared page
+    channel: tuple[Descriptor, ...] = ()
+
+
+# --- zygote → supervisor ---------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Loaded(Message):
+    """The application is imported; what was found and what a fork would spoil."""
+
+    kind: str  # "Tornado application"
+    found: str  # "factory make_app() in chat.py"
+    load_ms: int
+    hazards: tuple[str, ...]  # one line each; empty: safe to fork
+    baseline: tuple[Descriptor, ...] = ()
+    changed: tuple[str, ...] = ()  # files that differ from the generation's baseline
+
+
+@dataclass(frozen=True)
+class Forked(Message):
+    worker: int
+    pid: int
+
+
+@dataclass(frozen=True)
+class NotForked(Message):
+    worker: int
+    error: str  # "[Errno 11] Resource temporarily unavailable"
+
+
+# --- worker → supervisor ---------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Hello(Message):
+    """A worker exists and is the supervisor's own child."""
+
+    pid: int
+
+
+@dataclass(frozen=True)
+class Ready(Message):
+    """The worker accepts."""
+
+    kind: str
+    found: str
+    baseline: tuple[Descriptor, ...] = ()  # only from a spawned worker without one
+    changed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Failed(Message):
+    """Loading or starting failed for a reason that the application's owner can read."""
+
+    stage: str  # "import" | "factory" | "listen"
+    text: str  # at most 8 lines: the application's frames, the guilty, the remedy
+
+
+@dataclass(frozen=True)
+class Leaving(Message):
+    """A worker wants to go (SIGTERM came to it): replace it first, then drain it."""
+
+    reason: str
+
+
+# --- supervisor → worker ---------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Drain(Message):
+    """Stop accepting, finish what is in flight, leave.
+
+    reason:   "reload" (idle connections are told at their next answer, WebSockets
+              1012 spread over `window`) or "stop" (idle ones are closed at once,
+              WebSockets 1001 at once).
+    timeout:  seconds until what is left is cut off.
+    """
+
+    reason: str
+    timeout: float
+    window: float
+
+
+# --- settings, resolved anew for a reload ----------------------------------------------
+
+
+@dataclass(frozen=True)
+class Resolved(Message):
+    config: str
+
+
+@dataclass(frozen=True)
+class Unresolved(Message):
+    text: str
+
+
+# --- control socket: CLI → supervisor, and back ----------------------------------------
+
+
+@dataclass(frozen=True)
+class PsRequest(Message):
+    pass
+
+
+@dataclass(frozen=True)
+class ReloadRequest(Message):
+    wait: bool
+
+
+@dataclass(frozen=True)
+class StopRequest(Message):
+    now: bool
+
+
+@dataclass(frozen=True)
+class ScaleRequest(Message):
+    """Exactly `to` workers, or `by` more (less) when `to` is negative."""
+
+    to: int = -1
+    by: int = 0
+
+
+@dataclass(frozen=True)
+class ModulesRequest(Message):
+    """Which modules has the supervisor imported?  Asked by the test of its walls."""
+
+
+@dataclass(frozen=True)
+class Progress(Message):
+    """One line for whoever waits for an answer."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Answer(Message):
+    """The end of a request: an exit code, words for a person, JSON for a program."""
+
+    code: int
+    text: str
+    data: str = ""
+
+
+def encode(message: Message) -> tuple[bytes, list[int]]:
+    """The bytes of `message` and the descriptors that travel beside them."""
+    descriptors: list[int] = []
+    body: dict[str, Any] = {"kind": type(message).__name__}
+    for field in fields(message):
+        value = getattr(message, field.name)
+        if field.type == "Descriptor":
+            descriptors.append(value)
+            value = len(descriptors) - 1
+        elif field.type == "tuple[Descriptor, ...]":
+            start = len(descriptors)
+            descriptors.extend(value)
+            value = list(range(start, len(descriptors)))
+        body[field.name] = value
+    return json.dumps(body, separators=(",", ":")).encode(), descriptors
+
+
+def decode(data: bytes, descriptors: list[int]) -> Message:
+    """The message in `data`.  Raises `BadMessage` and takes no descriptor on any doubt."""
+    try:
+        body = json.loads(data)
+        kind = Message.kinds[body.pop("kind")]
+        values: dict[str, Any] = {}
+        for field in fields(kind):
+            if field.name not in body:
+                continue  # a default, or __init__ says what is missing
+            value = body.pop(field.name)
+            if field.type == "Descriptor":
+                value = Descriptor(descriptors[value])
+            elif field.type == "tuple[Descriptor, ...]":
+                value = tuple(Descriptor(descriptors[place]) for place in value)
+            elif isinstance(value, list):
+                value = tuple(value)
+            values[field.name] = value
+        if body:
+            raise BadMessage(f"{kind.__name__} has no field {next(iter(body))!r}")
+        return kind(**values)
+    except BadMessage:
+        raise
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+        raise BadMessage(f"not a message: {data[:80]!r} ({error})") from None

@@ -1,0 +1,420 @@
+"""The decisions of the supervisor: events and the time in, commands out.
+
+There is no machine for the pool, only for each process (`leeward._core.worker`).
+`plan(now)` compares the workers that are wanted with those that exist and
+returns what to do about the difference.  It is called after every event and
+whenever `next_deadline` has come; calling it once more returns nothing.
+
+Three kinds of generation matter:
+
+    serving    has proven itself; what every slot gets
+    candidate  a new one, rolled out slot by slot; the first of its workers is
+               the canary: until it is ready, nothing else of it is started
+    others     on their way out; never get new workers
+
+A rolling reload is `_wanted`: a slot wants the candidate as soon as the
+candidate's worker serves there, and only then is the old one drained, so there
+are never fewer than n that accept.  A rollback is `candidate = None`: the slots
+want `serving` again, by the same rule.  Nobody keeps a list of what has been
+rolled; it is read off the workers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from leeward._core import commands as c
+from leeward._core.generation import YOUNG, Generation, Limits
+from leeward._core.roster import Death, Process, Roster
+from leeward._core.worker import Event, State
+
+#: Strikes before a generation that never served gives up, and before one that
+#: is being rolled out goes back.
+BOOT_TRIES = 5
+ROLL_TRIES = 3
+#: The settings' resolver is a fresh interpreter that reads a few files.
+RESOLVE_TIMEOUT = 30.0
+#: A retired zygote only has to notice the end of its channel; what the
+#: application exec'ed gets this long between TERM and KILL.
+RETIRE_TIMEOUT = 2.0
+#: Exit codes (docs/reference/exit-codes.md).
+LOAD_FAILED, CRASH_LOOP = 3, 5
+
+
+@dataclass
+class Supervisor:
+    """The state of an instance.  `workers`: how many are wanted."""
+
+    workers: int
+    roster: Roster = field(default_factory=Roster)
+    generations: dict[int, Generation] = field(default_factory=dict)
+    serving: int | None = None
+    candidate: int | None = None
+    #: "zygote" or "spawn", fixed when the first worker is ready.
+    mode: str = ""
+    #: Deadline of the settings' resolver while one runs.
+    resolving: float | None = None
+    #: Reloads asked for while one was under way: they become one more.
+    queued: int = 0
+    stopping: str = ""  # "" | "drain" | "kill"
+    stop_by: float = 0.0
+    _exit: c.Exit = field(default=c.Exit(0, "stopped"))
+    _finished: bool = False
+    _last_generation: int = 0
+    _out: list[c.Command] = field(default_factory=list)
+
+    # --- what happens -----------------------------------------------------------------
+
+    def offer(self, *, limits: Limits, start: str, may_change_mode: bool, workers: int) -> int:
+        """New settings are here.  Returns the number of the candidate made of them."""
+        self.resolving = None
+        self._last_generation += 1
+        number = self._last_generation
+        # Spawn is always right, so an `auto` instance that had to spawn once goes
+        # on spawning and is never refused a reload; a restart asks the audit again.
+        mode = start if start != "auto" else ("spawn" if self.mode == "spawn" else "")
+        self.generations[number] = Generation(number, limits, mode, may_change_mode, workers)
+        self.candidate = number
+        if mode and self._mode_allowed(mode, "--start asks for it"):
+            why = "--start asks for it" if start != "auto" else "as at the first start"
+            self._out.append(c.ModeChosen(number, mode, why))
+        return number
+
+    def reload(self) -> bool:
+        """Asks for a new generation.  False if it joins one that is asked for already."""
+        first = self.queued == 0 and self.resolving is None and self.candidate is None
+        self.queued += 1
+        return first
+
+    def unresolved(self) -> None:
+        """The settings could not be resolved: what serves, serves on."""
+        self.resolving = None
+
+    def scale(self, workers: int) -> None:
+        self.workers = max(1, workers)
+
+    def stop(self, now: float, timeout: float, kill: bool = False) -> None:
+        """End: drain everything within `timeout` seconds, or kill it now.
+
+        May be called again; the sharper and the earlier wins.
+        """
+        if self.resolving is not None:
+            self.resolving = None
+            self._out.append(c.StopResolving())
+        if kill:
+            self.stopping = "kill"
+        elif not self.stopping or (self.stopping == "drain" and now + timeout < self.stop_by):
+            self.stopping = "drain"
+            self.stop_by = now + timeout
+            for it in self.roster:
+                it.told = ""
+
+    def forked(self, process: int, pid: int, now: float) -> None:
+        """A process exists: its pid."""
+        if (it := self.roster.get(process)) is not None:
+            it.pid = pid
+            it.step(Event.FORKED, now)
+
+    def loaded(self, process: int, hazards: tuple[str, ...], now: float) -> None:
+        """A zygote has imported the application and audited itself."""
+        if (it := self.roster.get(process)) is None:
+            return
+        it.step(Event.READY, now)
+        it.ready_at = now
+        generation = self.generations[it.generation]
+        generation.ever_loaded = True
+        if generation.mode or generation.number != self.candidate:
+            return
+        mode, why = ("spawn", hazards[0]) if hazards else ("zygote", "safe to fork")
+        if self._mode_allowed(mode, why):
+            generation.mode = mode
+            self._out.append(c.ModeChosen(generation.number, mode, why))
+
+    def ready(self, process: int, now: float) -> None:
+        """A worker says that it accepts."""
+        if (it := self.roster.get(process)) is None:
+            return
+        it.step(Event.READY, now)
+        if it.state is not State.SERVING:
+            return
+        it.ready_at = now
+        generation = self.generations[it.generation]
+        generation.ever_ready = True
+        if self.serving is None and it.generation == self.candidate:
+            self.mode = generation.mode
+            self.serving, self.candidate = self.candidate, None
+            self._out.append(c.Up(it.generation))
+
+    def failed(self, process: int, why: str) -> None:
+        """A process says why it cannot go on; its death follows."""
+        if (it := self.roster.get(process)) is not None:
+            it.failure = why
+
+    def leaving(self, process: int) -> None:
+        """A worker asks to be replaced."""
+        if (it := self.roster.get(process)) is not None:
+            it.retiring = True
+
+    def stray(self, pid: int, dead: Process, now: float) -> int:
+        """A child of the `dead` worker came to us: it gets TERM, later KILL."""
+        it = self.roster.add("stray", dead.generation, dead.limits, State.STARTING, now)
+        it.pid = pid
+        timeout = RETIRE_TIMEOUT
+        if self.stopping == "drain":
+            timeout = min(timeout, max(0.0, self.stop_by - now))
+        self._send_away(it, "stop", timeout, now)
+        return it.id
+
+    def died(self, process: int, death: Death, now: float) -> None:
+        """The kernel says that a process ended, or it could not be made at all."""
+        if (it := self.roster.get(process)) is None:
+            return
+        killed_by_us = it.state is State.KILLING and not it.failure
+        it.step(Event.DIED, now)
+        past = it.generation not in (self.serving, self.candidate)
+        if it.told or killed_by_us or past or self.stopping:
+            return
+        why = it.failure or death.why
+        if it.role == "zygote":
+            self._zygote_died(it, why, now)
+            return
+        young = it.ready_at is None or now - it.ready_at < YOUNG
+        somebody_elses_kill = it.ready_at is not None and death.sigkill and death.served
+        if young and not somebody_elses_kill:
+            self._strike(it, why, now)
+
+    # --- what is to be done -----------------------------------------------------------
+
+    def plan(self, now: float) -> list[c.Command]:
+        """Everything that is to be done now.  A second call returns nothing."""
+        self._expire(now)
+        if self.stopping:
+            self._wind_down(now)
+        else:
+            self._settle(now)
+            self._zygotes(now)
+            self._fill(now)
+            self._trim(now)
+        self._out.extend(c.Forget(it.id) for it in self.roster.remove_gone())
+        if self.stopping and not self.roster.processes and not self._finished:
+            self._finished = True
+            self._out.append(self._exit)
+        out, self._out = self._out, []
+        return out
+
+    def next_deadline(self, now: float) -> float | None:
+        """When `plan` must be called even if nothing happens, or None to sleep."""
+        times = [it.deadline for it in self.roster if it.deadline is not None]
+        if self.resolving is not None:
+            times.append(self.resolving)
+        for number in (self.serving, self.candidate):
+            if number is not None and not self.stopping:
+                generation = self.generations[number]
+                pauses = (generation.pauses, generation.zygote_pauses)
+                times += [it.not_before for it in pauses if it.not_before > now]
+        return min(times, default=None)
+
+    # --- reading what is wanted ---------------------------------------------------------
+
+    def _wanted(self, slot: int) -> int | None:
+        """The generation that `slot` belongs to."""
+        if self.serving is None:
+            return self.candidate
+        if self.candidate is not None and self.roster.serves(slot, self.candidate):
+            return self.candidate
+        return self.serving
+
+    def _next_to_roll(self) -> int | None:
+        """The slot that gets the candidate's next worker."""
+        if self.candidate is None or self.serving is None:
+            return None
+        slots = range(self.workers)
+        return next((s for s in slots if not self.roster.serves(s, self.candidate)), None)
+
+    # --- the steps of plan -------------------------------------------------------------
+
+    def _expire(self, now: float) -> None:
+        """Every deadline that has passed has its consequence."""
+        if self.resolving is not None and now >= self.resolving:
+            self._out.append(c.StopResolving())
+            self.resolving = None
+        for it in self.roster:
+            if it.deadline is None or now < it.deadline:
+                continue
+            was = it.state
+            if was is State.STARTING:
+                does = "imported" if it.role == "zygote" else "ready"
+                it.failure = f"not {does} within {it.limits.start:g} s (--start-timeout)"
+            it.step(Event.DEADLINE, now)
+            if it.state is State.KILLING:
+                self._out.append(c.Kill(it.id))
+            elif was is State.SPAWNING:
+                self._zygote_hangs(it, now)
+
+    def _wind_down(self, now: float) -> None:
+        """Stopping: everybody is told once, or killed."""
+        for it in self.roster:
+            if it.state in (State.KILLING, State.GONE):
+                continue
+            if self.stopping == "kill":
+                it.told = "stop"
+                it.step(Event.KILL, now)
+                self._out.append(c.Kill(it.id))
+            elif it.told != "stop":
+                left = max(0.0, self.stop_by - now)
+                timeout = left if it.role == "worker" else min(left, RETIRE_TIMEOUT)
+                self._send_away(it, "stop", timeout, now)
+
+    def _settle(self, now: float) -> None:
+        """Is the candidate everywhere?  Then it is what serves.  Is a reload waiting?"""
+        if self.candidate is not None and self.serving is not None and self._next_to_roll() is None:
+            old, new = self.generations[self.serving], self.generations[self.candidate]
+            if new.workers != old.workers:
+                # A number scaled by hand outlives reloads until the settings
+                # themselves say another one.
+                self.workers = new.workers
+            self.mode = new.mode
+            self.serving, self.candidate = self.candidate, None
+            self._out.append(c.Served(self.serving))
+        idle = self.candidate is None and self.resolving is None
+        if self.queued and idle and self.serving is not None:
+            self.queued = 0
+            self.resolving = now + RESOLVE_TIMEOUT
+            self._out.append(c.Resolve())
+
+    def _zygotes(self, now: float) -> None:
+        """Each generation that may need new workers has its zygote; no other has."""
+        current = [n for n in (self.serving, self.candidate) if n is not None]
+        for number in current:
+            generation = self.generations[number]
+            resting = not (generation.pauses.over(now) and generation.zygote_pauses.over(now))
+            if generation.mode == "spawn" or resting or self.roster.zygote(number):
+                continue
+            it = self.roster.add("zygote", number, generation.limits, State.STARTING, now)
+            self._out.append(c.StartZygote(it.id, number))
+        for it in self.roster.of("zygote"):
+            needed = it.generation in current and self.generations[it.generation].mode != "spawn"
+            if it.alive and not needed:
+                self._send_away(it, "reload", RETIRE_TIMEOUT, now)
+        peopled = {it.generation for it in self.roster}
+        for number in [n for n in self.generations if n not in current and n not in peopled]:
+            del self.generations[number]
+
+    def _fill(self, now: float) -> None:
+        """Every slot has a worker of the generation it belongs to; one slot rolls."""
+        for slot in range(self.workers):
+            wanted = self._wanted(slot)
+            if wanted is None:
+                return
+            if not self.roster.filled(slot, wanted):
+                self._start(slot, wanted, now)
+            if not self.generations[wanted].ever_ready:
+                return  # the canary first
+        rolling = self._next_to_roll()
+        if rolling is None or self.candidate is None:
+            return
+        if not self.roster.coming(self.candidate):
+            self._start(rolling, self.candidate, now)
+
+    def _trim(self, now: float) -> None:
+        """Whoever is not wanted leaves, but not before somebody serves in its place."""
+        rolling = self._next_to_roll()
+        for it in self.roster.of("worker"):
+            if not it.alive:
+                continue
+            wanted = self._wanted(it.slot)
+            next_one = it.generation == self.candidate and it.slot == rolling
+            belongs = it.fills_its_slot and (it.generation == wanted or next_one)
+            if it.slot < self.workers and wanted is not None:
+                replaced = self.roster.serves(it.slot, wanted)
+                if belongs or (it.state is State.SERVING and not replaced):
+                    continue
+            self._send_away(it, "reload", it.limits.graceful, now)
+
+    # --- smaller pieces ----------------------------------------------------------------
+
+    def _start(self, slot: int, number: int, now: float) -> None:
+        generation = self.generations[number]
+        if not generation.mode or not generation.pauses.over(now):
+            return
+        zygote = self.roster.zygote(number) if generation.mode == "zygote" else None
+        if generation.mode == "zygote" and (zygote is None or zygote.state is not State.SERVING):
+            return
+        row = self.roster.free_row()
+        if row is None:
+            return  # a thousand processes are leaving; each death frees a row
+        it = self.roster.add("worker", number, generation.limits, State.SPAWNING, now)
+        it.slot, it.row = slot, row
+        source = zygote.id if zygote is not None else None
+        self._out.append(c.StartWorker(it.id, number, slot, row, source))
+
+    def _send_away(self, it: Process, reason: str, timeout: float, now: float) -> None:
+        before = it.deadline if it.state is State.DRAINING else None
+        it.step(Event.DRAIN, now)
+        it.told = reason
+        deadline = now + timeout + (it.limits.margin if it.role == "worker" else 0.0)
+        it.deadline = deadline if before is None else min(before, deadline)
+        self._out.append(c.Drain(it.id, reason, timeout))
+
+    def _strike(self, it: Process, why: str, now: float) -> None:
+        """A death that speaks against the code."""
+        generation = self.generations[it.generation]
+        on_trial = it.generation == self.candidate
+        if on_trial and not generation.ever_ready:
+            if self.serving is not None:
+                self._fail_candidate(why)  # the canary died: one try is enough
+                return
+            if it.failure:
+                self._give_up(LOAD_FAILED, why)  # it said why; trying again changes nothing
+                return
+        pause = generation.pauses.strike(now, why)
+        strikes = generation.pauses.strikes
+        if on_trial and self.serving is None and strikes >= BOOT_TRIES:
+            self._give_up(CRASH_LOOP, why)
+        elif on_trial and self.serving is not None and strikes >= ROLL_TRIES:
+            self._fail_candidate(why)
+        elif pause is not None:
+            self._out.append(c.BackedOff(it.generation, pause, strikes, why))
+
+    def _zygote_died(self, it: Process, why: str, now: float) -> None:
+        generation = self.generations[it.generation]
+        # What it was about to fork is lost with it.  A worker that came to be all
+        # the same finds its channel closed and ends.
+        for worker in self.roster.of("worker", it.generation):
+            if worker.state is State.SPAWNING:
+                worker.step(Event.DIED, now)
+        if not generation.ever_loaded:
+            self._strike(it, why, now)
+        elif it.ready_at is None or now - it.ready_at < YOUNG:
+            pause = generation.zygote_pauses.strike(now, why)
+            if pause is not None:
+                strikes = generation.zygote_pauses.strikes
+                self._out.append(c.BackedOff(it.generation, pause, strikes, why))
+
+    def _zygote_hangs(self, worker: Process, now: float) -> None:
+        """A fork request was not answered: end the zygote, its death brings a new one."""
+        zygote = self.roster.zygote(worker.generation)
+        if zygote is not None and zygote.state is State.SERVING:
+            zygote.failure = f"did not answer a fork request within {zygote.limits.fork:g} s"
+            zygote.step(Event.KILL, now)
+            self._out.append(c.Kill(zygote.id))
+
+    def _mode_allowed(self, mode: str, why: str) -> bool:
+        """False, and the candidate fails, if `mode` would change under a running instance."""
+        generation = self.generations[self.candidate or 0]
+        if self.mode in ("", mode) or generation.may_change_mode:
+            return True
+        self._fail_candidate(
+            f"this instance runs in {self.mode} mode and the new code needs {mode} mode: {why}\n"
+            f"Remove the cause, restart, or allow it: --start-fallback allow"
+        )
+        return False
+
+    def _fail_candidate(self, why: str) -> None:
+        assert self.candidate is not None and self.serving is not None
+        self._out.append(c.RolledBack(self.candidate, why))
+        self.candidate = None
+
+    def _give_up(self, code: int, why: str) -> None:
+        self._exit = c.Exit(code, why)
+        self.stopping = "kill"

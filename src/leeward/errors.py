@@ -1,0 +1,58 @@
+"""What can go wrong, who is guilty, and what to do next.
+
+    LeewardError                exit 1   a bug in leeward, unless a child says otherwise
+    ├── UsageError              exit 2   flags, settings, files: the person who typed
+    ├── TargetError             exit 3   the application: not found, raises, hangs, is none
+    ├── BindError               exit 4   an address that cannot be had
+    ├── CrashLoopError          exit 5   no worker of the first generation was ever ready
+    ├── NoInstanceError         exit 6   nobody is at the control socket
+    └── ChannelClosed                    the process at the other end has gone
+
+Each error is printed as it stands, in at most 8 lines, without a traceback:
+first the guilty, then the remedy (`remedy`), which names the next command to
+type.
+"""
+
+from __future__ import annotations
+
+
+class LeewardError(Exception):
+    """Base of all errors that leeward raises on purpose.
+
+    message:  the guilty, with file and line or flag where there is one.
+    remedy:   what to do about it, a command where there is one; may be empty.
+    """
+
+    exit_code = 1
+
+    def __init__(self, message: str, remedy: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"{self.message}\n{self.remedy}" if self.remedy else self.message
+
+
+class UsageError(LeewardError):
+    exit_code = 2
+
+
+class TargetError(LeewardError):
+    exit_code = 3
+
+
+class BindError(LeewardError):
+    exit_code = 4
+
+
+class CrashLoopError(LeewardError):
+    exit_code = 5
+
+
+class NoInstanceError(LeewardError):
+    exit_code = 6
+
+
+class ChannelClosed(LeewardError):
+    """The peer's end is closed.  A hint only: death is learnt by waiting for the process."""

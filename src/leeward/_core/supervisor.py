@@ -244,7 +244,7 @@ class Supervisor:
             was = it.state
             if was is State.STARTING:
                 does = "imported" if it.role == "zygote" else "ready"
-                it.failure = f"not {does} within {it.limits.start:g} s (--start-timeout)"
+                it.failure = f"was not {does} within {it.limits.start:g} s (--start-timeout)"
             it.step(Event.DEADLINE, now)
             if it.state is State.KILLING:
                 self._out.append(c.Kill(it.id))
@@ -370,7 +370,7 @@ class Supervisor:
         pause = generation.pauses.strike(now, why)
         strikes = generation.pauses.strikes
         if on_trial and self.serving is None and strikes >= BOOT_TRIES:
-            self._give_up(CRASH_LOOP, why)
+            self._give_up(CRASH_LOOP, f"{why}, {strikes} times before it was ever ready")
         elif on_trial and self.serving is not None and strikes >= ROLL_TRIES:
             self._fail_candidate(why)
         elif pause is not None:

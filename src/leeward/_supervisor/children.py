@@ -1,0 +1,144 @@
+"""The supervisor's hands on other processes: start, signal, reap, find what was left.
+
+Nothing is decided here.  `leeward._core` names processes by a number of its
+own; this room knows which pid and which channel belong to it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from leeward._core.config import Config
+from leeward._supervisor.notify import without
+from leeward._sys import bootstrap, procfs
+from leeward._sys.channel import Channel
+from leeward._sys.posix import Posix
+
+#: Every process of an instance carries it: `<control socket>:<supervisor pid>`,
+#: and `:<worker pid>` behind that in a worker and whatever it starts.
+MARK = "LEEWARD_INSTANCE"
+
+#: Ended processes whose pid nobody has told us yet: a worker may die before the
+#: zygote's word of its birth has arrived.
+_UNCLAIMED = 64
+
+#: Reaped per call, so that a fork bomb's heirs leave room for everything else.
+_REAPED_PER_CALL = 256
+
+#: Python ignores these two; a child that is exec'ed expects the defaults.
+_DEFAULTED = (signal.SIGPIPE, signal.SIGXFSZ)
+
+
+@dataclass(frozen=True)
+class Reaped:
+    pid: int
+    status: int  # as wait4(2) gives it
+
+
+class Children:
+    """Starts, signals and reaps.  `environ`: the supervisor's own environment."""
+
+    def __init__(self, posix: Posix, environ: Mapping[str, str], control_path: str) -> None:
+        self._posix = posix
+        self._environ = dict(environ)
+        self._pid = posix.getpid()
+        self._mark = f"{control_path}:{self._pid}"
+        self._unclaimed: OrderedDict[int, int] = OrderedDict()
+
+    def start(self, config: Config, role: str) -> tuple[int, Channel]:
+        """A fresh zygote or spawned worker, and our end of its channel.
+
+        Raises OSError when it cannot be had (EAGAIN, EMFILE, no such interpreter).
+        """
+        environ = {**without(self._environ), **dict(config.env), MARK: self._mark}
+        return self._spawn(config, environ, role)
+
+    def start_resolver(self, config: Config) -> tuple[int, Channel]:
+        """The settings' resolver: it sees the environment that `serve` saw, all of it."""
+        return self._spawn(config, self._environ, "resolve", *config.argv)
+
+    def _spawn(
+        self, config: Config, environ: Mapping[str, str], role: str, *args: str
+    ) -> tuple[int, Channel]:
+        ours, theirs = Channel.pair()
+        try:
+            fd = theirs.fileno()
+            command = bootstrap.command(config.interpreter, config.root, role, str(fd), *args)
+            pid = self._posix.posix_spawn(
+                command[0],
+                command,
+                environ,
+                file_actions=[
+                    (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
+                    # Onto itself: takes FD_CLOEXEC off in the child alone.
+                    (os.POSIX_SPAWN_DUP2, fd, fd),
+                ],
+                setsid=True,
+                setsigmask=(),
+                setsigdef=_DEFAULTED,
+            )
+        except BaseException:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+        return pid, ours
+
+    def signal(self, pid: int, signum: int) -> None:
+        """Sends `signum` to one process; one that is gone already is fine."""
+        if pid > 0:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                self._posix.kill(pid, signum)
+
+    def kill_group(self, pid: int) -> None:
+        """SIGKILL to the process and, where it leads one, its group."""
+        if pid > 0:
+            self.signal(pid, signal.SIGKILL)
+            # A worker that has not reached its setsid() yet leads no group.
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                self._posix.killpg(pid, signal.SIGKILL)
+
+    def reap(self) -> Iterator[Reaped]:
+        """Every child that has ended, strangers included (we may be PID 1 or sub-reaper)."""
+        for _ in range(_REAPED_PER_CALL):
+            try:
+                pid, status, _ = self._posix.wait4(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            yield Reaped(pid, status)
+        # More may wait, and their SIGCHLD has been read: ask to be called again.
+        self._posix.kill(self._pid, signal.SIGCHLD)
+
+    def keep_unclaimed(self, reaped: Reaped) -> None:
+        self._unclaimed[reaped.pid] = reaped.status
+        if len(self._unclaimed) > _UNCLAIMED:
+            self._unclaimed.popitem(last=False)
+
+    def claim(self, pid: int) -> Reaped | None:
+        """Has a process of this pid, of which we hear only now, ended already?"""
+        status = self._unclaimed.pop(pid, None)
+        return None if status is None else Reaped(pid, status)
+
+    def strays(self, known: set[int], workers: set[int]) -> Iterator[int]:
+        """Our children that a dead worker's application has left behind.
+
+        known:    pids of processes that have a place already.
+        workers:  pids of living workers; what they started is theirs.
+        Strangers without our mark (we may be PID 1) are none of our business.
+        """
+        for pid in procfs.children_of(self._pid):
+            if pid in known or procfs.state_of(pid) in (None, "Z"):
+                continue
+            mark = (procfs.environ_of(pid) or {}).get(MARK, "")
+            if mark != self._mark and not mark.startswith(self._mark + ":"):
+                continue
+            parent = mark[len(self._mark) + 1 :]
+            if not (parent.isdigit() and int(parent) in workers):
+                yield pid

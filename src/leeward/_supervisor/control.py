@@ -1,0 +1,135 @@
+"""The control socket: who may ask, what was asked, and answering it in the end.
+
+One connection asks one thing and gets one `Answer`, with `Progress` before it.
+A client that says nothing, reads nothing or vanishes is dropped by a deadline;
+what it asked for goes on.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable
+
+from leeward._core.messages import Answer, BadMessage, Message, Progress
+from leeward._supervisor.loop import Loop
+from leeward._sys.channel import Channel, ChannelFull
+from leeward.errors import ChannelClosed
+
+#: Clients at a time, and seconds to say what one wants or to read the answer.
+_CLIENTS = 32
+_PATIENCE = 10.0
+
+
+class Client:
+    """Somebody at the control socket.  `deadline`: when it is dropped, None while we work."""
+
+    def __init__(self, channel: Channel, deadline: float) -> None:
+        self.channel = channel
+        self.deadline: float | None = deadline
+        self.asked = False
+        self.answered = False
+
+
+class Control:
+    """Accepts clients and hands their requests to `on_request(client, message)`."""
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        loop: Loop,
+        on_request: Callable[[Client, Message], None],
+        monotonic: Callable[[], float],
+    ) -> None:
+        self._sock = sock
+        self._loop = loop
+        self._on_request = on_request
+        self._monotonic = monotonic
+        self._clients: dict[int, Client] = {}
+        sock.setblocking(False)
+        loop.watch(sock.fileno(), self._accept)
+
+    def next_deadline(self) -> float | None:
+        times = [it.deadline for it in self._clients.values() if it.deadline is not None]
+        return min(times, default=None)
+
+    def expire(self, now: float) -> None:
+        for client in list(self._clients.values()):
+            if client.deadline is not None and now >= client.deadline:
+                self._drop(client)
+
+    def progress(self, client: Client, text: str) -> None:
+        self._send(client, Progress(text))
+
+    def answer(self, client: Client, answer: Answer) -> None:
+        """The last word; the connection closes once it has been read."""
+        client.answered = True
+        client.deadline = self._monotonic() + _PATIENCE
+        self._send(client, answer)
+
+    def close(self) -> None:
+        """Closes everything; answers that the kernel has taken still arrive."""
+        for client in list(self._clients.values()):
+            self._drop(client)
+        self._loop.unwatch(self._sock.fileno())
+        self._sock.close()
+
+    def _accept(self, events: int) -> None:
+        try:
+            sock, _ = self._sock.accept()
+        except OSError:
+            # Gone again, or no descriptor left for it: the client asks again,
+            # and whoever serves needs our descriptors more than it does.
+            return
+        if len(self._clients) >= _CLIENTS:
+            sock.close()
+            return
+        channel = Channel(sock)
+        _, uid, _ = channel.peer()
+        if uid not in (0, os.geteuid()):
+            channel.close()
+            return
+        client = Client(channel, self._monotonic() + _PATIENCE)
+        self._clients[channel.fileno()] = client
+        self._loop.watch(channel.fileno(), lambda events: self._serve(client))
+
+    def _serve(self, client: Client) -> None:
+        try:
+            client.channel.flush()
+            messages = client.channel.receive()
+        except ChannelClosed:
+            self._drop(client)
+            return
+        except BadMessage as error:
+            messages = []
+            self.answer(client, Answer(2, f"not understood: {error}"))
+        for message in messages:
+            if client.asked:
+                self._drop(client)
+                return
+            client.asked, client.deadline = True, None
+            self._on_request(client, message)
+        self._watch(client)
+
+    def _send(self, client: Client, message: Message) -> None:
+        if self._clients.get(client.channel.fileno()) is not client:
+            return  # it left; what it asked for goes on
+        try:
+            client.channel.send(message)
+        except (ChannelClosed, ChannelFull):
+            self._drop(client)
+            return
+        self._watch(client)
+
+    def _watch(self, client: Client) -> None:
+        fd = client.channel.fileno()
+        if self._clients.get(fd) is client:
+            write = client.channel.wants_write
+            self._loop.watch(fd, lambda events: self._serve(client), write=write)
+
+    def _drop(self, client: Client) -> None:
+        fd = client.channel.fileno()
+        if self._clients.get(fd) is client:
+            del self._clients[fd]
+            self._loop.unwatch(fd)
+            client.channel.close()

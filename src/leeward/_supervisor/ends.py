@@ -1,0 +1,44 @@
+"""How a process ended, in words: the line that is read at 3 a.m."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+from leeward._core.roster import Death
+from leeward._sys import procfs
+
+
+def signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+class Coroner:
+    """Turns wait statuses into words; remembers the kernel's out-of-memory count."""
+
+    def __init__(self) -> None:
+        self._oom_kills = procfs.oom_kills()
+
+    def death(self, status: int, served: bool) -> Death:
+        """`status` as wait4 gave it; `served`: it had accepted a connection."""
+        if os.WIFEXITED(status):
+            code = os.WEXITSTATUS(status)
+            return Death(f"exited with code {code}", served=served)
+        number = os.WTERMSIG(status)
+        if number == signal.SIGKILL and self._out_of_memory():
+            return Death("killed by the kernel: out of memory", served=served)
+        core = ", core dumped" if os.WCOREDUMP(status) else ""
+        return Death(
+            f"killed by {signal_name(number)}{core}",
+            sigkill=number == signal.SIGKILL,
+            served=served,
+        )
+
+    def _out_of_memory(self) -> bool:
+        """Did the control group's count of out-of-memory kills rise since the last look?"""
+        count = procfs.oom_kills()
+        risen, self._oom_kills = count > self._oom_kills, count
+        return risen

@@ -1,0 +1,351 @@
+"""A running instance: brings events to the decisions, carries the commands out.
+
+Every event (a message, a signal, a death, a request) becomes a call on
+`leeward._core.supervisor.Supervisor`; after each turn of the loop `plan` says
+what to do, and `_carry_out` does it.  Nothing here decides.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import sys
+from collections.abc import Mapping
+
+from leeward import __version__
+from leeward._core import commands as c
+from leeward._core import messages as m
+from leeward._core.config import Config, Handover
+from leeward._core.generation import Limits
+from leeward._core.supervisor import Supervisor
+from leeward._supervisor import reloads
+from leeward._supervisor.children import Children
+from leeward._supervisor.control import Client, Control
+from leeward._supervisor.loop import Loop
+from leeward._supervisor.notify import Notify
+from leeward._supervisor.processes import Processes
+from leeward._supervisor.reloads import Resolver, Waiting
+from leeward._supervisor.report import Facts, View
+from leeward._supervisor.say import Voice
+from leeward._sys.page import Page
+from leeward._sys.posix import Posix
+from leeward._sys.signals import Signals
+
+SIGNALS = (
+    signal.SIGCHLD,
+    signal.SIGHUP,
+    signal.SIGINT,
+    signal.SIGQUIT,
+    signal.SIGTERM,
+    signal.SIGTTIN,
+    signal.SIGTTOU,
+    signal.SIGUSR1,
+    signal.SIGUSR2,
+)
+
+#: Ctrl-C on a terminal: somebody sits there and waits.
+_INTERRUPT_TIMEOUT = 3.0
+#: The banner waits this long for the workers behind the first one.
+_BANNER_PATIENCE = 2.0
+#: Lines that could not be written are tried again this often.
+_VOICE_RETRY = 1.0
+#: Rounds of deciding and doing per turn.  Doing may make new facts (a process
+#: that could not be started), but each takes a process out of the plan.
+_ROUNDS = 1000
+
+
+class Instance:
+    """One instance from its boot to its end.  `run` returns the exit code."""
+
+    def __init__(
+        self, handover: Handover, posix: Posix, voice: Voice, environ: Mapping[str, str]
+    ) -> None:
+        config = handover.config
+        self._handover = handover
+        self._config = config
+        self._posix = posix
+        self._voice = voice
+        self._started = posix.monotonic()
+        self._loop = Loop()
+        self._page = Page.create()
+        self._core = Supervisor(workers=config.workers)
+        self._children = Children(posix, environ, handover.control_path)
+        self._processes = Processes(
+            self._core, posix, self._loop, self._children, self._page, handover.listeners, voice
+        )
+        self._notify = Notify(environ, posix.getpid())
+        sock = socket.socket(fileno=handover.control_fd)
+        self._control = Control(sock, self._loop, self._on_request, posix.monotonic)
+        self._waiting = Waiting(self._control)
+        self._resolver: Resolver | None = None
+        self._banner_by: float | None = None
+        self._interrupts = 0
+        self._voice_waits = False
+        self._exit: c.Exit | None = None
+
+    def run(self) -> int:
+        with contextlib.closing(Signals(SIGNALS)) as signals:
+            self._loop.watch(signals.fileno(), lambda events: self._on_signals(signals.read()))
+            self._offer(self._config)
+            while self._exit is None:
+                self._advance()
+                if self._exit is None:
+                    self._loop.turn(self._sleep())
+        return self._end(self._exit)
+
+    # --- one turn ---------------------------------------------------------------------
+
+    def _advance(self) -> None:
+        """Decides and does until there is nothing left to do."""
+        for _ in range(_ROUNDS):
+            self._processes.search_strays()
+            commands = self._core.plan(self._posix.monotonic())
+            for command in commands:
+                self._carry_out(command)
+            if not commands:
+                break
+        now = self._posix.monotonic()
+        self._processes.keep_only(self._core.generations)
+        self._control.expire(now)
+        self._notify.tick(now)
+        self._banner(now)
+        if self._core.serving is not None and not self._core.stopping:
+            self._notify.status(self._view().status())
+        self._voice_waits = not self._voice.flush()
+
+    def _sleep(self) -> float | None:
+        """Seconds until something is due by itself, None to sleep until something happens."""
+        now = self._posix.monotonic()
+        due = [self._core.next_deadline(now), self._control.next_deadline(), self._banner_by]
+        if self._notify.interval is not None:
+            due.append(self._notify.due)
+        if self._voice_waits:
+            due.append(now + _VOICE_RETRY)
+        times = [it for it in due if it is not None]
+        return min(times) - now if times else None
+
+    def _carry_out(self, command: c.Command) -> None:
+        match command:
+            case c.StartZygote():
+                self._processes.start_zygote(command)
+            case c.StartWorker():
+                self._processes.start_worker(command)
+            case c.Drain():
+                self._processes.drain(command)
+            case c.Kill():
+                self._processes.kill(command)
+            case c.Forget():
+                self._processes.forget(command)
+            case c.Resolve():
+                self._resolve()
+            case c.StopResolving():
+                self._stop_resolving()
+            case c.ModeChosen(generation, mode, why):
+                self._processes.facts[generation].why_mode = why
+                if mode == "spawn":
+                    self._voice.say(f"generation {generation} runs in spawn mode: {why}")
+            case c.Up():
+                self._up()
+            case c.Served(generation):
+                self._served(generation)
+            case c.RolledBack(generation, why):
+                self._rolled_back(generation, why)
+            case c.BackedOff(generation, delay, strikes, why):
+                first = why.splitlines()[0]
+                self._voice.say(
+                    f"generation {generation}: {first}; pausing {delay:g} s ({strikes} in a row)",
+                    "warning",
+                )
+            case c.Exit():
+                self._exit = command
+
+    # --- generations ---------------------------------------------------------------------
+
+    def _offer(self, config: Config) -> None:
+        limits = Limits(start=config.start_timeout, graceful=config.graceful_timeout)
+        number = self._core.offer(
+            limits=limits,
+            start=config.start,
+            may_change_mode=config.start_fallback == "allow",
+            workers=config.workers,
+        )
+        self._processes.configs[number] = config
+        self._processes.facts[number] = Facts()
+
+    def _up(self) -> None:
+        self._banner_by = self._posix.monotonic() + _BANNER_PATIENCE
+        self._notify.ready(self._view().status())
+
+    def _served(self, generation: int) -> None:
+        self._config = self._processes.configs[generation]
+        text = f"generation {generation} serves with {self._core.workers} workers"
+        self._voice.say(text)
+        self._notify.ready(self._view().status())
+        self._waiting.ends(reloads.SERVES, text)
+
+    def _rolled_back(self, generation: int, why: str) -> None:
+        text = f"generation {generation} {why}"
+        self._voice.say(f"{text}\ngeneration {self._core.serving} serves on", "error")
+        self._notify.ready(self._view().status())
+        self._waiting.ends(
+            reloads.FAILED,
+            f"{text}\nNothing has changed: generation {self._core.serving} serves on.",
+        )
+
+    def _reload(self, client: Client | None, asked_by: str) -> None:
+        if self._core.stopping:
+            if client is not None:
+                self._control.answer(client, m.Answer(reloads.STOPPING, "it is stopping"))
+            return
+        if client is not None:
+            self._waiting.add(client)
+        first = self._core.reload()
+        merged = "" if first else "; one is under way, one more follows for all who ask meanwhile"
+        self._voice.say(f"reload asked for by {asked_by}{merged}")
+
+    def _resolve(self) -> None:
+        self._waiting.begins()
+        self._notify.reloading(self._posix.monotonic())
+        try:
+            self._resolver = Resolver(
+                self._children, self._loop, self._config, self._settings, self._no_settings
+            )
+        except OSError as error:
+            self._no_settings(f"the settings' resolver could not be started: {error}")
+
+    def _stop_resolving(self) -> None:
+        if self._resolver is not None:
+            self._resolver.stop()
+            self._resolver = None
+        if not self._core.stopping:
+            self._no_settings("the settings could not be resolved in time")
+
+    def _settings(self, config: Config) -> None:
+        self._resolver = None
+        if not self._core.stopping:
+            self._waiting.progress("settings resolved, loading the new code")
+            self._offer(config)
+
+    def _no_settings(self, text: str) -> None:
+        self._resolver = None
+        self._core.unresolved()
+        self._voice.say(f"reload refused: {text}", "error")
+        self._notify.ready(self._view().status())
+        self._waiting.ends(reloads.REFUSED, text)
+
+    # --- signals and requests -----------------------------------------------------------
+
+    def _on_signals(self, numbers: list[int]) -> None:
+        if signal.SIGCHLD in numbers:
+            for reaped in self._children.reap():
+                self._processes.ended(reaped)
+        for number in numbers:
+            self._on_signal(number)
+
+    def _on_signal(self, number: int) -> None:
+        graceful = self._config.graceful_timeout
+        if number == signal.SIGTERM:
+            self._stop("SIGTERM", graceful)
+        elif number == signal.SIGINT:
+            self._interrupts += 1
+            timeout = _INTERRUPT_TIMEOUT if self._handover.terminal else graceful
+            self._stop("Ctrl-C", min(timeout, graceful), kill=self._interrupts > 1)
+        elif number == signal.SIGQUIT:
+            self._stop("SIGQUIT", 0.0, kill=True)
+        elif number == signal.SIGHUP and self._terminal_gone():
+            self._stop("the end of its terminal", graceful)
+        elif number == signal.SIGHUP:
+            self._reload(None, "SIGHUP")
+        elif number in (signal.SIGTTIN, signal.SIGTTOU):
+            self._scale(self._core.workers + (1 if number == signal.SIGTTIN else -1))
+        elif number == signal.SIGUSR1:
+            self._voice.say("SIGUSR1: there are no log files to reopen, everything goes to stderr")
+        elif number == signal.SIGUSR2:
+            self._voice.say("SIGUSR2: has no meaning yet", "warning")
+
+    def _terminal_gone(self) -> bool:
+        """A closed terminal sends HUP too, and means the opposite of a reload."""
+        return self._handover.terminal and not os.isatty(2)  # EIO once it has hung up
+
+    def _stop(self, asked_by: str, timeout: float, kill: bool = False) -> None:
+        how = "now" if kill else f"within {timeout:g} s"
+        self._voice.say(f"stopping {how}, asked for by {asked_by}")
+        self._notify.stopping()
+        self._core.stop(self._posix.monotonic(), timeout, kill)
+        self._waiting.all_end(reloads.STOPPING, "it is stopping; nothing was reloaded")
+
+    def _scale(self, workers: int) -> str:
+        before = self._core.workers
+        self._core.scale(min(workers, self._core.roster.rows // 4))
+        text = f"{self._core.workers} workers wanted, {before} before"
+        self._voice.say(f"scaled: {text}")
+        return text
+
+    def _on_request(self, client: Client, message: m.Message) -> None:
+        match message:
+            case m.PsRequest():
+                data = self._view().ps(self._posix.monotonic())
+                self._control.answer(client, m.Answer(0, "", data))
+            case m.ReloadRequest(wait):
+                self._reload(client if wait else None, "leeward reload")
+                if not wait and not client.answered:
+                    self._control.answer(client, m.Answer(0, "reload asked for"))
+            case m.StopRequest(now):
+                self._control.answer(client, m.Answer(0, "stopping"))
+                self._stop("leeward stop", self._config.graceful_timeout, kill=now)
+            case m.ScaleRequest(to, by):
+                text = self._scale(to if to >= 0 else self._core.workers + by)
+                self._control.answer(client, m.Answer(0, text))
+            case m.ModulesRequest():
+                data = json.dumps(sorted(sys.modules))
+                self._control.answer(client, m.Answer(0, "", data))
+            case _:
+                text = f"{type(message).__name__} is no request"
+                self._control.answer(client, m.Answer(reloads.REFUSED, text))
+
+    # --- telling -------------------------------------------------------------------------
+
+    def _view(self) -> View:
+        return View(
+            core=self._core,
+            config=self._config,
+            listeners=self._handover.listeners,
+            control_path=self._handover.control_path,
+            version=__version__,
+            pid=self._posix.getpid(),
+            page=self._page,
+            started=self._started,
+            facts=self._processes.facts,
+            ends=self._processes.ends,
+        )
+
+    def _banner(self, now: float) -> None:
+        """Once: when all workers are ready, or when those behind the first take long."""
+        if self._banner_by is None or self._core.stopping:
+            return
+        view = self._view()
+        if view.ready_workers() >= self._core.workers or now >= self._banner_by:
+            self._banner_by = None
+            for line in view.banner(now):
+                self._voice.banner(line)
+
+    def _end(self, end: c.Exit) -> int:
+        """Nothing is left of the instance when this returns."""
+        if end.code:
+            target = self._config.target
+            self._voice.fail(f"{target} {end.why}\nTry it alone: leeward check {target}")
+            self._notify.status(f"failed: {end.why.splitlines()[0]}")
+        else:
+            self._voice.say("stopped")
+        self._waiting.all_end(reloads.STOPPING, "it has stopped")
+        self._control.close()
+        paths = [self._handover.control_path, *(it.path for it in self._handover.listeners)]
+        for path in filter(None, paths):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
+        self._loop.close()
+        self._page.close()
+        return end.code

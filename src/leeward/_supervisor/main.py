@@ -1,0 +1,33 @@
+"""The supervisor process begins here, after the command line's `exec`."""
+
+from __future__ import annotations
+
+import os
+from typing import NoReturn
+
+from leeward._core.config import Handover
+from leeward._supervisor.instance import Instance
+from leeward._supervisor.say import voice
+from leeward._sys.posix import POSIX, read_memfd, set_comm
+
+
+def run(handover_fd: int) -> NoReturn:
+    """Serves until told to stop, then ends the process.
+
+    handover_fd: a memfd with a `Handover`, inherited across the exec.
+    """
+    handover = Handover.from_json(read_memfd(handover_fd).decode())
+    os.close(handover_fd)
+    # What the command line passed us across its exec goes no further by itself.
+    for fd in (handover.control_fd, handover.lock_fd, *(it.fd for it in handover.listeners)):
+        os.set_inheritable(fd, False)
+    set_comm("leeward")
+    config = handover.config
+    speak = voice(config.log_format, config.log_level, handover.terminal)
+    try:
+        code = Instance(handover, POSIX, speak, os.environ).run()
+    except OSError as error:
+        # No descriptor for an epoll set, no memory for the page: nothing runs yet.
+        speak.fail(f"the supervisor cannot start: {error}\nSee `ulimit -a`")
+        code = 1
+    os._exit(code)

@@ -1,0 +1,336 @@
+"""Zygotes and workers from the supervisor's side: channels, births, words, deaths.
+
+Carries out the commands that concern processes and turns what processes say
+and how they end into calls on the decisions.  `leeward._worker` and
+`leeward._zygote` are the same lives from the inside.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from collections.abc import Iterable
+
+from leeward._core import commands as c
+from leeward._core import messages as m
+from leeward._core.config import Config, Listener
+from leeward._core.roster import Death, Process
+from leeward._core.supervisor import Supervisor
+from leeward._core.worker import State
+from leeward._supervisor.children import Children, Reaped
+from leeward._supervisor.ends import Coroner
+from leeward._supervisor.loop import Loop
+from leeward._supervisor.report import End, Facts
+from leeward._supervisor.say import Voice
+from leeward._sys import procfs
+from leeward._sys.channel import Channel, ChannelFull
+from leeward._sys.page import Page
+from leeward._sys.posix import Posix
+from leeward.errors import ChannelClosed
+
+
+class Processes:
+    """The children of one instance.
+
+    `configs`: the settings of each generation that may still start something.
+    """
+
+    def __init__(
+        self,
+        core: Supervisor,
+        posix: Posix,
+        loop: Loop,
+        children: Children,
+        page: Page,
+        listeners: tuple[Listener, ...],
+        voice: Voice,
+    ) -> None:
+        self.configs: dict[int, Config] = {}
+        self.facts: dict[int, Facts] = {}
+        self.ends: dict[int, End] = {}
+        self._core = core
+        self._posix = posix
+        self._loop = loop
+        self._children = children
+        self._page = page
+        self._listeners = listeners
+        self._voice = voice
+        self._coroner = Coroner()
+        self._channels: dict[int, Channel] = {}
+        #: Ended processes may have left children; looked for when nobody is
+        #: being born, because a newborn is a child we do not know yet either.
+        self._search_due: Process | None = None
+
+    # --- commands -----------------------------------------------------------------------
+
+    def start_zygote(self, command: c.StartZygote) -> None:
+        self._start(command.process, command.generation, "zygote")
+
+    def start_worker(self, command: c.StartWorker) -> None:
+        self._page.row(command.row).clear()
+        if command.zygote is None:
+            fork = m.Fork(command.process, command.slot, command.row)
+            if self._start(command.process, command.generation, "worker"):
+                self._send(command.process, fork)
+            return
+        try:
+            ours, theirs = Channel.pair()
+        except OSError as error:
+            self._not_started(command.process, error)
+            return
+        self._hear(command.process, ours)
+        fd = m.Descriptor(theirs.fileno())
+        # If the zygote cannot be told, it is dying or stuck: its death or the
+        # fork's deadline says so.
+        self._send(command.zygote, m.Fork(command.process, command.slot, command.row, (fd,)))
+        theirs.close()
+
+    def drain(self, command: c.Drain) -> None:
+        it = self._core.roster.get(command.process)
+        if it is None:
+            return
+        if it.role == "zygote":
+            self._deafen(it.id)  # the end of its channel is what it leaves by
+        elif it.role == "stray":
+            self._children.signal(it.pid, signal.SIGTERM)
+        else:
+            window = self._config(it.generation).drain_window
+            self._send(it.id, m.Drain(command.reason, command.timeout, window))
+            if it.ready_at is None:
+                # Still importing: it cannot read, and has accepted nothing.
+                # SIGTERM has its default action until just before it accepts.
+                self._children.signal(it.pid, signal.SIGTERM)
+            self._say(it, f"draining ({command.reason}), at most {command.timeout:g} s")
+
+    def kill(self, command: c.Kill) -> None:
+        it = self._core.roster.get(command.process)
+        if it is None:
+            return
+        if it.role == "stray":
+            self._children.signal(it.pid, signal.SIGKILL)
+        else:
+            self._children.kill_group(it.pid)
+        if it.failure:
+            self._say(it, f"{it.failure}: SIGKILL", "warning")
+
+    def forget(self, command: c.Forget) -> None:
+        self._deafen(command.process)
+
+    # --- what happens --------------------------------------------------------------------
+
+    def ended(self, reaped: Reaped) -> None:
+        """A child was reaped."""
+        it = next((it for it in self._core.roster if it.pid == reaped.pid), None)
+        if it is None:
+            self._children.keep_unclaimed(reaped)
+            return
+        if it.id in self._channels:
+            self._listen(it.id)  # its last words before its death
+        served = it.role == "worker" and self._page.row(it.row).accepted > 0
+        death = self._coroner.death(reaped.status, served)
+        self._tell_end(it, death)
+        self._search_due = it
+        self._core.died(it.id, death, self._posix.monotonic())
+
+    def search_strays(self) -> None:
+        """Finds what ended processes have left behind, if it is time to look."""
+        roster = self._core.roster
+        if self._search_due is None or any(it.state is State.SPAWNING for it in roster):
+            return
+        dead, self._search_due = self._search_due, None
+        workers = {it.pid for it in roster.of("worker")}
+        known = {it.pid for it in roster}
+        for pid in self._children.strays(known, workers):
+            name = procfs.cmdline(pid) or procfs.comm(pid) or "?"
+            self._voice.say(f"outlived its worker: {name[:80]}", "warning", pid=pid)
+            self._core.stray(pid, dead, self._posix.monotonic())
+
+    def keep_only(self, generations: Iterable[int]) -> None:
+        """Forgets what is known of generations that are no more."""
+        for number in set(self.configs) - set(generations):
+            del self.configs[number]
+            baseline = self.facts.pop(number, Facts()).baseline
+            if baseline is not None:
+                os.close(baseline)
+
+    # --- births ---------------------------------------------------------------------------
+
+    def _config(self, generation: int) -> Config:
+        return self.configs[generation]
+
+    def _start(self, process: int, generation: int, role: str) -> bool:
+        config = self._config(generation)
+        try:
+            pid, channel = self._children.start(config, role)
+        except OSError as error:
+            self._not_started(process, error)
+            return False
+        self._hear(process, channel)
+        baseline = self.facts[generation].baseline
+        self._send(
+            process,
+            m.Begin(
+                config=config.to_json(),
+                generation=generation,
+                supervisor=self._posix.getpid(),
+                page=m.Descriptor(self._page.fd),
+                listeners=tuple(m.Descriptor(it.fd) for it in self._listeners),
+                addresses=tuple(it.address for it in self._listeners),
+                baseline=() if baseline is None else (m.Descriptor(baseline),),
+            ),
+        )
+        self._core.forked(process, pid, self._posix.monotonic())
+        return True
+
+    def _not_started(self, process: int, error: OSError) -> None:
+        death = Death(f"could not be started: {error.strerror or error}")
+        it = self._core.roster.get(process)
+        if it is not None:
+            self._say(it, death.why, "error")
+        self._core.died(process, death, self._posix.monotonic())
+
+    # --- words ------------------------------------------------------------------------------
+
+    def _hear(self, process: int, channel: Channel) -> None:
+        self._channels[process] = channel
+        self._loop.watch(channel.fileno(), lambda events: self._listen(process))
+
+    def _deafen(self, process: int) -> None:
+        channel = self._channels.pop(process, None)
+        if channel is not None:
+            self._loop.unwatch(channel.fileno())
+            channel.close()
+
+    def _send(self, process: int, message: m.Message) -> None:
+        channel = self._channels.get(process)
+        if channel is None:
+            return
+        # Closed or full: the process is dying or stuck, which its death or a
+        # deadline tells; the end of a channel is a hint and no more.
+        with contextlib.suppress(ChannelClosed, ChannelFull):
+            channel.send(message)
+        self._loop.watch(
+            channel.fileno(), lambda events: self._listen(process), write=channel.wants_write
+        )
+
+    def _listen(self, process: int) -> None:
+        channel = self._channels.get(process)
+        it = self._core.roster.get(process)
+        if channel is None or it is None:
+            return
+        try:
+            channel.flush()
+            messages = channel.receive()
+        except ChannelClosed:
+            self._loop.unwatch(channel.fileno())  # else its hang-up would wake us for ever
+            return
+        except m.BadMessage as error:
+            self._say(it, f"said something that is no message: {error}", "error")
+            return
+        self._loop.watch(
+            channel.fileno(), lambda events: self._listen(process), write=channel.wants_write
+        )
+        for message in messages:
+            self._heard(it, message)
+
+    def _heard(self, it: Process, message: m.Message) -> None:
+        now = self._posix.monotonic()
+        match message:
+            case m.Loaded():
+                self._loaded(it, message, now)
+            case m.Forked(worker, pid):
+                self._born(worker, pid, now)
+            case m.Hello(pid):
+                self._born(it.id, pid, now)
+            case m.NotForked(worker, error):
+                lost = self._core.roster.get(worker)
+                if lost is not None:
+                    self._say(lost, f"could not be forked: {error}", "error")
+                self._core.died(worker, Death(f"could not be forked: {error}"), now)
+            case m.Ready():
+                self._ready(it, message, now)
+            case m.Failed(stage, text):
+                self._core.failed(it.id, f"{_STAGES.get(stage, stage)}\n{text}")
+            case m.Leaving(reason):
+                self._say(it, f"asks to be replaced ({reason})")
+                self._core.leaving(it.id)
+            case _:
+                self._say(it, f"said {type(message).__name__}, which is not its to say", "error")
+
+    def _born(self, process: int, pid: int, now: float) -> None:
+        self._core.forked(process, pid, now)
+        early = self._children.claim(pid)
+        if early is not None:
+            self.ended(early)
+
+    def _loaded(self, it: Process, message: m.Loaded, now: float) -> None:
+        facts = self.facts[it.generation]
+        facts.kind, facts.found = message.kind, message.found
+        facts.load_ms, facts.hazards = message.load_ms, message.hazards
+        self._keep_baseline(facts, message.baseline)
+        self._say(it, f"loaded {message.found} in {message.load_ms} ms")
+        self._mixed(it, message.changed)
+        if self._config(it.generation).start == "zygote":
+            for hazard in message.hazards:
+                self._say(it, f"forks in spite of: {hazard}", "warning")
+        self._core.loaded(it.id, message.hazards, now)
+
+    def _ready(self, it: Process, message: m.Ready, now: float) -> None:
+        facts = self.facts[it.generation]
+        facts.kind, facts.found = message.kind, message.found
+        self._keep_baseline(facts, message.baseline)
+        self._core.ready(it.id, now)
+        if it.state is State.SERVING:
+            self._say(it, "ready")
+            self._mixed(it, message.changed)
+
+    def _keep_baseline(self, facts: Facts, baseline: tuple[m.Descriptor, ...]) -> None:
+        for fd in baseline:
+            if facts.baseline is None:
+                facts.baseline = int(fd)
+            else:
+                os.close(fd)
+
+    def _mixed(self, it: Process, changed: tuple[str, ...]) -> None:
+        facts = self.facts[it.generation]
+        new = set(changed) - facts.changed
+        if new:
+            facts.changed |= new
+            shown = ", ".join(sorted(new)[:3]) + (" …" if len(new) > 3 else "")
+            self._say(
+                it,
+                f"generation {it.generation} is mixed: {shown} changed since it started",
+                "warning",
+            )
+
+    # --- deaths -----------------------------------------------------------------------------
+
+    def _tell_end(self, it: Process, death: Death) -> None:
+        if it.told:
+            odd = death.why != "exited with code 0" and it.role == "worker"
+            self._say(it, f"gone ({death.why})" if odd else "gone")
+            return
+        why = it.failure.splitlines()[0] if it.failure else death.why
+        self._say(it, f"died: {why}", "warning")
+        if it.role == "worker":
+            count = self.ends[it.slot].count + 1 if it.slot in self.ends else 1
+            now = self._posix.monotonic()
+            self.ends[it.slot] = End(it.generation, it.pid, why, now, count)
+
+    def _say(self, it: Process, text: str, level: str = "info") -> None:
+        """A line with the process's identity, the same everywhere."""
+        if it.role == "worker":
+            self._voice.say(text, level, worker=it.slot, gen=it.generation, pid=it.pid)
+        elif it.role == "zygote":
+            self._voice.say(f"zygote {text}", level, gen=it.generation, pid=it.pid)
+        else:
+            self._voice.say(text, level, pid=it.pid)
+
+
+#: What went wrong, by the stage at which a process said so.
+_STAGES = {
+    "import": "could not be imported",
+    "factory": "its factory failed",
+    "listen": "could not listen",
+}

@@ -233,10 +233,14 @@ class Answer(Message):
     data: str = ""
 
 
+#: Where the name of its class stands in an encoded message; no field can be called so.
+NAME = "="
+
+
 def encode(message: Message) -> tuple[bytes, list[int]]:
     """The bytes of `message` and the descriptors that travel beside them."""
     descriptors: list[int] = []
-    body: dict[str, Any] = {"kind": type(message).__name__}
+    body: dict[str, Any] = {NAME: type(message).__name__}
     for field in fields(message):
         value = getattr(message, field.name)
         if field.type == "Descriptor":
@@ -254,7 +258,7 @@ def decode(data: bytes, descriptors: list[int]) -> Message:
     """The message in `data`.  Raises `BadMessage` and takes no descriptor on any doubt."""
     try:
         body = json.loads(data)
-        kind = Message.kinds[body.pop("kind")]
+        kind = Message.kinds[body.pop(NAME)]
         values: dict[str, Any] = {}
         for field in fields(kind):
             if field.name not in body:

@@ -1,0 +1,96 @@
+"""From the order to leave to the moment when nothing is left, or the deadline."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from leeward._worker import leave
+from leeward.adapters.server import Life
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from leeward._core.messages import Drain
+    from leeward._worker.accept import Acceptor
+    from leeward._worker.logs import Log
+    from leeward.adapters.server import Server
+
+#: Of the timeout, the part in which WebSockets are told to go: the last of them
+#: still needs its closing handshake before the deadline.
+SPREAD = 0.9
+
+#: Seconds after the deadline in which the process must be gone even if the
+#: event loop does not turn any more.
+OVERRUN = 0.6
+
+
+class Drainer:
+    """Ends what a worker serves.
+
+    done:  called once, on the loop, when nothing is left or the deadline came.
+    """
+
+    def __init__(
+        self, acceptor: Acceptor, server: Server, log: Log, done: Callable[[], None]
+    ) -> None:
+        self._acceptor = acceptor
+        self._server = server
+        self._log = log
+        self._done = done
+        self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None
+        self._over = False
+        self.reason = ""  # "" until a drain begins
+        self.deadline = 0.0  # on the loop's clock
+
+    def begin(self, order: Drain) -> None:
+        """Obey `order`.  A second one may hurry the first, never slow it down."""
+        if self._over:
+            return
+        now = self._loop.time()
+        deadline = now + max(0.0, order.timeout)
+        if self.reason:
+            deadline = min(deadline, self.deadline)
+        self.deadline = deadline
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_at(deadline, self._cut)
+        # A handler that blocks the loop would keep `_cut` from ever running.
+        leave.guard(deadline - now + OVERRUN)
+        if self.reason not in (order.reason, "stop"):
+            self._acceptor.stop(sweep=order.reason == "stop")
+            self.reason = order.reason
+            window = min(max(0.0, order.window), SPREAD * (deadline - now))
+            self._say(order)
+            self._server.begin_drain(order.reason, window)
+        self.look()
+
+    def look(self) -> None:
+        """Has the last connection gone?  Called after each one's end."""
+        if self.reason and not self._over and not sum(self._server.connections().values()):
+            self._finish()
+
+    def _cut(self) -> None:
+        left = {life: count for life, count in self._server.connections().items() if count}
+        if left:
+            words = ", ".join(f"{count} {life.value}" for life, count in left.items())
+            self._log.say("warning", f"drain deadline reached, cutting connections: {words}")
+        self._server.close_rest()
+        self._finish()
+
+    def _finish(self) -> None:
+        if not self._over:
+            self._over = True
+            if self._timer is not None:
+                self._timer.cancel()
+            self._done()
+
+    def _say(self, order: Drain) -> None:
+        count = self._server.connections()
+        self._log.say(
+            "info",
+            f"draining ({order.reason}): {sum(count.values())} connections, "
+            f"{count[Life.ACTIVE]} in flight, {count[Life.UPGRADED]} upgraded, "
+            f"at most {order.timeout:g} s",
+        )

@@ -1,0 +1,66 @@
+"""What happens in the processes that the application itself forks in a worker.
+
+They are copies of the worker: without care they hold the listeners (and nobody
+can bind the port again), hold the channel (and the supervisor sees no EOF), and
+outlive everything.  `multiprocessing`, `os.fork` and `subprocess` with a
+`preexec_fn` pass here; a plain `subprocess` does not and needs nothing, since
+all our descriptors are close-on-exec.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+from typing import TYPE_CHECKING
+
+from leeward._sys import prctl
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def watch(abandon: Callable[[], None]) -> None:
+    """From now on, make every fork of this process harmless.
+
+    abandon:  runs in the child: closes the worker's listeners, channel and page
+              there.  Must not touch the event loop, whose epoll set is shared.
+
+    For the life of the process: Python cannot take such a hook back.  Children
+    of children are left alone: they hold nothing any more.
+    """
+    worker = os.getpid()
+    forking = threading.local()
+
+    def before() -> None:
+        forking.by_worker = os.getpid() == worker
+        forking.by_main_thread = threading.current_thread() is threading.main_thread()
+
+    def in_child() -> None:
+        if not getattr(forking, "by_worker", False):
+            return
+        abandon()
+        _default_signals()
+        # PDEATHSIG is tied to the parent *thread*: a child forked by an executor's
+        # thread would be killed when that thread ends, so it gets none.
+        if forking.by_main_thread:
+            with contextlib.suppress(OSError):  # a sandbox without prctl: not protected
+                prctl.set_pdeathsig(signal.SIGKILL)
+            if os.getppid() != worker:  # it died before we had armed it
+                os._exit(1)
+
+    os.register_at_fork(before=before, after_in_child=in_child)
+
+
+def _default_signals() -> None:
+    """The worker's handlers would speak for a worker that this process is not.
+
+    The wakeup descriptor is the worker's too: a signal to the child would be
+    written into the parent's loop (Python resets it by itself from 3.12 on).
+    """
+    signal.set_wakeup_fd(-1)
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        if getattr(signal.getsignal(signum), "leeward", False):
+            default = signal.SIG_DFL if signum == signal.SIGTERM else signal.default_int_handler
+            signal.signal(signum, default)

@@ -1,0 +1,150 @@
+"""The end of a worker process.
+
+Graceful, in this order: the application's tasks cancelled, its asynchronous
+generators closed, its `multiprocessing` children ended, its `atexit` functions
+run once, output flushed, `os._exit`.  Threads and executors are never joined:
+one that is stuck must not keep the process.
+
+`guard` sees to it that nothing else keeps it either.  Things that do not work:
+a timer of the loop (the loop may not turn), a signal handler or a thread in
+Python (a C call may hold the GIL), and faulthandler's watchdog alone (it writes
+its stacks first, and blocks if nobody reads the pipe).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import contextlib
+import faulthandler
+import os
+import signal
+import sys
+import time
+from typing import TYPE_CHECKING, Any, NoReturn
+
+if TYPE_CHECKING:
+    from leeward._worker.logs import Log
+
+#: Seconds for all of it.
+BUDGET = 2.0
+
+#: Of the budget, the share for the application's tasks to be cancelled in.
+TASKS_SHARE = 0.4
+
+#: How the process ends when the watchdog had to end it.  The stacks of all
+#: threads on stderr name what held it.
+OVERDUE = 1
+
+
+def guard(seconds: float) -> None:
+    """End this process `seconds` from now, whatever it does then.
+
+    faulthandler's C thread writes every stack to stderr and exits with status 1.
+    """
+    with contextlib.suppress(OSError, ValueError):  # no stderr: `leave` has a second guard
+        faulthandler.dump_traceback_later(max(seconds, 0.01), exit=True, file=2)
+
+
+def leave(loop: asyncio.AbstractEventLoop, code: int, budget: float, log: Log) -> NoReturn:
+    """End this process with `code`, within `budget` seconds.  The loop stands still."""
+    guard(budget)
+    # Only the kernel is left if the watchdog's own writing blocks.
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.setitimer(signal.ITIMER_REAL, budget + 0.1)
+    started = time.monotonic()
+    try:
+        _end_tasks(loop, budget * TASKS_SHARE)
+        _end_children()
+        atexit._run_exitfuncs()
+    except BaseException as error:  # sys.exit in a task, a signal's exception
+        log.say("warning", f"while leaving: {type(error).__name__}: {error}")
+    _flush()
+    spent = time.monotonic() - started
+    if spent > budget / 2:
+        log.say("warning", f"the application took {spent:.1f} s to end")
+    os._exit(code)
+
+
+def leave_child(status: int) -> NoReturn:
+    """End a process that the application forked, as the interpreter would."""
+    atexit._run_exitfuncs()
+    _flush()
+    os._exit(status)
+
+
+def exit_status(error: SystemExit) -> int:
+    """The status of `sys.exit(...)`, by Python's own rules."""
+    if error.code is None:
+        return 0
+    if isinstance(error.code, int):
+        return error.code & 0xFF
+    with contextlib.suppress(OSError, ValueError, AttributeError):  # stderr closed or absent
+        print(error.code, file=sys.stderr, flush=True)
+    return 1
+
+
+def _end_tasks(loop: asyncio.AbstractEventLoop, seconds: float) -> None:
+    """Cancel what the application still runs and wait a little for it to clean up."""
+    previous = loop.get_exception_handler()
+
+    def quiet(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        # Tornado asks each request's task for its result: a cancelled one would
+        # be logged with a traceback, at every deadline.
+        if isinstance(context.get("exception"), asyncio.CancelledError):
+            return
+        if previous is not None:
+            previous(loop, context)
+        else:
+            loop.default_exception_handler(context)
+
+    async def end() -> None:
+        # Connections that were just closed end their tasks by themselves, and their
+        # WebSocket handlers hear of it: a turn or two for that, then the axe.
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        myself = asyncio.current_task(loop)
+        await _cancel(loop, {task for task in asyncio.all_tasks(loop) if task is not myself}, seconds)
+        with contextlib.suppress(TimeoutError):  # a generator that does not end is cut
+            await asyncio.wait_for(loop.shutdown_asyncgens(), seconds)
+
+    loop.set_exception_handler(quiet)
+    loop.run_until_complete(end())
+
+
+async def _cancel(
+    loop: asyncio.AbstractEventLoop, tasks: set[asyncio.Task[Any]], seconds: float
+) -> None:
+    if not tasks:
+        return
+    for task in tasks:
+        task.cancel()
+    done, _ = await asyncio.wait(tasks, timeout=seconds)
+    for task in done:
+        if not task.cancelled() and task.exception() is not None:
+            loop.call_exception_handler(
+                {
+                    "message": "exception in a task while the worker leaves",
+                    "exception": task.exception(),
+                    "task": task,
+                }
+            )
+
+
+def _end_children() -> None:
+    """End `multiprocessing` children: its own exit function *joins* them.
+
+    A ProcessPoolExecutor that nobody shut down would hold every end of a worker
+    until the guard strikes.
+    """
+    processes = sys.modules.get("multiprocessing.process")
+    if processes is not None:
+        for child in processes.active_children():
+            with contextlib.suppress(OSError, ValueError):  # it ended meanwhile
+                child.terminate()
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError, AttributeError):  # closed, full, absent
+            stream.flush()

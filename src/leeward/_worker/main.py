@@ -1,0 +1,293 @@
+"""A worker from its birth to its end.
+
+    born ─ Hello ─ loop ─ factory ─ accept ─ Ready ─ serve ─ Drain ─ leave
+             └──────────── Failed, status 3 ───┘
+
+Signals.  Until it accepts, SIGTERM ends the process at once (it holds nobody's
+connection).  From then on SIGTERM and SIGINT only tell the supervisor, which
+starts a replacement and sends Drain: service managers send TERM to every
+process of a service, and a worker that obeyed would leave a gap.  A handler
+that the application installed is left alone.
+
+How it ends, by who asked for it:
+
+* Drain, or the supervisor's end of the channel closed: status 0;
+* Drain or the channel's end before Ready: status 0 at once, nothing was accepted;
+* the application stops the loop: drained as for a stop, status 0;
+* the application calls `sys.exit(n)`: n, in-flight requests are cut as in any
+  Tornado program.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import faulthandler
+import importlib
+import os
+import select
+import signal
+import sys
+import time
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import tornado.autoreload
+import tornado.process
+
+from leeward._core.messages import (
+    BadMessage,
+    Drain,
+    Failed,
+    Hello,
+    Leaving,
+    Message,
+    Ready,
+)
+from leeward._worker import forks, leave, logs
+from leeward._worker.accept import Acceptor
+from leeward._worker.drain import OVERRUN, Drainer
+from leeward._worker.factory import make
+from leeward.adapters.tornado import TornadoServer
+from leeward.errors import ChannelClosed, TargetError
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+    from leeward._worker.birth import Birth
+
+#: Seconds in which the last words before an exit must be on their way.
+LAST_WORDS = 1.0
+
+
+def preload() -> None:
+    """Import what a worker will need, so that a zygote's children find it there.
+
+    Most comes with this module; ctypes and a selector's module are imported in
+    functions otherwise, at 2-4 ms each in every worker.
+    """
+    for module in ("ctypes", "selectors", "tornado.platform.asyncio", "tornado.websocket"):
+        importlib.import_module(module)
+
+
+def run(birth: Birth) -> NoReturn:
+    """Be the worker that `birth` describes.  Sends Hello first; never returns.
+
+    Call it on the main thread, with the application loaded.
+    """
+    worker = Worker(birth)
+    try:
+        worker.live()
+    except SystemExit as error:
+        if os.getpid() != worker.pid:
+            leave.leave_child(leave.exit_status(error))
+        status = leave.exit_status(error)
+        worker.log.say("warning", f"the application called sys.exit: status {status}")
+        leave.leave(worker.loop, status, worker.budget(), worker.log)
+    except KeyboardInterrupt:
+        if os.getpid() != worker.pid:
+            leave.leave_child(128 + signal.SIGINT)
+        leave.leave(worker.loop, 128 + signal.SIGINT, worker.budget(), worker.log)
+
+
+class _Notify:
+    """Our handler of SIGTERM and SIGINT.  `leeward` tells it from the application's."""
+
+    leeward = True
+
+    def __init__(self, worker: Worker) -> None:
+        self.worker = worker
+
+    def __call__(self, signum: int, frame: FrameType | None) -> None:
+        # Not from here: the signal may have come in the middle of a send.
+        self.worker.loop.call_soon_threadsafe(self.worker.wants_to_leave, signum)
+
+
+class _Nowhere:
+    """Counters of a process that is no worker any more."""
+
+    open = accepted = requests = in_flight = 0
+
+
+class Worker:
+    """One worker's parts and what it does when the channel or a signal speaks."""
+
+    loop: asyncio.AbstractEventLoop
+
+    def __init__(self, birth: Birth) -> None:
+        self.birth = birth
+        self.pid = os.getpid()
+        self.born = time.monotonic()
+        self.channel = birth.channel
+        self.log = logs.Log(
+            birth.slot, birth.generation, birth.config.log_level, birth.config.log_format
+        )
+        self.row: Any = birth.page.row(birth.row_index)
+        self.server: TornadoServer | None = None
+        self.acceptor: Acceptor | None = None
+        self.drainer: Drainer | None = None
+        self.over = False
+
+    # --- life ------------------------------------------------------------------------
+
+    def live(self) -> NoReturn:
+        """All of it, but for the application's own `sys.exit`."""
+        self._settle()
+        self.loop = asyncio.new_event_loop()  # by the application's policy, uvloop's too
+        asyncio.set_event_loop(self.loop)
+        self._say_to_supervisor(Hello(self.pid))
+        self.loop.add_reader(self.channel.fileno(), self._hear)
+        forks.watch(self.abandon)
+        try:
+            self.loop.run_until_complete(self._begin())
+        except TargetError as error:
+            self._fail("factory", str(error))
+        except RuntimeError as error:
+            # "Event loop stopped before Future completed", by asyncio or uvloop.
+            self._fail("factory", f"the factory stopped the event loop ({error})")
+        self.loop.run_forever()
+        if not self.over:
+            self.log.say("warning", "the application stopped the event loop: this worker ends")
+            self._drain(Drain("stop", self.birth.config.graceful_timeout, 0.0))
+            if not self.over:
+                self.loop.run_forever()
+        leave.leave(self.loop, 0, self.budget(), self.log)
+
+    def _settle(self) -> None:
+        """What can be done before there is a loop."""
+        row, birth = self.row, self.birth
+        row.open = row.accepted = row.requests = row.in_flight = 0
+        row.slot, row.generation, row.pid = birth.slot, birth.generation, self.pid
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        if not faulthandler.is_enabled():
+            with contextlib.suppress(OSError, ValueError):  # stderr closed
+                faulthandler.enable(file=2)
+        # tornado.process.task_id() is how Tornado programs ask which of n they are.
+        tornado.process._task_id = birth.slot
+
+    async def _begin(self) -> None:
+        birth = self.birth
+        application = await make(birth.application)
+        logs.install(self.log)
+        self._refuse_autoreload()
+        self.server = TornadoServer(application, self.row, self._connection_closed)
+        self.acceptor = Acceptor(birth.listeners, self.server.accept, self._accepted, self.log)
+        self.drainer = Drainer(self.acceptor, self.server, self.log, self._finish)
+        self._take_signals()
+        self.acceptor.start()
+        self._say_to_supervisor(
+            Ready(birth.application.kind, birth.application.found, birth.baseline, birth.changed)
+        )
+        self.log.say("debug", f"ready in {(time.monotonic() - self.born) * 1000:.1f} ms")
+
+    def _fail(self, stage: str, text: str) -> NoReturn:
+        """Tell the supervisor why there will be no worker, and end."""
+        if os.getpid() != self.pid:  # a process that the factory forked
+            print(text, file=sys.stderr, flush=True)
+            leave.leave_child(1)
+        leave.guard(leave.BUDGET)
+        self._say_to_supervisor(Failed(stage, text))
+        deadline = time.monotonic() + LAST_WORDS
+        with contextlib.suppress(ChannelClosed):  # nobody is left to be told
+            while self.channel.wants_write and time.monotonic() < deadline:
+                poll = select.poll()
+                poll.register(self.channel.fileno(), select.POLLOUT)
+                poll.poll(100)
+                self.channel.flush()
+        leave.leave(self.loop, TargetError.exit_code, leave.BUDGET, self.log)
+
+    def budget(self) -> float:
+        """Seconds that leaving may take: less when the drain has used them up."""
+        if self.drainer is None or not self.drainer.reason:
+            return leave.BUDGET
+        left = self.drainer.deadline + OVERRUN - self.loop.time()
+        return min(leave.BUDGET, max(left, OVERRUN / 2))
+
+    def abandon(self) -> None:
+        """In a process that the application forked: be no worker."""
+        if self.acceptor is not None:
+            self.acceptor.abandon()
+        else:
+            for fd, _ in self.birth.listeners:
+                with contextlib.suppress(OSError):
+                    os.close(fd)
+        self.row = _Nowhere()
+        if self.server is not None:
+            self.server.counters = self.row
+        self.channel.close()
+        self.birth.page.close()
+
+    # --- what the server and the acceptor tell ---------------------------------------
+
+    def _accepted(self) -> None:
+        self.row.accepted += 1
+
+    def _connection_closed(self) -> None:
+        if self.drainer is not None:
+            self.drainer.look()
+
+    def _finish(self) -> None:
+        self.over = True
+        self.loop.stop()
+
+    # --- the channel -----------------------------------------------------------------
+
+    def _hear(self) -> None:
+        try:
+            messages = self.channel.receive()
+        except BadMessage as error:
+            self.log.say("error", f"not understood: {error}")
+            return
+        except ChannelClosed:
+            self.loop.remove_reader(self.channel.fileno())
+            messages = [Drain("stop", self.birth.config.graceful_timeout, 0.0)]
+        for message in messages:
+            if isinstance(message, Drain):
+                self._drain(message)
+            else:
+                self.log.say("error", f"not for a worker: {type(message).__name__}")
+
+    def _drain(self, order: Drain) -> None:
+        if self.drainer is None:
+            os._exit(0)  # still starting: nothing was accepted
+        self.drainer.begin(order)
+
+    def _say_to_supervisor(self, message: Message) -> None:
+        try:
+            self.channel.send(message)
+        except ChannelClosed:
+            return  # its end is seen where the channel is read
+        if self.channel.wants_write:
+            self.loop.add_writer(self.channel.fileno(), self._flush_channel)
+
+    def _flush_channel(self) -> None:
+        try:
+            self.channel.flush()
+        except ChannelClosed:
+            self.loop.remove_writer(self.channel.fileno())
+            return
+        if not self.channel.wants_write:
+            self.loop.remove_writer(self.channel.fileno())
+
+    # --- signals ---------------------------------------------------------------------
+
+    def _take_signals(self) -> None:
+        """Have TERM and INT ask the supervisor, unless the application handles them."""
+        notify = _Notify(self)
+        for signum in (signal.SIGTERM, signal.SIGINT):
+            if signal.getsignal(signum) in (signal.SIG_DFL, signal.default_int_handler):
+                signal.signal(signum, notify)
+
+    def wants_to_leave(self, signum: int) -> None:
+        self._say_to_supervisor(Leaving(signal.Signals(signum).name))
+
+    # --- habits of Tornado programs --------------------------------------------------
+
+    def _refuse_autoreload(self) -> None:
+        """`debug=True` watches the files and execs ``sys.argv`` when one changes: in a
+        worker that would be some other program.  End it instead; it is replaced."""
+
+        def ends() -> None:
+            self.log.say("warning", "a file changed and the application has autoreload on")
+            sys.exit(0)
+
+        tornado.autoreload.add_reload_hook(ends)

@@ -1,0 +1,377 @@
+"""Serves an unmodified Tornado application by Tornado's own HTTP/1.1 code.
+
+Connections come from the worker's acceptor instead of from `add_sockets`; the
+rest is `tornado.httpserver.HTTPServer` with its public extension points:
+
+* `start_request` and `on_close` (HTTPServerConnectionDelegate) tell where each
+  connection stands in its life;
+* a subclass of `IOStream` sees the first byte of each request and, by
+  `close_fd`, the end of every connection, whoever took it over meanwhile.
+
+Works on Tornado 6.4 and later.  Things that do not work:
+
+* `conn_params.no_keep_alive = True` to announce a drain.  It says "Connection:
+  close" in the 101 of a WebSocket handshake too, which no browser accepts
+  (6.4 and 6.6 alike); it comes too late for requests whose headers are parsed;
+  and an HTTP/1.0 client with keep-alive (ab -k) is still told "Keep-Alive".
+* `stream.set_close_callback` to learn of WebSockets.  Since Tornado 5 their
+  protocol waits for its reads instead, and HTTP1Connection clears the callback
+  after each request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import select
+from typing import TYPE_CHECKING, Any
+
+from tornado.httpserver import HTTPServer
+from tornado.httputil import HTTPMessageDelegate, HTTPServerConnectionDelegate
+from tornado.iostream import IOStream
+from tornado.web import Application
+from tornado.websocket import WebSocketHandler
+
+from leeward.adapters.server import Counters, Life
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Awaitable, Callable
+
+    from tornado.http1connection import HTTP1Connection
+    from tornado.httputil import HTTPConnection, HTTPHeaders, RequestStartLine, ResponseStartLine
+
+#: On a stop, seconds from its birth that a connection without a byte is waited
+#: for: its client has connected and its request is on the way (one round trip
+#: round the earth is 0.3 s).  Go waits 5 s (net/http, issue 22682).
+NEW_GRACE = 1.0
+
+#: States in which the next byte is the first of a request.
+_WAITING = frozenset({Life.NEW, Life.IDLE})
+
+SERVABLE = "a tornado.web.Application (or any HTTPServerConnectionDelegate)"
+
+_log = logging.getLogger("leeward.tornado")
+
+
+def servable(value: object) -> bool:
+    """Is `value` something that Tornado's HTTP server can serve?"""
+    return isinstance(value, HTTPServerConnectionDelegate) and not isinstance(value, HTTPServer)
+
+
+class TornadoServer:
+    """A `leeward.adapters.server.Server`.
+
+    application: what the factory returned.
+    counters:    kept truthful: open, requests, in_flight.
+    closed:      called after each connection's end.
+
+    Made and used on the thread of the running loop.
+    """
+
+    def __init__(
+        self,
+        application: HTTPServerConnectionDelegate,
+        counters: Counters,
+        closed: Callable[[], None],
+    ) -> None:
+        self.counters = counters
+        self.closed = closed
+        self.draining = ""  # the reason, once
+        self.live: set[_Connection] = set()
+        self._window_ends = 0.0
+        self._timers: list[asyncio.TimerHandle] = []
+        self._loop = asyncio.get_running_loop()
+        # Application.listen would hand its own settings on in the same way.
+        self._http = _HTTP(application, xheaders=False)
+
+    def accept(self, connection: socket.socket, address: Any) -> None:
+        stream = _Stream(
+            connection,
+            max_buffer_size=self._http.max_buffer_size,
+            read_chunk_size=self._http.read_chunk_size,
+        )
+        stream.life = _Connection(self, stream, self._loop.time())
+        self.live.add(stream.life)
+        self.counters.open += 1
+        self._http.handle_stream(stream, address)
+
+    def connections(self) -> dict[Life, int]:
+        counts = {life: 0 for life in Life if life is not Life.CLOSED}
+        for connection in self.live:
+            counts[connection.life] += 1
+        return counts
+
+    def begin_drain(self, reason: str, window: float) -> None:
+        if self.draining == "stop":
+            return
+        self.draining = reason
+        for timer in self._timers:
+            timer.cancel()
+        self._timers = []
+        self._window_ends = self._loop.time() + (window if reason == "reload" else 0.0)
+        for connection in tuple(self.live):
+            connection.drain()
+        upgraded = [c for c in self.live if c.life is Life.UPGRADED]
+        random.shuffle(upgraded)  # old and young mixed: reconnects come mixed too
+        for place, connection in enumerate(upgraded):
+            if reason == "stop":
+                connection.close_websocket(1001)
+            else:
+                # One at a random moment of each n-th of the window: evenly
+                # spread, and clients of several workers do not march in step.
+                delay = window * (place + random.random()) / len(upgraded)
+                self.later(delay, connection.close_websocket, 1012)
+
+    def upgraded_in_drain(self, connection: _Connection) -> None:
+        """A handshake that was under way when the drain began: the same for it."""
+        left = max(0.0, self._window_ends - self._loop.time())
+        self.later(
+            left * random.random(),
+            connection.close_websocket,
+            1001 if self.draining == "stop" else 1012,
+        )
+
+    def later(self, delay: float, call: Callable[..., None], *args: Any) -> None:
+        """`call_later` for a timer that the next `begin_drain` cancels."""
+        self._timers.append(self._loop.call_later(delay, call, *args))
+
+    def close_rest(self) -> None:
+        # Idle ones first: the fewer microseconds between the look and the
+        # close, the less likely that a request is under way to one of them.
+        for connection in sorted(self.live, key=lambda c: c.life is not Life.IDLE):
+            connection.stream.close()
+
+
+class _Stream(IOStream):
+    """An IOStream that tells its `_Connection` of first bytes and of its end."""
+
+    life: _Connection
+
+    def read_from_fd(self, buf: bytearray | memoryview) -> int | None:
+        count = super().read_from_fd(buf)
+        if count and self.life.life in _WAITING:
+            self.life.request_arrives()
+        return count
+
+    def close_fd(self) -> None:
+        super().close_fd()
+        self.life.has_closed()
+
+
+class _Connection:
+    """Where one connection stands, and how it is brought to its end."""
+
+    __slots__ = (
+        "announced",
+        "announcing",
+        "born",
+        "conn",
+        "handler",
+        "life",
+        "request_headers",
+        "server",
+        "stream",
+        "version",
+    )
+
+    def __init__(self, server: TornadoServer, stream: IOStream, now: float) -> None:
+        self.server = server
+        self.stream = stream
+        self.born = now
+        self.life = Life.NEW
+        self.conn: HTTP1Connection | None = None  # of the request that is awaited or served
+        self.request_headers: HTTPHeaders | None = None
+        self.version = ""
+        self.handler: WebSocketHandler | None = None
+        self.announcing = False  # this request's answer will say that we close
+        self.announced = False  # an answer has said so
+
+    def __repr__(self) -> str:
+        return f"<connection {self.life.name}{', announced' if self.announced else ''}>"
+
+    # --- events ----------------------------------------------------------------------
+
+    def awaits_request(self, conn: HTTP1Connection) -> None:
+        """The server is about to read a request, the first or the next one."""
+        if self.life is Life.ACTIVE:
+            self._leave_active(Life.IDLE)
+        self.conn, self.request_headers, self.announcing = conn, None, False
+        if self.announced or (
+            self.life is Life.IDLE and self.server.draining == "stop" and not self._bytes_wait()
+        ):
+            self.stream.close()
+
+    def request_arrives(self) -> None:
+        """First byte of a request."""
+        self.life = Life.ACTIVE
+        self.server.counters.in_flight += 1
+
+    def request_received(self, start_line: RequestStartLine, headers: HTTPHeaders) -> None:
+        """The headers are complete; the application is about to see them."""
+        if self.life in _WAITING:  # it lay in the buffer behind the request before
+            self.request_arrives()
+        self.server.counters.requests += 1
+        self.version = start_line.version
+        self.request_headers = headers
+        if "Upgrade" in headers:
+            self._watch_for_websocket()
+        if self.server.draining:
+            self._announce_close()
+
+    def serving_ended(self) -> None:
+        """HTTP is over here.  A stream still open belongs to the application now."""
+        if self.stream.closed():
+            return
+        self._leave_active(Life.UPGRADED)
+        self.conn = self.request_headers = None
+        if self.server.draining:
+            self.server.upgraded_in_drain(self)
+
+    def has_closed(self) -> None:
+        if self.life is Life.CLOSED:
+            return
+        self._leave_active(Life.CLOSED)
+        self.conn = self.request_headers = self.handler = None
+        self.server.live.discard(self)
+        self.server.counters.open -= 1
+        self.server.closed()
+
+    def _leave_active(self, life: Life) -> None:
+        if self.life is Life.ACTIVE:
+            self.server.counters.in_flight -= 1
+        self.life = life
+
+    # --- draining --------------------------------------------------------------------
+
+    def drain(self) -> None:
+        if self.life is Life.ACTIVE:
+            self._announce_close()
+        elif self.server.draining != "stop" or self.life is Life.UPGRADED:
+            return
+        elif self.life is Life.IDLE or self._age() >= NEW_GRACE:
+            self._close_if_silent()
+        else:
+            self.server.later(NEW_GRACE - self._age(), self._close_if_silent)
+
+    def _age(self) -> float:
+        return asyncio.get_running_loop().time() - self.born
+
+    def _close_if_silent(self) -> None:
+        if self.life in _WAITING and not self._bytes_wait():
+            self.stream.close()
+
+    def _bytes_wait(self) -> bool:
+        """Has the kernel a request that Tornado has not read yet?
+
+        Closing now would answer it with a reset.
+        """
+        poll = select.poll()
+        poll.register(self.stream.fileno(), select.POLLIN)
+        return bool(poll.poll(0))
+
+    def _announce_close(self) -> None:
+        """Have the answer to the request in hand say "Connection: close".
+
+        `write_headers` is replaced on this one HTTP1Connection, which lives as
+        long as this request.  When the headers were written already it is not
+        called again, and the connection goes on to its next request.
+        """
+        conn = self.conn
+        if conn is None or self.request_headers is None or self.announcing:
+            return
+        self.announcing = True
+        write_headers = conn.write_headers
+
+        def announcing(
+            start_line: RequestStartLine | ResponseStartLine,
+            headers: HTTPHeaders,
+            chunk: bytes | None = None,
+        ) -> asyncio.Future[None]:
+            if getattr(start_line, "code", 0) >= 200:  # a 101 must say "Connection: Upgrade"
+                headers["Connection"] = "close"
+                if self.version == "HTTP/1.0" and self.request_headers is not None:
+                    # Tornado writes "Keep-Alive" over ours if this one stands.
+                    self.request_headers.pop("Connection", None)
+                self.announced = True
+            return write_headers(start_line, headers, chunk)
+
+        conn.write_headers = announcing  # type: ignore[method-assign]
+
+    def _watch_for_websocket(self) -> None:
+        """Learn which WebSocketHandler answers this request, if one does.
+
+        Each RequestHandler gives the connection its `on_connection_close`.
+        """
+        conn = self.conn
+        assert conn is not None
+        set_close_callback = conn.set_close_callback
+
+        def learning(callback: Callable[[], None] | None) -> None:
+            owner = getattr(callback, "__self__", None)
+            if isinstance(owner, WebSocketHandler):
+                self.handler = owner
+            set_close_callback(callback)
+
+        conn.set_close_callback = learning  # type: ignore[method-assign]
+
+    def close_websocket(self, code: int) -> None:
+        """Send the close frame.  Tornado cuts a peer that does not answer it after 5 s.
+
+        A protocol of the application's own cannot be told: it has until the deadline.
+        """
+        if self.life is not Life.UPGRADED or self.handler is None:
+            return
+        try:
+            self.handler.close(code, "restarting" if code == 1012 else "going away")
+        except Exception:
+            # An application may override close().
+            _log.exception("%s.close() raised; cut", type(self.handler).__name__)
+            self.stream.close()
+
+
+class _HTTP(HTTPServer):
+    def start_request(
+        self, server_conn: object, request_conn: HTTPConnection
+    ) -> HTTPMessageDelegate:
+        connection: _Connection = server_conn.stream.life  # type: ignore[attr-defined]
+        connection.awaits_request(request_conn)  # type: ignore[arg-type]
+        if connection.life is Life.CLOSED:
+            return HTTPMessageDelegate()  # reading will tell Tornado
+        return _Request(connection, super().start_request(server_conn, request_conn))
+
+    def on_close(self, server_conn: object) -> None:
+        super().on_close(server_conn)
+        server_conn.stream.life.serving_ended()  # type: ignore[attr-defined]
+
+
+class _Request(HTTPMessageDelegate):
+    """Passes everything on; tells the connection when the headers are complete."""
+
+    __slots__ = ("connection", "inner")
+
+    def __init__(self, connection: _Connection, inner: HTTPMessageDelegate) -> None:
+        self.connection = connection
+        self.inner = inner
+
+    def headers_received(
+        self, start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders
+    ) -> Awaitable[None] | None:
+        self.connection.request_received(start_line, headers)  # type: ignore[arg-type]
+        return self.inner.headers_received(start_line, headers)
+
+    def data_received(self, chunk: bytes) -> Awaitable[None] | None:
+        return self.inner.data_received(chunk)
+
+    def finish(self) -> None:
+        self.inner.finish()
+
+    def on_connection_close(self) -> None:
+        self.inner.on_connection_close()
+
+
+def describe(application: object) -> str:
+    """Words for what is served: "tornado.web.Application" or its subclass."""
+    kind = type(application)
+    return "Tornado application" if isinstance(application, Application) else kind.__name__

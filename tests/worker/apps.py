@@ -1,0 +1,300 @@
+"""Applications for the worker's tests; each factory is named for what it does."""
+
+import asyncio
+import atexit
+import logging
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import tornado.httpserver
+import tornado.ioloop
+import tornado.process
+import tornado.web
+import tornado.websocket
+
+
+class Hello(tornado.web.RequestHandler):
+    def get(self):
+        self.write(f"hello from {tornado.process.task_id()}")
+
+
+class Slow(tornado.web.RequestHandler):
+    """Answers after `s` seconds; writes the headers first if asked to."""
+
+    async def get(self):
+        if self.get_argument("early", ""):
+            self.write("part one, ")
+            await self.flush()
+        await asyncio.sleep(float(self.get_argument("s")))
+        self.write("slow")
+
+    def on_connection_close(self):
+        print("client went", file=sys.stderr, flush=True)
+
+
+class Hold(tornado.web.RequestHandler):
+    """A long poll: answers when /release is asked for."""
+
+    waiting = []
+
+    async def get(self):
+        future = asyncio.get_running_loop().create_future()
+        self.waiting.append(future)
+        await future
+        self.write("released")
+
+
+class Release(tornado.web.RequestHandler):
+    def get(self):
+        for future in Hold.waiting:
+            future.set_result(None)
+        self.write(f"released {len(Hold.waiting)}")
+        Hold.waiting.clear()
+
+
+class Echo(tornado.websocket.WebSocketHandler):
+    def on_message(self, message):
+        self.write_message(message)
+
+    def on_close(self):
+        print(f"websocket closed {self.close_code}", file=sys.stderr, flush=True)
+
+
+class Tunnel(tornado.web.RequestHandler):
+    """Takes the stream over and speaks a protocol of its own."""
+
+    def get(self):
+        stream = self.detach()
+        stream.write(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: own\r\n\r\nhi")
+
+
+class Exit(tornado.web.RequestHandler):
+    def get(self):
+        sys.exit(int(self.get_argument("code")))
+
+
+class Stop(tornado.web.RequestHandler):
+    def get(self):
+        self.write("stopping")
+        tornado.ioloop.IOLoop.current().stop()
+
+
+class Block(tornado.web.RequestHandler):
+    """Holds the event loop's thread for ever."""
+
+    def get(self):
+        print("blocking", file=sys.stderr, flush=True)
+        threading.Event().wait()
+
+
+class Thread(tornado.web.RequestHandler):
+    """Starts a thread that never ends, and an executor's."""
+
+    def get(self):
+        threading.Thread(target=threading.Event().wait, name="stuck").start()
+        asyncio.get_running_loop().run_in_executor(None, threading.Event().wait)
+        self.write("stuck")
+
+
+def _report(write):
+    """In a child: its open sockets by number of listeners, and its signals."""
+    import ctypes
+
+    signum = ctypes.c_int()
+    ctypes.CDLL(None).prctl(2, ctypes.byref(signum), 0, 0, 0)
+    term = signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    listening = open("/proc/net/tcp").read().split("\n")[1:-1]
+    inodes = {line.split()[9] for line in listening if line.split()[3] == "0A"}
+    held = 0
+    for fd in os.listdir("/proc/self/fd"):
+        try:
+            name = os.readlink(f"/proc/self/fd/{fd}")
+        except OSError:
+            continue
+        held += name.startswith("socket:[") and name[8:-1] in inodes
+    maps = open("/proc/self/maps").read()
+    write(f"listeners={held} pdeathsig={signum.value} term_default={term} page={'leeward' in maps}")
+
+
+def _mp_child(queue):
+    _report(queue.put)
+
+
+class Fork(tornado.web.RequestHandler):
+    """Forks by `how` and answers with what the child says of itself."""
+
+    async def get(self):
+        how = self.get_argument("how")
+        if how == "fork":
+            self.write(self.fork())
+        elif how == "thread":
+            self.write(await asyncio.get_running_loop().run_in_executor(None, self.fork))
+        elif how == "subprocess":
+            process = await asyncio.create_subprocess_exec(
+                sys.executable, "-c", "print('from a subprocess')", stdout=subprocess.PIPE
+            )
+            self.write((await process.communicate())[0])
+        else:
+            context = multiprocessing.get_context(how)
+            queue = context.SimpleQueue()
+            process = context.Process(target=_mp_child, args=(queue,))
+            process.start()
+            self.write(await asyncio.get_running_loop().run_in_executor(None, queue.get))
+            process.join()
+
+    def fork(self):
+        reader, writer = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            _report(lambda text: os.write(writer, text.encode()))
+            sys.exit(7)
+        os.close(writer)
+        _, status = os.waitpid(pid, 0)
+        text = os.read(reader, 1000).decode() + f" status={os.waitstatus_to_exitcode(status)}"
+        os.close(reader)
+        return text
+
+
+class Orphan(tornado.web.RequestHandler):
+    """Forks a child that waits for ever and answers with its pid."""
+
+    def get(self):
+        pid = os.fork()
+        if pid == 0:
+            while True:
+                signal.pause()
+        self.write(str(pid))
+
+
+class Log(tornado.web.RequestHandler):
+    def get(self):
+        logging.getLogger("app.sub").warning("from %s", self.get_argument("what"))
+        self.write("logged")
+
+
+class Environment(tornado.web.RequestHandler):
+    def get(self):
+        loop = asyncio.get_running_loop()
+        self.write(type(loop).__module__)
+
+
+ROUTES = [
+    ("/", Hello),
+    ("/slow", Slow),
+    ("/hold", Hold),
+    ("/release", Release),
+    ("/ws", Echo),
+    ("/tunnel", Tunnel),
+    ("/exit", Exit),
+    ("/stop", Stop),
+    ("/block", Block),
+    ("/thread", Thread),
+    ("/fork", Fork),
+    ("/orphan", Orphan),
+    ("/log", Log),
+    ("/loop", Environment),
+]
+
+
+def make_app():
+    return tornado.web.Application(ROUTES)
+
+
+async def make_app_slowly():
+    await asyncio.sleep(0.01)
+    assert tornado.ioloop.IOLoop.current().asyncio_loop is asyncio.get_running_loop()
+    return make_app()
+
+
+def on_uvloop():
+    return make_app()
+
+
+def raises():
+    raise ValueError("no database")
+
+
+def exits():
+    sys.exit("cannot go on")
+
+
+def stops_the_loop():
+    tornado.ioloop.IOLoop.current().stop()
+    return make_app()
+
+
+def gives_a_server():
+    return tornado.httpserver.HTTPServer(make_app())
+
+
+def gives_nothing():
+    return None
+
+
+async def hangs():
+    print("hanging", file=sys.stderr, flush=True)
+    await asyncio.get_running_loop().create_future()
+
+
+def says_goodbye():
+    atexit.register(lambda: print("goodbye from atexit", file=sys.stderr, flush=True))
+
+    async def background():
+        try:
+            await asyncio.get_running_loop().create_future()
+        except asyncio.CancelledError:
+            print("task cancelled", file=sys.stderr, flush=True)
+            raise
+
+    global task
+    task = asyncio.ensure_future(background())
+    return make_app()
+
+
+def has_a_stuck_exit():
+    atexit.register(threading.Event().wait)
+    return make_app()
+
+
+def holds_the_gil_at_exit():
+    import ctypes
+
+    atexit.register(lambda: ctypes.PyDLL(None).sleep(600))
+    return make_app()
+
+
+def has_a_process_pool():
+    from concurrent.futures import ProcessPoolExecutor
+
+    global pool
+    pool = ProcessPoolExecutor(2)
+    assert pool.submit(int, "1").result() == 1
+    return make_app()
+
+
+def logs_by_itself():
+    logging.basicConfig(format="mine: %(message)s", level=logging.INFO)
+    return make_app()
+
+
+def logs_below_the_root():
+    logger = logging.getLogger("app")
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("below: %(message)s"))
+    logger.addHandler(handler)
+    return make_app()
+
+
+def handles_sigterm():
+    signal.signal(signal.SIGTERM, lambda *_: print("mine", file=sys.stderr, flush=True))
+    return make_app()
+
+
+def takes_a_second_to_import():
+    time.sleep(1)
+    return make_app()

@@ -1,0 +1,37 @@
+"""Workers that end with their test."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from worker.harness import Worker
+
+
+@pytest.fixture
+def worker(tmp_path, request):
+    """`worker("make_app", …)` starts one; all end with the test, their logs shown if it fails."""
+    started = []
+
+    def start(factory="make_app", **settings):
+        place = tmp_path / str(len(started))
+        place.mkdir()
+        started.append(Worker(factory, place, **settings))
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.close()
+        print(f"--- stderr of worker pid={one.pid}\n{Path(one.err.name).read_text()}")
+
+
+@pytest.fixture
+def serving(worker):
+    """A worker that has said Ready, with `make_app` or what is asked for."""
+
+    def start(factory="make_app", **settings):
+        one = worker(factory, **settings)
+        one.ready()
+        return one
+
+    return start

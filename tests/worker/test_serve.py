@@ -1,0 +1,102 @@
+"""A worker serves: ready, counts, requests, WebSockets, where it listens."""
+
+from __future__ import annotations
+
+import socket
+
+import pytest
+from worker.harness import Client, listen, words
+
+
+@pytest.mark.parametrize("factory", ["make_app", "make_app_slowly", "on_uvloop"])
+def test_it_says_ready_and_answers(serving, factory):
+    """Factories may be plain or asynchronous; the loop follows the application's policy."""
+    one = serving(factory)
+    client = one.connect()
+    assert client.get("/")[2] == "hello from 2"
+    module = client.get("/loop")[2]
+    assert module == ("uvloop" if factory == "on_uvloop" else "asyncio.unix_events")
+
+
+def test_the_page_is_truthful(serving):
+    """pid, slot, generation, open, accepted, requests and in flight, as they change."""
+    one = serving()
+    assert (one.row.pid, one.row.slot, one.row.generation) == (one.pid, 2, 5)
+    first, second = one.connect(), one.connect()
+    first.get("/")
+    first.get("/")
+    second.send("/hold")
+    one.until(lambda row: row.in_flight == 1)
+    assert words(one.row) == {"open": 2, "accepted": 2, "requests": 3, "in_flight": 1}
+    third = one.connect().upgrade()
+    one.until(lambda row: row.in_flight == 1 and row.open == 3)
+    first.get("/release")
+    assert second.answer()[2] == "released"
+    third.close()
+    second.close()
+    one.until(lambda row: row.open == 1 and row.in_flight == 0)
+    assert (one.row.accepted, one.row.requests) == (3, 5)
+
+
+def test_a_websocket_echoes(serving):
+    client = serving().connect().upgrade()
+    client.send_frame(1, b"ahoy")
+    assert client.frame() == (1, b"ahoy")
+
+
+def test_requests_that_came_in_one_packet_are_all_answered(serving):
+    """Pipelined requests lie in the buffer: the second has no first byte to be seen."""
+    one = serving()
+    client = one.connect()
+    client.sock.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 3)
+    assert [client.answer()[2] for _ in range(3)] == ["hello from 2"] * 3
+    one.until(lambda row: row.in_flight == 0 and row.requests == 3)
+
+
+def test_it_listens_on_ipv6_and_unix_sockets(serving, tmp_path):
+    path = str(tmp_path / "app.sock")
+    listeners = [listen(), listen(socket.AF_UNIX, path)]
+    if socket.has_ipv6:
+        listeners.append(listen(socket.AF_INET6, ("::1", 0)))
+    one = serving(listeners=listeners)
+    for listener in one.listeners:
+        assert Client(listener).get("/")[0] == 200
+
+
+def test_a_client_that_sends_rubbish_or_leaves_costs_nothing(serving):
+    """Counters come back to nought after resets, half requests and no request."""
+    one = serving()
+    for data in (b"", b"GET / HT", b"rubbish\r\n\r\n", b"GET / HTTP/1.1\r\nHost: x\r\n"):
+        client = one.connect()
+        client.sock.sendall(data)
+        one.until(lambda row: row.open == 1)
+        client.close()
+        one.until(lambda row: row.open == 0)
+    assert one.row.in_flight == 0
+
+
+def test_out_of_descriptors_it_pauses_and_recovers(serving):
+    """EMFILE: no spin, one line a second at most, the connections it has are served."""
+    import resource
+
+    one = serving(limit=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (40, 40)))
+    clients = [one.connect() for _ in range(60)]
+    one.expect(r"level|cannot accept on .*Too many open files")
+    cpu = _cpu(one.pid)
+    assert clients[0].get("/")[0] == 200
+    for client in clients[1:]:
+        client.send("/")
+    served = [client for client in clients[1:] if not client.silent()]
+    for client in clients[:30]:
+        client.close()
+    for client in clients[30:]:
+        assert client.answer()[2] == "hello from 2"
+    assert len(served) < 60
+    assert _cpu(one.pid) - cpu < 0.5
+    assert one.log().count("cannot accept") <= 3
+
+
+def _cpu(pid):
+    with open(f"/proc/{pid}/stat") as stat:
+        fields = stat.read().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / 100

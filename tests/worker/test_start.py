@@ -1,0 +1,71 @@
+"""What goes wrong before a worker serves is told in a few lines, and it ends."""
+
+from __future__ import annotations
+
+import re
+import signal
+
+import pytest
+from leeward._core.messages import Hello, Leaving
+
+
+@pytest.mark.parametrize(
+    ("factory", "says"),
+    [
+        ("raises", r"ValueError: no database"),
+        ("exits", r"the factory called sys.exit\('cannot go on'\)"),
+        ("stops_the_loop", r"the factory stopped the event loop"),
+        ("gives_a_server", r"gave a tornado.httpserver.HTTPServer, expected a tornado.web.App"),
+        ("gives_nothing", r"gave a builtins.NoneType"),
+    ],
+)
+def test_a_factory_that_fails_is_told_by_its_own_frames(worker, factory, says):
+    one = worker(factory)
+    failed = one.failed()
+    assert failed.stage == "factory"
+    assert re.search(says, failed.text), failed.text
+    assert len(failed.text.split("\n")) <= 8
+    assert "_worker" not in failed.text and "asyncio" not in failed.text
+    assert one.ended() == 3
+
+
+def test_sigterm_ends_a_worker_that_does_not_serve_yet(worker):
+    """It has accepted nothing: nobody is hurt."""
+    one = worker("hangs")
+    one.receive(Hello)
+    one.expect("hanging")
+    one.process.send_signal(signal.SIGTERM)
+    assert one.ended() == -signal.SIGTERM
+
+
+@pytest.mark.parametrize("how", ["drain", "end"])
+def test_before_ready_an_order_or_the_end_of_the_channel_ends_it(worker, how):
+    one = worker("hangs")
+    one.receive(Hello)
+    one.expect("hanging")
+    if how == "drain":
+        one.drain()
+    else:
+        one.channel.close()
+    assert one.ended() == 0
+
+
+@pytest.mark.parametrize("factory", ["make_app", "on_uvloop"])
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_only_asks_to_be_replaced(serving, factory, signum):
+    """systemd sends TERM to every process: a worker obeys its channel alone."""
+    one = serving(factory)
+    client = one.connect()
+    client.get("/")
+    one.process.send_signal(signum)
+    assert one.receive(Leaving).reason == signum.name
+    assert client.get("/")[0] == 200
+    one.drain()
+    assert one.ended() == 0
+
+
+def test_a_handler_of_the_application_is_left_alone(serving):
+    one = serving("handles_sigterm")
+    one.process.send_signal(signal.SIGTERM)
+    one.expect("^mine$")
+    assert one.connect().get("/")[0] == 200

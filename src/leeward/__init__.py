@@ -1,0 +1,58 @@
+"""Leeward runs a Python network service on every core of a machine, and keeps it calm.
+
+The public names are loaded when they are first asked for (PEP 562): importing
+`leeward` imports nothing else, starts nothing, opens nothing.  Every process of
+an instance imports this package, the supervisor with the standard library alone.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from leeward.cli.run import run
+    from leeward.errors import (
+        BindError,
+        CrashLoopError,
+        LeewardError,
+        NoInstanceError,
+        TargetError,
+        UsageError,
+    )
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "BindError",
+    "CrashLoopError",
+    "LeewardError",
+    "NoInstanceError",
+    "TargetError",
+    "UsageError",
+    "__version__",
+    "run",
+]
+
+#: Where each public name lives.
+_HOMES = {
+    "BindError": "leeward.errors",
+    "CrashLoopError": "leeward.errors",
+    "LeewardError": "leeward.errors",
+    "NoInstanceError": "leeward.errors",
+    "TargetError": "leeward.errors",
+    "UsageError": "leeward.errors",
+    "run": "leeward.cli.run",
+}
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'leeward' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(home), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

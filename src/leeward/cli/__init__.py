@@ -1,0 +1,1 @@
+"""argv → settings → one verb.  One file per verb; its docstring is its manual page."""

@@ -1,0 +1,175 @@
+"""Rehearse a start, and serve nobody: settings, import, fork audit, addresses.
+
+What was found, which mode it would run in and why, and whether the addresses
+can be had.  Exit code 2, 3 or 4 for what is wrong first.
+
+  leeward check chat:make_app && leeward reload chat
+
+Takes the same TARGET and options as serve.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import time
+from contextlib import ExitStack
+
+import click
+
+from leeward._core.config import Config
+from leeward._core.messages import Begin, Descriptor, Failed, Loaded
+from leeward._sys import bootstrap
+from leeward._sys.channel import Channel
+from leeward._sys.page import Page
+from leeward.cli import instances, listeners, output
+from leeward.cli.options import SettingsVerb, resolved
+from leeward.cli.resolution import Resolution
+from leeward.cli.target import check_exists
+from leeward.errors import BindError, ChannelClosed, LeewardError, TargetError
+
+#: After the last word of the rehearsal, how long its process may take to leave.
+_LEAVE_TIMEOUT = 2.0
+
+
+@click.pass_context
+def check(ctx: click.Context, **flags: object) -> int:
+    resolution = resolved(ctx)
+    config = resolution.config
+    check_exists(config.target, config.chdir)
+    where = f" ({os.path.relpath(resolution.file, config.cwd)})" if resolution.file else ""
+    output.say(f"settings   ok{where}")
+    for note in config.notes:
+        output.say(f"           {note}")
+    with ExitStack() as undo:
+        fault: LeewardError | None = None
+        try:
+            output.say(f"addresses  {addresses(resolution, undo)}")
+        except BindError as error:
+            fault = error  # the application is worth looking at all the same
+        loaded = rehearse(config)
+        output.say(f"found      {loaded.kind}: {loaded.found}, loaded in {loaded.load_ms} ms")
+        for line in mode(config, loaded):
+            output.say(line)
+    if fault is not None:
+        raise fault
+    return 0
+
+
+command = SettingsVerb("check", help=__doc__, callback=check)
+
+
+def addresses(resolution: Resolution, undo: ExitStack) -> str:
+    """Binds what `serve` would bind.  Raises `BindError`.
+
+    An address that the running instance of this name holds is as it should be.
+    """
+    held = _held_by_instance(resolution.config.name)
+    wanted = listeners.addresses(resolution, os.environ)
+    said: list[str] = []
+    for address in wanted:
+        if any(url.removeprefix("http://") == address for url in held):
+            said.append(f"{address} held by the running {resolution.config.name}")
+        else:
+            found = listeners.open_each((address,), resolution.config, undo)
+            said += [f"{each.address} ok" for each in found]
+    return ", ".join(said)
+
+
+def _held_by_instance(name: str) -> list[str]:
+    from leeward.cli.ps import snapshot
+
+    try:
+        found: list[str] = snapshot(instances.find(name, os.environ))["listeners"]
+    except LeewardError:
+        return []  # none runs, or it cannot say: then binding tells
+    return found
+
+
+def rehearse(config: Config) -> Loaded:
+    """Loads the application in a process of its own, as a generation's zygote would.
+
+    Raises `TargetError` with what the application's owner can read.
+    """
+    ours, theirs = Channel.pair()
+    page = Page.create()
+    environ = {**os.environ, **dict(config.env)}
+    argv = bootstrap.command(config.interpreter, config.root, "zygote", str(theirs.fileno()))
+    process = subprocess.Popen(
+        argv,
+        stdin=subprocess.DEVNULL,
+        env=environ,
+        pass_fds=[theirs.fileno()],
+        start_new_session=True,
+    )
+    theirs.close()
+    try:
+        ours.send(
+            Begin(
+                config=config.to_json(),
+                generation=1,
+                supervisor=os.getpid(),
+                page=Descriptor(page.fd),
+                listeners=(),
+                addresses=(),
+                rehearse=True,
+            )
+        )
+        return _outcome(ours, config)
+    except ChannelClosed:
+        raise TargetError(_ended(process)) from None
+    finally:
+        ours.close()
+        _end(process)
+        page.close()
+
+
+def _outcome(channel: Channel, config: Config) -> Loaded:
+    deadline = time.monotonic() + config.start_timeout
+    while True:
+        message = channel.wait(max(0.0, deadline - time.monotonic()))
+        if isinstance(message, Loaded):
+            return message
+        if isinstance(message, Failed):
+            raise TargetError(message.text)
+        if message is None:
+            raise TargetError(
+                f"{config.target} was still loading after {config.start_timeout:g} s",
+                "--start-timeout gives it more; a module must not serve while it is imported",
+            )
+
+
+def _ended(process: subprocess.Popen[bytes]) -> str:
+    try:
+        code = process.wait(_LEAVE_TIMEOUT)
+    except subprocess.TimeoutExpired:
+        return "the application closed its process's channel while it was loaded"
+    if code < 0:
+        return f"loading ended its process: killed by {signal.Signals(-code).name}"
+    return f"loading ended its process with exit code {code}"
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Leaves nothing behind, not even what the application started meanwhile."""
+    try:
+        process.wait(_LEAVE_TIMEOUT if process.poll() is None else 0)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    with contextlib.suppress(ProcessLookupError):  # nobody is left in its group: the usual case
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+def mode(config: Config, loaded: Loaded) -> list[str]:
+    """The mode that `serve` would choose, with its reasons: what the supervisor decides."""
+    chosen = config.start
+    if chosen == "auto":
+        chosen = "spawn" if loaded.hazards else "zygote"
+    why = "as --start says" if config.start != "auto" else ""
+    if not why:
+        why = "a fork would break:" if loaded.hazards else "nothing that a fork would break"
+    lines = [f"mode       {chosen} ({why.rstrip(':')})"]
+    lines += [f"           hazard: {hazard}" for hazard in loaded.hazards]
+    return lines

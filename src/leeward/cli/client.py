@@ -1,0 +1,130 @@
+"""The asking end of a control socket: one request, lines of progress, one answer."""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+import time
+from collections.abc import Callable
+from types import TracebackType
+
+from leeward._core.messages import Answer, BadMessage, Message, Progress
+from leeward._sys.channel import Channel
+from leeward.cli.instances import Instance, no_instance
+from leeward.errors import ChannelClosed, LeewardError, UsageError
+
+#: A supervisor answers from its loop, in about a millisecond; one that needs
+#: seconds is stopped (SIGSTOP, a frozen cgroup) or the machine is drowning.
+ANSWER_TIMEOUT = 5.0
+
+
+class Client:
+    """A connection to the supervisor of one instance.
+
+    pid:  the supervisor's, told by the kernel (0 in another pid namespace).
+
+    Raises `NoInstanceError` if nobody listens, `UsageError` if we may not ask.
+    """
+
+    def __init__(self, instance: Instance) -> None:
+        self.instance = instance
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        try:
+            connection.settimeout(ANSWER_TIMEOUT)
+            connection.connect(instance.path)
+            connection.setblocking(False)
+        except (ConnectionRefusedError, FileNotFoundError):
+            connection.close()
+            raise no_instance(instance.name, []) from None
+        except PermissionError:
+            connection.close()
+            raise UsageError(
+                f"{instance.path}: permission denied", "ask as the user who started it, or as root"
+            ) from None
+        except OSError as error:  # a full queue times out
+            connection.close()
+            raise LeewardError(f"{instance.name} does not accept: {error}") from None
+        self.channel = Channel(connection)
+        self.pid, uid, _ = self.channel.peer()
+        if os.getuid() != 0 and uid not in (0, os.getuid()):
+            self.channel.close()
+            raise UsageError(f"{instance.path} is answered by user {uid}: not asked")
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.channel.close()
+
+    def ask(
+        self,
+        request: Message,
+        timeout: float = ANSWER_TIMEOUT,
+        progress: Callable[[str], None] = lambda text: None,
+    ) -> Answer:
+        """The answer to `request`; each line of progress goes to `progress` meanwhile.
+
+        timeout:  seconds for the whole of it.
+        """
+        deadline = time.monotonic() + timeout
+        try:
+            self.channel.send(request)
+            while True:
+                message = self.channel.wait(max(0.0, deadline - time.monotonic()))
+                if isinstance(message, Answer):
+                    return message
+                if isinstance(message, Progress):
+                    progress(message.text)
+                elif message is None:
+                    raise self._silent(timeout)
+                else:
+                    raise LeewardError(f"{self.instance.name} answered {type(message).__name__}")
+        except ChannelClosed:
+            raise LeewardError(
+                f"{self.instance.name} (pid {self.pid}) ended before it answered",
+                "its log says why",
+            ) from None
+        except BadMessage as error:
+            raise LeewardError(
+                f"{self.instance.name} speaks another language: {error}",
+                "it runs another version of leeward: ask with the command of its environment",
+            ) from None
+
+    def _silent(self, timeout: float) -> LeewardError:
+        from leeward._sys import procfs
+
+        state = procfs.state_of(self.pid) if self.pid else None
+        stopped = ": its process is stopped (SIGSTOP)" if state == "T" else ""
+        return LeewardError(
+            f"{self.instance.name} (pid {self.pid}) did not answer within {timeout:g} s{stopped}",
+            f"kill -CONT {self.pid} lets it go on; kill -KILL {self.pid} ends it and its workers",
+        )
+
+
+class ProcessEnd:
+    """Waits for the end of a process that is not our child, by its pidfd."""
+
+    def __init__(self, pid: int) -> None:
+        try:
+            self.fd = os.pidfd_open(pid) if pid else -1
+        except ProcessLookupError:
+            self.fd = -1
+
+    def wait(self, timeout: float) -> bool:
+        """True once it has ended (or cannot be seen from here), False after `timeout` seconds."""
+        if self.fd < 0:
+            return True
+        poll = select.poll()
+        poll.register(self.fd, select.POLLIN)
+        return bool(poll.poll(int(timeout * 1000)))
+
+    def close(self) -> None:
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1

@@ -1,0 +1,172 @@
+"""Reads the four places where a setting can stand: flags, variables, a file, the table.
+
+Each layer maps a key to its parsed value and its origin.  All layers are
+checked, also where a higher one wins: a wrong line in a file is wrong today,
+not on the day when a flag is left out.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import msgspec
+
+from leeward.cli import values
+from leeward.cli.settings import RESERVED, TABLE, Setting
+from leeward.cli.toml import key_lines
+from leeward.errors import UsageError
+
+
+class Value(msgspec.Struct, frozen=True):
+    """A parsed value and where it came from, in words: "flag --workers"."""
+
+    value: Any
+    origin: str
+
+
+Layer = dict[str, Value]
+
+#: Variables that Kubernetes sets in every pod for a service called "leeward"
+#: or "leeward-something"; the plain _PORT one is told by its value.
+_KUBERNETES = re.compile(
+    r"LEEWARD(_[A-Z0-9_]+)?"
+    r"(_SERVICE_HOST|_SERVICE_PORT(_[A-Z0-9_]+)?|_PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)"
+)
+_KUBERNETES_PORT = re.compile(r"(tcp|udp|sctp)://")
+
+
+def flag_layer(flags: Mapping[str, Any]) -> Layer:
+    """From click's parameters: None or an empty tuple is "not given"."""
+    layer: Layer = {}
+    for setting in TABLE:
+        raw = flags.get(setting.key)
+        if raw is None or raw == ():
+            continue
+        origin = f"flag {setting.flag}" if setting.flags else "argument TARGET"
+        layer[setting.key] = Value(_parsed(setting, raw, setting.flag), origin)
+    return layer
+
+
+def environment_layer(environ: Mapping[str, str]) -> Layer:
+    """From LEEWARD_*.  An empty variable counts as not set (compose files write `${X:-}`)."""
+    _refuse_unknown(environ)
+    layer: Layer = {}
+    for setting in TABLE:
+        for name in (setting.env, setting.also_env):
+            raw = environ.get(name, "")
+            if raw and not _is_kubernetes(name, raw):
+                layer[setting.key] = Value(_parsed(setting, raw, name), f"environment {name}")
+                break
+    return layer
+
+
+def default_layer() -> Layer:
+    return {
+        setting.key: Value(setting.default, f"default ({setting.precedent})") for setting in TABLE
+    }
+
+
+def find_file(named: str, directory: str) -> tuple[str, tuple[str, ...]]:
+    """Path of the settings file and the table in it; "" if there is none.
+
+    named:  what --config says, absolute, or "".
+    """
+    if named:
+        if not os.path.isfile(named):
+            raise UsageError(f"--config {named}: no such file")
+        is_project = os.path.basename(named) == "pyproject.toml"
+        return named, ("tool", "leeward") if is_project else ()
+    path = os.path.join(directory, "leeward.toml")
+    if os.path.isfile(path):
+        return path, ()
+    path = os.path.join(directory, "pyproject.toml")
+    if os.path.isfile(path):
+        text = _text(path)
+        try:
+            ours = "leeward" in tomllib.loads(text).get("tool", {})
+        except tomllib.TOMLDecodeError:
+            # A broken file that does not speak of us is not our complaint.
+            ours = "tool.leeward" in text
+        if ours:
+            return path, ("tool", "leeward")
+    return "", ()
+
+
+def file_layer(path: str, table: tuple[str, ...], shown: str) -> Layer:
+    """From the TOML file at `path`; `shown` is its name in messages."""
+    text = _text(path)
+    try:
+        document: Any = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        match = re.search(r"(.*) \(at line (\d+), column (\d+)\)", str(error))
+        if match is None:  # "at end of document"
+            raise UsageError(f"{shown}: not TOML: {error}") from None
+        raise UsageError(f"{shown}:{match[2]}: not TOML: {match[1]} (column {match[3]})") from None
+    lines = key_lines(text)
+    for part in table:
+        document = document.get(part, {})
+        if not isinstance(document, dict):
+            raise UsageError(f"{shown}: [{'.'.join(table)}] is not a table")
+    layer: Layer = {}
+    known = {setting.toml: setting for setting in TABLE if setting.in_file}
+    for key, raw in document.items():
+        where = f"{shown}:{lines.get((*table, key), 1)}"
+        setting = known.get(key.replace("_", "-"))
+        if setting is None:
+            hint = values.nearest(key.replace("_", "-"), known)
+            raise UsageError(f"{where}: no setting is called {key!r}{hint}", _all_keys(hint))
+        if setting.key in layer:
+            raise UsageError(f"{where}: {setting.toml} stands twice, with - and with _")
+        value = _parsed(setting, raw, f"{where}: {key}")
+        if setting.is_path:
+            value = os.path.join(os.path.dirname(path), value)
+        layer[setting.key] = Value(value, where)
+    return layer
+
+
+def first(key: str, layers: Iterable[Layer]) -> Value | None:
+    """The value of `key` in the first layer that has one."""
+    return next((layer[key] for layer in layers if key in layer), None)
+
+
+def _parsed(setting: Setting, raw: object, where: str) -> Any:
+    try:
+        return setting.parse(raw)
+    except values.Bad as bad:
+        raise UsageError(f"{where}: {bad}") from None
+
+
+def _refuse_unknown(environ: Mapping[str, str]) -> None:
+    known = {setting.env for setting in TABLE}
+    for name, value in sorted(environ.items()):
+        if not name.startswith("LEEWARD_") or name in known or name in RESERVED:
+            continue
+        if _is_kubernetes(name, value):
+            continue
+        hint = values.nearest(name, [each.lower() for each in known]).upper()
+        hint = hint.replace("DID YOU MEAN", "did you mean")
+        raise UsageError(f"environment {name}: no setting is called so{hint}", _all_keys(hint))
+
+
+def _is_kubernetes(name: str, value: str) -> bool:
+    if _KUBERNETES.fullmatch(name):
+        return True
+    return name.endswith("_PORT") and _KUBERNETES_PORT.match(value) is not None
+
+
+def _all_keys(hint: str) -> str:
+    return "" if hint else "leeward config shows every setting and its origin"
+
+
+def _text(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8") as file:
+            return file.read()
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path}: not UTF-8 ({error.reason})") from None

@@ -1,0 +1,46 @@
+"""Binds what the settings say, or adopts what a socket manager hands in."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
+
+from leeward._core.config import Config, Listener
+from leeward._sys import sockets
+from leeward.cli.resolution import Resolution
+
+
+def addresses(resolution: Resolution, environ: Mapping[str, str]) -> tuple[str, ...]:
+    """The addresses to open: --bind and its kin, else LISTEN_FDS, else the default.
+
+    The settings keep the default in the second case: what is adopted is an
+    affair of this start, and a reload compares settings.
+    """
+    if resolution.values["bind"].origin.startswith("default"):
+        adopted = sockets.listen_fds(environ, os.getpid())
+        if adopted:
+            return tuple(f"fd://{fd}" for fd in adopted)
+    return resolution.config.bind
+
+
+def open_each(wanted: Iterable[str], config: Config, undo: ExitStack) -> list[Listener]:
+    """A listener for each address, or more where a host name has several.
+
+    `undo` closes them and removes the unix sockets.  Raises `BindError`.
+    """
+    bound: list[Listener] = []
+    for text in wanted:
+        for sock in sockets.bind(sockets.parse(text), config.backlog, config.uds_mode):
+            undo.callback(sock.close)
+            listener = sockets.listener(sock, sock.fileno())
+            if listener.path:
+                undo.callback(_remove, listener.path)
+            bound.append(listener)
+    return bound
+
+
+def _remove(path: str) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)

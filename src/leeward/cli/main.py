@@ -1,0 +1,135 @@
+"""Leeward runs a Python network service on every core, and keeps it calm.
+
+  leeward serve chat:make_app --workers auto
+
+Exit codes: 0 done · 1 a bug in leeward · 2 usage or configuration · 3 the
+application failed to load · 4 an address cannot be had · 5 crash loop · 6 no
+such instance.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any
+
+import click
+
+from leeward.cli import output
+from leeward.errors import LeewardError, UsageError
+
+#: In the order in which a person meets them.  Each is a module of this package
+#: with a `command`, imported when it is asked for.
+VERBS = ("serve", "check", "ps", "reload", "scale", "stop", "config")
+
+
+class Verb(click.Command):
+    """A command whose module docstring is its manual page, printed as it stands."""
+
+    def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        formatter.write("\n")
+        for line in (self.help or "").strip().splitlines():
+            formatter.write(f"  {line}".rstrip() + "\n")
+
+    def get_short_help_str(self, limit: int = 45) -> str:
+        return (self.help or "").strip().split("\n")[0].rstrip(".")
+
+
+class Leeward(click.Group):
+    """The verbs, each loaded when it is named."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in VERBS:
+            return None
+        command = import_module(f"leeward.cli.{cmd_name}").command
+        assert isinstance(command, click.Command)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if name not in VERBS and not name.startswith("-"):
+            from leeward.cli.values import nearest
+
+            if ":" in name or name.endswith(".py"):
+                raise UsageError(f"{name!r} is no command", f"leeward serve {' '.join(args)}")
+            raise UsageError(f"{name!r} is no command{nearest(name, VERBS)}", "leeward --help")
+        return super().resolve_command(ctx, args)
+
+    def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        Verb.format_help_text(self, ctx, formatter)  # type: ignore[arg-type]
+
+
+def name_argument(function: Any) -> Any:
+    """NAME of a running instance: as an argument or as --name; "" when neither is given."""
+    function = click.argument("name", required=False, default="")(function)
+    return click.option("--name", "named", metavar="NAME", default="", help="The same as NAME.")(
+        function
+    )
+
+
+def chosen(name: str, named: str) -> str:
+    """The one name that was given.  Raises `UsageError` for two different ones."""
+    if name and named and name != named:
+        raise UsageError(f"NAME is {name!r} and --name is {named!r}: which one?")
+    return name or named
+
+
+@click.command(cls=Leeward, help=__doc__, invoke_without_command=True, no_args_is_help=False)
+@click.option("--version", is_flag=True, help="Version of leeward and of Python.")
+@click.pass_context
+def cli(ctx: click.Context, version: bool) -> None:
+    if version:
+        import leeward
+
+        python = ".".join(map(str, sys.version_info[:3]))
+        output.say(f"leeward {leeward.__version__} (Python {python})")
+    elif ctx.invoked_subcommand is None:
+        output.say(ctx.get_help())
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command line; returns its exit code.  The one place that prints errors."""
+    output.open_standard_streams()
+    try:
+        code = cli.main(
+            args=list(sys.argv[1:] if argv is None else argv),
+            prog_name="leeward",
+            standalone_mode=False,
+        )
+    except LeewardError as error:
+        output.complain(str(error))
+        return error.exit_code
+    except click.exceptions.Exit as end:
+        return end.exit_code
+    except click.ClickException as error:
+        output.complain(spoken(error))
+        return UsageError.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        output.complain("interrupted")
+        return 130
+    except Exception:
+        import traceback
+
+        output.complain(f"this is a bug in leeward, please report it\n{traceback.format_exc()}")
+        return 1
+    return code if isinstance(code, int) else 0
+
+
+def spoken(error: click.ClickException) -> str:
+    """Click's complaint in our words: the guilty flag, a suggestion, the next command."""
+    if isinstance(error, click.NoSuchOption):
+        from leeward.cli.values import nearest
+
+        options = error.possibilities or []
+        words = f"no such option: {error.option_name}" + nearest(error.option_name, options)
+    else:
+        words = error.format_message().rstrip(".")
+        words = words[:1].lower() + words[1:]
+    ctx = getattr(error, "ctx", None)
+    return f"{words}\n{ctx.command_path if ctx else 'leeward'} --help"

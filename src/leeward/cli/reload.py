@@ -1,0 +1,45 @@
+"""Give a running instance its new code and settings, without losing a request.
+
+The settings are read again, the new code is loaded beside the old, and worker
+by worker takes over.  Code that does not load never displaces code that
+serves: its traceback is printed and the exit code is 3.
+
+The same as kill -HUP, but it waits and tells.
+"""
+
+from __future__ import annotations
+
+import os
+
+import click
+
+from leeward._core.messages import ReloadRequest
+from leeward.cli import instances, output, values
+from leeward.cli.client import Client
+from leeward.cli.main import Verb, chosen, name_argument
+from leeward.errors import UsageError
+
+
+@click.command("reload", cls=Verb, help=__doc__)
+@click.option("--no-wait", is_flag=True, help="Ask for it and return.")
+@click.option("--timeout", default="10m", metavar="TIME", help="How long to wait.  [10m]")
+@name_argument
+def command(name: str, named: str, no_wait: bool, timeout: str) -> int:
+    seconds = duration_option("--timeout", timeout)
+    with Client(instances.find(chosen(name, named), os.environ)) as client:
+        answer = client.ask(ReloadRequest(wait=not no_wait), seconds, progress=output.say)
+    if answer.code:
+        output.complain(answer.text)
+    else:
+        output.say(answer.text)
+    return answer.code
+
+
+def duration_option(flag: str, text: str) -> float:
+    """Seconds above 0.  Raises `UsageError` that names the flag."""
+    try:
+        found = values.positive_duration(text)
+    except values.Bad as bad:
+        raise UsageError(f"{flag}: {bad}") from None
+    assert isinstance(found, float)
+    return found

@@ -1,0 +1,173 @@
+"""From the layers of settings to one `Config`: what depends on several keys at once.
+
+The same function serves `serve`, `check`, `config` and a reload's resolver, so
+that a reload sees exactly what a new start would see.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import msgspec
+
+from leeward._core.config import Config
+from leeward._sys import procfs
+from leeward.cli import envfile, layers, paths
+from leeward.cli.layers import Layer, Value, first
+from leeward.cli.target import default_name
+from leeward.errors import UsageError
+
+#: What one worker is taken to need when `auto` meets a memory limit.  A bare
+#: Tornado worker has 25 MiB, one with numpy and pandas 110 MiB of its own.
+MEMORY_PER_WORKER = 128 * 1024 * 1024
+
+#: Keys that are taken over as they are.
+_PLAIN = (
+    "target",
+    "backlog",
+    "uds_mode",
+    "start",
+    "start_fallback",
+    "start_timeout",
+    "graceful_timeout",
+    "drain_window",
+    "log_level",
+    "log_format",
+)
+
+
+class Machine(msgspec.Struct, frozen=True):
+    """What `auto` is decided by.  memory: bytes, None for no limit."""
+
+    cpus: int
+    memory: int | None
+
+    @classmethod
+    def look(cls) -> Machine:
+        return cls(procfs.available_cpus(), procfs.memory_limit())
+
+
+class Resolution(msgspec.Struct, frozen=True):
+    """config: for the other processes.  values: each key with its origin.  file: "" or path."""
+
+    config: Config
+    values: dict[str, Value]
+    file: str
+
+
+def resolve(
+    flags: Mapping[str, Any],
+    *,
+    args: Sequence[str] = (),
+    argv: Sequence[str] = (),
+    environ: Mapping[str, str],
+    cwd: str,
+    machine: Machine | None = None,
+) -> Resolution:
+    """Raises `UsageError` that names the flag, the variable or file:line."""
+    machine = machine or Machine.look()
+    stack: list[Layer] = [layers.flag_layer(flags), layers.environment_layer(environ)]
+    named = first("config", stack)
+    chdir = first("chdir", stack)
+    directory = os.path.join(cwd, chdir.value) if chdir else cwd
+    file, table = layers.find_file(os.path.join(cwd, named.value) if named else "", directory)
+    if file:
+        stack.append(layers.file_layer(file, table, os.path.relpath(file, cwd)))
+    stack.append(layers.default_layer())
+
+    found = {key: layer[key] for layer in reversed(stack) for key in layer}
+    found["bind"] = _bind(stack)
+    found["name"] = _name(found)
+    notes: list[str] = []
+    found["workers"] = _workers(found["workers"], machine, notes)
+    found["drain_window"] = _drain_window(found, notes)
+    config = Config(
+        **{key: found[key].value for key in _PLAIN},
+        bind=found["bind"].value,
+        name=found["name"].value,
+        workers=found["workers"].value,
+        args=tuple(args),
+        argv=tuple(argv),
+        cwd=cwd,
+        chdir=_directory(found["chdir"], cwd),
+        interpreter=paths.interpreter(cwd),
+        root=paths.package_root(cwd),
+        notes=tuple(notes),
+    )
+    if env_file := found["env_file"].value:
+        config = replace(config, env=envfile.read(os.path.join(cwd, env_file), env_file))
+    return Resolution(config, found, file)
+
+
+def _bind(stack: Sequence[Layer]) -> Value:
+    """--bind, --host with --port, and --uds are three spellings of one setting.
+
+    The highest layer that has any of them decides; within it they add up.  Only
+    the other half of HOST:PORT may come from a layer below: `--port 9000` keeps
+    the `host` of the file.
+    """
+    for depth, layer in enumerate(stack):
+        here = [key for key in ("bind", "host", "port", "uds") if key in layer]
+        if not here:
+            continue
+        if depth == len(stack) - 1:
+            return layer["bind"]
+        found: list[str] = list(layer["bind"].value) if "bind" in layer else []
+        if "host" in layer or "port" in layer:
+            host, port = first("host", stack[depth:]), first("port", stack[depth:])
+            assert host is not None and port is not None  # the table has both
+            name = f"[{host.value}]" if ":" in host.value else host.value
+            found.append(f"{name}:{port.value}")
+        if "uds" in layer:
+            found.append(f"unix:{layer['uds'].value}")
+        return Value(tuple(found), ", ".join(layer[key].origin for key in here))
+    raise AssertionError("the table has a bind")
+
+
+def _name(found: Mapping[str, Value]) -> Value:
+    from leeward.cli.instances import check_name
+
+    given = found["name"]
+    if not given.value:
+        target = found["target"].value
+        return Value(default_name(target), f"default (from the target {target!r})")
+    try:
+        check_name(given.value)
+    except UsageError as error:
+        raise UsageError(f"{given.origin}: {error.message}", error.remedy) from None
+    return given
+
+
+def _workers(given: Value, machine: Machine, notes: list[str]) -> Value:
+    cpus = machine.cpus
+    if given.value:
+        if given.origin.startswith("default") and cpus > 1:
+            idle = "1 core idle" if cpus == 2 else f"{cpus - 1} cores idle"
+            notes.append(f"1 worker, {idle}: --workers auto uses all {cpus}")
+        return given
+    bound = cpus
+    if machine.memory is not None:
+        bound = min(cpus, max(1, machine.memory // MEMORY_PER_WORKER))
+    if bound < cpus:
+        mib = (machine.memory or 0) // (1024 * 1024)
+        notes.append(f"workers auto: {bound} of {cpus} cores, as memory is limited to {mib} MiB")
+    return Value(bound, f"{given.origin}, auto")
+
+
+def _drain_window(found: Mapping[str, Value], notes: list[str]) -> Value:
+    window, timeout = found["drain_window"], found["graceful_timeout"]
+    if window.value <= timeout.value:
+        return window
+    if not window.origin.startswith("default"):
+        notes.append(f"drain-window {window.value:g} s cut to graceful-timeout {timeout.value:g} s")
+    return Value(timeout.value, f"{window.origin}, cut to graceful-timeout")
+
+
+def _directory(chdir: Value, cwd: str) -> str:
+    path = os.path.join(cwd, chdir.value) if chdir.value not in ("", ".") else cwd
+    if not os.path.isdir(path):
+        raise UsageError(f"{chdir.origin}: chdir {path} is not a directory")
+    return path

@@ -1,0 +1,57 @@
+"""The resolver of a reload: reads the settings again, in a process of its own.
+
+The supervisor parses nothing.  It starts this with the words that `serve` was
+given; the answer is one message, `Resolved` or `Unresolved`, on the channel.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import NoReturn
+
+import click
+
+from leeward._core.messages import Message, Resolved, Unresolved
+from leeward._sys.channel import Channel
+from leeward.errors import LeewardError
+
+#: Time for the supervisor to take the answer off the channel.
+_FLUSH_TIMEOUT = 5.0
+
+
+def run(fd: int) -> NoReturn:
+    """sys.argv is ["-c", ROOT, "resolve", FD, *argv of serve]."""
+    channel = Channel(fd)
+    channel.send(answer(sys.argv[4:]))
+    if channel.wants_write:
+        import select
+
+        poll = select.poll()
+        poll.register(channel.fileno(), select.POLLOUT)
+        poll.poll(_FLUSH_TIMEOUT * 1000)
+        channel.flush()
+    sys.exit(0)
+
+
+def answer(argv: list[str]) -> Message:
+    """What `leeward serve ARGV` would run with, typed now in the same directory."""
+    from leeward.cli.main import spoken
+    from leeward.cli.options import parse, resolved
+    from leeward.cli.serve import command
+    from leeward.cli.target import check_exists
+
+    try:
+        # The kernel still knows the directory that `serve` ran in; a deploy may
+        # have swapped the link in the path that was typed.  `serve` left that
+        # path in $PWD for us.
+        os.chdir(os.environ["PWD"])
+        config = resolved(parse(command, argv)).config
+        check_exists(config.target, config.chdir)
+    except LeewardError as error:
+        return Unresolved(str(error))
+    except click.ClickException as error:
+        return Unresolved(spoken(error))
+    except OSError as error:
+        return Unresolved(f"{error.filename}: {error.strerror}")
+    return Resolved(config.to_json())

@@ -1,0 +1,97 @@
+"""Serve an application: start its supervisor, which starts the workers.
+
+TARGET is a string, so that only the workers load the application:
+
+  leeward serve chat:make_app          a function that makes the application
+  leeward serve chat:app               the application itself
+  leeward serve path/chat.py           a file; make_app or app is looked for
+  leeward serve chat:make_app -- --room lobby      sys.argv of the application
+
+Every option is also a key in leeward.toml (or [tool.leeward] of
+pyproject.toml) and a variable LEEWARD_*: flag > variable > file > default.
+
+Signals: TERM and INT stop gracefully (INT twice: now), QUIT quickly, HUP
+reloads, USR1 reopens logs, TTIN and TTOU add and take a worker.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from contextlib import ExitStack
+from typing import NoReturn
+
+import click
+
+from leeward._core.config import Config, Handover
+from leeward._sys import bootstrap, posix, prctl
+from leeward.cli import instances
+from leeward.cli.options import SettingsVerb, resolved
+from leeward.cli.resolution import Resolution
+from leeward.cli.target import check_exists
+from leeward.errors import LeewardError, UsageError
+
+
+@click.pass_context
+def serve(ctx: click.Context, **flags: object) -> None:
+    check_kernel(os.uname().release)
+    resolution = resolved(ctx)
+    check_exists(resolution.config.target, resolution.config.chdir)
+    start(resolution)
+
+
+command = SettingsVerb("serve", help=__doc__, callback=serve)
+
+
+def check_kernel(release: str) -> None:
+    """Raises `UsageError` below Linux 5.9 (pidfd, close_range)."""
+    match = re.match(r"(\d+)\.(\d+)", release)
+    if match and (int(match[1]), int(match[2])) < (5, 9):
+        raise UsageError(f"leeward needs Linux 5.9 or newer, this is {release}")
+
+
+def start(resolution: Resolution) -> NoReturn:
+    """Becomes the supervisor.  If a step fails, the steps before it are undone."""
+    from leeward.cli import listeners, strays
+
+    config = resolution.config
+    with ExitStack() as undo:
+        claim = instances.claim(config.name, os.environ)
+        undo.callback(claim.release)
+        strays.end(claim.path, claim.former)
+        claim.settle()
+        # After the strays: one of them may hold the port.
+        wanted = listeners.addresses(resolution, os.environ)
+        bound = listeners.open_each(wanted, config, undo)
+        prctl.set_child_subreaper()
+        handover = Handover(
+            config=config,
+            listeners=tuple(bound),
+            control_fd=claim.control.fileno(),
+            control_path=claim.path,
+            lock_fd=claim.lock_fd,
+            terminal=os.isatty(2),
+        )
+        fds = [handover.control_fd, handover.lock_fd, *(each.fd for each in bound)]
+        memory = posix.memfd("leeward-handover", handover.to_json().encode(), inheritable=True)
+        undo.callback(os.close, memory)
+        for fd in fds:
+            os.set_inheritable(fd, True)
+        become_supervisor(config, memory)
+
+
+def become_supervisor(config: Config, handover_fd: int) -> NoReturn:
+    # The resolver finds the typed directory here, when the kernel's own idea of
+    # the working directory is a release that a swapped link no longer names.
+    os.environ["PWD"] = config.cwd
+    argv = bootstrap.command(
+        [sys.executable, "-I", "-S"], config.root, "supervisor", str(handover_fd)
+    )
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            stream.flush()
+    try:
+        os.execv(argv[0], argv)
+    except OSError as error:
+        raise LeewardError(f"cannot execute {argv[0]}: {error.strerror}") from None

@@ -1,0 +1,246 @@
+"""Every setting, in one table.
+
+A row is a setting's flag, variable, TOML key, parser, default and the reason
+for that default.  Command-line options, the reading of files and variables,
+`leeward config` and the reference page are all made from `TABLE`: what is not
+here does not exist.
+
+    flag  >  LEEWARD_* variable  >  leeward.toml or [tool.leeward]  >  default
+
+`leeward.cli.layers` reads the four, `leeward.cli.resolution` makes a `Config`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from leeward._core.config import NEEDS_RESTART
+from leeward.cli import values
+
+#: In the environment of workers; they are no settings, and are not refused
+#: when a worker's own child types `leeward`.
+RESERVED = ("LEEWARD_SLOT", "LEEWARD_GENERATION", "LEEWARD_INSTANCE")
+
+
+class Setting(msgspec.Struct, frozen=True, kw_only=True):
+    """One row.
+
+    precedent:  who else has this default, or why nobody does.
+    also_env:   variable of a wider convention, asked after LEEWARD_<KEY>.
+    many:       the flag may be given more than once.
+    in_file:    may stand in TOML (all but those that say where the TOML is).
+    is_path:    relative to the file when it stands in one, else to the cwd.
+    """
+
+    key: str
+    flags: tuple[str, ...]
+    parse: values.Parser
+    default: Any
+    precedent: str
+    doc: str
+    metavar: str
+    also_env: str = ""
+    many: bool = False
+    in_file: bool = True
+    is_path: bool = False
+
+    @property
+    def env(self) -> str:
+        return f"LEEWARD_{self.key.upper()}"
+
+    @property
+    def toml(self) -> str:
+        return self.key.replace("_", "-")
+
+    @property
+    def flag(self) -> str:
+        """The long flag, for messages."""
+        return self.flags[-1] if self.flags else "TARGET"
+
+    @property
+    def needs_restart(self) -> bool:
+        """A reload that would change it is refused."""
+        return self.key in NEEDS_RESTART or self.key in ("host", "port", "uds")
+
+
+TABLE: tuple[Setting, ...] = (
+    Setting(
+        key="target",
+        flags=(),
+        parse=values.text,
+        default="",
+        precedent="none: every server wants to be told",
+        metavar="TARGET",
+        doc="What to serve: module:attr, module:factory, file.py[:attr].",
+    ),
+    Setting(
+        key="bind",
+        flags=("-b", "--bind"),
+        parse=values.addresses,
+        default=("127.0.0.1:8000",),
+        precedent="gunicorn, uvicorn, granian: not the network until one says so",
+        metavar="ADDRESS",
+        doc="HOST:PORT, :PORT, [v6]:PORT, unix:/path or fd://N; may be given again.",
+        many=True,
+    ),
+    Setting(
+        key="host",
+        flags=("--host",),
+        parse=values.text,
+        default="127.0.0.1",
+        precedent="gunicorn, uvicorn, granian",
+        metavar="HOST",
+        doc="Short for --bind HOST:PORT, with --port.",
+    ),
+    Setting(
+        key="port",
+        flags=("--port",),
+        parse=values.port,
+        default=8000,
+        precedent="gunicorn, uvicorn, granian",
+        metavar="PORT",
+        doc="Short for --bind HOST:PORT, with --host; 0 lets the kernel choose.",
+    ),
+    Setting(
+        key="uds",
+        flags=("--uds",),
+        parse=values.text,
+        default="",
+        precedent="uvicorn, granian: none",
+        metavar="PATH",
+        doc="Short for --bind unix:PATH.",
+    ),
+    Setting(
+        key="uds_mode",
+        flags=("--uds-mode",),
+        parse=values.octal,
+        default=0o666,
+        precedent="uvicorn: a proxy of another user can connect; the directory guards",
+        metavar="MODE",
+        doc="File mode of unix sockets, octal.",
+    ),
+    Setting(
+        key="backlog",
+        flags=("--backlog",),
+        parse=values.count,
+        default=2048,
+        precedent="gunicorn, uvicorn (the kernel cuts it at net.core.somaxconn, 4096)",
+        metavar="N",
+        doc="Connections that may wait in the kernel's queue.",
+    ),
+    Setting(
+        key="workers",
+        flags=("-w", "--workers"),
+        parse=values.workers,
+        default=1,
+        precedent="gunicorn, uvicorn, granian: state in memory is right until one says so",
+        metavar="N|auto",
+        doc="Worker processes; auto (or 0): one per available CPU, bounded by memory.",
+        also_env="WEB_CONCURRENCY",
+    ),
+    Setting(
+        key="name",
+        flags=("--name",),
+        parse=values.text,
+        default="",
+        precedent='from the target, "chat" for chat:make_app; what `leeward ps` shows',
+        metavar="NAME",
+        doc="Name of the instance, for ps, reload, stop.",
+    ),
+    Setting(
+        key="start",
+        flags=("--start",),
+        parse=values.one_of("auto", "zygote", "spawn"),
+        default="auto",
+        precedent="fork where an audit finds it safe; gunicorn's --preload forks unasked",
+        metavar="auto|zygote|spawn",
+        doc="How workers come to be: forked from a loaded zygote, or each importing itself.",
+    ),
+    Setting(
+        key="start_fallback",
+        flags=("--start-fallback",),
+        parse=values.one_of("refuse", "allow"),
+        default="refuse",
+        precedent="none has it: a mode that changes by itself changes memory by half",
+        metavar="refuse|allow",
+        doc="May a reload go from zygote to spawn when the new code cannot be forked?",
+    ),
+    Setting(
+        key="start_timeout",
+        flags=("--start-timeout",),
+        parse=values.positive_duration,
+        default=60.0,
+        precedent="PostgreSQL's pg_ctl; systemd has 90 s, gunicorn 30 s",
+        metavar="TIME",
+        doc="How long importing and starting may take.",
+    ),
+    Setting(
+        key="graceful_timeout",
+        flags=("--graceful-timeout",),
+        parse=values.duration,
+        default=25.0,
+        precedent="below the 30 s after which Kubernetes and gunicorn's peers kill",
+        metavar="TIME",
+        doc="How long requests in flight may take to finish when a worker leaves.",
+    ),
+    Setting(
+        key="drain_window",
+        flags=("--drain-window",),
+        parse=values.duration,
+        default=10.0,
+        precedent="none has it: all WebSockets closed at once come back at once",
+        metavar="TIME",
+        doc="On a reload, WebSockets are closed spread over this time.",
+    ),
+    Setting(
+        key="log_level",
+        flags=("--log-level",),
+        parse=values.one_of("debug", "info", "warning", "error", "critical"),
+        default="info",
+        precedent="gunicorn, uvicorn, tornado",
+        metavar="LEVEL",
+        doc="debug, info, warning, error or critical.",
+    ),
+    Setting(
+        key="log_format",
+        flags=("--log-format",),
+        parse=values.one_of("auto", "pretty", "json"),
+        default="auto",
+        precedent="pretty on a terminal, plain text elsewhere",
+        metavar="auto|pretty|json",
+        doc="How log lines look.",
+    ),
+    Setting(
+        key="chdir",
+        flags=("--chdir",),
+        parse=values.text,
+        default="",
+        precedent="gunicorn: the directory one is in",
+        metavar="DIR",
+        doc="Directory of the application; links in it are followed anew by each reload.",
+        is_path=True,
+    ),
+    Setting(
+        key="env_file",
+        flags=("--env-file",),
+        parse=values.text,
+        default="",
+        precedent="uvicorn, docker: none",
+        metavar="FILE",
+        doc="KEY=VALUE lines for the application's environment.",
+        is_path=True,
+    ),
+    Setting(
+        key="config",
+        flags=("--config",),
+        parse=values.text,
+        default="",
+        precedent="leeward.toml, else [tool.leeward] of pyproject.toml, as ruff does",
+        metavar="FILE",
+        doc="The TOML file to read.",
+        in_file=False,
+        is_path=True,
+    ),
+)

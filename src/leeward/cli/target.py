@@ -1,0 +1,46 @@
+"""What can be told about a TARGET by looking at its text and at no Python code."""
+
+from __future__ import annotations
+
+import os
+import re
+
+from leeward.cli import values
+from leeward.errors import TargetError, UsageError
+
+#: path/chat.py or path/chat.py:attr
+_FILE = re.compile(r"(?P<path>.*\.py)(?::(?P<attr>.*))?\Z")
+
+
+def default_name(target: str) -> str:
+    """Name of the instance: "chat" for chat:make_app and for path/chat.py."""
+    match = _FILE.match(target)
+    if match:
+        stem = os.path.basename(match["path"])[: -len(".py")]
+    else:
+        stem = target.split(":")[0].rstrip("/")
+        stem = os.path.basename(stem)
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", stem).strip(".-")[:64] or "leeward"
+
+
+def check_exists(target: str, directory: str) -> None:
+    """Raises `TargetError` for a file that is not there; modules are the zygote's to find."""
+    if not target:
+        raise UsageError(
+            "what to serve? no TARGET was given",
+            'leeward serve chat:make_app, or target = "chat:make_app" in leeward.toml',
+        )
+    match = _FILE.match(target)
+    path = match["path"] if match else target
+    if not match and "/" not in target:
+        return
+    full = os.path.join(directory, path)
+    if os.path.exists(full):
+        return
+    folder = os.path.dirname(full)
+    try:
+        names = [name for name in os.listdir(folder) if name.endswith(".py")]
+    except OSError:
+        raise TargetError(f"{path}: there is no directory {folder}") from None
+    hint = values.nearest(os.path.basename(path), names)
+    raise TargetError(f"{path}: no such file in {folder}{hint}")

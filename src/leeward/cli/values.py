@@ -1,0 +1,121 @@
+"""How a setting's value is read: from a flag or variable (text), or from TOML (typed).
+
+Each parser takes the raw value and returns the typed one, or raises `Bad` with
+what was expected.  Where the value came from is not known here: the caller
+puts the flag, the variable or file:line before the words.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+
+from leeward.errors import UsageError
+
+Parser = Callable[[object], object]
+
+_DURATION = re.compile(r"(\d+(?:\.\d+)?|\.\d+)\s*(ms|s|m|h)?\Z")
+#: The shared page has 1024 rows; a reload that overlaps uses several per slot.
+MOST_WORKERS = 256
+
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, None: 1.0}
+
+
+class Bad(ValueError):
+    """A value that its setting cannot take; the text says what was expected."""
+
+
+def text(raw: object) -> str:
+    if isinstance(raw, str) and raw and "\0" not in raw:
+        return raw
+    raise Bad(f"expected a text that is not empty, found {raw!r}")
+
+
+def duration(raw: object) -> float:
+    """Seconds: 30, 1.5, "250ms", "30s", "2m", "1h"."""
+    if isinstance(raw, int | float) and not isinstance(raw, bool):
+        if math.isfinite(raw) and raw >= 0:
+            return float(raw)
+    elif isinstance(raw, str) and (match := _DURATION.match(raw.strip())):
+        return round(float(match[1]) * _UNITS[match[2]], 6)
+    raise Bad(f"expected a duration such as 30s, 250ms, 2m or plain seconds, found {raw!r}")
+
+
+def positive_duration(raw: object) -> float:
+    seconds = duration(raw)
+    if not seconds:
+        raise Bad("expected a duration above 0: nothing waits for ever here")
+    return seconds
+
+
+def count(raw: object, low: int = 1, high: int = 2**31 - 1) -> int:
+    number = raw
+    if isinstance(raw, str) and re.fullmatch(r"\d{1,10}", raw.strip()):
+        number = int(raw)
+    if isinstance(number, int) and not isinstance(number, bool) and low <= number <= high:
+        return number
+    bounds = f"from {low} to {high}" if high < 2**31 - 1 else f"of at least {low}"
+    raise Bad(f"expected a whole number {bounds}, found {raw!r}")
+
+
+def port(raw: object) -> int:
+    return count(raw, low=0, high=65535)
+
+
+def workers(raw: object) -> int:
+    """A number, or 0 for "auto"."""
+    if raw == "auto":
+        return 0
+    try:
+        return count(raw, low=0, high=MOST_WORKERS)
+    except Bad:
+        raise Bad(f'expected 1 to {MOST_WORKERS} workers or "auto", found {raw!r}') from None
+
+
+def octal(raw: object) -> int:
+    # TOML's 0o660 and 660 are both plain integers once read, so a number cannot
+    # be trusted: 444 would quietly become 0o674.
+    if isinstance(raw, str) and re.fullmatch(r"(0o)?[0-7]{3,4}", raw) and int(raw, 8) <= 0o777:
+        return int(raw, 8)
+    raise Bad(f'expected an octal file mode as text, such as "660", found {raw!r}')
+
+
+def one_of(*words: str) -> Parser:
+    def parse(raw: object) -> str:
+        if isinstance(raw, str) and raw.lower() in words:
+            return raw.lower()
+        choice = f"{', '.join(words[:-1])} or {words[-1]}"
+        raise Bad(f"expected {choice}, found {raw!r}{nearest(raw, words)}")
+
+    return parse
+
+
+def addresses(raw: object) -> tuple[str, ...]:
+    """One address or several: a list, or text separated by commas or spaces."""
+    from leeward._sys import sockets
+
+    items = raw if isinstance(raw, list | tuple) else re.split(r"[,\s]+", str(raw).strip())
+    found: list[str] = []
+    for item in items:
+        if isinstance(item, int) and not isinstance(item, bool):
+            item = str(item)  # bind = 8000
+        if not isinstance(item, str):
+            raise Bad(f"expected addresses such as 127.0.0.1:8000 or unix:/path, found {item!r}")
+        try:
+            sockets.parse(item)
+        except UsageError as error:
+            raise Bad(str(error)) from None
+        if item not in found:
+            found.append(item)
+    if not found:
+        raise Bad("expected at least one address such as 127.0.0.1:8000")
+    return tuple(found)
+
+
+def nearest(word: object, words: object) -> str:
+    """`; did you mean "x"?` or nothing."""
+    from difflib import get_close_matches
+
+    close = get_close_matches(str(word).lower(), list(words), n=1)  # type: ignore[call-overload]
+    return f'; did you mean "{close[0]}"?' if close else ""

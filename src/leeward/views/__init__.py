@@ -1,0 +1,1 @@
+"""What a person reads: pure functions from the control socket's answers to text."""

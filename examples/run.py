@@ -33,7 +33,7 @@ def find_python(asked):
         path = shutil.which(name)
         if path is None:
             continue
-        probe = "import sys; print(sys.executable, sys.version_info >= {!r})".format(WANTED)
+        probe = f"import sys; print(sys.executable, sys.version_info >= {WANTED!r})"
         answer = subprocess.run(
             [path, "-c", probe], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=False
         )
@@ -57,8 +57,8 @@ def make_venv(venv, asked=None):
     # Debian ships `venv` without `ensurepip`: said here in one line, because
     # venv's own words come after it has left half an environment behind.
     if subprocess.call([python, "-c", "import ensurepip"], stderr=subprocess.DEVNULL):
-        sys.exit("{} cannot make virtual environments.\nOn Debian: apt-get install python3-venv".format(python))
-    print("making {} with {}".format(venv, python), flush=True)
+        sys.exit(f"{python} has no ensurepip.\nOn Debian: apt-get install python3-venv")
+    print(f"making {venv} with {python}", flush=True)
     subprocess.check_call([python, "-m", "venv", "--clear", venv])
 
 
@@ -79,11 +79,11 @@ def main():
     if not os.path.exists(leeward):
         pip = [os.path.join(options.venv, "bin", "python"), "-m", "pip", "install", "--quiet"]
         print("installing leeward into " + options.venv, flush=True)
-        subprocess.check_call(pip + ["--editable", ROOT])
+        subprocess.check_call([*pip, "--editable", ROOT])
     if not any(flag == "-w" or flag.startswith("--workers") for flag in flags):
-        flags = ["--workers", "auto"] + flags
+        flags = ["--workers", "auto", *flags]
     os.chdir(ROOT)
-    os.execv(leeward, [leeward, "serve", EXAMPLES[options.name]] + flags)
+    os.execv(leeward, [leeward, "serve", EXAMPLES[options.name], *flags])
 
 
 if __name__ == "__main__":

@@ -30,6 +30,7 @@ import logging
 import os
 import platform
 import secrets
+import signal
 import socket
 import stat
 import tempfile
@@ -40,8 +41,10 @@ from unicodedata import category
 
 import tornado
 from tornado import web, websocket
+from tornado.httpserver import HTTPServer
 from tornado.ioloop import IOLoop
 from tornado.iostream import StreamClosedError
+from tornado.netutil import bind_sockets
 
 log = logging.getLogger("chat")
 
@@ -547,10 +550,14 @@ def make_app() -> web.Application:
 
 
 async def main() -> None:
-    port = int(os.environ.get("PORT", "8000"))
-    make_app().listen(port, "127.0.0.1")
-    print(f"chat at http://127.0.0.1:{port}", flush=True)
-    await asyncio.Event().wait()
+    """Serve alone, without anybody's help; PORT=0 takes any free port."""
+    sockets = bind_sockets(int(os.environ.get("PORT", "8000")), "127.0.0.1")
+    HTTPServer(make_app()).add_sockets(sockets)
+    print("chat at http://{}:{}".format(*sockets[0].getsockname()), flush=True)
+    leave = asyncio.Event()
+    # So that a plain `kill` ends through atexit as well, and no socket is left behind.
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, leave.set)
+    await leave.wait()
 
 
 if __name__ == "__main__":

@@ -16,12 +16,13 @@ import signal
 import subprocess
 import time
 from contextlib import ExitStack
+from urllib.parse import urlsplit
 
 import click
 
 from leeward._core.config import Config
 from leeward._core.messages import Begin, Descriptor, Failed, Loaded
-from leeward._sys import bootstrap
+from leeward._sys import bootstrap, sockets
 from leeward._sys.channel import Channel
 from leeward._sys.page import Page
 from leeward.cli import instances, listeners, output
@@ -35,7 +36,7 @@ _LEAVE_TIMEOUT = 2.0
 
 
 @click.pass_context
-def check(ctx: click.Context, **flags: object) -> int:
+def check(ctx: click.Context, /, **flags: object) -> int:
     resolution = resolved(ctx)
     config = resolution.config
     check_exists(config.target, config.chdir)
@@ -66,26 +67,35 @@ def addresses(resolution: Resolution, undo: ExitStack) -> str:
 
     An address that the running instance of this name holds is as it should be.
     """
-    held = _held_by_instance(resolution.config.name)
-    wanted = listeners.addresses(resolution, os.environ)
+    config = resolution.config
     said: list[str] = []
-    for address in wanted:
-        if any(url.removeprefix("http://") == address for url in held):
-            said.append(f"{address} held by the running {resolution.config.name}")
+    for address in listeners.addresses(resolution, os.environ):
+        try:
+            found = listeners.open_each((address,), config, undo)
+        except BindError:
+            if not _holds(config.name, sockets.parse(address)):
+                raise
+            said.append(f"{address} held by {config.name}, which is running")
         else:
-            found = listeners.open_each((address,), resolution.config, undo)
             said += [f"{each.address} ok" for each in found]
     return ", ".join(said)
 
 
-def _held_by_instance(name: str) -> list[str]:
+def _holds(name: str, address: sockets.Address) -> bool:
+    """Is it the running instance called `name` that has `address`?"""
     from leeward.cli.ps import snapshot
 
     try:
-        found: list[str] = snapshot(instances.find(name, os.environ))["listeners"]
+        urls: list[str] = snapshot(instances.find(name, os.environ))["listeners"]
     except LeewardError:
-        return []  # none runs, or it cannot say: then binding tells
-    return found
+        return False  # none runs, or it cannot say
+    if address.kind == "unix":
+        return f"unix:{address.path}" in urls
+    return any(urlsplit(url).scheme == "http" and _port(url) == address.port for url in urls)
+
+
+def _port(url: str) -> int:
+    return urlsplit(url).port or 80
 
 
 def rehearse(config: Config) -> Loaded:

@@ -22,7 +22,7 @@ _NOT_SHOWN = ("host", "port", "uds", "config")
 
 
 @click.pass_context
-def show(ctx: click.Context, origin: bool, **flags: object) -> int:
+def show(ctx: click.Context, /, origin: bool, **flags: object) -> int:
     output.say(rendered(resolved(ctx), origin))
     return 0
 

@@ -25,7 +25,7 @@ import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from leeward._sys import procfs
+from leeward._sys import procfs, sockets
 from leeward.errors import NoInstanceError, UsageError
 
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -152,7 +152,7 @@ def claim(name: str, environ: Mapping[str, str]) -> Claim:
         )
     lock_fd = _lock(os.path.join(directory, f"{name}.lock"), name)
     try:
-        if _answers(path):
+        if sockets.is_live(path):
             # The lock's file was removed by hand under a live instance.
             raise _taken(name, 0)
         former = _former(lock_fd)
@@ -197,18 +197,6 @@ def _taken(name: str, pid: int) -> UsageError:
     )
 
 
-def _answers(path: str) -> bool:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as probe:
-        probe.setblocking(False)
-        try:
-            probe.connect(path)
-        except BlockingIOError:
-            return True  # its queue is full: somebody is there
-        except OSError:
-            return False
-        return True
-
-
 def _listen(path: str) -> socket.socket:
     with contextlib.suppress(FileNotFoundError):
         if not stat.S_ISSOCK(os.lstat(path).st_mode):
@@ -237,7 +225,9 @@ def every(environ: Mapping[str, str]) -> list[Instance]:
     paths = dict.fromkeys(_in_directories(environ, uid))
     paths.update(dict.fromkeys(path for path in procfs.unix_sockets() if _is_ours(path, uid)))
     found = [
-        Instance(os.path.basename(path)[: -len(".sock")], path) for path in paths if _answers(path)
+        Instance(os.path.basename(path)[: -len(".sock")], path)
+        for path in paths
+        if sockets.is_live(path)
     ]
     return sorted(found, key=lambda instance: (instance.name, instance.path))
 

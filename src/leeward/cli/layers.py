@@ -147,8 +147,9 @@ def _refuse_unknown(environ: Mapping[str, str]) -> None:
             continue
         if _is_kubernetes(name, value):
             continue
-        hint = values.nearest(name, [each.lower() for each in known]).upper()
-        hint = hint.replace("DID YOU MEAN", "did you mean")
+        # Without the prefix, which would make everything resemble everything.
+        close = values.closest(name[len("LEEWARD_") :].lower(), [s.key for s in TABLE])
+        hint = f'; did you mean "LEEWARD_{close.upper()}"?' if close else ""
         raise UsageError(f"environment {name}: no setting is called so{hint}", _all_keys(hint))
 
 

@@ -32,9 +32,10 @@ def open_each(wanted: Iterable[str], config: Config, undo: ExitStack) -> list[Li
     """
     bound: list[Listener] = []
     for text in wanted:
-        for sock in sockets.bind(sockets.parse(text), config.backlog, config.uds_mode):
+        address = sockets.parse(text)
+        for sock in sockets.bind_all(address, config.backlog, config.uds_mode):
             undo.callback(sock.close)
-            listener = sockets.listener(sock, sock.fileno())
+            listener = sockets.listener(sock, sock.fileno(), made=address.kind != "fd")
             if listener.path:
                 undo.callback(_remove, listener.path)
             bound.append(listener)

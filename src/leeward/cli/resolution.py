@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from leeward._core.config import Config
-from leeward._sys import procfs
+from leeward._sys import cgroup
 from leeward.cli import envfile, layers, paths
 from leeward.cli.layers import Layer, Value, first
 from leeward.cli.target import default_name
@@ -47,7 +47,7 @@ class Machine(msgspec.Struct, frozen=True):
 
     @classmethod
     def look(cls) -> Machine:
-        return cls(procfs.available_cpus(), procfs.memory_limit())
+        return cls(cgroup.available_cpus(), cgroup.memory_limit())
 
 
 class Resolution(msgspec.Struct, frozen=True):

@@ -34,7 +34,7 @@ from leeward.errors import LeewardError, UsageError
 
 
 @click.pass_context
-def serve(ctx: click.Context, **flags: object) -> None:
+def serve(ctx: click.Context, /, **flags: object) -> None:
     check_kernel(os.uname().release)
     resolution = resolved(ctx)
     check_exists(resolution.config.target, resolution.config.chdir)

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from leeward.errors import UsageError
 
 Parser = Callable[[object], object]
 
-_DURATION = re.compile(r"(\d+(?:\.\d+)?|\.\d+)\s*(ms|s|m|h)?\Z")
+_DURATION = re.compile(r"(\d+(?:\.\d+)?|\.\d+)\s*(ms|s|m|h)?\Z", re.ASCII)
 #: The shared page has 1024 rows; a reload that overlaps uses several per slot.
 MOST_WORKERS = 256
 
@@ -51,7 +51,7 @@ def positive_duration(raw: object) -> float:
 
 def count(raw: object, low: int = 1, high: int = 2**31 - 1) -> int:
     number = raw
-    if isinstance(raw, str) and re.fullmatch(r"\d{1,10}", raw.strip()):
+    if isinstance(raw, str) and re.fullmatch(r"[0-9]{1,10}", raw.strip()):
         number = int(raw)
     if isinstance(number, int) and not isinstance(number, bool) and low <= number <= high:
         return number
@@ -113,9 +113,14 @@ def addresses(raw: object) -> tuple[str, ...]:
     return tuple(found)
 
 
-def nearest(word: object, words: object) -> str:
-    """`; did you mean "x"?` or nothing."""
+def closest(word: object, words: Iterable[str]) -> str:
+    """The one of `words` that was probably meant, or ""."""
     from difflib import get_close_matches
 
-    close = get_close_matches(str(word).lower(), list(words), n=1)  # type: ignore[call-overload]
-    return f'; did you mean "{close[0]}"?' if close else ""
+    return next(iter(get_close_matches(str(word).lower(), list(words), n=1)), "")
+
+
+def nearest(word: object, words: Iterable[str]) -> str:
+    """`; did you mean "x"?` or nothing."""
+    close = closest(word, words)
+    return f'; did you mean "{close}"?' if close else ""

@@ -146,7 +146,7 @@ def _wrapped(line: str, width: int) -> list[str]:
     """Folded under its own value: a reason that is cut off is no reason."""
     lead = line[: len(line) - len(line.lstrip())]
     return textwrap.wrap(
-        line,
+        line.lstrip(),
         width,
         initial_indent=lead,
         subsequent_indent=lead + " " * 11,

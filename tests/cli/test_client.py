@@ -1,0 +1,117 @@
+"""leeward.cli.client: asks once, hears progress, and never waits without end."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from leeward._core.messages import Answer, Progress, PsRequest, ReloadRequest
+from leeward._sys.channel import Channel
+from leeward.cli.client import Client, ProcessEnd
+from leeward.cli.instances import Instance
+from leeward.errors import LeewardError, NoInstanceError
+
+
+@contextmanager
+def supervisor(path: Path, behave: Callable[[Channel], None]) -> Iterator[Instance]:
+    """Something that listens at `path` and does `behave` with its first client."""
+    listening = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    listening.bind(str(path))
+    listening.listen()
+    listening.settimeout(10)
+
+    def serve() -> None:
+        connection, _ = listening.accept()
+        channel = Channel(connection)
+        behave(channel)
+        channel.close()
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    try:
+        yield Instance("chat", str(path))
+    finally:
+        thread.join(10)
+        listening.close()
+
+
+def test_progress_comes_as_it_happens_and_then_the_answer(tmp_path: Path) -> None:
+    def behave(channel: Channel) -> None:
+        assert channel.wait(5) == ReloadRequest(wait=True)
+        channel.send(Progress("loading"))
+        channel.send(Progress("rolling"))
+        channel.send(Answer(0, "done"))
+
+    said: list[str] = []
+    with supervisor(tmp_path / "chat.sock", behave) as instance, Client(instance) as client:
+        assert client.pid == os.getpid()
+        assert client.ask(ReloadRequest(wait=True), 5, said.append) == Answer(0, "done")
+    assert said == ["loading", "rolling"]
+
+
+def test_a_supervisor_that_keeps_silent_is_named_with_what_to_do(tmp_path: Path) -> None:
+    gone = threading.Event()
+    with (
+        supervisor(
+            tmp_path / "chat.sock", lambda channel: bool(gone.wait(10)) and None
+        ) as instance,
+        Client(instance) as client,
+    ):
+        with pytest.raises(LeewardError, match=r"did not answer within 0\.05 s.*\nkill -CONT"):
+            client.ask(PsRequest(), 0.05)
+        gone.set()
+
+
+def test_a_supervisor_that_ends_before_its_answer_is_told(tmp_path: Path) -> None:
+    def behave(channel: Channel) -> None:
+        channel.wait(5)
+
+    with (
+        supervisor(tmp_path / "chat.sock", behave) as instance,
+        Client(instance) as client,
+        pytest.raises(LeewardError, match="ended before it answered"),
+    ):
+        client.ask(PsRequest(), 5)
+
+
+def test_an_answer_in_another_language_is_told(tmp_path: Path) -> None:
+    def behave(channel: Channel) -> None:
+        channel.wait(5)
+        channel.send(PsRequest())
+
+    with (
+        supervisor(tmp_path / "chat.sock", behave) as instance,
+        Client(instance) as client,
+        pytest.raises(LeewardError, match="answered PsRequest"),
+    ):
+        client.ask(PsRequest(), 5)
+
+
+def test_nobody_at_the_socket_is_no_instance(tmp_path: Path) -> None:
+    with pytest.raises(NoInstanceError):
+        Client(Instance("chat", str(tmp_path / "gone.sock")))
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as sock:
+        sock.bind(str(tmp_path / "dead.sock"))
+    with pytest.raises(NoInstanceError):
+        Client(Instance("dead", str(tmp_path / "dead.sock")))
+
+
+def test_the_end_of_a_process_that_is_not_our_child_is_seen() -> None:
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    assert child.stdin is not None
+    end = ProcessEnd(child.pid)
+    assert end.wait(0.01) is False
+    child.stdin.close()
+    assert end.wait(10) is True
+    end.close()
+    child.wait(10)
+    assert ProcessEnd(child.pid).wait(0) is True
+    assert ProcessEnd(0).wait(0) is True

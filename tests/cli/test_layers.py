@@ -1,0 +1,144 @@
+"""leeward.cli.layers: flags, variables and files, and who is named when one of them is wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from leeward.cli import layers
+from leeward.errors import UsageError
+
+
+def test_a_flag_that_was_not_given_is_not_in_its_layer() -> None:
+    layer = layers.flag_layer({"workers": "4", "bind": (), "name": None, "no_wait": False})
+    assert {key: value.value for key, value in layer.items()} == {"workers": 4}
+    assert layer["workers"].origin == "flag --workers"
+
+
+def test_a_bad_flag_is_named() -> None:
+    with pytest.raises(UsageError, match="^--graceful-timeout: expected a duration"):
+        layers.flag_layer({"graceful_timeout": "soon"})
+
+
+def test_variables_are_settings_and_an_empty_one_is_not_set() -> None:
+    layer = layers.environment_layer(
+        {"LEEWARD_WORKERS": "3", "LEEWARD_NAME": "", "LEEWARD_DRAIN_WINDOW": "5s", "PATH": "/bin"}
+    )
+    assert {key: value.value for key, value in layer.items()} == {"workers": 3, "drain_window": 5.0}
+    assert layer["workers"].origin == "environment LEEWARD_WORKERS"
+
+
+def test_web_concurrency_counts_where_our_own_variable_is_silent() -> None:
+    layer = layers.environment_layer({"WEB_CONCURRENCY": "5"})
+    assert layer["workers"].value == 5
+    layer = layers.environment_layer({"WEB_CONCURRENCY": "5", "LEEWARD_WORKERS": "2"})
+    assert layer["workers"].value == 2
+    with pytest.raises(UsageError, match="^WEB_CONCURRENCY: expected"):
+        layers.environment_layer({"WEB_CONCURRENCY": "lots"})
+
+
+def test_what_a_worker_carries_is_no_setting() -> None:
+    environ = {"LEEWARD_SLOT": "1", "LEEWARD_GENERATION": "2", "LEEWARD_INSTANCE": "/x.sock:1"}
+    assert layers.environment_layer(environ) == {}
+
+
+def test_a_kubernetes_service_called_leeward_breaks_nothing() -> None:
+    environ = {
+        "LEEWARD_SERVICE_HOST": "10.0.0.1",
+        "LEEWARD_SERVICE_PORT": "80",
+        "LEEWARD_SERVICE_PORT_HTTP": "80",
+        "LEEWARD_PORT": "tcp://10.0.0.1:80",
+        "LEEWARD_PORT_8000_TCP": "tcp://10.0.0.1:8000",
+        "LEEWARD_PORT_8000_TCP_PROTO": "tcp",
+        "LEEWARD_PORT_8000_TCP_PORT": "8000",
+        "LEEWARD_PORT_8000_TCP_ADDR": "10.0.0.1",
+        "LEEWARD_CHAT_SERVICE_HOST": "10.0.0.2",
+        "LEEWARD_CHAT_PORT": "tcp://10.0.0.2:80",
+    }
+    assert layers.environment_layer(environ) == {}
+    assert layers.environment_layer({"LEEWARD_PORT": "9000"})["port"].value == 9000
+
+
+def test_an_unknown_variable_is_refused_with_a_suggestion() -> None:
+    with pytest.raises(UsageError, match='LEEWARD_WORKES: .*did you mean "LEEWARD_WORKERS"'):
+        layers.environment_layer({"LEEWARD_WORKES": "3"})
+    with pytest.raises(UsageError, match="LEEWARD_ZZZ: no setting is called so\nleeward config"):
+        layers.environment_layer({"LEEWARD_ZZZ": "3"})
+
+
+def test_leeward_toml_wins_over_pyproject_which_counts_only_with_our_table(tmp_path: Path) -> None:
+    assert layers.find_file("", str(tmp_path)) == ("", ())
+    project = tmp_path / "pyproject.toml"
+    project.write_text("[tool.other]\n")
+    assert layers.find_file("", str(tmp_path)) == ("", ())
+    project.write_text("[tool\n")
+    assert layers.find_file("", str(tmp_path)) == ("", ())
+    project.write_text("[tool]\nleeward = { workers = 2 }\n")
+    assert layers.find_file("", str(tmp_path)) == (str(project), ("tool", "leeward"))
+    own = tmp_path / "leeward.toml"
+    own.write_text("")
+    assert layers.find_file("", str(tmp_path)) == (str(own), ())
+    assert layers.find_file(str(project), str(tmp_path)) == (str(project), ("tool", "leeward"))
+    with pytest.raises(UsageError, match=r"--config .*gone\.toml: no such file"):
+        layers.find_file(str(tmp_path / "gone.toml"), str(tmp_path))
+
+
+def from_file(tmp_path: Path, text: str, *table: str) -> layers.Layer:
+    path = tmp_path / "leeward.toml"
+    path.write_text(text)
+    return layers.file_layer(str(path), table, "leeward.toml")
+
+
+def test_keys_of_a_file_take_dashes_or_underscores_and_know_their_line(tmp_path: Path) -> None:
+    layer = from_file(
+        tmp_path,
+        '# one\ngraceful-timeout = "10s"\n\ndrain_window = 2\nbind = [\n "127.0.0.1:0"\n]\n'
+        'env-file = "app.env"\nworkers = "auto"\n',
+    )
+    assert {key: value.value for key, value in layer.items()} == {
+        "graceful_timeout": 10.0,
+        "drain_window": 2.0,
+        "bind": ("127.0.0.1:0",),
+        "env_file": str(tmp_path / "app.env"),
+        "workers": 0,
+    }
+    assert layer["drain_window"].origin == "leeward.toml:4"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (
+            "\nworkes = 2\n",
+            r"leeward\.toml:2: no setting is called 'workes'; did you mean \"workers\"",
+        ),
+        ("\n\nzzzzzz = 2\n", r"leeward\.toml:3: no setting is called 'zzzzzz'\nleeward config"),
+        ("#\nworkers = true\n", r"leeward\.toml:2: workers: expected 1 to"),
+        ('"start" = "frok"\n', r"leeward\.toml:1: start: expected auto, zygote or spawn"),
+        ('config = "x"\n', r"leeward\.toml:1: no setting is called 'config'"),
+        ("[workers]\nx = 1\n", r"leeward\.toml:1: workers: expected"),
+        ("drain-window = 1\ndrain_window = 2\n", r"leeward\.toml:2: drain-window stands twice"),
+        ("a = 1\nb =\n", r"leeward\.toml:2: not TOML: Invalid value \(column 4\)"),
+        ("a = [1,", r"leeward\.toml.*not TOML"),
+    ],
+)
+def test_a_fault_in_a_file_is_named_with_its_line(tmp_path: Path, text: str, words: str) -> None:
+    with pytest.raises(UsageError, match=f"^{words}"):
+        from_file(tmp_path, text)
+
+
+def test_faults_in_pyproject_are_found_in_our_table_only(tmp_path: Path) -> None:
+    text = "[tool.other]\nworkes = 1\n[tool.leeward]\nworkers = 2\n[tool.leeward.x]\n"
+    with pytest.raises(UsageError, match=r"leeward\.toml:5: no setting is called 'x'"):
+        from_file(tmp_path, text, "tool", "leeward")
+    with pytest.raises(UsageError, match=r"\[tool\.leeward\] is not a table"):
+        from_file(tmp_path, "[tool]\nleeward = 1\n", "tool", "leeward")
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="Is a directory"):
+        layers.file_layer(str(tmp_path), (), "x")
+    (tmp_path / "bad.toml").write_bytes(b"a = '\xff'")
+    with pytest.raises(UsageError, match="not UTF-8"):
+        layers.file_layer(str(tmp_path / "bad.toml"), (), "x")

@@ -1,0 +1,135 @@
+"""leeward.cli.resolution: from four layers to one Config."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from leeward._core.config import Config
+from leeward.cli.resolution import Machine, Resolution, resolve
+from leeward.errors import UsageError
+
+FOUR = Machine(cpus=4, memory=None)
+
+
+def resolved(
+    tmp_path: Path,
+    flags: dict[str, Any] | None = None,
+    environ: dict[str, str] | None = None,
+    toml: str = "",
+    machine: Machine = FOUR,
+) -> Resolution:
+    if toml:
+        (tmp_path / "leeward.toml").write_text(toml)
+    flags = {"target": "chat:make_app", **(flags or {})}
+    return resolve(flags, environ=environ or {}, cwd=str(tmp_path), machine=machine)
+
+
+def test_flag_beats_variable_beats_file_beats_default(tmp_path: Path) -> None:
+    toml = "workers = 2\nbacklog = 2\ngraceful-timeout = 2\n"
+    environ = {"LEEWARD_WORKERS": "3", "LEEWARD_BACKLOG": "3"}
+    found = resolved(tmp_path, {"workers": "4"}, environ, toml)
+    assert (found.config.workers, found.config.backlog) == (4, 3)
+    assert (found.config.graceful_timeout, found.config.start_timeout) == (2.0, 60.0)
+    assert found.values["workers"].origin == "flag --workers"
+    assert found.values["backlog"].origin == "environment LEEWARD_BACKLOG"
+    assert found.values["graceful_timeout"].origin == "leeward.toml:3"
+    assert found.values["start_timeout"].origin.startswith("default (")
+
+
+def test_a_config_survives_its_journey_as_json(tmp_path: Path) -> None:
+    (tmp_path / "app.env").write_text("A=1\nB=2\n")
+    config = resolved(tmp_path, {"env_file": "app.env", "bind": ("127.0.0.1:1", "unix:/x")}).config
+    assert config.env == (("A", "1"), ("B", "2"))
+    assert Config.from_json(config.to_json()) == config
+
+
+@pytest.mark.parametrize(
+    ("flags", "toml", "bind"),
+    [
+        ({}, "", ("127.0.0.1:8000",)),
+        ({"port": "9000"}, "", ("127.0.0.1:9000",)),
+        ({"host": "::1"}, "", ("[::1]:8000",)),
+        ({"port": "9000"}, 'host = "0.0.0.0"', ("0.0.0.0:9000",)),
+        ({"port": "9000"}, 'bind = "0.0.0.0:1"', ("127.0.0.1:9000",)),
+        ({"uds": "/x.sock"}, "port = 1", ("unix:/x.sock",)),
+        ({"uds": "/x.sock", "port": "1"}, "", ("127.0.0.1:1", "unix:/x.sock")),
+        ({"bind": ("127.0.0.1:1",), "uds": "/x"}, "", ("127.0.0.1:1", "unix:/x")),
+        ({}, 'bind = ["127.0.0.1:1", "127.0.0.1:2"]', ("127.0.0.1:1", "127.0.0.1:2")),
+    ],
+)
+def test_host_port_and_uds_are_short_for_bind(
+    tmp_path: Path, flags: dict[str, Any], toml: str, bind: tuple[str, ...]
+) -> None:
+    assert resolved(tmp_path, flags, toml=toml).config.bind == bind
+
+
+def test_one_worker_by_default_says_how_many_cores_are_idle(tmp_path: Path) -> None:
+    config = resolved(tmp_path).config
+    assert config.workers == 1
+    assert config.notes == ("1 worker, 3 cores idle: --workers auto uses all 4",)
+    assert resolved(tmp_path, machine=Machine(1, None)).config.notes == ()
+    assert resolved(tmp_path, {"workers": "1"}).config.notes == ()
+
+
+def test_auto_is_one_worker_per_core_bounded_by_memory(tmp_path: Path) -> None:
+    assert resolved(tmp_path, {"workers": "auto"}).config.workers == 4
+    tight = resolved(tmp_path, {"workers": "0"}, machine=Machine(4, 300 * 1024 * 1024)).config
+    assert tight.workers == 2
+    assert tight.notes == ("workers auto: 2 of 4 cores, as memory is limited to 300 MiB",)
+    tiny = resolved(tmp_path, {"workers": "auto"}, machine=Machine(4, 1024)).config
+    assert tiny.workers == 1
+
+
+def test_the_drain_window_never_exceeds_the_graceful_timeout(tmp_path: Path) -> None:
+    config = resolved(tmp_path, {"graceful_timeout": "5s", "workers": "2"}).config
+    assert (config.drain_window, config.notes) == (5.0, ())
+    config = resolved(
+        tmp_path, {"graceful_timeout": "5s", "drain_window": "9s", "workers": "2"}
+    ).config
+    assert config.drain_window == 5.0
+    assert config.notes == ("drain-window 9 s cut to graceful-timeout 5 s",)
+
+
+def test_the_name_comes_from_the_target_unless_given(tmp_path: Path) -> None:
+    assert resolved(tmp_path).config.name == "chat"
+    assert resolved(tmp_path, {"name": "blue"}).config.name == "blue"
+    with pytest.raises(UsageError, match="^flag --name: 'a b' cannot be the name"):
+        resolved(tmp_path, {"name": "a b"})
+
+
+def test_the_target_may_stand_in_the_file(tmp_path: Path) -> None:
+    (tmp_path / "leeward.toml").write_text('target = "web:app"')
+    config = resolve({}, environ={}, cwd=str(tmp_path), machine=FOUR).config
+    assert (config.target, config.name) == ("web:app", "web")
+
+
+def test_the_directory_keeps_the_link_that_was_typed(tmp_path: Path) -> None:
+    (tmp_path / "release-1").mkdir()
+    (tmp_path / "current").symlink_to("release-1")
+    config = resolved(tmp_path, {"chdir": "current"}).config
+    assert config.chdir == str(tmp_path / "current")
+    assert config.cwd == str(tmp_path)
+    assert resolved(tmp_path).config.chdir == str(tmp_path)
+    with pytest.raises(UsageError, match="^flag --chdir: chdir .*gone is not a directory"):
+        resolved(tmp_path, {"chdir": "gone"})
+
+
+def test_settings_are_searched_where_the_application_is(tmp_path: Path) -> None:
+    (tmp_path / "app").mkdir()
+    (tmp_path / "app" / "leeward.toml").write_text("backlog = 7\nchdir = 'sub'\n")
+    (tmp_path / "app" / "sub").mkdir()
+    found = resolved(tmp_path, {"chdir": "app"})
+    assert found.config.backlog == 7
+    assert found.config.chdir == str(tmp_path / "app")  # the flag wins
+    found = resolved(tmp_path, {"config": "app/leeward.toml"})
+    assert found.config.chdir == str(tmp_path / "app" / "sub")  # relative to the file
+    assert found.values["backlog"].origin == f"{os.path.join('app', 'leeward.toml')}:1"
+
+
+def test_a_missing_env_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"env file gone\.env: No such file"):
+        resolved(tmp_path, {"env_file": "gone.env"})

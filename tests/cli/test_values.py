@@ -1,0 +1,86 @@
+"""leeward.cli.values: what each kind of value accepts, and what it says when it does not."""
+
+from __future__ import annotations
+
+import pytest
+
+from leeward.cli import values
+from leeward.cli.values import Bad
+
+
+@pytest.mark.parametrize(
+    ("raw", "seconds"),
+    [
+        ("30", 30.0),
+        ("30s", 30.0),
+        ("250ms", 0.25),
+        ("2m", 120.0),
+        ("1h", 3600.0),
+        ("1.5", 1.5),
+        (".5s", 0.5),
+        (" 5 s ", 5.0),
+        (30, 30.0),
+        (0.25, 0.25),
+        (0, 0.0),
+    ],
+)
+def test_durations_are_seconds_unless_they_say_otherwise(raw: object, seconds: float) -> None:
+    assert values.duration(raw) == seconds
+
+
+@pytest.mark.parametrize(
+    "raw",
+    ["", "-1", "1d", "1 2", "inf", "nan", float("inf"), float("nan"), -1, True, None, [], "٣"],
+)
+def test_what_is_no_duration_is_told_what_one_looks_like(raw: object) -> None:
+    with pytest.raises(Bad, match=r"expected a duration such as 30s, 250ms, 2m"):
+        values.duration(raw)
+
+
+def test_a_wait_without_end_cannot_be_had_by_zero() -> None:
+    with pytest.raises(Bad, match="above 0"):
+        values.positive_duration("0ms")
+
+
+def test_numbers_are_whole_and_within_their_bounds() -> None:
+    assert values.count("2048") == 2048
+    assert values.port("0") == 0
+    for raw in ("0", "-1", "1.5", 1.0, True, "x", "99999999999"):
+        with pytest.raises(Bad, match="of at least 1"):
+            values.count(raw)
+    with pytest.raises(Bad, match="from 0 to 65535"):
+        values.port("65536")
+
+
+def test_workers_are_a_number_or_auto() -> None:
+    assert [values.workers(raw) for raw in ("auto", "0", 0, "4", 4)] == [0, 0, 0, 4, 4]
+    for raw in ("many", "-1", 257, True):
+        with pytest.raises(Bad, match='1 to 256 workers or "auto"'):
+            values.workers(raw)
+
+
+def test_a_file_mode_is_octal_text() -> None:
+    assert [values.octal(raw) for raw in ("660", "0o660", "0660")] == [0o660] * 3
+    for raw in (444, 0o660, "888", "7777", "66"):
+        with pytest.raises(Bad, match="octal file mode as text"):
+            values.octal(raw)
+
+
+def test_a_word_that_is_not_among_the_choices_gets_a_suggestion() -> None:
+    choice = values.one_of("auto", "zygote", "spawn")
+    assert choice("Zygote") == "zygote"
+    with pytest.raises(
+        Bad, match="expected auto, zygote or spawn, found 'spwan'; did you mean \"spawn\""
+    ):
+        choice("spwan")
+    with pytest.raises(Bad, match="found 3$"):
+        choice(3)
+
+
+def test_addresses_are_one_or_many_and_never_twice_the_same() -> None:
+    assert values.addresses("127.0.0.1:1") == ("127.0.0.1:1",)
+    assert values.addresses("127.0.0.1:1, unix:/x  127.0.0.1:1") == ("127.0.0.1:1", "unix:/x")
+    assert values.addresses(["[::1]:80", 8000]) == ("[::1]:80", "8000")
+    for raw in ([], "", ["127.0.0.1:99999"], [1.5], "127.0.0.1:http"):
+        with pytest.raises(Bad):
+            values.addresses(raw)

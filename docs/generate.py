@@ -1,0 +1,82 @@
+"""Write the pages that are made from the code; `make docs` runs it.
+
+A test of the house compares `pages()` with the files, so that a setting which is
+added, renamed or given another default cannot stay undocumented.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from leeward.cli.settings import RESERVED, TABLE, Setting
+
+HERE = Path(__file__).resolve().parent
+
+HEAD = """\
+# Settings
+
+<!-- Made from the table in src/leeward/cli/settings.py by `make docs`: edit that. -->
+
+Each setting is a flag of `leeward serve`, a variable and a key in `leeward.toml` (or `[tool.leeward]` in
+`pyproject.toml`). The first that is given wins: **flag, variable, file, default**. `leeward config --origin TARGET`
+shows the values in force and where each one comes from.
+
+Durations: `30s`, `250ms`, `2m`, `1h`, or plain seconds. A key that does not exist, or a value that cannot be, is
+refused with its flag or file:line (exit code 2), never ignored.
+
+| flag | default | what it says |
+|---|---|---|
+"""
+
+
+def cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+def default(setting: Setting) -> str:
+    value: Any = setting.default
+    if value == "" or value == ():
+        return "–"
+    if isinstance(value, tuple):
+        value = ", ".join(map(str, value))
+    if setting.key.endswith("_mode") and isinstance(value, int):
+        value = f"{value:04o}"
+    if isinstance(value, float):
+        value = f"{value:g}s"
+    return f"`{value}`"
+
+
+def row(setting: Setting) -> str:
+    flags = ", ".join(f"`{flag}`" for flag in setting.flags) or "`TARGET`"
+    return f"| {flags} | {default(setting)} | {cell(setting.doc)} |\n"
+
+
+def detail(setting: Setting) -> str:
+    flag = f"{setting.flags[-1]} {setting.metavar}" if setting.flags else setting.metavar
+    lines = [f"\n### {setting.toml}\n", f"{setting.doc}\n"]
+    variable = f"`{setting.env}`" + (f", then `{setting.also_env}`" if setting.also_env else "")
+    places = [f"flag `{flag}`", f"variable {variable}"]
+    if setting.in_file:
+        places.append(f"key `{setting.toml}`")
+    lines.append(f"- {' · '.join(places)}\n- default {default(setting)} ({setting.precedent})")
+    if setting.needs_restart:
+        lines.append("- a reload does not change it: stop and serve again")
+    return "\n".join(lines) + "\n"
+
+
+def pages() -> dict[Path, str]:
+    """What each generated page must say."""
+    reserved = ", ".join(f"`{name}`" for name in RESERVED)
+    tail = (
+        f"\n{reserved} are no settings: they are in the environment of workers and say who they are.\n"
+        "\n## One by one\n"
+    )
+    text = HEAD + "".join(map(row, TABLE)) + tail + "".join(map(detail, TABLE))
+    return {HERE / "reference/settings.md": text}
+
+
+if __name__ == "__main__":
+    for path, text in pages().items():
+        path.write_text(text)
+        print(f"wrote {path.relative_to(HERE.parent)}")

@@ -1,0 +1,37 @@
+"""The one command line by which every leeward process is started."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from leeward._core.config import Config
+
+#: Makes `leeward` importable from argv[1] and nothing else of that directory.
+#:
+#: The directory is on `sys.path` only while the package itself is imported: its
+#: submodules are found through `leeward.__path__`.  What does not work: leaving
+#: it there (it is a site-packages: an `asyncio.py` or `selectors.py` in it would
+#: shadow the standard library under -I -S), and `python -m leeward` (the working
+#: directory comes first, where the application has a `queue.py`).
+BOOTSTRAP = """\
+import sys
+sys.path[:] = [entry for entry in sys.path if entry]
+sys.path.insert(0, sys.argv[1])
+import leeward
+del sys.path[0]
+from leeward._boot import main
+main()
+"""
+
+
+def command(interpreter: Config | Sequence[str], root: str, role: str, *args: object) -> list[str]:
+    """argv of a process that plays `role`; the first entry is the path to execute.
+
+    interpreter:  executable and the user's flags, or the `Config` that holds them.
+    root:         absolute path of the directory that holds the `leeward` package.
+    role:         "supervisor" (bare: -I -S), "zygote", "worker" or "resolve".
+    args:         what the role needs, a descriptor number first.
+    """
+    words = interpreter.interpreter if isinstance(interpreter, Config) else interpreter
+    bare = ["-I", "-S"] if role == "supervisor" else []
+    return [*words, *bare, "-c", BOOTSTRAP, root, role, *map(str, args)]

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import tornado.httpserver
 import tornado.ioloop
@@ -108,7 +109,7 @@ def _report(write):
     signum = ctypes.c_int()
     ctypes.CDLL(None).prctl(2, ctypes.byref(signum), 0, 0, 0)
     term = signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
-    listening = open("/proc/net/tcp").read().split("\n")[1:-1]
+    listening = Path("/proc/net/tcp").read_text().split("\n")[1:-1]
     inodes = {line.split()[9] for line in listening if line.split()[3] == "0A"}
     held = 0
     for fd in os.listdir("/proc/self/fd"):
@@ -117,7 +118,7 @@ def _report(write):
         except OSError:
             continue
         held += name.startswith("socket:[") and name[8:-1] in inodes
-    maps = open("/proc/self/maps").read()
+    maps = Path("/proc/self/maps").read_text()
     write(f"listeners={held} pdeathsig={signum.value} term_default={term} page={'leeward' in maps}")
 
 
@@ -131,28 +132,30 @@ class Fork(tornado.web.RequestHandler):
     async def get(self):
         how = self.get_argument("how")
         if how == "fork":
-            self.write(self.fork())
+            self.write(self.fork(how))
         elif how == "thread":
-            self.write(await asyncio.get_running_loop().run_in_executor(None, self.fork))
+            self.write(await asyncio.get_running_loop().run_in_executor(None, self.fork, how))
         elif how == "subprocess":
             process = await asyncio.create_subprocess_exec(
                 sys.executable, "-c", "print('from a subprocess')", stdout=subprocess.PIPE
             )
             self.write((await process.communicate())[0])
         else:
-            context = multiprocessing.get_context(how)
+            context = multiprocessing.get_context(how.removeprefix("mp-"))
             queue = context.SimpleQueue()
             process = context.Process(target=_mp_child, args=(queue,))
             process.start()
             self.write(await asyncio.get_running_loop().run_in_executor(None, queue.get))
             process.join()
 
-    def fork(self):
+    def fork(self, how):
         reader, writer = os.pipe()
         pid = os.fork()
         if pid == 0:
             _report(lambda text: os.write(writer, text.encode()))
-            sys.exit(7)
+            if how == "fork":
+                sys.exit(7)
+            os._exit(7)  # sys.exit would end an executor's thread only
         os.close(writer)
         _, status = os.waitpid(pid, 0)
         text = os.read(reader, 1000).decode() + f" status={os.waitstatus_to_exitcode(status)}"

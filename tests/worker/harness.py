@@ -54,11 +54,15 @@ class Worker:
             pass_fds=fds,
             stdin=subprocess.DEVNULL,
             stderr=self.err,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(path), "PYTHONWARNINGS": "error,ignore:uvloop.install:DeprecationWarning"},
+            env={
+                **os.environ,
+                "PYTHONPATH": os.pathsep.join(path),
+                "PYTHONWARNINGS": "error,ignore:uvloop.install:DeprecationWarning",
+            },
             preexec_fn=limit,
         )
         other.close()
-        self.seen = 0
+        self.clients: list[Client] = []
 
     @property
     def pid(self):
@@ -112,8 +116,9 @@ class Worker:
             assert time.monotonic() < deadline, f"{words(self.row)}\n{self.log()}"
             select.select([], [], [], 0.002)
 
-    def connect(self):
-        return Client(self.listeners[0])
+    def connect(self, listener=None):
+        self.clients.append(Client(listener or self.listeners[0]))
+        return self.clients[-1]
 
     def close(self):
         if self.process.poll() is None:
@@ -121,8 +126,8 @@ class Worker:
         self.process.wait()
         self.channel.close()
         self.page.close()
-        for sock in self.listeners:
-            sock.close()
+        for each in (*self.listeners, *self.clients):
+            each.close()
         self.err.close()
 
 

@@ -1,4 +1,4 @@
-"""Plays the zygote for one worker: `python stage.py FACTORY CHANNEL PAGE CONFIG ADDRESS LISTENER…`."""
+"""Plays the zygote for one worker: `stage.py FACTORY CHANNEL PAGE CONFIG ADDRESS LISTENER…`."""
 
 import gc
 import os
@@ -21,8 +21,6 @@ def main():
         import uvloop
 
         uvloop.install()
-    if name == "on_uvloop_measured":
-        name = "make_app"
     gc.freeze()
     run(
         Birth(

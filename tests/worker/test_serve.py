@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 
 import pytest
-from worker.harness import Client, listen, words
+from worker.harness import listen, words
 
 
 @pytest.mark.parametrize("factory", ["make_app", "make_app_slowly", "on_uvloop"])
@@ -26,7 +26,7 @@ def test_the_page_is_truthful(serving):
     first.get("/")
     first.get("/")
     second.send("/hold")
-    one.until(lambda row: row.in_flight == 1)
+    one.until(lambda row: row.in_flight == 1 and row.requests == 3)
     assert words(one.row) == {"open": 2, "accepted": 2, "requests": 3, "in_flight": 1}
     third = one.connect().upgrade()
     one.until(lambda row: row.in_flight == 1 and row.open == 3)
@@ -60,16 +60,17 @@ def test_it_listens_on_ipv6_and_unix_sockets(serving, tmp_path):
         listeners.append(listen(socket.AF_INET6, ("::1", 0)))
     one = serving(listeners=listeners)
     for listener in one.listeners:
-        assert Client(listener).get("/")[0] == 200
+        assert one.connect(listener).get("/")[0] == 200
 
 
 def test_a_client_that_sends_rubbish_or_leaves_costs_nothing(serving):
     """Counters come back to nought after resets, half requests and no request."""
     one = serving()
-    for data in (b"", b"GET / HT", b"rubbish\r\n\r\n", b"GET / HTTP/1.1\r\nHost: x\r\n"):
+    rubbish = (b"", b"GET / HT", b"rubbish\r\n\r\n", b"GET / HTTP/1.1\r\nHost: x\r\n")
+    for count, data in enumerate(rubbish, start=1):
         client = one.connect()
         client.sock.sendall(data)
-        one.until(lambda row: row.open == 1)
+        one.until(lambda row, count=count: row.accepted == count)
         client.close()
         one.until(lambda row: row.open == 0)
     assert one.row.in_flight == 0

@@ -6,6 +6,7 @@ import re
 import signal
 
 import pytest
+
 from leeward._core.messages import Hello, Leaving
 
 

@@ -6,7 +6,7 @@ import inspect
 import os
 import sysconfig
 import traceback
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from leeward.adapters.tornado import SERVABLE, servable
 from leeward.errors import TargetError
@@ -33,7 +33,8 @@ async def make(application: Application) -> HTTPServerConnectionDelegate:
             if inspect.isawaitable(value):
                 value = await value
         except SystemExit as error:
-            raise TargetError(f"the factory called sys.exit({error.code!r})\n{frames(error)}") from None
+            words = f"the factory called sys.exit({error.code!r})"
+            raise TargetError(f"{words}\n{frames(error)}") from None
         except Exception as error:
             raise TargetError(explain(error)) from None
     if not servable(value):
@@ -43,7 +44,7 @@ async def make(application: Application) -> HTTPServerConnectionDelegate:
             f"expected {SERVABLE}",
             "Return the application itself: leeward opens the port and makes the server.",
         )
-    return value  # type: ignore[return-value]
+    return cast("HTTPServerConnectionDelegate", value)
 
 
 def explain(error: BaseException) -> str:
@@ -54,7 +55,7 @@ def explain(error: BaseException) -> str:
 
 def frames(error: BaseException) -> str:
     """The last frames of the application's own code; of any code if there are none."""
-    stack = traceback.extract_tb(error.__traceback__)
+    stack = list(traceback.extract_tb(error.__traceback__))
     ours = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
     paths = sysconfig.get_paths()
     library = tuple(paths[key] + os.sep for key in ("stdlib", "platstdlib", "purelib", "platlib"))

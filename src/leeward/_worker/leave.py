@@ -24,6 +24,8 @@ import time
 from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from leeward._worker.logs import Log
 
 #: Seconds for all of it.
@@ -53,13 +55,17 @@ def leave(loop: asyncio.AbstractEventLoop, code: int, budget: float, log: Log) -
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.setitimer(signal.ITIMER_REAL, budget + 0.1)
     started = time.monotonic()
-    try:
-        _end_tasks(loop, budget * TASKS_SHARE)
-        _end_children()
-        atexit._run_exitfuncs()
-    except BaseException as error:  # sys.exit in a task, a signal's exception
-        log.say("warning", f"while leaving: {type(error).__name__}: {error}")
-    _flush()
+    steps: tuple[Callable[[], object], ...] = (
+        lambda: _end_tasks(loop, budget * TASKS_SHARE),
+        _end_children,
+        atexit._run_exitfuncs,
+        _flush,
+    )
+    for step in steps:
+        try:
+            step()
+        except BaseException as error:  # sys.exit or loop.stop in a task, a signal's exception
+            log.say("warning", f"while leaving: {type(error).__name__}: {error}")
     spent = time.monotonic() - started
     if spent > budget / 2:
         log.say("warning", f"the application took {spent:.1f} s to end")
@@ -104,7 +110,9 @@ def _end_tasks(loop: asyncio.AbstractEventLoop, seconds: float) -> None:
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         myself = asyncio.current_task(loop)
-        await _cancel(loop, {task for task in asyncio.all_tasks(loop) if task is not myself}, seconds)
+        await _cancel(
+            loop, {each for each in asyncio.all_tasks(loop) if each is not myself}, seconds
+        )
         with contextlib.suppress(TimeoutError):  # a generator that does not end is cut
             await asyncio.wait_for(loop.shutdown_asyncgens(), seconds)
 

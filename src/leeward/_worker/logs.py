@@ -82,9 +82,7 @@ class Log:
             record["exception"] = trace
         return json.dumps(record, separators=(",", ":")) + "\n"
 
-    def _as_lines(
-        self, when: float, level: str, name: str, text: str, trace: str
-    ) -> Iterator[str]:
+    def _as_lines(self, when: float, level: str, name: str, text: str, trace: str) -> Iterator[str]:
         clock = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(when))
         who = f"worker={self.slot} gen={self.generation} pid={os.getpid()}"
         label = f"{level:<8}"

@@ -148,8 +148,7 @@ class Worker:
         if not self.over:
             self.log.say("warning", "the application stopped the event loop: this worker ends")
             self._drain(Drain("stop", self.birth.config.graceful_timeout, 0.0))
-            if not self.over:
-                self.loop.run_forever()
+            self.loop.run_forever()
         leave.leave(self.loop, 0, self.budget(), self.log)
 
     def _settle(self) -> None:
@@ -162,11 +161,13 @@ class Worker:
             with contextlib.suppress(OSError, ValueError):  # stderr closed
                 faulthandler.enable(file=2)
         # tornado.process.task_id() is how Tornado programs ask which of n they are.
-        tornado.process._task_id = birth.slot
+        vars(tornado.process)["_task_id"] = birth.slot
 
     async def _begin(self) -> None:
         birth = self.birth
         application = await make(birth.application)
+        # A factory that stopped the loop stops it here, before anything is accepted.
+        await asyncio.sleep(0)
         logs.install(self.log)
         self._refuse_autoreload()
         self.server = TornadoServer(application, self.row, self._connection_closed)

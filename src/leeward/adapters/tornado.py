@@ -98,7 +98,7 @@ class TornadoServer:
         self._http.handle_stream(stream, address)
 
     def connections(self) -> dict[Life, int]:
-        counts = {life: 0 for life in Life if life is not Life.CLOSED}
+        counts: dict[Life, int] = {life: 0 for life in Life if life is not Life.CLOSED}
         for connection in self.live:
             counts[connection.life] += 1
         return counts

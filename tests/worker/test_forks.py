@@ -1,0 +1,44 @@
+"""Processes that the application starts in a worker work, and are no worker."""
+
+from __future__ import annotations
+
+import os
+import select
+
+import pytest
+
+
+@pytest.mark.parametrize("factory", ["make_app", "on_uvloop"])
+@pytest.mark.parametrize("how", ["fork", "thread", "subprocess", "mp-fork", "mp-spawn"])
+def test_every_way_to_start_a_process_works(serving, factory, how):
+    """No listener, no page; TERM ends it; it dies with the worker if the main thread forked it."""
+    one = serving(factory)
+    client = one.connect()
+    text = client.get(f"/fork?how={how}")[2]
+    if how == "subprocess":
+        assert text == "from a subprocess\n"
+        return
+    death = {"fork": 9, "mp-fork": 9, "thread": 0, "mp-spawn": 0}[how]
+    assert text.startswith(f"listeners=0 pdeathsig={death} term_default=True page=False"), text
+    if how in ("fork", "thread"):
+        assert text.endswith("status=7")
+    assert client.get("/")[0] == 200
+    assert "calls sys.exit" not in one.log() and "draining" not in one.log()
+    one.drain()
+    assert one.ended() == 0
+
+
+def test_a_forked_child_dies_with_its_worker(serving):
+    one = serving()
+    pid = int(one.connect().get("/orphan")[2])
+    child = os.pidfd_open(pid)
+    one.process.kill()
+    assert select.select([child], [], [], 10)[0]
+    os.close(child)
+
+
+def test_a_forked_child_does_not_keep_the_channel_open(serving):
+    one = serving()
+    one.connect().get("/orphan")
+    one.process.kill()
+    one.receive(None)

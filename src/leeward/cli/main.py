@@ -108,7 +108,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except click.exceptions.Exit as end:
         return end.exit_code
     except click.ClickException as error:
-        output.complain(spoken(error))
+        ctx = getattr(error, "ctx", None)
+        output.complain(f"{spoken(error)}\n{ctx.command_path if ctx else 'leeward'} --help")
         return UsageError.exit_code
     except (click.Abort, KeyboardInterrupt):
         output.complain("interrupted")
@@ -122,14 +123,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def spoken(error: click.ClickException) -> str:
-    """Click's complaint in our words: the guilty flag, a suggestion, the next command."""
+    """Click's complaint in our words: the guilty flag and a suggestion."""
     if isinstance(error, click.NoSuchOption):
         from leeward.cli.values import nearest
 
         options = error.possibilities or []
-        words = f"no such option: {error.option_name}" + nearest(error.option_name, options)
-    else:
-        words = error.format_message().rstrip(".")
-        words = words[:1].lower() + words[1:]
-    ctx = getattr(error, "ctx", None)
-    return f"{words}\n{ctx.command_path if ctx else 'leeward'} --help"
+        return f"no such option: {error.option_name}" + nearest(error.option_name, options)
+    words = error.format_message().rstrip(".")
+    return words[:1].lower() + words[1:]

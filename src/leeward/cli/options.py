@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from leeward.cli.main import Verb
+from leeward.cli.main import Verb, spoken
 from leeward.cli.paths import logical_cwd
 from leeward.cli.resolution import Resolution, resolve
 from leeward.cli.settings import TABLE, Setting
@@ -39,7 +39,7 @@ class SettingsVerb(Verb):
         except click.UsageError as error:
             if "unexpected extra argument" in error.message:
                 raise UsageError(
-                    f"{error.format_message().rstrip('.')}: there is one TARGET",
+                    f"{spoken(error)}: there is one TARGET",
                     "arguments for the application go after --",
                 ) from None
             raise
@@ -54,7 +54,7 @@ def _option(setting: Setting) -> click.Option:
         [*setting.flags, setting.key],
         metavar=setting.metavar,
         multiple=setting.many,
-        help=f"{setting.doc}  [{shown(setting)}]",
+        help=f"{setting.doc}  [{shown(setting)}]" if setting.default != "" else setting.doc,
         default=None,
     )
 
@@ -68,7 +68,7 @@ def shown(setting: Setting) -> str:
         return f"{value:g}s"
     if isinstance(value, tuple):
         return " ".join(value)
-    return str(value) if value != "" else "none"
+    return str(value)
 
 
 def resolved(ctx: click.Context) -> Resolution:

@@ -6,32 +6,42 @@ code: a closed pipe silences the rest and changes nothing else.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
+from typing import TextIO
+
+from leeward.errors import LeewardError
 
 
 def say(text: str) -> None:
-    """One line (or several) on stdout.  Raises OSError on a full disk, never on a closed pipe."""
-    _write(1, text)
+    """One line (or several) on stdout.  Raises `LeewardError` on a full disk."""
+    try:
+        _write(sys.stdout, text)
+    except OSError as error:
+        raise LeewardError(f"cannot write to stdout: {error.strerror}") from None
 
 
 def complain(text: str) -> None:
-    """To stderr, each line of the first paragraph after "leeward: "."""
-    _write(2, f"leeward: {text}")
+    """To stderr, after "leeward: "."""
+    # A full disk behind stderr: nowhere is left to say so, the exit code tells.
+    with contextlib.suppress(OSError):
+        _write(sys.stderr, f"leeward: {text}")
 
 
-def _write(fd: int, text: str) -> None:
-    stream = sys.stdout if fd == 1 else sys.stderr
+def _write(stream: TextIO | None, text: str) -> None:
     if stream is None:
         return  # started with the descriptor closed
     try:
         stream.write(printable(text) + "\n")
         stream.flush()
-    except BrokenPipeError:
-        # The buffer still holds the line, and would raise again at exit.
+    except OSError as error:
+        # The buffer still holds the line: it would fail again at exit, aloud.
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, stream.fileno())
         os.close(null)
+        if not isinstance(error, BrokenPipeError):
+            raise
 
 
 def printable(text: str) -> str:

@@ -1,0 +1,66 @@
+"""leeward.cli.listeners: everything that was asked for, or nothing at all."""
+
+from __future__ import annotations
+
+import os
+import socket
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from leeward._core.config import Config
+from leeward.cli import listeners
+from leeward.cli.resolution import Machine, resolve
+from leeward.errors import BindError
+
+CONFIG = Config(target="chat:app", backlog=16)
+
+
+def test_what_was_bound_is_told_and_taken_back(tmp_path: Path) -> None:
+    path = tmp_path / "app.sock"
+    with ExitStack() as undo:
+        tcp, unix = listeners.open_each(("127.0.0.1:0", f"unix:{path}"), CONFIG, undo)
+        assert not tcp.address.endswith(":0")
+        assert unix.path == str(path)
+        with socket.create_connection(("127.0.0.1", int(tcp.address.split(":")[1])), 5):
+            pass
+    assert not path.exists()
+
+
+def test_one_that_fails_takes_the_others_with_it(tmp_path: Path) -> None:
+    path = tmp_path / "app.sock"
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(BindError, match="in use"), ExitStack() as undo:
+            listeners.open_each((f"unix:{path}", f"127.0.0.1:{port}"), CONFIG, undo)
+    assert not path.exists()
+
+
+def test_sockets_handed_in_are_taken_unless_bind_was_said(tmp_path: Path) -> None:
+    environ = {"LISTEN_FDS": "2", "LISTEN_PID": str(os.getpid())}
+
+    def wanted(flags: dict[str, str], environ: dict[str, str]) -> tuple[str, ...]:
+        found = resolve(
+            {"target": "chat:app", **flags},
+            environ={},
+            cwd=str(tmp_path),
+            machine=Machine(1, None),
+        )
+        return listeners.addresses(found, environ)
+
+    assert wanted({}, environ) == ("fd://3", "fd://4")
+    assert wanted({"port": "0"}, environ) == ("127.0.0.1:0",)
+    assert wanted({}, {**environ, "LISTEN_PID": "1"}) == ("127.0.0.1:8000",)
+    assert wanted({}, {}) == ("127.0.0.1:8000",)
+
+
+def test_an_adopted_unix_socket_is_not_ours_to_remove(tmp_path: Path) -> None:
+    path = tmp_path / "app.sock"
+    made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    made.bind(str(path))
+    made.listen()
+    with ExitStack() as undo:
+        (found,) = listeners.open_each((f"fd://{made.detach()}",), CONFIG, undo)
+        assert found.path == ""
+    assert path.exists()

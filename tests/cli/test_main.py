@@ -1,0 +1,245 @@
+"""The command line from outside: exit codes, words, and what stays when a start fails."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+SUPERVISOR = """
+import json, os, sys
+from leeward._core.messages import *
+from leeward._sys.channel import Channel
+from leeward.cli import instances
+from leeward.errors import ChannelClosed
+claim = instances.claim(sys.argv[1], os.environ)
+claim.settle()
+claim.control.setblocking(True)
+print("up", flush=True)
+PS = {"name": sys.argv[1], "pid": os.getpid(), "state": "serving", "target": "chat:app",
+      "listeners": ["http://127.0.0.1:1"], "workers_wanted": 1, "generation": 1, "uptime": 5.0,
+      "workers": [{"slot": 0, "pid": os.getpid(), "state": "serving", "in_flight": 2,
+                   "connections": 3}]}
+while True:
+    sock, _ = claim.control.accept()
+    channel = Channel(sock)
+    try:
+        request = channel.wait(10)
+    except ChannelClosed:
+        continue
+    match request:
+        case PsRequest():
+            channel.send(Answer(0, "", json.dumps(PS)))
+        case ReloadRequest(wait=True):
+            channel.send(Progress("loading"))
+            channel.send(Answer(3, "Traceback: \\x1b[31mno"))
+        case ReloadRequest(wait=False):
+            channel.send(Answer(0, "asked for"))
+        case ScaleRequest():
+            channel.send(Answer(0, f"to={request.to} by={request.by}"))
+        case StopRequest():
+            channel.send(Answer(0, f"stopping now={request.now}"))
+            claim.release()
+            sys.exit(0)
+    channel.close()
+"""
+
+
+@pytest.fixture
+def name(environ: dict[str, str]) -> Iterator[str]:
+    """A running instance, of which only the control socket is real."""
+    name = f"t{os.getpid()}-{time.monotonic_ns()}"
+    process = subprocess.Popen(
+        [sys.executable, "-c", SUPERVISOR, name], env=environ, stdout=subprocess.PIPE
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"up\n"
+    yield name
+    process.kill()
+    process.wait(10)
+    process.stdout.close()
+
+
+def test_no_arguments_show_the_verbs(run: Run) -> None:
+    done = run()
+    assert done.returncode == 0
+    for verb in ("serve", "check", "ps", "reload", "scale", "stop", "config"):
+        assert f"\n  {verb} " in done.stdout
+        page = run(verb, "--help")
+        assert page.returncode == 0
+        assert len(page.stdout.split("\n\n")) >= 3, verb
+
+
+def test_the_version_is_told(run: Run) -> None:
+    import leeward
+
+    assert run("--version").stdout.startswith(f"leeward {leeward.__version__} (Python 3.")
+
+
+@pytest.mark.parametrize(
+    ("argv", "code", "words"),
+    [
+        (["serve"], 2, "what to serve?"),
+        (["serve", "--wokers", "3"], 2, 'no such option: --wokers; did you mean "--workers"?'),
+        (["serev"], 2, "'serev' is no command; did you mean \"serve\"?"),
+        (["chat:make_app", "-w", "2"], 2, "\nleeward serve chat:make_app -w 2\n"),
+        (["serve", "chat:app", "more"], 2, "arguments for the application go after --"),
+        (["serve", "chat.py"], 3, "chat.py: no such file"),
+        (["serve", "chat:app", "--name", "a/b"], 2, "flag --name: 'a/b' cannot be the name"),
+        (["scale", "lots"], 2, "such as 6, +1 or -1, found 'lots'"),
+        (["scale", "-1", "no-such"], 6, "no instance"),
+        (["ps", "no-such"], 6, "no instance"),
+        (["stop", "no-such", "--name", "other"], 2, "which one?"),
+        (["stop", "--timeout", "soon"], 2, "--timeout: expected a duration"),
+        (["config", "-b", "here"], 2, "--bind: address 'here': "),
+    ],
+)
+def test_a_mistake_names_the_guilty_and_the_remedy(
+    run: Run, argv: list[str], code: int, words: str
+) -> None:
+    done = run(*argv)
+    assert done.returncode == code
+    assert done.stdout == ""
+    assert done.stderr.startswith("leeward: ")
+    assert words in done.stderr
+    assert len(done.stderr.split("\n")) <= 9
+    assert "Traceback" not in done.stderr
+
+
+def test_a_start_that_fails_leaves_nothing_behind(run: Run, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = run("serve", "chat:app", "--uds", "app.sock", "--port", str(port))
+        assert done.returncode == 4
+        assert (
+            f"cannot bind 127.0.0.1:{port}: the port is in use by pid {os.getpid()}" in done.stderr
+        )
+    assert not (tmp_path / "app.sock").exists()
+    assert sorted(os.listdir(tmp_path / "run" / "leeward")) == ["chat.lock"]
+
+
+def test_a_second_start_of_a_name_is_refused(run: Run, name: str) -> None:
+    done = run("serve", "chat:app", "--name", name)
+    assert done.returncode == 2
+    assert "is already running, pid" in done.stderr
+    assert run("ps", name).returncode == 0
+
+
+def test_ps_shows_a_table_or_json(run: Run, name: str) -> None:
+    done = run("ps", name)
+    assert done.returncode == 0, done.stderr
+    assert f"{name}  serving  1 of 1 worker" in done.stdout
+    (found,) = json.loads(run("ps", "--json", "--name", name).stdout)
+    worker = found["workers"][0]
+    assert worker["pss_bytes"] > 1_000_000
+    assert worker["cpu_seconds"] >= 0
+    assert 3 < worker["fds"] < worker["fd_limit"]
+
+
+def test_ps_finds_an_instance_without_the_runtime_directory(run: Run, name: str) -> None:
+    assert run("ps", name, XDG_RUNTIME_DIR="").returncode == 0
+
+
+def test_ps_is_quick(run: Run, name: str) -> None:
+    times = []
+    for _ in range(5):
+        before = time.monotonic()
+        run("ps", name)
+        times.append(time.monotonic() - before)
+    assert min(times) < 0.3  # 80 ms on an idle machine; the suite runs on a busy one
+
+
+def test_reload_tells_progress_and_hands_the_exit_code_on(run: Run, name: str) -> None:
+    done = run("reload", name)
+    assert (done.returncode, done.stdout) == (3, "loading\n")
+    assert done.stderr == "leeward: Traceback: ?[31mno\n"  # no escape reaches the terminal
+    assert run("reload", "--no-wait", name).stdout == "asked for\n"
+
+
+def test_scale_takes_a_number_or_a_difference(run: Run, name: str) -> None:
+    assert run("scale", "6", name).stdout == "to=6 by=0\n"
+    assert run("scale", "+1", name).stdout == "to=-1 by=1\n"
+    assert run("scale", "-1", "--name", name).stdout == "to=-1 by=-1\n"
+
+
+def test_stop_returns_when_the_supervisor_has_ended(run: Run, name: str) -> None:
+    done = run("stop", "--now", name)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("stopping now=True\n")
+    assert "has ended" in done.stdout
+    assert run("ps", name).returncode == 6
+
+
+def test_a_reader_who_leaves_changes_no_exit_code(environ: dict[str, str], name: str) -> None:
+    words = f"{sys.executable} -m leeward reload {name}"
+    for redirect in (">&-", "| true; exit ${PIPESTATUS[0]}", ">&- 2>&- <&-"):
+        done = subprocess.run(
+            ["bash", "-c", f"{words} {redirect}"],
+            env=environ,
+            capture_output=True,
+            timeout=30,
+            check=False,
+        )
+        assert done.returncode == 3, redirect
+
+
+def test_a_full_disk_behind_stdout_is_told_without_a_traceback(environ: dict[str, str]) -> None:
+    done = subprocess.run(
+        ["bash", "-c", f"{sys.executable} -m leeward config >/dev/full"],
+        env=environ,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr == "leeward: cannot write to stdout: No space left on device\n"
+
+
+def test_config_is_toml_that_gives_the_same_settings_again(run: Run, tmp_path: Path) -> None:
+    first = run("config", "chat:app", "-w", "2", "--uds", "/run/x.sock", "--uds-mode", "600")
+    (tmp_path / "leeward.toml").write_text(first.stdout)
+    again = run("config", "--origin")
+    assert again.returncode == 0, again.stderr
+    plain = [line.split("  # ")[0].rstrip() for line in again.stdout.strip().split("\n")]
+    assert plain == first.stdout.strip().split("\n")
+    assert "# leeward.toml:1" in again.stdout
+
+
+def test_nothing_heavy_is_imported_for_a_verb(environ: dict[str, str]) -> None:
+    code = (
+        "import sys; from leeward.cli.main import main; main(['ps', 'no-such']);"
+        "print(*sorted({'tornado','asyncio','msgspec','subprocess','ssl','leeward.adapters'}"
+        "&set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=environ,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert done.stdout == "\n"
+
+
+def test_a_bug_of_ours_says_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from leeward.cli import instances, main
+
+    def broken(*args: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(instances, "find", broken)
+    assert main.main(["scale", "1"]) == 1
+    assert "this is a bug in leeward" in capsys.readouterr().err

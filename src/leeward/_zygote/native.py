@@ -1,0 +1,122 @@
+"""Where the native threads of this process come from, and which runtimes are loaded.
+
+The kernel does not tell who started a thread, but its stack does: it holds the
+return addresses of the functions that it is in, and each lies in the code of
+some library.  A pool's thread that waits has a shallow stack: its own library,
+the C++ library and libc.
+"""
+
+from __future__ import annotations
+
+import bisect
+import os
+import re
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+
+#: Libraries whose threads survive a fork, or come back after it.
+_HARMLESS = re.compile(r"openblas|libarrow|libparquet|mimalloc|jemalloc")
+#: Those that every thread's stack shows.
+_COMMON = re.compile(r"^(libc|libpthread|libstdc\+\+|libgcc_s|libm|libdl|ld-linux|ld)[-.]")
+#: Runtimes that hang a forked child if they were used before, which cannot be told.
+_RUNTIMES = (
+    (re.compile(r"/libgomp[-.]"), "OpenMP (libgomp)"),
+    (re.compile(r"/libiomp5|/libomp[-.]"), "OpenMP (libiomp)"),
+    (re.compile(r"/_?polars[^/]*(/[^/]*)?\.so"), "Polars"),
+    (re.compile(r"/libtorch|/torch/"), "PyTorch"),
+    (re.compile(r"/cygrpc|/libgrpc"), "gRPC"),
+    (re.compile(r"/libcuda\.so|/libcudart"), "CUDA"),
+)
+#: Bytes of a thread's stack that are looked at, from its top downwards.
+_DEPTH = 64 * 1024
+
+
+@dataclass(frozen=True)
+class Mapping:
+    start: int
+    end: int
+    executable: bool
+    path: str
+
+
+@dataclass(frozen=True)
+class Origin:
+    """name: the thread's, as in `ps -L`.  where: libraries on its stack."""
+
+    name: str
+    where: str
+    harmless: bool
+
+
+def mappings() -> list[Mapping]:
+    """The address space of this process, in order."""
+    found = []
+    with open("/proc/self/maps", encoding="utf-8", errors="surrogateescape") as file:
+        for line in file:
+            words = line.rstrip("\n").split(maxsplit=5)
+            low, _, high = words[0].partition("-")
+            path = words[5] if len(words) == 6 else ""
+            found.append(Mapping(int(low, 16), int(high, 16), "x" in words[1], path))
+    return found
+
+
+def runtimes() -> Iterator[tuple[str, str]]:
+    """(name, path) of each loaded runtime that does not survive a fork, once each."""
+    paths = dict.fromkeys(mapping.path for mapping in mappings() if mapping.path.startswith("/"))
+    for pattern, name in _RUNTIMES:
+        path = next(filter(pattern.search, paths), None)
+        if path is not None:
+            yield name, path
+
+
+def origin(tid: int) -> Origin:
+    """Where the thread `tid` of this process comes from; not harmless if it cannot be told."""
+    try:
+        with open(f"/proc/self/task/{tid}/comm") as file:
+            name = file.read().strip()
+        # "nr arg0 … arg5 sp pc", or "running".
+        with open(f"/proc/self/task/{tid}/syscall") as file:
+            stack = int(file.read().split()[-2], 16)
+        libraries = _libraries(stack)
+    except (OSError, ValueError, IndexError):
+        return Origin(f"thread {tid}", "", harmless=False)
+    harmless = bool(libraries) and all(_HARMLESS.search(library) for library in libraries)
+    return Origin(name, ", ".join(sorted(libraries)), harmless)
+
+
+def _libraries(stack: int) -> set[str]:
+    """Names of the libraries that the words above `stack` point into the code of."""
+    space = mappings()
+    holder = next(mapping for mapping in _around(space, stack))
+    length = min(holder.end - stack, _DEPTH)
+    memory = os.open("/proc/self/mem", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        data = b"".join(iter(partial(_read, memory, [stack, stack + length]), b""))
+    finally:
+        os.close(memory)
+    starts = [mapping.start for mapping in space]
+    found = set()
+    for (word,) in struct.iter_unpack("Q", data[: len(data) // 8 * 8]):
+        place = bisect.bisect_right(starts, word) - 1
+        mapping = space[place] if place >= 0 else space[0]
+        if mapping.executable and mapping.start <= word < mapping.end:
+            library = os.path.basename(mapping.path)
+            if mapping.path.startswith("/") and not _COMMON.match(library):
+                found.add(library)
+    return found
+
+
+def _around(space: list[Mapping], address: int) -> list[Mapping]:
+    holders = [mapping for mapping in space if mapping.start <= address < mapping.end]
+    if not holders:
+        raise ValueError(f"{address:#x} is not mapped")
+    return holders
+
+
+def _read(memory: int, span: list[int]) -> bytes:
+    """The next piece of `span`, which shrinks."""
+    part = os.pread(memory, span[1] - span[0], span[0]) if span[0] < span[1] else b""
+    span[0] += len(part)
+    return part

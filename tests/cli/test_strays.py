@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
+import leeward
 from leeward.cli import strays
 
 
@@ -66,12 +67,12 @@ def test_whoever_starts_us_is_spared_even_if_it_is_an_old_child(
     children: list[subprocess.Popen[bytes]],
 ) -> None:
     path = f"/run/leeward/t{os.getpid()}.sock"
+    inner = f"from leeward.cli import strays; strays.end({path!r}, 4711)"
+    root = os.path.dirname(os.path.abspath(leeward.__path__[0]))
     code = (
-        "import subprocess, sys; subprocess.run([sys.executable, '-c',"
-        f"'from leeward.cli import strays; strays.end({path!r}, 4711)'], check=True)"
+        f"import os, subprocess, sys; os.environ['PYTHONPATH'] = {root!r};"
+        f"subprocess.run([sys.executable, '-c', {inner!r}], check=True)"
     )
-    root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(strays.__file__))))
-    code = f"import os; os.environ['PYTHONPATH'] = {root!r}; {code}"
     restarter = start(children, f"{path}:4711", code)
     assert restarter.poll() is None
 

@@ -8,7 +8,6 @@ import contextlib
 import json
 import os
 import re
-import selectors
 import shutil
 import signal
 import socket
@@ -31,7 +30,7 @@ Start = Callable[..., "Server"]
 
 
 class Server:
-    """A process that prints the URL that it serves; its output is kept for a failure."""
+    """A process that prints the URL that it serves; all that it prints is kept in `log`."""
 
     def __init__(self, command: list[str], env: dict[str, str], log: Path) -> None:
         self.log = log
@@ -39,40 +38,32 @@ class Server:
             self.process = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
+                stdout=out,
                 stderr=subprocess.STDOUT,
                 env=os.environ | env,
                 cwd=ROOT,
             )
-            self.url = self._read_url(out)
+        try:
+            self.url = str(wait_for(self._find_url, "a URL"))
+        except BaseException:
+            self.end()
+            print(log.read_text())
+            raise
 
-    def _read_url(self, out: Any) -> str:
-        pipe = self.process.stdout
-        assert pipe is not None
-        seen = b""
-        end = time.monotonic() + SECONDS
-        with selectors.DefaultSelector() as selector:
-            selector.register(pipe, selectors.EVENT_READ)
-            while selector.select(max(0.0, end - time.monotonic())):
-                chunk = os.read(pipe.fileno(), 65536)
-                out.write(chunk)
-                seen += chunk
-                found = re.search(rb"http://127\.0\.0\.1:\d+", seen)
-                if found:
-                    return found[0].decode()
-                if not chunk:
-                    break
-        self.end()
-        raise AssertionError(f"no URL in {SECONDS} s from {self.process.args}:\n{seen.decode()}")
+    def _find_url(self) -> str | None:
+        found = re.search(r"http://127\.0\.0\.1:\d+", self.log.read_text())
+        assert found or self.process.poll() is None, f"it ended: {self.process.returncode}"
+        return found[0] if found else None
 
     def end(self) -> None:
         self.process.send_signal(signal.SIGCONT)
         self.process.terminate()
         try:
-            self.process.communicate(timeout=SECONDS)
+            self.process.wait(SECONDS)
         except subprocess.TimeoutExpired:
             self.process.kill()
-            self.process.communicate()
+            self.process.wait()
+            raise AssertionError(f"did not end in {SECONDS} s:\n{self.log.read_text()}") from None
 
 
 @pytest.fixture
@@ -144,6 +135,8 @@ async def in_room(url: str, after: str = "") -> AsyncIterator[tuple[Any, dict[st
         yield ws, await hear(ws)
     finally:
         ws.close()
+        while await asyncio.wait_for(ws.read_message(), SECONDS) is not None:
+            pass  # what is said until the other side has closed too
 
 
 async def hear(ws: Any) -> dict[str, Any]:

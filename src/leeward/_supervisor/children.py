@@ -136,7 +136,7 @@ class Children:
         for pid in procfs.children_of(self._pid):
             if pid in known or procfs.state_of(pid) in (None, "Z"):
                 continue
-            mark = (procfs.environ_of(pid) or {}).get(MARK, "")
+            mark = procfs.environ_of(pid).get(MARK, "")
             if mark != self._mark and not mark.startswith(self._mark + ":"):
                 continue
             parent = mark[len(self._mark) + 1 :]

@@ -6,7 +6,7 @@ import os
 import signal
 
 from leeward._core.roster import Death
-from leeward._sys import procfs
+from leeward._sys import cgroup
 
 
 def signal_name(number: int) -> str:
@@ -20,7 +20,7 @@ class Coroner:
     """Turns wait statuses into words; remembers the kernel's out-of-memory count."""
 
     def __init__(self) -> None:
-        self._oom_kills = procfs.oom_kills()
+        self._oom_kills = cgroup.oom_kills()
 
     def death(self, status: int, served: bool) -> Death:
         """`status` as wait4 gave it; `served`: it had accepted a connection."""
@@ -39,6 +39,6 @@ class Coroner:
 
     def _out_of_memory(self) -> bool:
         """Did the control group's count of out-of-memory kills rise since the last look?"""
-        count = procfs.oom_kills()
+        count = cgroup.oom_kills()
         risen, self._oom_kills = count > self._oom_kills, count
         return risen

@@ -142,7 +142,7 @@ class Processes:
         workers = {it.pid for it in roster.of("worker")}
         known = {it.pid for it in roster}
         for pid in self._children.strays(known, workers):
-            name = procfs.cmdline(pid) or procfs.comm(pid) or "?"
+            name = " ".join(procfs.cmdline(pid) or ()) or procfs.comm(pid) or "?"
             self._voice.say(f"outlived its worker: {name[:80]}", "warning", pid=pid)
             self._core.stray(pid, dead, self._posix.monotonic())
 

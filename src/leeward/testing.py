@@ -1,0 +1,228 @@
+"""For tests, ours and our users': a real service that a test starts, asks and ends.
+
+    with serve("chat:make_app", "-w", "2", cwd=here) as service:
+        urlopen(service.url)
+        service.signal(signal.SIGHUP)
+        service.wait_line(r"generation 2 serves")
+
+Nothing here sleeps: tests wait for a line of the log (the lines are an API), for
+an answer of the control socket or for the end of a process, each with a bound.
+A test that fails shows the whole log.  Nothing outlives the `with` block: what
+still runs then is killed, and is an error.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from leeward._sys import procfs
+
+#: Seconds that a wait may take; generous, because it is only reached by failures.
+PATIENCE = 30.0
+
+
+class Service:
+    """A running `leeward serve`.
+
+    pid:        of the supervisor.
+    directory:  private; holds the control socket, the log and what a test puts there.
+    lines:      what it has written to stderr so far.
+    """
+
+    def __init__(
+        self, command: list[str], cwd: str | Path | None, env: Mapping[str, str], directory: Path
+    ) -> None:
+        self.directory = directory
+        self.lines: list[str] = []
+        self._env = dict(env)
+        self._python = command[0]
+        self._news = threading.Condition()
+        self._ended = False
+        self.process = subprocess.Popen(
+            command, cwd=cwd, env=self._env, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE
+        )
+        self.pid = self.process.pid
+        self._reader = threading.Thread(target=self._read, name="service log", daemon=True)
+        self._reader.start()
+
+    # --- its log ------------------------------------------------------------------------
+
+    def wait_line(self, pattern: str, after: int = 0, timeout: float = PATIENCE) -> re.Match[str]:
+        """The first line, from the `after`th on, that `pattern` is found in.
+
+        Raises AssertionError when none comes in time or the service has ended.
+        """
+        wanted = re.compile(pattern)
+        deadline = time.monotonic() + timeout
+        looked_at = after
+        with self._news:
+            while True:
+                for line in self.lines[looked_at:]:
+                    if found := wanted.search(line):
+                        return found
+                looked_at = max(after, len(self.lines))
+                left = deadline - time.monotonic()
+                if self._ended or left <= 0:
+                    why = "it ended" if self._ended else f"not within {timeout:g} s"
+                    raise AssertionError(f"no line matches {pattern!r}: {why}\n{self.log}")
+                self._news.wait(left)
+
+    @property
+    def log(self) -> str:
+        return "\n".join(self.lines)
+
+    def mark(self) -> int:
+        """A place in the log, for `wait_line(..., after=mark)`."""
+        with self._news:
+            return len(self.lines)
+
+    def _read(self) -> None:
+        assert self.process.stderr is not None
+        for raw in self.process.stderr:
+            with self._news:
+                self.lines.append(raw.decode("utf-8", "replace").rstrip("\n"))
+                self._news.notify_all()
+        with self._news:
+            self._ended = True
+            self._news.notify_all()
+
+    # --- asking it ------------------------------------------------------------------------
+
+    @property
+    def url(self) -> str:
+        """Where the first listener is reached; port 0 is resolved."""
+        return str(self.ps()["listeners"][0])
+
+    def leeward(self, *args: str, timeout: float = PATIENCE) -> subprocess.CompletedProcess[str]:
+        """Runs `leeward ARGS` as this service's owner would."""
+        return subprocess.run(
+            [self._python, "-m", "leeward", *args],
+            env=self._env,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+
+    def ps(self) -> dict[str, Any]:
+        """What `leeward ps --json` says of this instance."""
+        done = self.leeward("ps", "--json")
+        assert done.returncode == 0, f"{done.stdout}{done.stderr}\n{self.log}"
+        found = json.loads(done.stdout)
+        return dict(found[0] if isinstance(found, list) else found)
+
+    def workers(self, state: str = "serving") -> list[dict[str, Any]]:
+        return [it for it in self.ps()["workers"] if it["state"] == state]
+
+    def wait_ready(self, workers: int | None = None) -> Service:
+        """Returns once the banner is out: all workers are ready (or `workers` lines say so)."""
+        self.wait_line(r"leeward \S+ serves ")
+        if workers is not None:
+            for slot in range(workers):
+                self.wait_line(rf"worker={slot} gen=\d+ pid=\d+ ready")
+        return self
+
+    # --- ending it --------------------------------------------------------------------------
+
+    def signal(self, number: int) -> None:
+        self.process.send_signal(number)
+
+    def wait(self, timeout: float = PATIENCE) -> int:
+        """Its exit code.  Raises AssertionError with the log when it does not end."""
+        try:
+            code = self.process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"did not end within {timeout:g} s\n{self.log}") from None
+        self._reader.join(5)
+        return code
+
+    def stop(self) -> int:
+        """SIGTERM, and the exit code."""
+        if self.process.poll() is None:
+            self.signal(signal.SIGTERM)
+        return self.wait()
+
+    def family(self) -> list[int]:
+        """Every living process of this instance, whoever its parent is."""
+        mark = f"{self.directory}/"
+        return [
+            pid
+            for pid in procfs.processes()
+            if procfs.environ_of(pid).get("LEEWARD_INSTANCE", "").startswith(mark)
+            and procfs.state_of(pid) not in (None, "Z")
+        ]
+
+    def _end(self) -> list[int]:
+        """Kills what is left; the pids that should not have been there."""
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait(10)
+        left = [pid for pid in self.family() if not _gone(pid, 2.0)]
+        for pid in left:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        assert self.process.stderr is not None
+        self._reader.join(5)
+        self.process.stderr.close()
+        return left
+
+
+def _gone(pid: int, timeout: float) -> bool:
+    """Has `pid` ended, now or within `timeout` seconds?"""
+    import select
+
+    try:
+        fd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return True
+    try:
+        return bool(select.select([fd], [], [], timeout)[0])
+    finally:
+        os.close(fd)
+
+
+@contextlib.contextmanager
+def serve(
+    target: str,
+    *flags: str,
+    cwd: str | Path | None = None,
+    env: Mapping[str, str] | None = None,
+    python: str = sys.executable,
+    bind: str | None = "127.0.0.1:0",
+    args: tuple[str, ...] = (),
+) -> Iterator[Service]:
+    """Runs `leeward serve TARGET FLAGS -- ARGS` for the length of a `with` block.
+
+    bind:  where; None leaves it to the flags.  env: on top of this process's environment.
+    Returns at once; `Service.wait_ready` waits for the workers.
+    """
+    with tempfile.TemporaryDirectory(prefix="leeward-test-") as name:
+        directory = Path(name)
+        command = [python, "-m", "leeward", "serve", target, *flags]
+        if bind is not None:
+            command += ["--bind", bind]
+        if args:
+            command += ["--", *args]
+        environ = {**os.environ, "XDG_RUNTIME_DIR": name, **(env or {})}
+        service = Service(command, cwd, environ, directory)
+        try:
+            yield service
+            service.stop()
+        except BaseException:
+            print(f"--- log of leeward serve {target}, pid {service.pid}\n{service.log}\n---")
+            raise
+        finally:
+            left = service._end()
+        assert not left, f"processes outlived the service: {left}\n{service.log}"

@@ -1,0 +1,8 @@
+"""Cannot be imported."""
+
+
+def settings() -> dict[str, str]:
+    return {}["database"]
+
+
+DATABASE = settings()

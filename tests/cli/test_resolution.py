@@ -67,6 +67,10 @@ def test_host_port_and_uds_are_short_for_bind(
     assert resolved(tmp_path, flags, toml=toml).config.bind == bind
 
 
+def test_a_relative_unix_socket_keeps_the_directory_that_was_typed(tmp_path: Path) -> None:
+    assert resolved(tmp_path, {"uds": "x.sock"}).config.bind == (f"unix:{tmp_path}/x.sock",)
+
+
 def test_one_worker_by_default_says_how_many_cores_are_idle(tmp_path: Path) -> None:
     config = resolved(tmp_path).config
     assert config.workers == 1

@@ -44,13 +44,15 @@ def test_only_those_of_the_dead_supervisor_are_ended(
 ) -> None:
     path = f"/run/leeward/t{os.getpid()}.sock"
     ours = start(children, f"{path}:4711")
-    others = [start(children, mark) for mark in (f"{path}:4712", "/other.sock:4711", "")]
+    grandchild = start(children, f"{path}:4711:4999")
+    others = [start(children, mark) for mark in (f"{path}:47111", "/other.sock:4711", "")]
     strays.end(path, 4711)
     assert ours.wait(5) == -signal.SIGTERM
+    assert grandchild.wait(5) == -signal.SIGTERM
     assert [child.poll() for child in others] == [None, None, None]
-    said = capsys.readouterr().err.strip().split("\n")
-    assert len(said) == 1
-    assert f"(pid {ours.pid}), left over from pid 4711" in said[0]
+    said = capsys.readouterr().err
+    assert len(said.strip().split("\n")) == 2
+    assert f"(pid {ours.pid}), left over from pid 4711" in said
 
 
 def test_one_that_ignores_term_is_killed_within_the_bound(

@@ -49,7 +49,9 @@ def check(ctx: click.Context, /, **flags: object) -> int:
         try:
             output.say(f"addresses  {addresses(resolution, undo)}")
         except BindError as error:
-            fault = error  # the application is worth looking at all the same
+            # The application is worth looking at all the same; told at the end.
+            fault = error
+            output.say("addresses  cannot be had")
         loaded = rehearse(config)
         output.say(f"found      {loaded.kind}: {loaded.found}, loaded in {loaded.load_ms} ms")
         for line in mode(config, loaded):

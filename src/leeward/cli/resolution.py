@@ -86,7 +86,7 @@ def resolve(
     found["drain_window"] = _drain_window(found, notes)
     config = Config(
         **{key: found[key].value for key in _PLAIN},
-        bind=found["bind"].value,
+        bind=tuple(_absolute(address, cwd) for address in found["bind"].value),
         name=found["name"].value,
         workers=found["workers"].value,
         args=tuple(args),
@@ -125,6 +125,13 @@ def _bind(stack: Sequence[Layer]) -> Value:
             found.append(f"unix:{layer['uds'].value}")
         return Value(tuple(found), ", ".join(layer[key].origin for key in here))
     raise AssertionError("the table has a bind")
+
+
+def _absolute(address: str, cwd: str) -> str:
+    """A relative unix socket by the directory that was typed, not by the release it leads to."""
+    if address.startswith("unix:") and not address.startswith("unix:/"):
+        return f"unix:{os.path.join(cwd, address.removeprefix('unix:'))}"
+    return address
 
 
 def _name(found: Mapping[str, Value]) -> Value:

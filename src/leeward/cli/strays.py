@@ -60,8 +60,9 @@ def _ourselves() -> set[int]:
 
 
 def _carries(pid: int, mark: str) -> bool:
-    environ = procfs.environ_of(pid)
-    if not environ or environ.get("LEEWARD_INSTANCE") != mark:
+    found = procfs.environ_of(pid).get("LEEWARD_INSTANCE", "")
+    # A worker adds its own pid for what it starts.
+    if found != mark and not found.startswith(f"{mark}:"):
         return False
     try:
         return os.readlink(f"/proc/{pid}/ns/pid") == os.readlink("/proc/self/ns/pid")

@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import tornado.httpserver
@@ -295,9 +294,4 @@ def logs_below_the_root():
 
 def handles_sigterm():
     signal.signal(signal.SIGTERM, lambda *_: print("mine", file=sys.stderr, flush=True))
-    return make_app()
-
-
-def takes_a_second_to_import():
-    time.sleep(1)
     return make_app()

@@ -14,10 +14,13 @@ from leeward._core.messages import Hello, Leaving
     ("factory", "says"),
     [
         ("raises", r"ValueError: no database"),
-        ("exits", r"the factory called sys.exit\('cannot go on'\)"),
+        ("exits", r"factory exits\(\) in apps.py called sys.exit\('cannot go on'\)"),
         ("stops_the_loop", r"the factory stopped the event loop"),
-        ("gives_a_server", r"gave a tornado.httpserver.HTTPServer, expected a tornado.web.App"),
-        ("gives_nothing", r"gave a builtins.NoneType"),
+        (
+            "gives_a_server",
+            r"gave an object of tornado.httpserver.HTTPServer, expected a tornado.web.App",
+        ),
+        ("gives_nothing", r"gave an object of builtins.NoneType"),
     ],
 )
 def test_a_factory_that_fails_is_told_by_its_own_frames(worker, factory, says):
@@ -70,3 +73,11 @@ def test_a_handler_of_the_application_is_left_alone(serving):
     one.process.send_signal(signal.SIGTERM)
     one.expect("^mine$")
     assert one.connect().get("/")[0] == 200
+
+
+def test_a_factory_that_hangs_is_seen_before_it_is_ended(worker):
+    """The supervisor kills it at the end of the start time-out; its stack is there by then."""
+    one = worker("hangs", start_timeout=0.6)
+    one.receive(Hello)
+    one.expect("Timeout")
+    assert one.process.poll() is None

@@ -18,8 +18,9 @@ class Birth:
     """One worker's identity and the descriptors that it owns from now on.
 
     Whoever makes it has already: become the supervisor's own child with
-    PDEATHSIG armed, closed every descriptor that is not named here, set
-    ``LEEWARD_SLOT`` and ``LEEWARD_GENERATION``, and loaded the application.
+    PDEATHSIG armed, given SIGTERM and SIGINT their default actions, closed every
+    descriptor that is not named here, set ``LEEWARD_SLOT`` and
+    ``LEEWARD_GENERATION``, and loaded the application.
 
     worker:     never used twice in the life of an instance.
     row_index:  of this worker's row in the shared page.

@@ -31,7 +31,6 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any, NoReturn
 
-import tornado.autoreload
 import tornado.process
 
 from leeward._core.messages import (
@@ -47,7 +46,7 @@ from leeward._worker import forks, leave, logs
 from leeward._worker.accept import Acceptor
 from leeward._worker.drain import OVERRUN, Drainer
 from leeward._worker.factory import make
-from leeward.adapters.tornado import TornadoServer
+from leeward.adapters.tornado import TornadoServer, describe
 from leeward.errors import ChannelClosed, TargetError
 
 if TYPE_CHECKING:
@@ -57,6 +56,10 @@ if TYPE_CHECKING:
 
 #: Seconds in which the last words before an exit must be on their way.
 LAST_WORDS = 1.0
+
+#: Seconds before the end of the start time-out when the stack of a factory that
+#: still runs is written to stderr.
+STACK_BEFORE = 0.5
 
 
 def preload() -> None:
@@ -125,6 +128,7 @@ class Worker:
         self.server: TornadoServer | None = None
         self.acceptor: Acceptor | None = None
         self.drainer: Drainer | None = None
+        self.accepted = 0
         self.over = False
 
     # --- life ------------------------------------------------------------------------
@@ -144,7 +148,8 @@ class Worker:
         except RuntimeError as error:
             # "Event loop stopped before Future completed", by asyncio or uvloop.
             self._fail("factory", f"the factory stopped the event loop ({error})")
-        self.loop.run_forever()
+        if not self.over:  # a Drain may come in the very turn that said Ready
+            self.loop.run_forever()
         if not self.over:
             self.log.say("warning", "the application stopped the event loop: this worker ends")
             self._drain(Drain("stop", self.birth.config.graceful_timeout, 0.0))
@@ -156,27 +161,33 @@ class Worker:
         row, birth = self.row, self.birth
         row.open = row.accepted = row.requests = row.in_flight = 0
         row.slot, row.generation, row.pid = birth.slot, birth.generation, self.pid
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         if not faulthandler.is_enabled():
             with contextlib.suppress(OSError, ValueError):  # stderr closed
                 faulthandler.enable(file=2)
         # tornado.process.task_id() is how Tornado programs ask which of n they are.
+        # It also keeps `debug=True` from executing sys.argv anew when a file changes:
+        # autoreload leaves processes alone that have a task id.
         vars(tornado.process)["_task_id"] = birth.slot
 
     async def _begin(self) -> None:
         birth = self.birth
+        # The supervisor ends a factory that hangs; its stack is to be seen before.
+        with contextlib.suppress(OSError, ValueError):  # stderr closed
+            faulthandler.dump_traceback_later(
+                max(0.05, birth.config.start_timeout - STACK_BEFORE), file=2
+            )
         application = await make(birth.application)
+        faulthandler.cancel_dump_traceback_later()
         # A factory that stopped the loop stops it here, before anything is accepted.
         await asyncio.sleep(0)
         logs.install(self.log)
-        self._refuse_autoreload()
         self.server = TornadoServer(application, self.row, self._connection_closed)
         self.acceptor = Acceptor(birth.listeners, self.server.accept, self._accepted, self.log)
         self.drainer = Drainer(self.acceptor, self.server, self.log, self._finish)
         self._take_signals()
         self.acceptor.start()
         self._say_to_supervisor(
-            Ready(birth.application.kind, birth.application.found, birth.baseline, birth.changed)
+            Ready(describe(application), birth.application.found, birth.baseline, birth.changed)
         )
         self.log.say("debug", f"ready in {(time.monotonic() - self.born) * 1000:.1f} ms")
 
@@ -220,7 +231,8 @@ class Worker:
     # --- what the server and the acceptor tell ---------------------------------------
 
     def _accepted(self) -> None:
-        self.row.accepted += 1
+        self.accepted += 1
+        self.row.accepted = self.accepted
 
     def _connection_closed(self) -> None:
         if self.drainer is not None:
@@ -280,15 +292,3 @@ class Worker:
 
     def wants_to_leave(self, signum: int) -> None:
         self._say_to_supervisor(Leaving(signal.Signals(signum).name))
-
-    # --- habits of Tornado programs --------------------------------------------------
-
-    def _refuse_autoreload(self) -> None:
-        """`debug=True` watches the files and execs ``sys.argv`` when one changes: in a
-        worker that would be some other program.  End it instead; it is replaced."""
-
-        def ends() -> None:
-            self.log.say("warning", "a file changed and the application has autoreload on")
-            sys.exit(0)
-
-        tornado.autoreload.add_reload_hook(ends)

@@ -64,7 +64,9 @@ class TornadoServer:
     """A `leeward.adapters.server.Server`.
 
     application: what the factory returned.
-    counters:    kept truthful: open, requests, in_flight.
+    counters:    told the numbers as they change: open, requests, in_flight.  Counted
+                 here and only copied there: should somebody clear the page under
+                 a living worker, no request fails of it.
     closed:      called after each connection's end.
 
     Made and used on the thread of the running loop.
@@ -80,6 +82,7 @@ class TornadoServer:
         self.closed = closed
         self.draining = ""  # the reason, once
         self.live: set[_Connection] = set()
+        self._requests = self._in_flight = 0
         self._window_ends = 0.0
         self._timers: list[asyncio.TimerHandle] = []
         self._loop = asyncio.get_running_loop()
@@ -94,8 +97,21 @@ class TornadoServer:
         )
         stream.life = _Connection(self, stream, self._loop.time())
         self.live.add(stream.life)
-        self.counters.open += 1
+        self.counters.open = len(self.live)
         self._http.handle_stream(stream, address)
+
+    def request_begins(self) -> None:
+        self._requests += 1
+        self.counters.requests = self._requests
+
+    def in_flight(self, by: int) -> None:
+        self._in_flight += by
+        self.counters.in_flight = self._in_flight
+
+    def has_closed(self, connection: _Connection) -> None:
+        self.live.discard(connection)
+        self.counters.open = len(self.live)
+        self.closed()
 
     def connections(self) -> dict[Life, int]:
         counts: dict[Life, int] = {life: 0 for life in Life if life is not Life.CLOSED}
@@ -206,13 +222,13 @@ class _Connection:
     def request_arrives(self) -> None:
         """First byte of a request."""
         self.life = Life.ACTIVE
-        self.server.counters.in_flight += 1
+        self.server.in_flight(+1)
 
     def request_received(self, start_line: RequestStartLine, headers: HTTPHeaders) -> None:
         """The headers are complete; the application is about to see them."""
         if self.life in _WAITING:  # it lay in the buffer behind the request before
             self.request_arrives()
-        self.server.counters.requests += 1
+        self.server.request_begins()
         self.version = start_line.version
         self.request_headers = headers
         if "Upgrade" in headers:
@@ -234,13 +250,11 @@ class _Connection:
             return
         self._leave_active(Life.CLOSED)
         self.conn = self.request_headers = self.handler = None
-        self.server.live.discard(self)
-        self.server.counters.open -= 1
-        self.server.closed()
+        self.server.has_closed(self)
 
     def _leave_active(self, life: Life) -> None:
         if self.life is Life.ACTIVE:
-            self.server.counters.in_flight -= 1
+            self.server.in_flight(-1)
         self.life = life
 
     # --- draining --------------------------------------------------------------------

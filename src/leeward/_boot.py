@@ -1,31 +1,155 @@
-"""Where every leeward process begins after its exec: from a role to a room.
+"""Where every leeward process begins, and the one place that knows all rooms.
 
-The only module that knows all rooms; it gives the zygote the worker's life,
-which the zygote's own room may not import.  Rooms are imported when their role
-is played: a supervisor never loads a worker's code.
+`leeward._sys.bootstrap` starts each process with ``["-c", ROOT, ROLE, FD, …]``.
+Rooms do not import each other; what one needs of another is handed over here:
+to the zygote, how to become a worker.  Each room is imported when its role is
+played, so that a supervisor never loads a worker's code.
 """
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
+
+if TYPE_CHECKING:
+    from leeward._core.config import Config
+    from leeward._core.messages import Begin, Descriptor, Fork
+    from leeward._sys.channel import Channel
+    from leeward._zygote.main import Become, Newborn
+    from leeward.adapters.target import Application
 
 
 def main() -> NoReturn:
-    """Plays the role in ``sys.argv``: ["-c", root, role, descriptor, …]."""
+    """Play the role that the command line names."""
     role, fd = sys.argv[2], int(sys.argv[3])
     if role == "supervisor":
         from leeward._supervisor.main import run as supervise
 
         supervise(fd)
-    elif role in ("zygote", "worker"):
-        from leeward._worker import main as worker
-        from leeward._zygote import main as zygote
+    elif role == "zygote":
+        from leeward._zygote.main import run as be_zygote
 
-        worker.preload()
-        zygote.run(fd, serve=worker.run, spawned=role == "worker")
+        be_zygote(fd, _import_worker)
+    elif role == "worker":
+        _be_spawned(fd)
     elif role == "resolve":
         from leeward.cli.resolve import run as resolve
 
         resolve(fd)
     raise SystemExit(f"leeward: no such role: {role}")
+
+
+# --- a forked worker --------------------------------------------------------------------
+
+
+def _import_worker() -> Become:
+    from leeward._worker.main import preload
+
+    preload()
+    return _be_forked
+
+
+def _be_forked(newborn: Newborn) -> NoReturn:
+    from leeward._sys.parentage import Orphaned, stay_with
+
+    begin, order = newborn.begin, newborn.fork
+    os.setsid()  # killing is by group, and the zygote's group is not ours
+    try:
+        stay_with(begin.supervisor)
+    except Orphaned:
+        os._exit(0)
+    _set_names(begin, order)
+    _be_worker(begin, order, newborn.config, newborn.channel, newborn.application)
+
+
+# --- a spawned worker -------------------------------------------------------------------
+
+
+def _be_spawned(fd: int) -> NoReturn:
+    """Import for oneself, then be a worker like any other."""
+    import faulthandler
+    import signal
+
+    from leeward._core.config import Config
+    from leeward._core.messages import BadMessage, Begin, Failed, Fork
+    from leeward._sys.channel import Channel
+    from leeward._sys.parentage import Orphaned, stay_with
+    from leeward._worker.main import preload
+    from leeward.adapters.loading import compare, last_words, load_in_time
+    from leeward.errors import ChannelClosed, TargetError
+
+    for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
+        signal.signal(signum, signal.SIG_DFL)
+    with contextlib.suppress(OSError, ValueError):  # stderr is closed
+        faulthandler.enable(file=2)
+    channel = Channel(fd)
+    try:
+        begin, order = channel.wait(None), channel.wait(None)
+        if not isinstance(begin, Begin) or not isinstance(order, Fork):
+            raise BadMessage(f"{begin} and {order} instead of Begin and Fork")
+        stay_with(begin.supervisor)
+        _set_names(begin, order)  # the module may ask for its slot while it is imported
+        config = Config.from_json(begin.config)
+        try:
+            application = load_in_time(config)
+        except TargetError as error:
+            last_words(channel, Failed("import", str(error)))
+            for stream in (sys.stdout, sys.stderr):
+                with contextlib.suppress(OSError, ValueError, AttributeError):  # full, closed
+                    stream.flush()
+            os._exit(error.exit_code)
+    except (ChannelClosed, Orphaned):
+        os._exit(0)
+    preload()
+    _be_worker(begin, order, config, channel, application, compare(begin))
+
+
+# --- both -------------------------------------------------------------------------------
+
+
+def _set_names(begin: Begin, order: Fork) -> None:
+    """What the application, what it starts, and `ps` can know this worker by."""
+    from leeward._sys.posix import set_comm
+
+    os.environ["LEEWARD_SLOT"] = str(order.slot)
+    os.environ["LEEWARD_GENERATION"] = str(begin.generation)
+    # So that what this worker starts can be told from what its siblings start.
+    instance = os.environ.get("LEEWARD_INSTANCE", "")
+    os.environ["LEEWARD_INSTANCE"] = f"{instance}:{os.getpid()}"
+    with contextlib.suppress(OSError):  # no /proc: only a name in `ps`
+        set_comm(f"leeward w{order.slot} g{begin.generation}")
+
+
+def _be_worker(
+    begin: Begin,
+    order: Fork,
+    config: Config,
+    channel: Channel,
+    application: Application,
+    compared: tuple[tuple[Descriptor, ...], tuple[str, ...]] | None = None,
+) -> NoReturn:
+    """compared:  a spawned worker's baseline and changed files; None for a forked one."""
+    from leeward._sys.page import Page
+    from leeward._worker.birth import Birth
+    from leeward._worker.main import run
+
+    baseline, changed = compared or ((), ())
+    run(
+        Birth(
+            config=config,
+            generation=begin.generation,
+            slot=order.slot,
+            row_index=order.row,
+            worker=order.worker,
+            supervisor=begin.supervisor,
+            channel=channel,
+            page=Page.attach(begin.page),
+            listeners=tuple(zip(map(int, begin.listeners), begin.addresses, strict=True)),
+            application=application,
+            spawned=compared is not None,
+            baseline=baseline,
+            changed=changed,
+        )
+    )

@@ -1,99 +1,112 @@
-"""Making a worker out of a zygote: the fork, and what a newborn does first.
+"""One worker out of the zygote: a double fork, and what must be made new in the child.
 
-The worker must become the *supervisor's* child, so that its death is reaped and
-its life tied to the supervisor's: the zygote forks a middle process, which forks
-the worker and exits, and the kernel gives the orphan to the sub-reaper.  Things
-that do not work: clone(CLONE_PARENT), which skips pthread_atfork, and OpenBLAS
-hangs in the child; PR_SET_PDEATHSIG before the new parent is there, which ties
-the worker to the middle process that is about to exit.
+    zygote ──fork──► middle ──fork──► worker      middle tells the worker's pid and exits;
+                                                  the kernel hands the worker to the supervisor
+
+What does not work: clone(CLONE_PARENT), which would save the middle process but
+skips pthread_atfork, and OpenBLAS hangs at its first use in the child.
 """
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import os
-import random
-import signal
+import struct
 import sys
-import time
+import warnings
+from io import IOBase
 
-from leeward._sys import posix, prctl
-
-#: Until the kernel has given us to the supervisor: 0.6 ms measured.
-_ADOPTION = 5.0
+#: errno (0: none) and pid.
+_REPORT = struct.Struct("ii")
 
 
-def double_fork() -> int:
-    """0 in the worker, its pid in the zygote.  Raises OSError (EAGAIN, ENOMEM, EMFILE).
+def fork_twice() -> int:
+    """In the zygote the worker's pid, in the worker 0.
 
-    Nothing is left behind when it fails: no process, no zombie, no descriptor.
+    Raises OSError if either fork fails (EAGAIN, ENOMEM) or there is no descriptor
+    for the pipe; then there is no new process, zombie or descriptor.
     """
-    read, write = os.pipe()
+    reader, writer = os.pipe2(os.O_CLOEXEC)
     try:
-        middle = os.fork()
-    except OSError:
-        os.close(read)
-        os.close(write)
-        raise
-    if middle == 0:
-        os.close(read)
-        if _middle(write) == 0:
+        flush()
+        middle = _fork()
+        if middle == 0:
+            _be_middle(writer)  # returns in the worker only
             return 0
-    os.close(write)
-    word = b""
-    while piece := os.read(read, 64):
-        word += piece
-    os.close(read)
-    os.waitpid(middle, 0)
-    number = int(word or b"-12")  # killed before it could say anything: as ENOMEM
-    if number < 0:
-        raise OSError(-number, os.strerror(-number))
-    return number
+        os.close(writer)
+        writer = -1
+        report = os.read(reader, _REPORT.size)
+        os.waitpid(middle, 0)
+    finally:
+        os.close(reader)
+        if writer >= 0:
+            os.close(writer)
+    if len(report) != _REPORT.size:  # somebody killed the middle process
+        raise ChildProcessError("the middle process ended before it could fork")
+    number, pid = _REPORT.unpack(report)
+    if number:
+        raise OSError(number, os.strerror(number))
+    return int(pid)
 
 
-def _middle(write: int) -> int:
-    """Forks the worker, tells its pid or minus the error number, exits.  0 in the worker."""
+def _be_middle(writer: int) -> None:
+    # Never through the interpreter's exit: `atexit` belongs to the workers, each
+    # once, and buffers that we inherited would be written once more.
     try:
-        pid = os.fork()
+        pid = _fork()
     except OSError as error:
-        pid = -(error.errno or 11)
-    if pid == 0:
-        os.close(write)
-        return 0
-    os.write(write, str(pid).encode())
-    os._exit(0)
+        os.write(writer, _REPORT.pack(error.errno or 0, 0))
+        os._exit(0)
+    if pid:
+        os.write(writer, _REPORT.pack(0, pid))
+        os._exit(0)
 
 
-def settle_newborn(supervisor: int, slot: int, generation: int) -> None:
-    """In a new worker, forked or spawned: whose child it is, its names, its randomness."""
-    if os.getsid(0) != os.getpid():
-        os.setsid()  # a spawned one leads its session already
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    _wait_for_adoption(supervisor)
-    prctl.set_pdeathsig(signal.SIGKILL)
-    if os.getppid() != supervisor:
-        os._exit(0)  # it died between the two looks
-    os.environ["LEEWARD_SLOT"] = str(slot)
-    os.environ["LEEWARD_GENERATION"] = str(generation)
-    # So that what this worker starts can be told from what its siblings start.
-    instance = os.environ.get("LEEWARD_INSTANCE", "")
-    os.environ["LEEWARD_INSTANCE"] = f"{instance}:{os.getpid()}"
-    posix.set_comm(f"leeward w{slot} g{generation}")
-    _reseed()
+def _fork() -> int:
+    # Python >= 3.12 warns of any second thread, OpenBLAS's harmless ones too, and
+    # where warnings are errors `fork` would raise *after* having forked.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return os.fork()
 
 
-def _wait_for_adoption(supervisor: int) -> None:
-    deadline = time.monotonic() + _ADOPTION
-    while os.getppid() != supervisor:
-        if time.monotonic() > deadline:
-            os._exit(1)
-        os.sched_yield()
+def freeze() -> None:
+    """Once before the first fork: no unwritten data, no garbage, and a collector that
+    leaves alone what the workers share.
+
+    Without gc.freeze the first full collection in each worker writes into, and so
+    copies, every page that holds a Python object.
+    """
+    # Any open file that holds unwritten data would be written by each worker.
+    # By `type`, not `isinstance`: proxies answer __class__ by calling who knows what.
+    for thing in gc.get_objects():
+        if issubclass(type(thing), IOBase):
+            with contextlib.suppress(OSError, ValueError):  # full disk, closed, detached
+                thing.flush()
+    gc.collect()
+    gc.freeze()
 
 
-def _reseed() -> None:
-    """Siblings must not draw the same numbers, nor invent the same temporary names."""
-    random.seed()
-    if (tempfile := sys.modules.get("tempfile")) is not None:
-        tempfile._name_sequence = None
-    if (numpy_random := sys.modules.get("numpy.random")) is not None:
+def flush() -> None:
+    """Have nothing in a buffer that the child would write once more."""
+    logging = sys.modules.get("logging")
+    handlers = [] if logging is None else [reference() for reference in logging._handlerList]
+    for thing in (*handlers, sys.stdout, sys.stderr):
+        # None: stdio that was closed, a handler that has gone.  AttributeError: an
+        # application's own idea of a stream.
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            thing.flush()
+
+
+def reseed() -> None:
+    """In the child: let no two workers draw the same numbers.
+
+    `random` and `tempfile` see a fork by themselves (os.register_at_fork, a check
+    of the pid; held for 3.11-3.13 by tests/zygote); secrets, uuid4 and ssl ask
+    the kernel.  Only numpy's global generator is left; generators that the
+    application made for itself are its own business.
+    """
+    numpy_random = sys.modules.get("numpy.random")
+    if numpy_random is not None:
         numpy_random.seed()

@@ -1,0 +1,66 @@
+"""Loading as a process of ours does it: in time, compared, and with last words.
+
+The zygote and the spawned worker share this; `leeward.adapters.target` knows
+applications only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import os
+import select
+import time
+
+from leeward._core.config import Config
+from leeward._core.messages import Begin, Descriptor, Message
+from leeward._sys.channel import Channel
+from leeward._sys.posix import memfd, read_memfd
+from leeward.adapters import fingerprints
+from leeward.adapters.target import Application, load, prepare
+
+#: Seconds in which the last words before an exit must be on their way.
+LAST_WORDS = 1.0
+#: Seconds before the end of the start time-out when the stack of an import that
+#: still runs is written to stderr.
+STACK_BEFORE = 0.5
+
+
+def load_in_time(config: Config) -> Application:
+    """`prepare` and `load`.  Raises TargetError as they do.
+
+    The supervisor kills an import that takes longer than the start time-out.
+    Shortly before, faulthandler's own native thread writes the stack to stderr:
+    that works while C code holds the interpreter lock, where no handler of a
+    signal and no message would.
+    """
+    # ValueError, OSError: stderr is closed.
+    with contextlib.suppress(OSError, ValueError):
+        faulthandler.dump_traceback_later(max(0.05, config.start_timeout - STACK_BEFORE), file=2)
+    try:
+        prepare(config)
+        return load(config)
+    finally:
+        faulthandler.cancel_dump_traceback_later()  # and waits for that thread to end
+
+
+def compare(begin: Begin) -> tuple[tuple[Descriptor, ...], tuple[str, ...]]:
+    """(a new baseline, ()) in a generation's first process, ((), files that differ) later."""
+    if not begin.baseline:
+        return (Descriptor(memfd("leeward-baseline", fingerprints.to_json())),), ()
+    (old,) = begin.baseline
+    try:
+        return (), fingerprints.changed_since_json(read_memfd(old))
+    finally:
+        os.close(old)
+
+
+def last_words(channel: Channel, message: Message) -> None:
+    """Send, and wait until it is on its way, at most `LAST_WORDS`.  Raises ChannelClosed."""
+    channel.send(message)
+    deadline = time.monotonic() + LAST_WORDS
+    poll = select.poll()
+    poll.register(channel.fileno(), select.POLLOUT)
+    while channel.wants_write and time.monotonic() < deadline:
+        poll.poll(100)
+        channel.flush()

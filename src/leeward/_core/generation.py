@@ -42,12 +42,17 @@ class Pauses:
     last: float = float("-inf")
     why: str = ""
 
-    def strike(self, now: float, why: str) -> float | None:
-        """Count a strike; the new pause in seconds, or None if it belongs to the last wave."""
+    def strike(self, now: float, why: str, on_trial: bool = False) -> float | None:
+        """Count a strike; the new pause in seconds, or None if it belongs to the last wave.
+
+        Code on trial is forgiven nothing: workers that each take a minute to
+        fail would else never add up.
+        """
         self.why = why
         if now < self.not_before:
             return None
-        if now - self.last > max(FORGIVEN, 2 * (self.not_before - self.last)):
+        quiet = max(FORGIVEN, 2 * (self.not_before - self.last))
+        if not on_trial and now - self.last > quiet:
             self.strikes = 0
         self.strikes += 1
         pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(self.strikes - 1, 16))

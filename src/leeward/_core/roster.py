@@ -37,6 +37,8 @@ class Process:
     slot: int = -1
     row: int = -1
     pid: int = 0
+    #: The zygote that was asked to fork it; None for a process that was spawned.
+    zygote: int | None = None
     ready_at: float | None = None
     #: It asked to be replaced first and drained then.
     retiring: bool = False
@@ -81,7 +83,9 @@ class Roster:
         return iter(list(self.processes.values()))
 
     def get(self, id: int) -> Process | None:
-        return self.processes.get(id)
+        """The process, unless it is gone: late words about the dead change nothing."""
+        it = self.processes.get(id)
+        return None if it is None or it.state is State.GONE else it
 
     def add(self, role: str, generation: int, limits: Limits, state: State, now: float) -> Process:
         self._last += 1

@@ -112,8 +112,13 @@ class Supervisor:
     def forked(self, process: int, pid: int, now: float) -> None:
         """A process exists: its pid."""
         if (it := self.roster.get(process)) is not None:
-            it.pid = pid
+            unborn, it.pid = it.pid == 0, pid
             it.step(Event.FORKED, now)
+            # Sent away before it had a pid: no signal could reach it then.
+            if unborn and it.state is State.KILLING:
+                self._out.append(c.Kill(it.id))
+            elif unborn and it.state is State.DRAINING and it.told:
+                self._send_away(it, it.told, float("inf"), now)  # by the time set then
 
     def loaded(self, process: int, hazards: tuple[str, ...], now: float) -> None:
         """A zygote has imported the application and audited itself."""
@@ -169,19 +174,16 @@ class Supervisor:
         """The kernel says that a process ended, or it could not be made at all."""
         if (it := self.roster.get(process)) is None:
             return
-        killed_by_us = it.state is State.KILLING and not it.failure
+        killed_by_us = it.state is State.KILLING  # what led to it has been judged
         it.step(Event.DIED, now)
-        past = it.generation not in (self.serving, self.candidate)
-        if it.told or killed_by_us or past or self.stopping:
-            return
-        why = it.failure or death.why
         if it.role == "zygote":
-            self._zygote_died(it, why, now)
+            self._lose_unborn(it, now)
+        if killed_by_us:
             return
         young = it.ready_at is None or now - it.ready_at < YOUNG
         somebody_elses_kill = it.ready_at is not None and death.sigkill and death.served
-        if young and not somebody_elses_kill:
-            self._strike(it, why, now)
+        if (young or it.generation == self.candidate) and not somebody_elses_kill:
+            self._judge(it, it.failure or death.why, now)
 
     # --- what is to be done -----------------------------------------------------------
 
@@ -193,8 +195,8 @@ class Supervisor:
         else:
             self._settle(now)
             self._zygotes(now)
+            self._trim(now)  # before _fill: a slot that nobody comes for any more is free now
             self._fill(now)
-            self._trim(now)
         self._out.extend(c.Forget(it.id) for it in self.roster.remove_gone())
         if self.stopping and not self.roster.processes and not self._finished:
             self._finished = True
@@ -242,26 +244,30 @@ class Supervisor:
             if it.deadline is None or now < it.deadline:
                 continue
             was = it.state
-            if was is State.STARTING:
-                does = "imported" if it.role == "zygote" else "ready"
-                it.failure = f"was not {does} within {it.limits.start:g} s (--start-timeout)"
             it.step(Event.DEADLINE, now)
             if it.state is State.KILLING:
                 self._out.append(c.Kill(it.id))
+            if was is State.STARTING:
+                # Judged now and not at its death: its slot is free from now on.
+                does = "imported" if it.role == "zygote" else "ready"
+                late = f"was not {does} within {it.limits.start:g} s (--start-timeout)"
+                it.failure = it.failure or late
+                self._judge(it, it.failure, now)
             elif was is State.SPAWNING:
                 self._zygote_hangs(it, now)
 
     def _wind_down(self, now: float) -> None:
         """Stopping: everybody is told once, or killed."""
+        left = max(0.0, self.stop_by - now)
         for it in self.roster:
             if it.state in (State.KILLING, State.GONE):
                 continue
-            if self.stopping == "kill":
+            # Without time left only a worker, which has a margin, can be asked.
+            if self.stopping == "kill" or (left == 0.0 and it.role != "worker"):
                 it.told = "stop"
                 it.step(Event.KILL, now)
                 self._out.append(c.Kill(it.id))
             elif it.told != "stop":
-                left = max(0.0, self.stop_by - now)
                 timeout = left if it.role == "worker" else min(left, RETIRE_TIMEOUT)
                 self._send_away(it, "stop", timeout, now)
 
@@ -318,13 +324,11 @@ class Supervisor:
 
     def _trim(self, now: float) -> None:
         """Whoever is not wanted leaves, but not before somebody serves in its place."""
-        rolling = self._next_to_roll()
         for it in self.roster.of("worker"):
             if not it.alive:
                 continue
             wanted = self._wanted(it.slot)
-            next_one = it.generation == self.candidate and it.slot == rolling
-            belongs = it.fills_its_slot and (it.generation == wanted or next_one)
+            belongs = it.fills_its_slot and it.generation in (wanted, self.candidate)
             if it.slot < self.workers and wanted is not None:
                 replaced = self.roster.serves(it.slot, wanted)
                 if belongs or (it.state is State.SERVING and not replaced):
@@ -345,30 +349,41 @@ class Supervisor:
             return  # a thousand processes are leaving; each death frees a row
         it = self.roster.add("worker", number, generation.limits, State.SPAWNING, now)
         it.slot, it.row = slot, row
-        source = zygote.id if zygote is not None else None
-        self._out.append(c.StartWorker(it.id, number, slot, row, source))
+        it.zygote = zygote.id if zygote is not None else None
+        self._out.append(c.StartWorker(it.id, number, slot, row, it.zygote))
 
     def _send_away(self, it: Process, reason: str, timeout: float, now: float) -> None:
-        before = it.deadline if it.state is State.DRAINING else None
+        """Within `timeout` seconds, or in what is left of a time that was set before."""
+        margin = it.limits.margin if it.role == "worker" else 0.0
+        by = now + timeout + margin
+        if it.state is State.DRAINING and it.deadline is not None:
+            by = min(by, it.deadline)
         it.step(Event.DRAIN, now)
-        it.told = reason
-        deadline = now + timeout + (it.limits.margin if it.role == "worker" else 0.0)
-        it.deadline = deadline if before is None else min(before, deadline)
-        self._out.append(c.Drain(it.id, reason, timeout))
+        it.told, it.deadline = reason, by
+        self._out.append(c.Drain(it.id, reason, max(0.0, by - margin - now)))
+
+    def _judge(self, it: Process, why: str, now: float) -> None:
+        """It failed.  Does that speak against code which is to run?"""
+        current = it.generation in (self.serving, self.candidate)
+        if current and not it.told and not self.stopping:
+            self._strike(it, why, now)
 
     def _strike(self, it: Process, why: str, now: float) -> None:
-        """A death that speaks against the code."""
+        """A failure that speaks against the code."""
         generation = self.generations[it.generation]
         on_trial = it.generation == self.candidate
-        if on_trial and not generation.ever_ready:
+        # What a zygote does once it has loaded the code is forking; it gets more tries.
+        forking = it.role == "zygote" and generation.ever_loaded
+        if on_trial and not generation.ever_ready and not forking:
             if self.serving is not None:
                 self._fail_candidate(why)  # the canary died: one try is enough
                 return
             if it.failure:
                 self._give_up(LOAD_FAILED, why)  # it said why; trying again changes nothing
                 return
-        pause = generation.pauses.strike(now, why)
-        strikes = generation.pauses.strikes
+        pauses = generation.zygote_pauses if forking else generation.pauses
+        pause = pauses.strike(now, why, on_trial)
+        strikes = pauses.strikes
         if on_trial and self.serving is None and strikes >= BOOT_TRIES:
             self._give_up(CRASH_LOOP, f"{why}, {strikes} times before it was ever ready")
         elif on_trial and self.serving is not None and strikes >= ROLL_TRIES:
@@ -376,28 +391,23 @@ class Supervisor:
         elif pause is not None:
             self._out.append(c.BackedOff(it.generation, pause, strikes, why))
 
-    def _zygote_died(self, it: Process, why: str, now: float) -> None:
-        generation = self.generations[it.generation]
-        # What it was about to fork is lost with it.  A worker that came to be all
-        # the same finds its channel closed and ends.
-        for worker in self.roster.of("worker", it.generation):
-            if worker.state is State.SPAWNING:
+    def _lose_unborn(self, zygote: Process, now: float) -> None:
+        """What a zygote was about to fork is lost with it.
+
+        A worker that came to be all the same finds its channel closed and ends.
+        """
+        for worker in self.roster.of("worker", zygote.generation):
+            if worker.zygote == zygote.id and not worker.pid and worker.state is not State.GONE:
                 worker.step(Event.DIED, now)
-        if not generation.ever_loaded:
-            self._strike(it, why, now)
-        elif it.ready_at is None or now - it.ready_at < YOUNG:
-            pause = generation.zygote_pauses.strike(now, why)
-            if pause is not None:
-                strikes = generation.zygote_pauses.strikes
-                self._out.append(c.BackedOff(it.generation, pause, strikes, why))
 
     def _zygote_hangs(self, worker: Process, now: float) -> None:
-        """A fork request was not answered: end the zygote, its death brings a new one."""
-        zygote = self.roster.zygote(worker.generation)
+        """A fork request was not answered: end the zygote, another one takes its place."""
+        zygote = None if worker.zygote is None else self.roster.get(worker.zygote)
         if zygote is not None and zygote.state is State.SERVING:
             zygote.failure = f"did not answer a fork request within {zygote.limits.fork:g} s"
             zygote.step(Event.KILL, now)
             self._out.append(c.Kill(zygote.id))
+            self._judge(zygote, zygote.failure, now)
 
     def _mode_allowed(self, mode: str, why: str) -> bool:
         """False, and the candidate fails, if `mode` would change under a running instance."""

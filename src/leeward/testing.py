@@ -29,6 +29,9 @@ from typing import Any
 
 from leeward._sys import procfs
 
+#: Verbs that talk to a running instance.
+_ASKING = frozenset({"ps", "reload", "scale", "stop"})
+
 #: Seconds that a wait may take; generous, because it is only reached by failures.
 PATIENCE = 30.0
 
@@ -36,14 +39,21 @@ PATIENCE = 30.0
 class Service:
     """A running `leeward serve`.
 
+    name:       of the instance; unique, so that a machine full of tests keeps them apart.
     pid:        of the supervisor.
     directory:  private; holds the control socket, the log and what a test puts there.
     lines:      what it has written to stderr so far.
     """
 
     def __init__(
-        self, command: list[str], cwd: str | Path | None, env: Mapping[str, str], directory: Path
+        self,
+        name: str,
+        command: list[str],
+        cwd: str | Path | None,
+        env: Mapping[str, str],
+        directory: Path,
     ) -> None:
+        self.name = name
         self.directory = directory
         self.lines: list[str] = []
         self._env = dict(env)
@@ -106,9 +116,11 @@ class Service:
         return str(self.ps()["listeners"][0])
 
     def leeward(self, *args: str, timeout: float = PATIENCE) -> subprocess.CompletedProcess[str]:
-        """Runs `leeward ARGS` as this service's owner would."""
+        """Runs `leeward ARGS`; a verb that asks an instance is told which."""
+        verb, *rest = args
+        named = ["--name", self.name] if verb in _ASKING and "--name" not in args else []
         return subprocess.run(
-            [self._python, "-m", "leeward", *args],
+            [self._python, "-m", "leeward", verb, *named, *rest],
             env=self._env,
             capture_output=True,
             text=True,
@@ -201,6 +213,7 @@ def serve(
     env: Mapping[str, str] | None = None,
     python: str = sys.executable,
     bind: str | None = "127.0.0.1:0",
+    name: str = "",
     args: tuple[str, ...] = (),
 ) -> Iterator[Service]:
     """Runs `leeward serve TARGET FLAGS -- ARGS` for the length of a `with` block.
@@ -208,15 +221,16 @@ def serve(
     bind:  where; None leaves it to the flags.  env: on top of this process's environment.
     Returns at once; `Service.wait_ready` waits for the workers.
     """
-    with tempfile.TemporaryDirectory(prefix="leeward-test-") as name:
-        directory = Path(name)
-        command = [python, "-m", "leeward", "serve", target, *flags]
+    with tempfile.TemporaryDirectory(prefix="leeward-test-") as place:
+        directory = Path(place)
+        name = name or directory.name.removeprefix("leeward-")
+        command = [python, "-m", "leeward", "serve", target, "--name", name, *flags]
         if bind is not None:
             command += ["--bind", bind]
         if args:
             command += ["--", *args]
-        environ = {**os.environ, "XDG_RUNTIME_DIR": name, **(env or {})}
-        service = Service(command, cwd, environ, directory)
+        environ = {**os.environ, "XDG_RUNTIME_DIR": place, **(env or {})}
+        service = Service(name, command, cwd, environ, directory)
         try:
             yield service
             service.stop()

@@ -1,9 +1,9 @@
 """One load of the code: its limits, how its workers are made, how often they died.
 
 A *strike* is a death that speaks against the code: before READY, or within
-`YOUNG` seconds of it.  A worker that served and then got somebody's SIGKILL is
-no strike, however young: it is replaced at once, and two hundred such kills in
-a row never cause a pause.  Strikes pause the generation for 0.1 s, 0.2 s,
+`YOUNG` seconds of it.  A worker that got somebody's SIGKILL after it had served
+(or lived for `NEWBORN` seconds) is no strike: it is replaced at once, and two
+hundred such kills in a row never cause a pause.  Strikes pause the generation for 0.1 s, 0.2 s,
 0.4 s … 30 s, in waves: four workers that die together are one strike.
 (Without a pause the usual process managers fork 82-96 times in ten seconds for
 a worker that dies at once; this makes it 7.)
@@ -14,6 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 YOUNG = 1.0
+NEWBORN = 0.1
 FIRST_PAUSE = 0.1
 LONGEST_PAUSE = 30.0
 #: Strikes are forgotten after this long without one (and twice the last pause).

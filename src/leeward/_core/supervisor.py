@@ -24,7 +24,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from leeward._core import commands as c
-from leeward._core.generation import YOUNG, Generation, Limits
+from leeward._core.generation import NEWBORN, YOUNG, Generation, Limits
 from leeward._core.roster import Death, Process, Roster
 from leeward._core.worker import Event, State
 
@@ -93,11 +93,13 @@ class Supervisor:
     def scale(self, workers: int) -> None:
         self.workers = max(1, workers)
 
-    def stop(self, now: float, timeout: float, kill: bool = False) -> None:
+    def stop(self, now: float, timeout: float, kill: bool = False) -> bool:
         """End: drain everything within `timeout` seconds, or kill it now.
 
-        May be called again; the sharper and the earlier wins.
+        May be called again; the sharper and the earlier wins.  False if that
+        changes nothing.
         """
+        before = (self.stopping, self.stop_by)
         if self.resolving is not None:
             self.resolving = None
             self._out.append(c.StopResolving())
@@ -108,6 +110,7 @@ class Supervisor:
             self.stop_by = now + timeout
             for it in self.roster:
                 it.told = ""
+        return (self.stopping, self.stop_by) != before
 
     def forked(self, process: int, pid: int, now: float) -> None:
         """A process exists: its pid."""
@@ -180,8 +183,9 @@ class Supervisor:
             self._lose_unborn(it, now)
         if killed_by_us:
             return
-        young = it.ready_at is None or now - it.ready_at < YOUNG
-        somebody_elses_kill = it.ready_at is not None and death.sigkill and death.served
+        age = 0.0 if it.ready_at is None else now - it.ready_at
+        young = it.ready_at is None or age < YOUNG
+        somebody_elses_kill = death.sigkill and (death.served or age >= NEWBORN)
         if (young or it.generation == self.candidate) and not somebody_elses_kill:
             self._judge(it, it.failure or death.why, now)
 

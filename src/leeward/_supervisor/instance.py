@@ -28,7 +28,7 @@ from leeward._supervisor.loop import Loop
 from leeward._supervisor.notify import Notify
 from leeward._supervisor.processes import Processes
 from leeward._supervisor.reloads import Resolver, Waiting
-from leeward._supervisor.report import Facts, View
+from leeward._supervisor.report import Facts, View, plural
 from leeward._supervisor.say import Voice
 from leeward._sys.page import Page
 from leeward._sys.posix import Posix
@@ -181,7 +181,7 @@ class Instance:
 
     def _served(self, generation: int) -> None:
         self._config = self._processes.configs[generation]
-        text = f"generation {generation} serves with {self._core.workers} workers"
+        text = f"generation {generation} serves with {plural(self._core.workers, 'worker')}"
         self._voice.say(text)
         self._notify.ready(self._view().status())
         self._waiting.ends(reloads.SERVES, text)
@@ -271,16 +271,17 @@ class Instance:
         return self._handover.terminal and not os.isatty(2)  # EIO once it has hung up
 
     def _stop(self, asked_by: str, timeout: float, kill: bool = False) -> None:
+        if not self._core.stop(self._posix.monotonic(), timeout, kill):
+            return  # it stops already, and no later
         how = "now" if kill else f"within {timeout:g} s"
         self._voice.say(f"stopping {how}, asked for by {asked_by}")
         self._notify.stopping()
-        self._core.stop(self._posix.monotonic(), timeout, kill)
         self._waiting.all_end(reloads.STOPPING, "it is stopping; nothing was reloaded")
 
     def _scale(self, workers: int) -> str:
         before = self._core.workers
         self._core.scale(min(workers, self._core.roster.rows // 4))
-        text = f"{self._core.workers} workers wanted, {before} before"
+        text = f"{plural(self._core.workers, 'worker')} wanted, {before} before"
         self._voice.say(f"scaled: {text}")
         return text
 

@@ -139,11 +139,11 @@ class Processes:
         if self._search_due is None or any(it.state is State.SPAWNING for it in roster):
             return
         dead, self._search_due = self._search_due, None
-        workers = {it.pid for it in roster.of("worker")}
-        known = {it.pid for it in roster}
+        living = [it for it in roster if it.state is not State.GONE]
+        workers = {it.pid for it in living if it.role == "worker"}
+        known = {it.pid for it in living}
         for pid in self._children.strays(known, workers):
-            name = " ".join(procfs.cmdline(pid) or ()) or procfs.comm(pid) or "?"
-            self._voice.say(f"outlived its worker: {name[:80]}", "warning", pid=pid)
+            self._voice.say(f"outlived its worker: {_program(pid)}", "warning", pid=pid)
             self._core.stray(pid, dead, self._posix.monotonic())
 
     def keep_only(self, generations: Iterable[int]) -> None:
@@ -328,9 +328,17 @@ class Processes:
             self._voice.say(text, level, pid=it.pid)
 
 
+def _program(pid: int) -> str:
+    """What a stray is, in a few words: its command line, or that it is a fork."""
+    words = " ".join(" ".join(procfs.cmdline(pid) or ()).split())
+    if "leeward._boot" in words:
+        return f"a fork of {procfs.comm(pid) or 'it'}"
+    return words[:80] or procfs.comm(pid) or "?"
+
+
 #: What went wrong, by the stage at which a process said so.
 _STAGES = {
     "import": "could not be imported",
-    "factory": "its factory failed",
+    "factory": "failed in its factory",
     "listen": "could not listen",
 }

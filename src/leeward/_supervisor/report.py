@@ -123,7 +123,7 @@ class View:
         facts = self.facts.get(core.serving or 0, Facts())
         ms = int((now - self.started) * 1000)
         ready, wanted = self.ready_workers(), core.workers
-        count = f"{wanted} worker" + ("" if wanted == 1 else "s")
+        count = plural(wanted, "worker")
         how = f"{core.mode} mode" + (f" ({facts.why_mode})" if core.mode == "spawn" else "")
         so_far = "ready" if ready >= wanted else f"{ready} of them ready"
         urls = [it.url for it in self.listeners]
@@ -164,3 +164,7 @@ class View:
             "requests": row.requests,
             "in_flight": row.in_flight,
         }
+
+
+def plural(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

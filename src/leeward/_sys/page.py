@@ -5,8 +5,9 @@ disturb each other: adjacent lines are fetched in pairs).  A worker writes its o
 row, everybody may read all; an aligned 8-byte store is never torn on the
 machines that Linux runs Python on, so there is no lock.
 
-What an increment costs (Python 3.13, x86-64 at 2.9 GHz, this file's bench):
-see `Row`.
+What an increment costs (x86-64, Python 3.11, 3.12, 3.13; ns, loop deducted):
+``row.requests += 1`` 85, 86, 92; ``row.add_requests()`` 52, 56, 67;
+``words[REQUESTS] += 1`` on a local `row.words` 36, 41, 43.
 """
 
 from __future__ import annotations

@@ -23,18 +23,32 @@ def _nothing(signum: int, frame: FrameType | None) -> None:
 
 
 class Signals:
-    """Catches `signums` from now until `close()`.  Main thread only (ValueError)."""
+    """Catches `signums` from now until `close()`.
+
+    Raises ValueError off the main thread, OSError for a signal that nobody can
+    catch; then everything is as before.
+    """
 
     def __init__(self, signums: Iterable[int]) -> None:
         signums = tuple(signums)
-        self._read_fd, self._write_fd = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._before: dict[int, Any] = {}
-        self._wakeup_before = signal.set_wakeup_fd(self._write_fd, warn_on_full_buffer=False)
-        for signum in signums:
-            self._before[signum] = signal.signal(signum, _nothing)
-        # Whoever started us may have blocked some: a blocked SIGTERM would make
-        # us unstoppable but for SIGKILL.
-        self._mask_before = signal.pthread_sigmask(signal.SIG_UNBLOCK, signums)
+        self._mask_before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+        self._read_fd, self._write_fd = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            self._wakeup_before = signal.set_wakeup_fd(self._write_fd, warn_on_full_buffer=False)
+        except ValueError:
+            os.close(self._read_fd)
+            os.close(self._write_fd)
+            raise
+        try:
+            for signum in signums:
+                self._before[signum] = signal.signal(signum, _nothing)
+            # Whoever started us may have blocked some: a blocked SIGTERM would
+            # make us unstoppable but for SIGKILL.
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, signums)
+        except BaseException:
+            self.close()
+            raise
 
     def fileno(self) -> int:
         return self._read_fd

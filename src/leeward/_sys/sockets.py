@@ -1,4 +1,4 @@
-"""Addresses as people write them, and the listening sockets that are made of them.
+"""Listening sockets: bound to an address, adopted, described.
 
 Used by the CLI (which binds before anything is executed, so that "in use" is said
 in the terminal) and by workers; the supervisor only holds the descriptors.
@@ -14,99 +14,15 @@ import socket
 import stat
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from leeward._core.config import Listener
 from leeward._sys import holders
+from leeward._sys.addresses import Address as Address
+from leeward._sys.addresses import digits
+from leeward._sys.addresses import parse as parse
 from leeward._sys.files import read
-from leeward.errors import BindError, UsageError
-
-_EXPECTED = (
-    "expected HOST:PORT, :PORT (all interfaces), [IPv6]:PORT, PORT (127.0.0.1), "
-    "unix:/path or fd://N"
-)
-#: sun_path holds 108 bytes with the closing NUL, unix(7).
-_UNIX_PATH = 107
-
-
-@dataclass(frozen=True)
-class Address:
-    """One parsed address.
-
-    kind:  "tcp" (`host`, `port`), "unix" (`path`, absolute) or "fd" (`fd`).
-    host:  a name or number; "" for all interfaces, IPv4 and IPv6.
-    text:  as it was written.
-    """
-
-    kind: str
-    text: str
-    host: str = ""
-    port: int = 0
-    path: str = ""
-    fd: int = -1
-
-
-def parse(text: str) -> Address:
-    """The address in `text`.  Raises UsageError that says what was expected."""
-    if text.startswith("unix:"):
-        return _parse_unix(text)
-    if text.startswith("fd://"):
-        fd = _digits(text[len("fd://") :], 2**20)
-        if fd is None or fd < 3:
-            raise _unexpected(text, "fd:// needs the number of a descriptor, 3 or more")
-        return Address("fd", text, fd=fd)
-    if "/" in text:
-        raise _unexpected(text, "an address is written without http:// and without a path")
-    host, colon, port_text = text.rpartition(":")
-    if not colon:
-        host = "127.0.0.1"
-    elif host.startswith("[") and host.endswith("]"):
-        host = host[1:-1]
-        if not _is_ipv6(host):
-            raise _unexpected(text, f"{host!r} is no IPv6 address")
-    elif ":" in host:
-        raise _unexpected(text, "an IPv6 address needs brackets, as in [::1]:8000")
-    elif not all(char.isalnum() or char in "-._" for char in host):
-        raise _unexpected(text, f"{host!r} is no host name")
-    port = _digits(port_text, 65535)
-    if port is None:
-        raise _unexpected(text, f"{port_text!r} is no port (0 to 65535)")
-    return Address("tcp", text, host=host, port=port)
-
-
-def _parse_unix(text: str) -> Address:
-    path = text[len("unix:") :]
-    if not path or path.startswith("@") or "\0" in path or path.endswith("/"):
-        raise _unexpected(text, "unix: needs the path of a file")
-    if path.startswith("//"):
-        path = "/" + path.lstrip("/")  # unix:///run/app.sock
-    # Joined and not normalised: with symbolic links a/../b is not always b.
-    path = os.path.join(os.getcwd(), path)
-    if len(os.fsencode(path)) > _UNIX_PATH:
-        raise _unexpected(text, f"the path of a unix socket has at most {_UNIX_PATH} bytes")
-    return Address("unix", text, path=path)
-
-
-def _unexpected(text: str, why: str) -> UsageError:
-    shown = text if len(text) <= 120 else text[:120] + "…"
-    return UsageError(f"address {shown!r}: {why}", _EXPECTED)
-
-
-def _digits(text: str, most: int) -> int | None:
-    # isdigit alone takes '²' and Arabic digits; int alone takes '+1', ' 1' and '1_0'.
-    if not (text.isascii() and text.isdigit() and len(text) <= 7):
-        return None
-    number = int(text)
-    return number if number <= most else None
-
-
-def _is_ipv6(host: str) -> bool:
-    try:
-        socket.inet_pton(socket.AF_INET6, host.partition("%")[0])
-    except (OSError, ValueError):
-        return False
-    return True
-
+from leeward.errors import BindError
 
 # --- binding ---------------------------------------------------------------------------
 
@@ -382,7 +298,7 @@ def listen_fds(environ: Mapping[str, str], pid: int) -> list[int]:
     """
     if environ.get("LISTEN_PID") != str(pid):
         return []
-    count = _digits(environ.get("LISTEN_FDS", ""), 4096)
+    count = digits(environ.get("LISTEN_FDS", ""), 4096)
     return list(range(3, 3 + count)) if count else []
 
 

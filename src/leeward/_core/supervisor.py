@@ -17,6 +17,9 @@ candidate's worker serves there, and only then is the old one drained, so there
 are never fewer than n that accept.  A rollback is `candidate = None`: the slots
 want `serving` again, by the same rule.  Nobody keeps a list of what has been
 rolled; it is read off the workers.
+
+More than 400 lines, because it is one decision: the events write what the steps
+of `plan` read, and a wall between them would only be a list of imports.
 """
 
 from __future__ import annotations

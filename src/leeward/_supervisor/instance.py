@@ -330,8 +330,7 @@ class Instance:
         view = self._view()
         if view.ready_workers() >= self._core.workers or now >= self._banner_by:
             self._banner_by = None
-            for line in view.banner(now):
-                self._voice.banner(line)
+            self._voice.banner(view.banner(now))
 
     def _end(self, end: c.Exit) -> int:
         """Nothing is left of the instance when this returns."""

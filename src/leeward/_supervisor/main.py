@@ -7,7 +7,7 @@ from typing import NoReturn
 
 from leeward._core.config import Handover
 from leeward._supervisor.instance import Instance
-from leeward._supervisor.say import voice
+from leeward._supervisor.say import Voice
 from leeward._sys.posix import POSIX, read_memfd, set_comm
 
 
@@ -23,11 +23,11 @@ def run(handover_fd: int) -> NoReturn:
         os.set_inheritable(fd, False)
     set_comm("leeward")
     config = handover.config
-    speak = voice(config.log_format, config.log_level, handover.terminal)
+    voice = Voice(config.log_format, config.log_level)
     try:
-        code = Instance(handover, POSIX, speak, os.environ).run()
+        code = Instance(handover, POSIX, voice, os.environ).run()
     except OSError as error:
         # No descriptor for an epoll set, no memory for the page: nothing runs yet.
-        speak.fail(f"the supervisor cannot start: {error}\nSee `ulimit -a`")
+        voice.fail(f"the supervisor cannot start: {error}\nSee `ulimit -a`")
         code = 1
     os._exit(code)

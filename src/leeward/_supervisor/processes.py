@@ -101,7 +101,8 @@ class Processes:
                 # Still importing: it cannot read, and has accepted nothing.
                 # SIGTERM has its default action until just before it accepts.
                 self._children.signal(it.pid, signal.SIGTERM)
-            self._say(it, f"draining ({command.reason}), at most {command.timeout:g} s")
+            # The worker itself says what it has to finish; a line of ours would repeat it.
+            self._say(it, f"told to drain ({command.reason})", "debug")
 
     def kill(self, command: c.Kill) -> None:
         it = self._core.roster.get(command.process)

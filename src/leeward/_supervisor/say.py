@@ -11,70 +11,52 @@ shell and the workers share.
 from __future__ import annotations
 
 import errno
-import json
 import os
 import select
 import time
 from collections import deque
 
+from leeward._sys import lines
+
+#: PIPE_BUF: what a pipe takes whole once it says that it is writable.
 _LONGEST = 4096
 _PENDING = 1000
-_LEVELS = {"info": 20, "warning": 30, "error": 40, "critical": 50}
-_COLOURS = {"warning": "\x1b[33m", "error": "\x1b[31m"}
-
-
-def _clean(text: str) -> str:
-    """Control characters escaped: what an application says must not steer a terminal."""
-    return "".join(
-        c if c.isprintable() else "\n    " if c == "\n" else "    " if c == "\t" else ascii(c)[1:-1]
-        for c in text
-    )
+_LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
 
 
 class Voice:
-    """Writes lines to `fd`.
+    """Writes lines to `fd`.  form: auto | pretty | json.  level: the lowest that is written."""
 
-    style: "pretty" or "json".  level: the lowest that is written.
-    colours: only on a terminal.
-    """
-
-    def __init__(self, fd: int, style: str, level: str, colours: bool, stamped: bool) -> None:
+    def __init__(self, form: str, level: str, fd: int = 2) -> None:
         self._fd = fd
-        self._json = style == "json"
-        self._level = _LEVELS.get(level, 20)
-        self._colours = colours
-        self._stamped = stamped
+        self._look = lines.Look(form, fd)
+        self._level = _LEVELS[level]
         self._pending: deque[bytes] = deque()
         self._lost = 0
 
     def say(self, text: str, level: str = "info", **identity: object) -> None:
-        """One event; `identity` is worker=, gen=, pid= in this order."""
-        if _LEVELS[level] < self._level:
-            return
-        line = (
-            self._as_json(text, level, identity)
-            if self._json
-            else self._as_text(text, level, identity)
-        )
-        self._write(line)
+        """One event; `identity` is worker=, gen=, pid= in this order.
 
-    def banner(self, line: str) -> None:
-        """A line for people; a program that reads JSON gets it as an event."""
-        if self._json:
-            self.say(line.strip())
+        The first line of `text` is the event, what follows belongs to it.
+        """
+        if _LEVELS[level] >= self._level:
+            event, _, more = text.partition("\n")
+            self._write(self._look.render(time.time(), level, identity, lines.OURS, event, more))
+
+    def banner(self, text: list[str]) -> None:
+        """Lines for people, without decoration; a program that reads JSON gets one event."""
+        if self._look.json:
+            self.say(text[0] + "\n" + "\n".join(text[1:]))
         else:
-            self._write(_clean(line))
+            self._write("".join(f"{lines.clean(line)}\n" for line in text))
 
     def fail(self, text: str) -> None:
-        """Why the whole instance ends: the guilty first, then the remedy, no decoration."""
-        if self._json:
-            self.say(text, "critical")
-        else:
-            self._write("leeward: " + "\n".join(_clean(line) for line in text.splitlines()))
+        """Why the whole instance ends: the guilty first, then the remedy."""
+        self.banner(f"leeward: {text}".split("\n"))
 
     def _write(self, text: str) -> None:
         """Text as it stands, in pieces that a pipe takes whole."""
-        data = (text + "\n").encode("utf-8", "backslashreplace")
+        data = text.encode("utf-8", "backslashreplace")
         for start in range(0, len(data), _LONGEST):
             if len(self._pending) >= _PENDING:
                 self._lost += 1
@@ -115,34 +97,3 @@ class Voice:
             self._pending.clear()
             return True
         return False
-
-    def _as_text(self, text: str, level: str, identity: dict[str, object]) -> str:
-        who = " ".join(f"{key}={value}" for key, value in identity.items())
-        stamp = time.strftime("%Y-%m-%d %H:%M:%S ") if self._stamped else ""
-        body = _clean(f"{who} {text}" if who else text)
-        if self._colours and level in _COLOURS:
-            body = f"{_COLOURS[level]}{body}\x1b[0m"
-        return f"{stamp}{body}"
-
-    def _as_json(self, text: str, level: str, identity: dict[str, object]) -> str:
-        now = time.time()
-        stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now))
-        line = {
-            "time": f"{stamp}.{int(now % 1 * 1000):03d}Z",
-            "level": level,
-            "logger": "leeward",
-            "message": text,
-            **identity,
-        }
-        return json.dumps(line)
-
-
-def voice(log_format: str, level: str, terminal: bool) -> Voice:
-    """The supervisor's voice on stderr, as the settings and the surroundings ask for.
-
-    `auto` is pretty; journald stamps lines itself (JOURNAL_STREAM, systemd.exec(5)).
-    """
-    colours = terminal and "NO_COLOR" not in os.environ
-    stamped = terminal or "JOURNAL_STREAM" not in os.environ
-    style = "json" if log_format == "json" else "pretty"
-    return Voice(2, style, level, colours, stamped)

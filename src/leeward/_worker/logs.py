@@ -10,14 +10,11 @@ if the application left the root logger without one.
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import time
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from leeward._sys import lines
 
 LEVELS = {
     "debug": logging.DEBUG,
@@ -27,73 +24,32 @@ LEVELS = {
     "critical": logging.CRITICAL,
 }
 
-_COLOURS = {"debug": "2", "warning": "33", "error": "31", "critical": "1;31"}
-
-#: Control characters (C0, DEL, C1) and the two separators that terminals and
-#: log readers may take for line ends, each as its escape.
-_ESCAPES = {
-    code: f"\\x{code:02x}" for code in (*range(0x20), 0x7F, *range(0x80, 0xA0)) if code != 0x09
-} | {0x0A: "\\n", 0x0D: "\\r", 0x1B: "\\e", 0x2028: "\\u2028", 0x2029: "\\u2029"}
-
 
 class Log:
-    """Leeward's own lines in a worker, and the format of all.
+    """Leeward's own lines in a worker, and the look of all.
 
     slot, generation:  the identity; the pid is asked for each line, because a
                        process that the application forks prints under its own.
     level:             lines below it are not printed.
-    form:              auto | pretty | json; auto is pretty, coloured on a terminal.
+    form:              auto | pretty | json.
     """
 
     def __init__(self, slot: int, generation: int, level: str, form: str, fd: int = 2) -> None:
         self.slot = slot
         self.generation = generation
         self.level = LEVELS[level]
-        self.json = form == "json"
         self.fd = fd
-        try:
-            self.colour = not self.json and os.isatty(fd) and "NO_COLOR" not in os.environ
-        except OSError:
-            self.colour = False
+        self.look = lines.Look(form, fd)
 
     def say(self, level: str, text: str) -> None:
         """Print a line of leeward's own.  Never raises."""
         if LEVELS[level] >= self.level:
-            self.write(self.render(time.time(), level, "leeward", text, ""))
+            self.write(self.render(time.time(), level, lines.OURS, text, ""))
 
     def render(self, when: float, level: str, name: str, text: str, trace: str) -> str:
         """One record, complete with its line ends."""
-        if self.json:
-            return self._as_json(when, level, name, text, trace)
-        return "".join(f"{line}\n" for line in self._as_lines(when, level, name, text, trace))
-
-    def _as_json(self, when: float, level: str, name: str, text: str, trace: str) -> str:
-        record = {
-            "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(when))
-            + f".{int(when % 1 * 1000):03d}Z",
-            "level": level,
-            "worker": self.slot,
-            "gen": self.generation,
-            "pid": os.getpid(),
-            "logger": name,
-            "message": text,
-        }
-        if trace:
-            record["exception"] = trace
-        return json.dumps(record, separators=(",", ":")) + "\n"
-
-    def _as_lines(self, when: float, level: str, name: str, text: str, trace: str) -> Iterator[str]:
-        clock = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(when))
-        who = f"worker={self.slot} gen={self.generation} pid={os.getpid()}"
-        label = f"{level:<8}"
-        if self.colour and level in _COLOURS:
-            label = f"\x1b[{_COLOURS[level]}m{label}\x1b[0m"
-        yield (
-            f"{clock}.{int(when % 1 * 1000):03d} {label} {who} "
-            f"{name.translate(_ESCAPES)}: {text.translate(_ESCAPES)}"
-        )
-        for line in trace.split("\n") if trace else ():
-            yield f"{who} | {line.translate(_ESCAPES)}"
+        identity = {"worker": self.slot, "gen": self.generation, "pid": os.getpid()}
+        return self.look.render(when, level, identity, name, text, trace)
 
     def write(self, text: str) -> None:
         """Write all of `text`, or as much as can be: a full disk, a closed pipe and

@@ -103,8 +103,8 @@ def test_json_carries_the_traceback(pipe):
         except ValueError:
             logging.getLogger("app").exception("it broke", stack_info=True)
         record = json.loads(os.read(pipe[0], 9999))
-        assert record["level"] == "error" and "ValueError: deep" in record["exception"]
-        assert "Stack (most recent call last)" in record["exception"]
+        assert record["level"] == "error" and "ValueError: deep" in record["detail"]
+        assert "Stack (most recent call last)" in record["detail"]
 
 
 def test_a_handler_on_the_root_is_left_alone(pipe):

@@ -104,5 +104,5 @@ class Look:
             "message": text,
         }
         if trace:
-            record["exception"] = trace
+            record["detail"] = trace
         return json.dumps(record, separators=(",", ":")) + "\n"

@@ -92,5 +92,5 @@ class Drainer:
             "info",
             f"draining ({order.reason}): {sum(count.values())} connections, "
             f"{count[Life.ACTIVE]} in flight, {count[Life.UPGRADED]} upgraded, "
-            f"at most {order.timeout:g} s",
+            f"at most {order.timeout:.3g} s",
         )

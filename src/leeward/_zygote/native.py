@@ -12,9 +12,9 @@ import bisect
 import os
 import re
 import struct
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 
 #: Libraries whose threads survive a fork, or come back after it.
 _HARMLESS = re.compile(r"openblas|libarrow|libparquet|mimalloc|jemalloc")
@@ -29,7 +29,10 @@ _RUNTIMES = (
     (re.compile(r"/cygrpc|/libgrpc"), "gRPC"),
     (re.compile(r"/libcuda\.so|/libcudart"), "CUDA"),
 )
-#: Bytes of a thread's stack that are looked at, from its top downwards.
+#: Seconds to wait for a thread to wait.  OpenBLAS's spin for 2^26 cycles (some
+#: 25 ms) after the last multiplication before they sleep.
+_CALM = 0.5
+#: Bytes of a thread's stack that are looked at, from where it is outwards.
 _DEPTH = 64 * 1024
 
 
@@ -76,24 +79,34 @@ def origin(tid: int) -> Origin:
     try:
         with open(f"/proc/self/task/{tid}/comm") as file:
             name = file.read().strip()
-        # "nr arg0 … arg5 sp pc", or "running".
-        with open(f"/proc/self/task/{tid}/syscall") as file:
-            stack = int(file.read().split()[-2], 16)
-        libraries = _libraries(stack)
-    except (OSError, ValueError, IndexError):
+        libraries = _libraries(_stack_pointer(tid))
+    except (OSError, ValueError):
         return Origin(f"thread {tid}", "", harmless=False)
     harmless = bool(libraries) and all(_HARMLESS.search(library) for library in libraries)
     return Origin(name, ", ".join(sorted(libraries)), harmless)
 
 
+def _stack_pointer(tid: int) -> int:
+    """Of a thread that waits.  Raises OSError, ValueError if it runs on and on."""
+    deadline = time.monotonic() + _CALM
+    while True:
+        # "nr arg0 … arg5 sp pc", or "running": the kernel knows no pointer then.
+        with open(f"/proc/self/task/{tid}/syscall") as file:
+            words = file.read().split()
+        if len(words) > 2:
+            return int(words[-2], 16)
+        if time.monotonic() > deadline:
+            raise ValueError(f"thread {tid} does not come to rest")
+        time.sleep(0.001)
+
+
 def _libraries(stack: int) -> set[str]:
     """Names of the libraries that the words above `stack` point into the code of."""
     space = mappings()
-    holder = next(mapping for mapping in _around(space, stack))
-    length = min(holder.end - stack, _DEPTH)
+    end = max((it.end for it in space if it.start <= stack < it.end), default=stack)
     memory = os.open("/proc/self/mem", os.O_RDONLY | os.O_CLOEXEC)
     try:
-        data = b"".join(iter(partial(_read, memory, [stack, stack + length]), b""))
+        data = os.pread(memory, min(end - stack, _DEPTH), stack)
     finally:
         os.close(memory)
     starts = [mapping.start for mapping in space]
@@ -106,17 +119,3 @@ def _libraries(stack: int) -> set[str]:
             if mapping.path.startswith("/") and not _COMMON.match(library):
                 found.add(library)
     return found
-
-
-def _around(space: list[Mapping], address: int) -> list[Mapping]:
-    holders = [mapping for mapping in space if mapping.start <= address < mapping.end]
-    if not holders:
-        raise ValueError(f"{address:#x} is not mapped")
-    return holders
-
-
-def _read(memory: int, span: list[int]) -> bytes:
-    """The next piece of `span`, which shrinks."""
-    part = os.pread(memory, span[1] - span[0], span[0]) if span[0] < span[1] else b""
-    span[0] += len(part)
-    return part

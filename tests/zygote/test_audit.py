@@ -1,0 +1,192 @@
+"""What makes a fork wrong is found and can be found again by its line."""
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import leeward
+
+ROOT = str(Path(leeward.__file__).parent.parent)
+CODE = """
+import sys
+sys.path.insert(0, {root!r})
+from leeward._zygote.audit import audit, open_descriptors
+from leeward._zygote.warm import warm
+own = open_descriptors()
+{code}
+for hazard in audit(own):
+    print(hazard.code + "|" + hazard.line)
+"""
+
+
+def hazards(code, flags=()):
+    done = subprocess.run(
+        [sys.executable, *flags, "-c", CODE.format(root=ROOT, code=code)],
+        capture_output=True,
+        text=True,
+        timeout=50,
+    )
+    assert done.returncode == 0, done.stderr
+    return [tuple(line.split("|", 1)) for line in done.stdout.splitlines()]
+
+
+def test_nothing_is_nothing():
+    """A process that only imports has no hazard."""
+    assert hazards("import asyncio, logging, ssl, concurrent.futures, multiprocessing") == []
+
+
+@pytest.mark.parametrize(
+    "modules",
+    [
+        *("numpy", "pandas", "bokeh.plotting", "pyarrow"),
+        *("redis", "requests", "sqlalchemy", "tornado.web", "uvloop"),
+    ],
+)
+def test_common_libraries_are_allowed(modules):
+    """Importing them refuses nobody the zygote."""
+    if importlib.util.find_spec(modules.partition(".")[0]) is None:
+        pytest.skip("not installed")
+    assert hazards(f"import {modules}") == []
+
+
+def test_numpy_that_has_computed_is_allowed():
+    """OpenBLAS's threads spin for a while after a multiplication; that is waited for."""
+    pytest.importorskip("numpy")
+    assert hazards("import numpy; a = numpy.ones((600, 600)); a @ a") == []
+
+
+def test_the_warm_up_leaves_no_hazard():
+    """No loop, no descriptor, no thread, no handler, no current loop."""
+    code = """
+import logging
+assert warm() == "", warm()
+from tornado.ioloop import IOLoop
+assert not IOLoop._ioloop_for_asyncio and not logging.getLogger().handlers
+assert open_descriptors() == own
+import asyncio
+assert asyncio.events._event_loop_policy is None or (
+    asyncio.get_event_loop_policy()._local._loop is None)
+"""
+    assert hazards(code) == []
+
+
+def test_a_warm_up_that_fails_is_harmless():
+    """Its reason is returned, and nothing is left open."""
+    code = """
+import tornado.web
+tornado.web.RequestHandler.write = None
+assert "500" in warm()
+def no(*args, **more): raise RuntimeError("patched")
+tornado.web.Application.__init__ = no
+assert "patched" in warm()
+assert open_descriptors() == own
+"""
+    assert hazards(code) == []
+
+
+def test_a_thread_is_named_with_its_target():
+    """Name, file and line of the function."""
+    code = """
+import threading
+def work(): threading.Event().wait()
+threading.Thread(target=work, name="poller", daemon=True).start()
+"""
+    ((code, line),) = hazards(code)
+    assert code == "thread" and "'poller'" in line and "<string>:9 work" in line
+
+
+def test_a_subclass_of_thread_is_named_with_its_run():
+    """So is a bound method."""
+    code = """
+import threading
+class Poller(threading.Thread):
+    def run(self): threading.Event().wait()
+    def other(self): threading.Event().wait()
+p = Poller(daemon=True); p.start()
+threading.Thread(target=p.other, daemon=True).start()
+"""
+    lines = [line for _, line in hazards(code)]
+    assert len(lines) == 2
+    assert any("Poller.run" in line for line in lines)
+    assert any("Poller.other" in line for line in lines)
+
+
+def test_a_thread_without_an_object_is_found():
+    """`_thread.start_new_thread`: once, by its frame."""
+    code = """
+import _thread
+lock, up = _thread.allocate_lock(), _thread.allocate_lock()
+lock.acquire(); up.acquire()
+def work(): up.release(); lock.acquire()
+_thread.start_new_thread(work, ())
+up.acquire()
+"""
+    ((code, line),) = hazards(code)
+    assert code == "thread" and "without a name" in line and "work" in line
+
+
+def test_an_executor_that_was_used_is_found():
+    """Its threads would be missing in each worker, silently."""
+    code = "import concurrent.futures as c; e = c.ThreadPoolExecutor(); e.submit(int).result()"
+    ((code, line),) = hazards(code)
+    assert code == "thread" and "ThreadPoolExecutor" in line
+
+
+def test_a_native_thread_of_unknown_origin_is_found():
+    """faulthandler's watchdog stands for all that no library accounts for."""
+    code = "import faulthandler; faulthandler.dump_traceback_later(40, exit=False)"
+    ((code, _),) = hazards(code)
+    assert code == "native-thread"
+
+
+@pytest.mark.parametrize("name", ["libgomp.so.1", "libiomp5.so", "libtorch_cpu.so"])
+def test_a_loaded_runtime_is_found_by_its_file(name, tmp_path):
+    """Used or not: that cannot be told."""
+    code = f"""
+import mmap
+with open({str(tmp_path / name)!r}, "w+b") as file:
+    file.write(b"x"); file.flush()
+    kept = mmap.mmap(file.fileno(), 1)
+"""
+    ((code, line),) = hazards(code)
+    assert code == "runtime" and name in line
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import asyncio; loop = asyncio.new_event_loop()",
+        "from tornado.ioloop import IOLoop; loop = IOLoop()",
+        "import select; kept = select.epoll()",
+    ],
+)
+def test_a_live_loop_is_found(code):
+    """Whatever made it: an epoll set is open, a line for each (a bare IOLoop has two)."""
+    found = hazards(code)
+    assert found and all(code == "loop" and "epoll" in line for code, line in found)
+
+
+def test_a_connection_is_named_by_its_peer():
+    """TCP and unix; not a listener, not a socketpair, not a datagram to syslog."""
+    code = """
+import socket
+server = socket.create_server(("127.0.0.1", 0))
+client = socket.create_connection(server.getsockname())
+print("peer|%s:%s" % server.getsockname())
+pair = socket.socketpair()
+log = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM); log.bind("\\0leeward-test-%d" % id(log))
+line = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM); line.connect(log.getsockname())
+unix = socket.socket(socket.AF_UNIX); unix.bind("\\0leeward-unix-%d" % id(log)); unix.listen()
+to = socket.socket(socket.AF_UNIX); to.connect(unix.getsockname())
+"""
+    (_, peer), *found = hazards(code)
+    assert [code for code, _ in found] == ["connection", "connection"]
+    assert peer in found[0][1] and "leeward-unix" in found[1][1]
+
+
+def test_descriptors_that_were_there_before_are_not_judged():
+    """Ours, and what the service manager gave as stdio."""
+    assert hazards("import select; e = select.epoll(); own = open_descriptors()") == []

@@ -5,6 +5,9 @@
 
 What does not work: clone(CLONE_PARENT), which would save the middle process but
 skips pthread_atfork, and OpenBLAS hangs at its first use in the child.
+
+Measured on 2 shared cores: 4 ms for a zygote of 30 MiB, 8 ms for one of 176 MiB
+(numpy, pandas, 60 MiB of data); it is the page tables that are copied, twice.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ import os
 import sys
 import sysconfig
 
-#: A large application has 3000-6000 modules at 2 µs for each stat.
+#: The 926 modules of pandas, bokeh and SQLAlchemy together take 3 ms.
 LIMIT = 20_000
 
 _OURS = __name__.partition(".")[0]

@@ -166,6 +166,8 @@ def test_without_control_groups_there_is_no_limit(tree):
     assert tree.answers == (None, None, 0)
     tree.own("rubbish\n::\n", "x\n- - -\n1 2 3 4 - cgroup2\n")
     assert tree.answers == (None, None, 0)
+    tree.own("1:name=systemd:/\n", V1 + V2)
+    assert tree.answers == (None, None, 0)
     tree.put("proc/vmstat", "nr_free_pages 1\noom_kill 12\n")
     assert tree.answers == (None, None, 12)
 

@@ -28,7 +28,7 @@ from leeward._sys.channel import (
     Channel,
     ChannelFull,
 )
-from leeward._sys.posix import MEMFD_LIMIT, memfd
+from leeward._sys.posix import MEMFD_LIMIT, SEALS, memfd
 from leeward.errors import ChannelClosed
 
 
@@ -222,6 +222,52 @@ def test_what_is_queued_is_closed_with_the_channel(ends, end):
     # The fixture counts the descriptors.
 
 
+def test_too_many_descriptors_in_flight_are_a_full_channel(python):
+    """Above RLIMIT_NOFILE in flight the kernel refuses an unprivileged user; so do we."""
+    if os.getuid() != 0:
+        pytest.skip("becomes a user of whom nothing else is in flight")
+    out = python(
+        "import os, resource\n"
+        "from leeward._core import messages as m\n"
+        "from leeward._sys.channel import Channel, ChannelFull\n"
+        "one, other = Channel.pair()\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (100, 100))\n"
+        "os.setresuid(64321, 64321, 64321)\n"
+        "many = m.Begin('', 1, 1, m.Descriptor(0), (m.Descriptor(0),) * 60, ())\n"
+        "for sent in range(10):\n"
+        "    try: one.send(many)\n"
+        "    except ChannelFull as full: why = str(full); break\n"
+        "print(sent, len(os.listdir('/proc/self/fd')) < 10, why)"
+    )
+    assert out == "2 True cannot send: Too many references: cannot splice"
+
+
+def test_a_short_kernel_is_asked_again_at_the_next_flush(ends, monkeypatch):
+    """What is queued stays queued when the kernel is short; a bug is raised."""
+    one, other = ends
+    taken = fill(one)
+
+    class Short:
+        code = errno.ENOBUFS
+
+        def sendmsg(self, *args: object) -> None:
+            raise OSError(self.code, "injected")
+
+        def fileno(self) -> int:
+            return 0
+
+    with monkeypatch.context() as patch:
+        patch.setattr(one, "_socket", Short())
+        other.receive()
+        one.flush()
+        assert one.wants_write
+        patch.setattr(Short, "code", errno.EINVAL)
+        with pytest.raises(OSError, match="injected"):
+            one.flush()
+    one.flush()
+    assert one.wants_write or taken
+
+
 # --- the end ---------------------------------------------------------------------------
 
 
@@ -386,12 +432,20 @@ def unsealed(content: bytes) -> int:
     return fd
 
 
+def write_only(content: bytes) -> int:
+    """A sealed memfd through a descriptor that cannot read it."""
+    fd = unsealed(content)
+    again = os.open(f"/proc/self/fd/{fd}", os.O_WRONLY)
+    fcntl.fcntl(fd, fcntl.F_ADD_SEALS, SEALS)
+    os.close(fd)
+    return again
+
+
 def sparse(size: int) -> int:
     """A sealed memfd of `size` bytes without a page in it."""
     fd = os.memfd_create("sparse", os.MFD_ALLOW_SEALING)
     os.truncate(fd, size)
-    seals = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
-    fcntl.fcntl(fd, fcntl.F_ADD_SEALS, seals)
+    fcntl.fcntl(fd, fcntl.F_ADD_SEALS, SEALS)
     return fd
 
 
@@ -399,6 +453,7 @@ def test_only_a_sealed_memfd_of_bounded_size_carries_a_large_message(raw, tmp_pa
     """A pipe, file, device, unsealed or huge memfd is refused at once and closed."""
     channel, peer = raw
     good = m.encode(m.Hello(1))[0]
+    memfd_of_ours = memfd("ours", good)
     hostile = [
         pipe(),
         regular(good, tmp_path),
@@ -406,6 +461,8 @@ def test_only_a_sealed_memfd_of_bounded_size_carries_a_large_message(raw, tmp_pa
         os.open("/dev/zero", os.O_RDONLY),
         os.dup(peer.fileno()),
         unsealed(good),
+        os.open(f"/proc/self/fd/{memfd_of_ours}", os.O_PATH),
+        write_only(good),
         sparse(MEMFD_LIMIT + 1),
         sparse(1 << 40),
         memfd("empty", b""),
@@ -418,9 +475,8 @@ def test_only_a_sealed_memfd_of_bounded_size_carries_a_large_message(raw, tmp_pa
         with pytest.raises(m.BadMessage):
             channel.receive()
         assert time.monotonic() - began < 1
-    fd = memfd("good", good)
-    peer.sendmsg([b"@100"], rights(fd))
-    os.close(fd)
+    peer.sendmsg([b"@100"], rights(memfd_of_ours))
+    os.close(memfd_of_ours)
     assert channel.receive() == [m.Hello(1)]
 
 
@@ -539,21 +595,33 @@ def test_waiting_sends_what_is_queued(ends):
 
 def test_waiting_goes_on_after_a_signal(ends):
     """A signal whose handler returns neither ends the wait nor makes it longer."""
-    _, other = ends
+    one, other = ends
+    kill = f"for i in 1 2 3 4 5; do kill -USR2 {os.getpid()}; done"
     before = signal.signal(signal.SIGUSR2, lambda *_: None)
     try:
-        pid = os.getpid()
-        child = os.posix_spawn(
-            "/bin/sh",
-            ["sh", "-c", f"for i in 1 2 3 4 5 6 7 8 9 10; do kill -USR2 {pid}; done"],
-            os.environ,
-        )
+        child = os.posix_spawn("/bin/sh", ["sh", "-c", kill], os.environ)
         began = time.monotonic()
         assert other.wait(0.2) is None
         assert 0.2 <= time.monotonic() - began < 2
         os.waitpid(child, 0)
+        # And what a handler sends while we wait is what we waited for.
+        signal.signal(signal.SIGUSR2, lambda *_: one.send(m.Hello(1)))
+        child = os.posix_spawn("/bin/sh", ["sh", "-c", kill], os.environ)
+        assert other.wait(10) == m.Hello(1)
+        os.waitpid(child, 0)
     finally:
         signal.signal(signal.SIGUSR2, before)
+
+
+def test_other_ancillary_data_is_no_descriptor(raw):
+    """Credentials that the kernel puts beside a message are passed over."""
+    channel, peer = raw
+    channel._socket.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+    data, _ = m.encode(m.Fork(1, 2, 3, channel=(m.Descriptor(0),)))
+    peer.sendmsg([data], rights(0))
+    [message] = channel.receive()
+    assert isinstance(message, m.Fork)
+    os.close(message.channel[0])
 
 
 def test_waiting_raises_for_rubbish(raw):

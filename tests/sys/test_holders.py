@@ -86,6 +86,11 @@ def test_processes_that_cannot_be_seen_are_passed_over(python):
         assert out == "''"
 
 
+def test_a_socket_that_nobody_has_is_nobodys():
+    """The kernel's own, or one whose owner has just ended."""
+    assert holders._who({"1"}) == ""
+
+
 def test_a_holder_without_a_name_is_still_a_pid(monkeypatch):
     """It ended between the two looks."""
     monkeypatch.setattr(holders.procfs, "comm", lambda pid: None)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import random
 import subprocess
@@ -126,6 +128,17 @@ def test_a_closed_page_is_closed_for_its_rows_too():
         row.pid = 1
     with pytest.raises(ValueError):
         page.row(1)
+
+
+def test_a_page_that_cannot_be_made_leaves_nothing_behind(monkeypatch):
+    """Here because the kernel does not seal."""
+
+    def refuse(*args: object) -> None:
+        raise OSError(errno.EINVAL, "injected")
+
+    monkeypatch.setattr(fcntl, "fcntl", refuse)
+    with pytest.raises(OSError, match="injected"):
+        Page.create()
 
 
 def test_numbers_that_do_not_fit_raise():

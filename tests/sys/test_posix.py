@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import fcntl
 import os
 import resource
 import time
@@ -82,16 +83,22 @@ def test_only_a_sealed_memfd_of_bounded_size_is_read(tmp_path):
     loose = memfd_create("loose")
     os.truncate(loose, 1 << 40)
     small = memfd("small", b"12345")
+    path_only = os.open(f"/proc/self/fd/{small}", os.O_PATH)
+    loose_again = os.open(f"/proc/self/fd/{loose}", os.O_WRONLY)
     try:
         began = time.monotonic()
-        for fd in (read, file, loose):
+        for fd in (read, file, loose, path_only):
             with pytest.raises(ValueError, match="not a sealed memfd"):
                 read_memfd(fd)
         with pytest.raises(ValueError, match="the limit is 4"):
             read_memfd(small, limit=4)
+        os.ftruncate(loose, 5)
+        fcntl.fcntl(loose_again, fcntl.F_ADD_SEALS, posix.SEALS)
+        with pytest.raises(ValueError, match="cannot be read"):
+            read_memfd(loose_again)
         assert time.monotonic() - began < 1
     finally:
-        for fd in (read, write, file, loose, small):
+        for fd in (read, write, file, loose, small, path_only, loose_again):
             os.close(fd)
     with pytest.raises(OSError) as caught:
         read_memfd(small)
@@ -129,11 +136,13 @@ def test_a_memfd_that_cannot_be_filled_is_closed():
         memfd("test", "text")  # type: ignore[arg-type]
 
 
-def test_a_process_is_named(python):
+def test_a_process_is_named():
     """The name is seen in /proc, cut to 15 bytes."""
-    out = python(
-        "from leeward._sys.posix import set_comm\n"
-        "set_comm('leeward: supervisor')\n"
-        "print(open('/proc/self/comm').read())"
-    )
-    assert out == "leeward: superv"
+    with open("/proc/self/comm") as file:
+        before = file.read().rstrip("\n")
+    posix.set_comm("leeward: supervisor")
+    try:
+        with open("/proc/self/comm") as file:
+            assert file.read() == "leeward: superv\n"
+    finally:
+        posix.set_comm(before)

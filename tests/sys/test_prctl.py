@@ -71,6 +71,18 @@ def test_names_and_dumpability_are_set(python):
     assert out.split() == ["leeward", "worker", "True"]
 
 
+def test_each_option_works_in_place():
+    """The same calls in this process, put back as they were."""
+    was = prctl.get_child_subreaper()
+    prctl.set_child_subreaper()
+    assert prctl.get_child_subreaper()
+    prctl.set_child_subreaper(was)
+    prctl.set_dumpable(True)
+    with open("/proc/self/comm") as file:
+        name = file.read().rstrip("\n")
+    prctl.set_name(name)
+
+
 def test_a_wrong_argument_raises_oserror():
     """The kernel's refusal is an OSError and not a silent -1."""
     before = prctl.get_pdeathsig()

@@ -172,9 +172,13 @@ def test_an_unlimited_number_of_descriptors_is_none(monkeypatch):
 def test_a_large_environment_is_read_whole():
     """300 kB, with what matters at its end."""
     environ = {f"V{number}": "x" * 1000 for number in range(300)} | {"ZZ": "last"}
-    process = subprocess.Popen(["cat"], env=environ, stdin=subprocess.PIPE)
+    process = subprocess.Popen(
+        ["cat"], env=environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0
+    )
     try:
-        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG)
+        # Once it answers it is past its exec, during which it has no environment.
+        process.stdin.write(b"?")
+        assert process.stdout.read(1) == b"?"
         assert procfs.environ_of(process.pid)["ZZ"] == "last"
     finally:
         process.communicate(timeout=30)

@@ -77,6 +77,7 @@ def test_a_name_is_bound_on_each_of_its_addresses(monkeypatch):
     """Once each, though the resolver names one twice."""
     monkeypatch.setattr(socket, "getaddrinfo", found("127.0.0.1", "::1", "127.0.0.1"))
     assert [each.host for each in resolve(parse("two.example:80"))] == ["127.0.0.1", "::1"]
+    assert resolve(parse("fd://7")) == [parse("fd://7")]
     with ExitStack() as stack:
         socks = [stack.enter_context(sock) for sock in bind_all(parse("two.example:0"), 16)]
         assert [sock.getsockname()[0] for sock in socks] == ["127.0.0.1", "::1"]
@@ -174,6 +175,19 @@ def test_a_privileged_port_says_what_would_help(python):
     )
     assert f"may not bind ports below {first}" in out
     assert "CAP_NET_BIND_SERVICE" in out
+
+
+def test_a_refused_bind_says_what_would_help(monkeypatch):
+    """Whatever refuses it: the same words, with the first free port of this machine."""
+
+    class Denied(socket.socket):
+        def bind(self, address: object) -> None:
+            raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(socket, "socket", Denied)
+    with pytest.raises(BindError, match="may not bind ports below [0-9]+") as caught:
+        bind(parse("127.0.0.1:80"), 16)
+    assert "CAP_NET_BIND_SERVICE" in caught.value.remedy
 
 
 def test_without_descriptors_the_reason_is_told(monkeypatch):
@@ -311,6 +325,31 @@ def test_a_foreign_lock_on_the_directory_only_delays(tmp_path):
         assert 1.0 <= time.monotonic() - began < 5
     finally:
         os.close(fd)
+
+
+def test_a_file_system_without_locks_is_no_obstacle(tmp_path, monkeypatch):
+    """Nor is one on which the directory cannot be opened."""
+
+    def refuse(*args: object) -> None:
+        raise OSError(errno.ENOLCK, "injected")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    bind(parse(f"unix:{tmp_path}/one.sock"), 16).close()
+
+    def deny(*args: object) -> None:
+        raise PermissionError(errno.EACCES, "injected")
+
+    monkeypatch.setattr(os, "open", deny)
+    bind(parse(f"unix:{tmp_path}/two.sock"), 16).close()
+
+
+def test_a_socket_that_was_replaced_meanwhile_is_not_removed(tmp_path, monkeypatch):
+    """Between looking and removing, somebody else has put a new file there."""
+    bind(parse(f"unix:{tmp_path}/app.sock"), 16).close()
+    monkeypatch.setattr(os.path, "samestat", lambda one, other: False)
+    with pytest.raises(BindError, match="Address already in use"):
+        bind(parse(f"unix:{tmp_path}/app.sock"), 16)
+    assert os.path.exists(tmp_path / "app.sock")
 
 
 @root_only

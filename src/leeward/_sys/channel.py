@@ -34,7 +34,8 @@ INLINE = 60 * 1024
 _PACKET = 64 * 1024
 #: Descriptors in one message.  The kernel's own bound is 253 (SCM_MAX_FD).
 DESCRIPTORS = 64
-_ANCILLARY = socket.CMSG_SPACE(DESCRIPTORS * 4)
+#: recvmsg's sizes of data and ancillary data, and flags.
+_RECEIVE = (_PACKET, socket.CMSG_SPACE(DESCRIPTORS * 4), socket.MSG_CMSG_CLOEXEC)
 #: One `receive` returns at most this many messages, and stops after this many
 #: bytes, so that a flooding peer can neither starve the loop nor fill the memory.
 BATCH = 64
@@ -271,20 +272,17 @@ class Channel:
 
     def _read(self) -> tuple[bytes, list[int], int]:
         """One packet.  Raises ChannelClosed at the end, BlockingIOError if there is none."""
-        for attempt in (1, 2):
+        try:
             try:
-                data, ancillary, flags, _ = self._socket.recvmsg(
-                    _PACKET, _ANCILLARY, socket.MSG_CMSG_CLOEXEC
-                )
-                break
-            except OSError as error:
+                data, ancillary, flags, _ = self._socket.recvmsg(*_RECEIVE)
+            except ConnectionResetError:
                 # A peer that leaves without having read all we sent leaves ECONNRESET
-                # in *front* of what it said last (its traceback).  Reported once.
-                if attempt == 1 and error.errno == errno.ECONNRESET:
-                    continue
-                if self._socket.fileno() < 0 or error.errno in _GONE:
-                    raise ChannelClosed("the process at the other end has gone") from None
-                raise
+                # in *front* of what it said last (its traceback).  Told once.
+                data, ancillary, flags, _ = self._socket.recvmsg(*_RECEIVE)
+        except OSError as error:
+            if self._socket.fileno() < 0 or error.errno in _GONE:
+                raise ChannelClosed("the process at the other end has gone") from None
+            raise
         descriptors: list[int] = []
         for level, kind, content in ancillary:
             if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):

@@ -99,25 +99,26 @@ def read_memfd(fd: int, limit: int = MEMFD_LIMIT) -> bytes:
 
     Never blocks and never reads more than `limit` bytes: raises ValueError for
     anything but a sealed memfd (a pipe, a file on a dead NFS server, a file that
-    its owner can still truncate under our read) or for more than `limit`.
-    Raises OSError if `fd` is not open.
+    its owner can still truncate under our read), for one that was opened for
+    writing only, and for more than `limit`.  Raises OSError if `fd` is not open.
     """
     size = os.fstat(fd).st_size
     try:
         seals = fcntl.fcntl(fd, fcntl.F_GET_SEALS)
-    except OSError as error:
-        if error.errno != errno.EINVAL:
-            raise
-        seals = 0
+    except OSError:
+        seals = 0  # EINVAL: no memfd; EBADF: one opened with O_PATH
     if seals & SEALS != SEALS:
         raise ValueError(f"descriptor {fd} is not a sealed memfd")
     if size > limit:
         raise ValueError(f"memfd of {size} bytes, the limit is {limit}")
     parts = []
     offset = 0
-    while offset < size and (part := os.pread(fd, size - offset, offset)):
-        parts.append(part)
-        offset += len(part)
+    try:
+        while offset < size and (part := os.pread(fd, size - offset, offset)):
+            parts.append(part)
+            offset += len(part)
+    except OSError as error:
+        raise ValueError(f"memfd {fd} cannot be read: {error.strerror}") from None
     return b"".join(parts)
 
 

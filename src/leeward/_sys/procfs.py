@@ -86,7 +86,11 @@ def children_of(pid: int) -> list[int]:
 
 
 def environ_of(pid: int) -> dict[str, str]:
-    """The environment that it was started with; {} if it has gone or is not ours."""
+    """The environment that it was started with.
+
+    {} if it has gone or is not ours, and for a moment in the middle of its exec
+    (seen right after `Popen` had returned): ask again before concluding much.
+    """
     text = read(f"/proc/{pid}/environ", _ARGUMENTS) or b""
     pairs = (entry.partition(b"=") for entry in text.split(b"\0"))
     return {os.fsdecode(name): os.fsdecode(value) for name, equals, value in pairs if equals}

@@ -72,14 +72,14 @@ def bind_all(address: Address, backlog: int, uds_mode: int = 0o666) -> list[sock
     if address.kind != "tcp":
         return [bind(address, backlog, uds_mode)]
     attempts = 8 if address.port == 0 else 1
-    for attempt in range(attempts):
+    while True:
         try:
             return _bind_each(resolve(address), backlog)
         except _PortTaken:
             # Port 0: the first address's free port is taken on the second.
-            if attempt == attempts - 1:
+            attempts -= 1
+            if not attempts:
                 raise
-    raise AssertionError("unreachable")
 
 
 class _Missing(BindError):

@@ -17,13 +17,14 @@ import contextlib
 import json
 import os
 import re
+import select
 import signal
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,8 @@ class Service:
         cwd: str | Path | None,
         env: Mapping[str, str],
         directory: Path,
+        pass_fds: Sequence[int] = (),
+        terminal: bool = False,
     ) -> None:
         self.name = name
         self.directory = directory
@@ -60,9 +63,27 @@ class Service:
         self._python = command[0]
         self._news = threading.Condition()
         self._ended = False
-        self.process = subprocess.Popen(
-            command, cwd=cwd, env=self._env, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE
-        )
+        # The reader is woken by this bell: a terminal hangs up only when nobody reads it.
+        self._bell = os.pipe()
+        session: dict[str, Any]
+        if terminal:
+            self._output, theirs = os.openpty()
+            session = {"stdin": theirs, "stdout": theirs, "stderr": theirs}
+            command = [command[0], "-c", _TAKE_TERMINAL, *command]
+        else:
+            self._output, theirs = os.pipe()
+            session = {"stdin": subprocess.DEVNULL, "stderr": theirs}
+        try:
+            self.process = subprocess.Popen(
+                command,
+                cwd=cwd,
+                env=self._env,
+                pass_fds=pass_fds,
+                start_new_session=terminal,
+                **session,
+            )
+        finally:
+            os.close(theirs)
         self.pid = self.process.pid
         self._reader = threading.Thread(target=self._read, name="service log", daemon=True)
         self._reader.start()
@@ -99,13 +120,27 @@ class Service:
             return len(self.lines)
 
     def _read(self) -> None:
-        assert self.process.stderr is not None
-        for raw in self.process.stderr:
-            with self._news:
-                self.lines.append(raw.decode("utf-8", "replace").rstrip("\n"))
-                self._news.notify_all()
+        rest = b""
+        poll = select.poll()  # select(2) knows no descriptor above 1023
+        poll.register(self._output, select.POLLIN)
+        poll.register(self._bell[0], select.POLLIN)
+        while self._output in dict(poll.poll()):
+            try:
+                data = os.read(self._output, 65536)
+            except OSError:  # EIO: the last process has left the terminal
+                break
+            if not data:
+                break
+            *whole, rest = (rest + data).split(b"\n")
+            self._keep(whole)
+        self._keep([rest] if rest else [])
         with self._news:
             self._ended = True
+            self._news.notify_all()
+
+    def _keep(self, lines: list[bytes]) -> None:
+        with self._news:
+            self.lines += [line.decode("utf-8", "replace").rstrip("\r") for line in lines]
             self._news.notify_all()
 
     # --- asking it ------------------------------------------------------------------------
@@ -146,6 +181,19 @@ class Service:
                 self.wait_line(rf"worker={slot} gen=\d+ pid=\d+ ready")
         return self
 
+    # --- its terminal (with terminal=True) -------------------------------------------------
+
+    def type(self, keys: bytes) -> None:
+        r"""As if somebody typed it: ``b"\x03"`` is Ctrl-C."""
+        os.write(self._output, keys)
+
+    def hang_up(self) -> None:
+        """As if somebody closed the window.  What it prints from then on is lost."""
+        os.write(self._bell[1], b"!")
+        self._reader.join(5)
+        os.close(self._output)
+        self._output = -1
+
     # --- ending it --------------------------------------------------------------------------
 
     def signal(self, number: int) -> None:
@@ -185,22 +233,32 @@ class Service:
         for pid in left:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        assert self.process.stderr is not None
         self._reader.join(5)
-        self.process.stderr.close()
+        os.write(self._bell[1], b"!")  # a stranger may still hold its stderr
+        self._reader.join()
+        for fd in (self._output, *self._bell):
+            if fd >= 0:
+                os.close(fd)
         return left
+
+
+#: Makes descriptor 0 the controlling terminal, which only a session's leader can.
+_TAKE_TERMINAL = (
+    "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); "
+    "os.execv(sys.argv[1], sys.argv[1:])"
+)
 
 
 def _gone(pid: int, timeout: float) -> bool:
     """Has `pid` ended, now or within `timeout` seconds?"""
-    import select
-
     try:
         fd = os.pidfd_open(pid)
     except ProcessLookupError:
         return True
     try:
-        return bool(select.select([fd], [], [], timeout)[0])
+        poll = select.poll()
+        poll.register(fd, select.POLLIN)
+        return bool(poll.poll(timeout * 1000))
     finally:
         os.close(fd)
 
@@ -215,10 +273,16 @@ def serve(
     bind: str | None = "127.0.0.1:0",
     name: str = "",
     args: tuple[str, ...] = (),
+    pass_fds: Sequence[int] = (),
+    terminal: bool = False,
 ) -> Iterator[Service]:
     """Runs `leeward serve TARGET FLAGS -- ARGS` for the length of a `with` block.
 
-    bind:  where; None leaves it to the flags.  env: on top of this process's environment.
+    bind:      where; None leaves it to the flags.
+    env:       on top of this process's environment.
+    pass_fds:  descriptors that it inherits under their numbers.
+    terminal:  a terminal of its own, as if a person had typed the command.
+
     Returns at once; `Service.wait_ready` waits for the workers.
     """
     with tempfile.TemporaryDirectory(prefix="leeward-test-") as place:
@@ -230,7 +294,7 @@ def serve(
         if args:
             command += ["--", *args]
         environ = {**os.environ, "XDG_RUNTIME_DIR": place, **(env or {})}
-        service = Service(name, command, cwd, environ, directory)
+        service = Service(name, command, cwd, environ, directory, pass_fds, terminal)
         try:
             yield service
             service.stop()

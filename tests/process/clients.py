@@ -17,8 +17,9 @@ import socket
 from types import TracebackType
 from typing import Any, NamedTuple
 
-from leeward.testing import Service
 from process.support import PATIENCE
+
+from leeward.testing import Service
 
 Address = tuple[str, int] | str
 

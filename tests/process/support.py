@@ -34,8 +34,10 @@ def until(look: Callable[[], T], what: str, timeout: float = PATIENCE) -> T:
 def watching(pid: int) -> Iterator[Callable[[float], bool]]:
     """`ended(timeout)`: has the process that is `pid` now ended?  Its pid may be used again."""
     fd = os.pidfd_open(pid)
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
     try:
-        yield lambda timeout: bool(select.select([fd], [], [], timeout)[0])
+        yield lambda timeout: bool(poll.poll(timeout * 1000))
     finally:
         os.close(fd)
 

@@ -57,6 +57,16 @@ if TYPE_CHECKING:
 #: Seconds in which the last words before an exit must be on their way.
 LAST_WORDS = 1.0
 
+#: What a worker imports, or asyncio for it, only when it needs it.
+_LATER = (
+    "ctypes",
+    "leeward._sys.page",
+    "leeward._worker.birth",
+    "selectors",
+    "tornado.platform.asyncio",
+    "tornado.websocket",
+)
+
 #: Seconds before the end of the start time-out when the stack of a factory that
 #: still runs is written to stderr.
 STACK_BEFORE = 0.5
@@ -65,10 +75,10 @@ STACK_BEFORE = 0.5
 def preload() -> None:
     """Import what a worker will need, so that a zygote's children find it there.
 
-    Most comes with this module; ctypes and a selector's module are imported in
-    functions otherwise, at 2-4 ms each in every worker.
+    Most comes with this module; these are imported in functions otherwise, at
+    1-4 ms each in every worker.
     """
-    for module in ("ctypes", "selectors", "tornado.platform.asyncio", "tornado.websocket"):
+    for module in _LATER:
         importlib.import_module(module)
 
 

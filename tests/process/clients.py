@@ -181,8 +181,11 @@ class Held(_Closing):
 
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
-        line = sock.makefile("rb").readline()
-        assert line, "the handler ended at once"
+        line = b""
+        while not line.endswith(b"\n"):
+            data = sock.recv(64)
+            assert data, "the handler ended at once"
+            line += data
         self.pid = int(line)
 
     def release(self) -> None:
@@ -196,13 +199,20 @@ class Gate(_Closing):
         self.sock = socket.create_server(("127.0.0.1", 0))
         self.sock.settimeout(PATIENCE)
         self.port = self.sock.getsockname()[1]
+        self._held: list[Held] = []
+
+    def close(self) -> None:
+        for held in self._held:
+            held.release()
+        super().close()
 
     def hold(self, client: Http, kind: str = "held", *headers: str) -> Held:
         """Sends a request and returns once a handler has it."""
         client.send(f"/{kind}/{self.port}", *headers)
         sock, _ = self.sock.accept()
         sock.settimeout(PATIENCE)
-        return Held(sock)
+        self._held.append(Held(sock))
+        return self._held[-1]
 
 
 def _connect(address: Address) -> socket.socket:

@@ -93,7 +93,7 @@ def _be_spawned(fd: int) -> NoReturn:
         _set_names(begin, order)  # the module may ask for its slot while it is imported
         config = Config.from_json(begin.config)
         try:
-            application = load_in_time(config)
+            application = load_in_time(config, channel)
         except TargetError as error:
             last_words(channel, Failed("import", str(error)))
             for stream in (sys.stdout, sys.stderr):

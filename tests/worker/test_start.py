@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
+import time
 
 import pytest
+from worker.harness import PATIENCE
 
-from leeward._core.messages import Hello, Leaving
+from leeward._core.messages import Hello, Leaving, Watched
 
 
 @pytest.mark.parametrize(
@@ -79,5 +82,10 @@ def test_a_factory_that_hangs_is_seen_before_it_is_ended(worker):
     """The supervisor kills it at the end of the start time-out; its stack is there by then."""
     one = worker("hangs", start_timeout=0.6)
     one.receive(Hello)
-    one.expect("Timeout")
+    watched = one.channel.wait(PATIENCE)
+    assert isinstance(watched, Watched)
+    deadline = time.monotonic() + PATIENCE
+    while b"in hangs" not in os.pread(watched.stack, 65536, 0):
+        assert one.channel.wait(0.05) is None and time.monotonic() < deadline
+    os.close(watched.stack)
     assert one.process.poll() is None

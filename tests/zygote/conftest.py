@@ -12,7 +12,7 @@ import pytest
 
 import leeward
 from leeward._core.config import Config
-from leeward._core.messages import Begin, Descriptor, Fork, Forked, NotForked
+from leeward._core.messages import Begin, Descriptor, Fork, Forked, NotForked, Watched
 from leeward._sys import bootstrap, prctl
 from leeward._sys.channel import Channel
 from leeward._sys.page import Page
@@ -76,7 +76,8 @@ class Played:
         return self
 
     def says(self, timeout=TIMEOUT):
-        message = self.channel.wait(timeout)
+        while isinstance(message := self.channel.wait(timeout), Watched):
+            os.close(message.stack)
         assert message is not None, f"silent; its log:\n{self.log.read_text()}"
         return message
 

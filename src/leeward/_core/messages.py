@@ -93,6 +93,16 @@ class Fork(Message):
     channel: tuple[Descriptor, ...] = ()
 
 
+# --- zygote or worker → supervisor -----------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Watched(Message):
+    """My stack will stand in this memfd if my start takes too long."""
+
+    stack: Descriptor
+
+
 # --- zygote → supervisor ---------------------------------------------------------------
 
 
@@ -254,6 +264,12 @@ def encode(message: Message) -> tuple[bytes, list[int]]:
     return json.dumps(body, separators=(",", ":")).encode(), descriptors
 
 
+def _descriptor(descriptors: list[int], place: int) -> Descriptor:
+    if place < 0:
+        raise IndexError(place)  # counts from the end in Python, and nowhere else
+    return Descriptor(descriptors[place])
+
+
 def decode(data: bytes, descriptors: list[int]) -> Message:
     """The message in `data`.  Raises `BadMessage` and takes no descriptor on any doubt."""
     try:
@@ -265,9 +281,9 @@ def decode(data: bytes, descriptors: list[int]) -> Message:
                 continue  # a default, or __init__ says what is missing
             value = body.pop(field.name)
             if field.type == "Descriptor":
-                value = Descriptor(descriptors[value])
+                value = _descriptor(descriptors, value)
             elif field.type == "tuple[Descriptor, ...]":
-                value = tuple(Descriptor(descriptors[place]) for place in value)
+                value = tuple(_descriptor(descriptors, place) for place in value)
             elif isinstance(value, list):
                 value = tuple(value)
             values[field.name] = value
@@ -276,5 +292,5 @@ def decode(data: bytes, descriptors: list[int]) -> Message:
         return kind(**values)
     except BadMessage:
         raise
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError) as error:
         raise BadMessage(f"not a message: {data[:80]!r} ({error})") from None

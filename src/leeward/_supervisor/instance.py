@@ -187,7 +187,7 @@ class Instance:
         self._waiting.ends(reloads.SERVES, text)
 
     def _rolled_back(self, generation: int, why: str) -> None:
-        text = f"generation {generation} {why}"
+        text = f"generation {generation} {self._processes.explained(why)}"
         self._voice.say(f"{text}\ngeneration {self._core.serving} serves on", "error")
         self._notify.ready(self._view().status())
         self._waiting.ends(
@@ -336,7 +336,8 @@ class Instance:
         """Nothing is left of the instance when this returns."""
         if end.code:
             target = self._config.target
-            self._voice.fail(f"{target} {end.why}\nTry it alone: leeward check {target}")
+            why = self._processes.explained(end.why)
+            self._voice.fail(f"{target} {why}\nTry it alone: leeward check {target}")
             self._notify.status(f"failed: {end.why.splitlines()[0]}")
         else:
             self._voice.say("stopped")

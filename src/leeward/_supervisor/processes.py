@@ -18,6 +18,7 @@ from leeward._core.config import Config, Listener
 from leeward._core.roster import Death, Process
 from leeward._core.supervisor import Supervisor
 from leeward._core.worker import State
+from leeward._supervisor import stacks
 from leeward._supervisor.children import Children, Reaped
 from leeward._supervisor.ends import Coroner
 from leeward._supervisor.loop import Loop
@@ -58,6 +59,10 @@ class Processes:
         self._voice = voice
         self._coroner = Coroner()
         self._channels: dict[int, Channel] = {}
+        #: memfds that hold a process's stack if its start takes too long.
+        self._stacks: dict[int, int] = {}
+        #: Where starts hung, by the failure that they ended with.
+        self._hung: dict[str, str] = {}
         #: Ended processes may have left children; looked for when nobody is
         #: being born, because a newborn is a child we do not know yet either.
         self._search_due: Process | None = None
@@ -113,10 +118,18 @@ class Processes:
         else:
             self._children.kill_group(it.pid)
         if it.failure:
-            self._say(it, f"{it.failure}: SIGKILL", "warning")
+            stack = self._stacks.get(it.id)
+            self._hung = {it.failure: "" if stack is None else stacks.where(stack)}
+            self._say(it, f"{self.explained(it.failure)}", "warning")
+
+    def explained(self, why: str) -> str:
+        """`why` a start failed and, if it hung, where."""
+        hung = self._hung.get(why)
+        return f"{why}; it hung in\n{hung}" if hung else why
 
     def forget(self, command: c.Forget) -> None:
         self._deafen(command.process)
+        self._unwatch(command.process)
 
     # --- what happens --------------------------------------------------------------------
 
@@ -203,6 +216,11 @@ class Processes:
             self._loop.unwatch(channel.fileno())
             channel.close()
 
+    def _unwatch(self, process: int) -> None:
+        stack = self._stacks.pop(process, None)
+        if stack is not None:
+            os.close(stack)
+
     def _send(self, process: int, message: m.Message) -> None:
         channel = self._channels.get(process)
         if channel is None:
@@ -238,6 +256,9 @@ class Processes:
     def _heard(self, it: Process, message: m.Message) -> None:
         now = self._posix.monotonic()
         match message:
+            case m.Watched(stack):
+                self._unwatch(it.id)
+                self._stacks[it.id] = int(stack)
             case m.Loaded():
                 self._loaded(it, message, now)
             case m.Forked(worker, pid):
@@ -275,12 +296,14 @@ class Processes:
         if self._config(it.generation).start == "zygote":
             for hazard in message.hazards:
                 self._say(it, f"forks in spite of: {hazard}", "warning")
+        self._unwatch(it.id)
         self._core.loaded(it.id, message.hazards, now)
 
     def _ready(self, it: Process, message: m.Ready, now: float) -> None:
         facts = self.facts[it.generation]
         facts.kind, facts.found = message.kind, message.found
         self._keep_baseline(facts, message.baseline)
+        self._unwatch(it.id)
         self._core.ready(it.id, now)
         if it.state is State.SERVING:
             self._say(it, "ready")

@@ -46,6 +46,7 @@ from leeward._worker import forks, leave, logs
 from leeward._worker.accept import Acceptor
 from leeward._worker.drain import OVERRUN, Drainer
 from leeward._worker.factory import make
+from leeward.adapters.loading import watched
 from leeward.adapters.tornado import TornadoServer, describe
 from leeward.errors import ChannelClosed, TargetError
 
@@ -66,10 +67,6 @@ _LATER = (
     "tornado.platform.asyncio",
     "tornado.websocket",
 )
-
-#: Seconds before the end of the start time-out when the stack of a factory that
-#: still runs is written to stderr.
-STACK_BEFORE = 0.5
 
 
 def preload() -> None:
@@ -181,13 +178,8 @@ class Worker:
 
     async def _begin(self) -> None:
         birth = self.birth
-        # The supervisor ends a factory that hangs; its stack is to be seen before.
-        with contextlib.suppress(OSError, ValueError):  # stderr closed
-            faulthandler.dump_traceback_later(
-                max(0.05, birth.config.start_timeout - STACK_BEFORE), file=2
-            )
-        application = await make(birth.application)
-        faulthandler.cancel_dump_traceback_later()
+        with watched(self.channel, birth.config.start_timeout):
+            application = await make(birth.application)
         # A factory that stopped the loop stops it here, before anything is accepted.
         await asyncio.sleep(0)
         logs.install(self.log)

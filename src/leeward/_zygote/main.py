@@ -95,7 +95,7 @@ def _live(channel: Channel, import_worker: Callable[[], Become]) -> NoReturn:
     own = open_descriptors()
     started = time.monotonic()
     try:
-        application = load_in_time(config)
+        application = load_in_time(config, channel)
     except TargetError as error:
         last_words(channel, Failed("import", str(error)))
         fork.flush()

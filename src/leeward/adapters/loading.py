@@ -11,37 +11,45 @@ import faulthandler
 import os
 import select
 import time
+from collections.abc import Iterator
 
 from leeward._core.config import Config
-from leeward._core.messages import Begin, Descriptor, Message
+from leeward._core.messages import Begin, Descriptor, Message, Watched
 from leeward._sys.channel import Channel
-from leeward._sys.posix import memfd, read_memfd
+from leeward._sys.posix import memfd, memfd_create, read_memfd
 from leeward.adapters import fingerprints
 from leeward.adapters.target import Application, load, prepare
 
 #: Seconds in which the last words before an exit must be on their way.
 LAST_WORDS = 1.0
-#: Seconds before the end of the start time-out when the stack of an import that
-#: still runs is written to stderr.
+#: Seconds before the end of the start time-out when the stack is written.
 STACK_BEFORE = 0.5
 
 
-def load_in_time(config: Config) -> Application:
-    """`prepare` and `load`.  Raises TargetError as they do.
+@contextlib.contextmanager
+def watched(channel: Channel, start_timeout: float) -> Iterator[None]:
+    """What runs in the `with` block is seen by the supervisor if it takes too long.
 
-    The supervisor kills an import that takes longer than the start time-out.
-    Shortly before, faulthandler's own native thread writes the stack to stderr:
-    that works while C code holds the interpreter lock, where no handler of a
-    signal and no message would.
+    The supervisor kills a start that lasts longer than the start time-out.
+    Shortly before, faulthandler's own native thread writes the stack into a memfd
+    that the supervisor has: that works while C code holds the interpreter lock,
+    where no handler of a signal and no message would.
     """
-    # ValueError, OSError: stderr is closed.
-    with contextlib.suppress(OSError, ValueError):
-        faulthandler.dump_traceback_later(max(0.05, config.start_timeout - STACK_BEFORE), file=2)
+    stack = memfd_create("leeward-stack")
     try:
-        prepare(config)
-        return load(config)
+        channel.send(Watched(Descriptor(stack)))
+        faulthandler.dump_traceback_later(max(0.05, start_timeout - STACK_BEFORE), file=stack)
+        yield
     finally:
         faulthandler.cancel_dump_traceback_later()  # and waits for that thread to end
+        os.close(stack)
+
+
+def load_in_time(config: Config, channel: Channel) -> Application:
+    """`prepare` and `load`, watched.  Raises TargetError as they do."""
+    with watched(channel, config.start_timeout):
+        prepare(config)
+        return load(config)
 
 
 def compare(begin: Begin) -> tuple[tuple[Descriptor, ...], tuple[str, ...]]:

@@ -85,7 +85,7 @@ def test_a_factory_that_hangs_is_seen_before_it_is_ended(worker):
     watched = one.channel.wait(PATIENCE)
     assert isinstance(watched, Watched)
     deadline = time.monotonic() + PATIENCE
-    while b"in hangs" not in os.pread(watched.stack, 65536, 0):
+    while b"most recent call first" not in os.pread(watched.stack, 65536, 0):
         assert one.channel.wait(0.05) is None and time.monotonic() < deadline
     os.close(watched.stack)
     assert one.process.poll() is None

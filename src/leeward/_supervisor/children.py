@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import time
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -32,6 +33,16 @@ _REAPED_PER_CALL = 256
 
 #: Python ignores these two; a child that is exec'ed expects the defaults.
 _DEFAULTED = (signal.SIGPIPE, signal.SIGXFSZ)
+
+
+def _mark_of(pid: int) -> str:
+    """The mark in a process's environment, which is empty in the middle of an exec."""
+    for _ in range(5):
+        environ = procfs.environ_of(pid)
+        if environ:
+            return environ.get(MARK, "")
+        time.sleep(0.001)
+    return ""
 
 
 @dataclass(frozen=True)
@@ -136,7 +147,7 @@ class Children:
         for pid in procfs.children_of(self._pid):
             if pid in known or procfs.state_of(pid) in (None, "Z"):
                 continue
-            mark = procfs.environ_of(pid).get(MARK, "")
+            mark = _mark_of(pid)
             if mark != self._mark and not mark.startswith(self._mark + ":"):
                 continue
             parent = mark[len(self._mark) + 1 :]

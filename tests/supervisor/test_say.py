@@ -1,0 +1,124 @@
+"""The supervisor's voice never blocks, never raises, and counts what it could not say."""
+
+import contextlib
+import fcntl
+import json
+import os
+import select
+
+import pytest
+
+from leeward._supervisor.say import Voice
+
+F_SETPIPE_SZ = 1031
+
+
+@pytest.fixture
+def pipe():
+    reader, writer = os.pipe()
+    fcntl.fcntl(writer, F_SETPIPE_SZ, 4096)
+    yield reader, writer
+    for fd in (reader, writer):
+        with contextlib.suppress(OSError):  # the test has closed it
+            os.close(fd)
+
+
+def read_all(reader):
+    data = b""
+    while select.select([reader], [], [], 0)[0] and (piece := os.read(reader, 65536)):
+        data += piece
+    return data.decode()
+
+
+def test_a_line_carries_the_identity_in_one_order(pipe):
+    """worker, gen, pid, and then the event."""
+    reader, writer = pipe
+    Voice("pretty", "info", writer).say("ready", worker=2, gen=5, pid=4711)
+    assert "info     worker=2 gen=5 pid=4711 ready\n" in read_all(reader)
+
+
+def test_what_belongs_to_an_event_carries_the_identity_too(pipe):
+    """So that grep finds a traceback's lines."""
+    reader, writer = pipe
+    Voice("pretty", "info", writer).say("died: it raised\n  app.py:3 in f", worker=0, gen=1, pid=9)
+    assert read_all(reader).splitlines()[1] == "worker=0 gen=1 pid=9 |   app.py:3 in f"
+
+
+def test_json_is_one_object_a_line(pipe):
+    """Each line parses alone, whatever the event contains."""
+    reader, writer = pipe
+    Voice("json", "info", writer).say('said "no"\nand why', "error", gen=3, pid=7)
+    (line,) = read_all(reader).splitlines()
+    found = json.loads(line)
+    assert (found["message"], found["detail"]) == ('said "no"', "and why")
+    assert (found["level"], found["gen"], found["pid"]) == ("error", 3, 7)
+
+
+def test_an_application_cannot_steer_the_terminal(pipe):
+    """Control characters come out as escapes, in events and in the banner."""
+    reader, writer = pipe
+    voice = Voice("pretty", "info", writer)
+    voice.say("died: \x1b]0;owned\x07\x9b2J\r")
+    voice.banner(["leeward serves \x1b[2J"])
+    text = read_all(reader)
+    assert not any(char in text for char in "\x1b\x07\x9b\r")
+
+
+def test_what_is_below_the_level_is_not_said(pipe):
+    """--log-level warning silences information, not warnings."""
+    reader, writer = pipe
+    voice = Voice("pretty", "warning", writer)
+    voice.say("ready")
+    voice.say("died", "warning")
+    assert [line.split()[-1] for line in read_all(reader).splitlines()] == ["died"]
+
+
+def test_a_reader_that_has_stopped_blocks_nobody(pipe):
+    """A full pipe: lines wait, are bounded, come out in order, and the lost are counted."""
+    reader, writer = pipe
+    voice = Voice("pretty", "info", writer)
+    for number in range(1500):
+        voice.say(f"event {number}")
+    assert not voice.flush()
+    text = ""
+    for _ in range(5000):
+        text += read_all(reader)
+        if voice.flush() and "could not be written" in text:
+            break
+    numbers = [int(line.split()[-1]) for line in text.splitlines() if "event" in line]
+    (said,) = [line for line in text.splitlines() if "could not be written" in line]
+    lost = int(said.split()[1])
+    assert numbers == list(range(len(numbers)))
+    assert lost > 0 and lost + len(numbers) == 1500
+
+
+def test_a_reader_that_has_gone_is_forgotten(pipe):
+    """EPIPE is no reason to stop supervising, nor to keep lines for ever."""
+    reader, writer = pipe
+    os.close(reader)
+    voice = Voice("pretty", "info", writer)
+    for _ in range(10):
+        voice.say("event")
+    assert voice.flush()
+
+
+def test_a_full_disk_and_a_closed_stderr_are_survived():
+    """ENOSPC and EBADF lose the line and nothing else."""
+    fd = os.open("/dev/full", os.O_WRONLY)
+    full = Voice("pretty", "info", fd)
+    full.say("event")
+    assert full.flush()
+    os.close(fd)
+    full.say("event")
+    assert full.flush()
+
+
+def test_a_line_longer_than_a_pipe_takes_comes_out_whole(pipe):
+    """In pieces of PIPE_BUF, each of which a writable pipe takes."""
+    reader, writer = pipe
+    voice = Voice("pretty", "info", writer)
+    voice.say("x" * 20000)
+    text = ""
+    while not voice.flush():
+        text += read_all(reader)
+    assert "x" * 20000 in (text + read_all(reader))

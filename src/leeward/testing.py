@@ -272,6 +272,7 @@ def serve(
     python: str = sys.executable,
     bind: str | None = "127.0.0.1:0",
     name: str = "",
+    name_in_settings: bool = False,
     args: tuple[str, ...] = (),
     pass_fds: Sequence[int] = (),
     terminal: bool = False,
@@ -279,6 +280,7 @@ def serve(
     """Runs `leeward serve TARGET FLAGS -- ARGS` for the length of a `with` block.
 
     bind:      where; None leaves it to the flags.
+    name:      given as --name, unless `name_in_settings` says that `name` stands there.
     env:       on top of this process's environment.
     pass_fds:  descriptors that it inherits under their numbers.
     terminal:  a terminal of its own, as if a person had typed the command.
@@ -288,7 +290,9 @@ def serve(
     with tempfile.TemporaryDirectory(prefix="leeward-test-") as place:
         directory = Path(place)
         name = name or directory.name.removeprefix("leeward-")
-        command = [python, "-m", "leeward", "serve", target, "--name", name, *flags]
+        command = [python, "-m", "leeward", "serve", target, *flags]
+        if not name_in_settings:
+            command += ["--name", name]
         if bind is not None:
             command += ["--bind", bind]
         if args:

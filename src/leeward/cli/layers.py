@@ -104,7 +104,7 @@ def file_layer(path: str, table: tuple[str, ...], shown: str) -> Layer:
     except tomllib.TOMLDecodeError as error:
         match = re.search(r"(.*) \(at line (\d+), column (\d+)\)", str(error))
         if match is None:  # "at end of document"
-            raise UsageError(f"{shown}: not TOML: {error}") from None
+            raise UsageError(f"{shown}:{len(text.splitlines())}: not TOML: {error}") from None
         raise UsageError(f"{shown}:{match[2]}: not TOML: {match[1]} (column {match[3]})") from None
     lines = key_lines(text)
     for part in table:

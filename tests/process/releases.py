@@ -1,0 +1,110 @@
+"""An application whose code a test changes: `deploy` writes it, `served` runs it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import textwrap
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from process.clients import Address, get
+
+from leeward.testing import Service, serve
+
+#: The module that `deploy` writes, and the target that `served` serves.
+MODULE = "shop"
+
+_CODE = '''\
+"""A shop, release {release}."""
+
+import json
+import os
+import sys
+
+import tornado.web
+import tornado.websocket
+
+{at_import}
+
+class Who(tornado.web.RequestHandler):
+    def get(self):
+        self.write(
+            json.dumps(
+                {{
+                    "release": {release!r},
+                    "pid": os.getpid(),
+                    "slot": os.environ["LEEWARD_SLOT"],
+                    "generation": int(os.environ["LEEWARD_GENERATION"]),
+                    "cwd": os.getcwd(),
+                    "path": sys.path[0],
+                    "file": __file__,
+                    "executable": sys.executable,
+                    "prefix": sys.prefix,
+                    "season": os.environ.get("SEASON", ""),
+                }}
+            )
+        )
+
+
+class Echo(tornado.websocket.WebSocketHandler):
+    def on_message(self, message):
+        self.write_message(message)
+
+{at_end}
+
+def make_app():
+{in_factory}
+    return tornado.web.Application(
+        [("/", Who), ("/ws", Echo)], log_function=lambda handler: None
+    )
+'''
+
+
+def deploy(
+    directory: Path,
+    release: str,
+    at_import: str = "",
+    at_end: str = "",
+    in_factory: str = "pass",
+) -> Path:
+    """Puts a release into `directory`, whole at once as a deployment should."""
+    directory.mkdir(parents=True, exist_ok=True)
+    text = _CODE.format(
+        release=release,
+        at_import=at_import,
+        at_end=at_end,
+        in_factory=textwrap.indent(in_factory, "    "),
+    )
+    return replace(directory / f"{MODULE}.py", text)
+
+
+def replace(path: Path, text: str) -> Path:
+    """Writes a file beside and moves it over `path`: nobody ever sees half of it."""
+    beside = path.with_name(f".{path.name}.new")
+    beside.write_text(text)
+    os.replace(beside, path)
+    return path
+
+
+@contextlib.contextmanager
+def served(
+    directory: Path,
+    *flags: str,
+    workers: int = 2,
+    env: Mapping[str, str] | None = None,
+    **more: Any,
+) -> Iterator[Service]:
+    """Runs what was deployed there.  Returns once all workers are ready."""
+    # A module rewritten within one second at the same length would be served from
+    # its .pyc, by the rules of Python.
+    environ = {"PYTHONDONTWRITEBYTECODE": "1", **(env or {})}
+    with serve(MODULE, "-w", str(workers), *flags, cwd=directory, env=environ, **more) as service:
+        service.wait_ready(workers)
+        yield service
+
+
+def releases_of(address: Address, asked: int = 8) -> set[str]:
+    """What new connections are answered with."""
+    return {get(address).json["release"] for _ in range(asked)}

@@ -152,15 +152,25 @@ class Service:
 
     def leeward(self, *args: str, timeout: float = PATIENCE) -> subprocess.CompletedProcess[str]:
         """Runs `leeward ARGS`; a verb that asks an instance is told which."""
+        with self.begin(*args) as asking:
+            try:
+                out, err = asking.communicate(timeout=timeout)
+            except BaseException:
+                asking.kill()
+                raise
+        return subprocess.CompletedProcess(asking.args, asking.returncode, out, err)
+
+    def begin(self, *args: str) -> subprocess.Popen[str]:
+        """The same, but returns at once: `communicate()` waits for its end."""
         verb, *rest = args
         named = ["--name", self.name] if verb in _ASKING and "--name" not in args else []
-        return subprocess.run(
+        return subprocess.Popen(
             [self._python, "-m", "leeward", verb, *named, *rest],
             env=self._env,
-            capture_output=True,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
-            timeout=timeout,
-            check=False,
         )
 
     def ps(self) -> dict[str, Any]:

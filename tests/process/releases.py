@@ -92,15 +92,20 @@ def replace(path: Path, text: str) -> Path:
 def served(
     directory: Path,
     *flags: str,
-    workers: int = 2,
+    workers: int | None = 2,
     env: Mapping[str, str] | None = None,
     **more: Any,
 ) -> Iterator[Service]:
-    """Runs what was deployed there.  Returns once all workers are ready."""
+    """Runs what was deployed there.  Returns once all workers are ready.
+
+    workers:  as a flag; None leaves the number to the settings.
+    """
     # A module rewritten within one second at the same length would be served from
     # its .pyc, by the rules of Python.
     environ = {"PYTHONDONTWRITEBYTECODE": "1", **(env or {})}
-    with serve(MODULE, "-w", str(workers), *flags, cwd=directory, env=environ, **more) as service:
+    if workers is not None:
+        flags = ("-w", str(workers), *flags)
+    with serve(MODULE, *flags, cwd=directory, env=environ, **more) as service:
         service.wait_ready(workers)
         yield service
 

@@ -56,7 +56,8 @@ class Message:
             value = getattr(self, field.name)
             if not _CHECKS[str(field.type)](value):
                 kind = type(self).__name__
-                raise BadMessage(f"{kind}.{field.name} is {value!r}, expected {field.type}")
+                shown = f"{value!r:.80}"
+                raise BadMessage(f"{kind}.{field.name} is {shown}, expected {field.type}")
 
 
 # --- supervisor → zygote, or a worker that was spawned ---------------------------------
@@ -264,33 +265,38 @@ def encode(message: Message) -> tuple[bytes, list[int]]:
     return json.dumps(body, separators=(",", ":")).encode(), descriptors
 
 
-def _descriptor(descriptors: list[int], place: int) -> Descriptor:
-    if place < 0:
-        raise IndexError(place)  # counts from the end in Python, and nowhere else
-    return Descriptor(descriptors[place])
-
-
 def decode(data: bytes, descriptors: list[int]) -> Message:
-    """The message in `data`.  Raises `BadMessage` and takes no descriptor on any doubt."""
+    """The message in `data`.  Raises `BadMessage` and takes no descriptor on any doubt.
+
+    Each of `descriptors` has its one place in the message, in the order of its
+    fields: one that no field names would stay open for ever.
+    """
     try:
         body = json.loads(data)
         kind = Message.kinds[body.pop(NAME)]
         values: dict[str, Any] = {}
+        places: list[int] = []
         for field in fields(kind):
             if field.name not in body:
                 continue  # a default, or __init__ says what is missing
             value = body.pop(field.name)
             if field.type == "Descriptor":
-                value = _descriptor(descriptors, value)
+                places.append(value)
+                value = Descriptor(descriptors[value])
             elif field.type == "tuple[Descriptor, ...]":
-                value = tuple(_descriptor(descriptors, place) for place in value)
+                places.extend(value)
+                value = tuple(Descriptor(descriptors[place]) for place in value)
             elif isinstance(value, list):
                 value = tuple(value)
             values[field.name] = value
         if body:
-            raise BadMessage(f"{kind.__name__} has no field {next(iter(body))!r}")
+            raise BadMessage(f"{kind.__name__} has no field {next(iter(body))!r:.80}")
+        if places != list(range(len(descriptors))):
+            raise BadMessage(
+                f"{kind.__name__} names {len(places)} of {len(descriptors)} descriptors"
+            )
         return kind(**values)
     except BadMessage:
         raise
     except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError) as error:
-        raise BadMessage(f"not a message: {data[:80]!r} ({error})") from None
+        raise BadMessage(f"not a message: {data[:80]!r} ({error!s:.80})") from None

@@ -1,0 +1,562 @@
+"""Mistakes that the weather must notice: a kept list, and how to make one live.
+
+Each `Mutant` is a substitution in the text of one `_core` module.  The mutated
+text is executed as a fresh module, and so is every module that builds on it, so
+nothing of the real ones is touched.  A mutant that means the same as the
+original is not listed.  When the code moves on and a text is no longer there,
+`build` says so: adapt the line, do not drop the mistake.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from functools import cache
+from pathlib import Path
+from types import CodeType, ModuleType
+from typing import NamedTuple
+
+from core.world import REAL, Core, live
+
+#: In the order in which they build on each other.
+MODULES = ("worker", "generation", "roster", "supervisor")
+
+
+#: Worlds that together notice all of them; tried first.  When `World` or the code
+#: changes they notice less and the search goes on behind them: it costs time only.
+#: `python tests/core/mutants.py` chooses anew.
+SHARP = (11, 192, 186, 239, 61, 158, 224, 141, 113)
+#: So many more worlds may pass before a mutant counts as survivor.
+PATIENCE = 300
+
+
+class Mutant(NamedTuple):
+    name: str
+    module: str
+    old: str
+    new: str
+
+
+@cache
+def _source(module: str) -> str:
+    path = getattr(REAL, module).__file__
+    return Path(path).read_text(encoding="utf-8")
+
+
+@cache
+def _code(module: str) -> CodeType:
+    return compile(_source(module), f"<{module}>", "exec", dont_inherit=True)
+
+
+def build(mutant: Mutant) -> Core:
+    """The modules with this one mistake in them."""
+    source = _source(mutant.module)
+    if source.count(mutant.old) != 1 or mutant.old == mutant.new:
+        raise LookupError(f"{mutant.name}: {source.count(mutant.old)} times in {mutant.module}.py")
+    text = source.replace(mutant.old, mutant.new)
+    fresh: dict[str, ModuleType] = {}
+    # Modules that the mutated one builds on stay the real ones.
+    for name in MODULES[MODULES.index(mutant.module) :]:
+        if name == mutant.module:
+            code = compile(text, f"<{name}, {mutant.name}>", "exec", dont_inherit=True)
+        elif name == "generation":
+            continue  # builds on nothing
+        else:
+            code = _code(name)
+        fresh[name] = _execute(name, code, fresh)
+    return REAL._replace(**fresh)
+
+
+def _execute(name: str, code: CodeType, fresh: dict[str, ModuleType]) -> ModuleType:
+    full = f"leeward._core.{name}"
+    module = ModuleType(full)
+    names = {f"leeward._core.{it}": made for it, made in fresh.items()} | {full: module}
+    real = {it: sys.modules[it] for it in names}
+    sys.modules.update(names)
+    try:
+        exec(code, module.__dict__)
+    finally:
+        sys.modules.update(real)
+    return module
+
+
+def noticed(mutant: Mutant) -> int | None:
+    """The seed of the first world that breaks on this mistake, or None."""
+    core = build(mutant)
+    for seed in (*SHARP, *range(PATIENCE)):
+        if breaks(seed, core):
+            return seed
+    return None
+
+
+def breaks(seed: int, core: Core) -> bool:
+    """Any exception counts: a broken rule, an `IllegalEvent`, a `KeyError`."""
+    try:
+        live(seed, core)
+    except Exception:
+        return True
+    return False
+
+
+def _choose(worlds: int) -> list[int]:
+    """A few seeds below `worlds` that together notice every mutant."""
+    unnoticed = {}
+    for mutant in MUTANTS:
+        core = build(mutant)
+        unnoticed[mutant.name] = {seed for seed in range(worlds) if breaks(seed, core)}
+    chosen = []
+    while unnoticed:
+        counts = Counter(seed for seeds in unnoticed.values() for seed in seeds)
+        if not counts:
+            raise SystemExit(f"nothing notices {', '.join(unnoticed)}")
+        chosen.append(counts.most_common(1)[0][0])
+        unnoticed = {name: seeds for name, seeds in unnoticed.items() if chosen[-1] not in seeds}
+    return chosen
+
+
+def _table(name: str, old: str, new: str) -> Mutant:
+    return Mutant(name, "worker", old, new)
+
+
+def _decision(name: str, old: str, new: str) -> Mutant:
+    return Mutant(name, "supervisor", old, new)
+
+
+_SPAWNING = "    S.SPAWNING: {\n        E.FORKED: S.STARTING,\n"
+_STARTING = (
+    "        E.READY: S.SERVING,\n        E.DRAIN: S.DRAINING,\n        E.KILL: S.KILLING,\n"
+)
+_DRAINING = (
+    "        E.READY: S.DRAINING,\n        E.DRAIN: S.DRAINING,\n        E.KILL: S.KILLING,\n"
+)
+_KILLING = "    S.KILLING: {\n        E.FORKED: S.KILLING,\n        E.READY: S.KILLING,\n"
+
+MUTANTS = (
+    # --- the table of a life ---------------------------------------------------------------
+    _table("born is not starting", _SPAWNING, _SPAWNING.replace("S.STARTING", "S.SPAWNING")),
+    _table(
+        "a fork is waited for by KILL",
+        "E.DEADLINE: S.GONE,\n        E.DIED: S.GONE,\n    },\n    S.STARTING",
+        "E.DEADLINE: S.KILLING,\n        E.DIED: S.GONE,\n    },\n    S.STARTING",
+    ),
+    _table(
+        "told of its birth once only",
+        "        E.FORKED: S.STARTING,\n        E.READY",
+        "        E.READY",
+    ),
+    _table("READY is not serving", "E.READY: S.SERVING", "E.READY: S.STARTING"),
+    _table(
+        "a hung start is gone",
+        f"{_STARTING}        E.DEADLINE: S.KILLING",
+        f"{_STARTING}        E.DEADLINE: S.GONE",
+    ),
+    _table(
+        "a hung start may go on",
+        f"{_STARTING}        E.DEADLINE: S.KILLING",
+        f"{_STARTING}        E.DEADLINE: S.STARTING",
+    ),
+    _table("a late birth word kills", "        E.FORKED: S.SERVING,\n", ""),
+    _table(
+        "serving cannot die",
+        "        E.KILL: S.KILLING,\n        E.DIED: S.GONE,\n    },\n    S.DRAINING",
+        "        E.KILL: S.KILLING,\n        E.DIED: S.SERVING,\n    },\n    S.DRAINING",
+    ),
+    _table(
+        "READY on the way is unheard of",
+        _DRAINING,
+        _DRAINING.replace("        E.READY: S.DRAINING,\n", ""),
+    ),
+    _table(
+        "READY undoes a drain",
+        _DRAINING,
+        _DRAINING.replace("E.READY: S.DRAINING", "E.READY: S.SERVING"),
+    ),
+    _table(
+        "a drain is told once only",
+        _DRAINING,
+        _DRAINING.replace("        E.DRAIN: S.DRAINING,\n", ""),
+    ),
+    _table(
+        "a late drain is not killed",
+        f"{_DRAINING}        E.DEADLINE: S.KILLING",
+        f"{_DRAINING}        E.DEADLINE: S.DRAINING",
+    ),
+    _table(
+        "a late drain is forgotten",
+        f"{_DRAINING}        E.DEADLINE: S.KILLING",
+        f"{_DRAINING}        E.DEADLINE: S.GONE",
+    ),
+    _table(
+        "READY undoes a kill",
+        _KILLING,
+        _KILLING.replace("E.READY: S.KILLING", "E.READY: S.SERVING"),
+    ),
+    _table(
+        "the unkillable is waited for",
+        "        E.DEADLINE: S.GONE,\n        E.DIED: S.GONE,\n    },\n    S.GONE",
+        "        E.DEADLINE: S.KILLING,\n        E.DIED: S.GONE,\n    },\n    S.GONE",
+    ),
+    _table(
+        "a starting worker fills no slot",
+        "S.SPAWNING, S.STARTING, S.SERVING}",
+        "S.SPAWNING, S.SERVING}",
+    ),
+    _table(
+        "an unborn worker fills no slot",
+        "S.SPAWNING, S.STARTING, S.SERVING}",
+        "S.STARTING, S.SERVING}",
+    ),
+    _table(
+        "a leaving worker fills its slot",
+        "S.STARTING, S.SERVING})",
+        "S.STARTING, S.SERVING, S.DRAINING})",
+    ),
+    # --- who is where --------------------------------------------------------------------------
+    Mutant(
+        "the dead still listen",
+        "roster",
+        "it is None or it.state is State.GONE else it",
+        "it is None else it",
+    ),
+    Mutant(
+        "who leaves is not replaced",
+        "roster",
+        "return self.alive and not self.retiring",
+        "return self.alive",
+    ),
+    Mutant(
+        "a state keeps the last one's deadline",
+        "roster",
+        "            self.deadline = self._deadline(now)\n",
+        "",
+    ),
+    Mutant(
+        "a start may take as long as a fork",
+        "roster",
+        "State.STARTING: self.limits.start",
+        "State.STARTING: self.limits.fork",
+    ),
+    Mutant(
+        "a kill has no deadline", "roster", "            State.KILLING: self.limits.kill,\n", ""
+    ),
+    Mutant(
+        "rows are shared",
+        "roster",
+        'taken = {it.row for it in self.of("worker")}',
+        'taken = {it.row for it in self.of("worker") if it.alive}',
+    ),
+    Mutant(
+        "the dead are kept",
+        "roster",
+        "            del self.processes[it.id]\n",
+        "            pass\n",
+    ),
+    Mutant(
+        "starting counts as serving",
+        "roster",
+        "it.slot == slot and it.fills_its_slot and it.state is State.SERVING",
+        "it.slot == slot and it.fills_its_slot",
+    ),
+    Mutant(
+        "who retires counts as serving",
+        "roster",
+        "it.slot == slot and it.fills_its_slot and it.state is State.SERVING",
+        "it.slot == slot and it.state is State.SERVING",
+    ),
+    Mutant(
+        "a drained zygote forks on",
+        "roster",
+        'for it in self.of("zygote", generation) if it.alive)',
+        'for it in self.of("zygote", generation))',
+    ),
+    Mutant(
+        "the unborn are not coming",
+        "roster",
+        "it.state in (State.SPAWNING, State.STARTING)",
+        "it.state in (State.STARTING,)",
+    ),
+    # --- pauses -------------------------------------------------------------------------------
+    Mutant("pauses do not double", "generation", "FIRST_PAUSE * 2.0 **", "FIRST_PAUSE * 1.0 **"),
+    Mutant(
+        "each of a wave is a strike",
+        "generation",
+        "        if now < self.not_before:\n            return None\n",
+        "",
+    ),
+    Mutant(
+        "strikes are never counted",
+        "generation",
+        "        self.strikes += 1\n",
+        "        self.strikes = 1\n",
+    ),
+    Mutant(
+        "strikes are always forgotten",
+        "generation",
+        "if not on_trial and now - self.last > quiet:",
+        "if not on_trial:",
+    ),
+    Mutant("trials are forgiven", "generation", "if not on_trial and now", "if now"),
+    Mutant("a pause is over at once", "generation", "return now >= self.not_before", "return True"),
+    Mutant(
+        "a pause is never over",
+        "generation",
+        "return now >= self.not_before",
+        "return self.not_before == 0.0",
+    ),
+    # --- decisions: events ---------------------------------------------------------------------
+    _decision(
+        "a resolver's answer is not noted",
+        "        self.resolving = None\n        self._last_generation",
+        "        self._last_generation",
+    ),
+    _decision(
+        "an audit is not asked",
+        'mode = start if start != "auto" else ("spawn" if',
+        'mode = start if start != "auto" else ("zygote" if True else "spawn" if',
+    ),
+    _decision(
+        "hazards are ignored",
+        '("spawn", hazards[0]) if hazards else',
+        '("spawn", hazards[0]) if not hazards and False else',
+    ),
+    _decision(
+        "an explicit mode is not checked",
+        '        if mode and self._mode_allowed(mode, "--start asks for it"):',
+        "        if mode:",
+    ),
+    _decision("a change of mode is always allowed", 'if self.mode in ("", mode) or', "if True or"),
+    _decision("a change of mode is never allowed", " or generation.may_change_mode:", ":"),
+    _decision(
+        "no worker at all", "self.workers = max(1, workers)", "self.workers = max(0, workers)"
+    ),
+    _decision("a later stop wins", "now + timeout < self.stop_by", "now + timeout > self.stop_by"),
+    _decision(
+        "a sharper stop is not told on",
+        '            for it in self.roster:\n                it.told = ""\n',
+        "",
+    ),
+    _decision(
+        "the unborn escape the kill", "if unborn and it.state is State.KILLING:", "if False:"
+    ),
+    _decision(
+        "up again and again",
+        "if self.serving is None and it.generation == self.candidate:",
+        "if it.generation == self.candidate:",
+    ),
+    _decision("leaving is ignored", "            it.retiring = True\n", "            pass\n"),
+    _decision(
+        "strays are let be",
+        '        self._send_away(it, "stop", timeout, now)\n        return it.id',
+        "        return it.id",
+    ),
+    _decision("our kills are strikes", "        if killed_by_us:\n            return\n", ""),
+    _decision("kills of served workers pause", " and not somebody_elses_kill:", ":"),
+    _decision("kills of the newborn are excused", "death.served or age >= NEWBORN", "True"),
+    _decision("kills of the unserved pause", "(death.served or age >= NEWBORN)", "death.served"),
+    _decision(
+        "young deaths are excused",
+        "young = it.ready_at is None or age < YOUNG",
+        "young = it.ready_at is None",
+    ),
+    _decision(
+        "old deaths on trial are excused", "(young or it.generation == self.candidate)", "young"
+    ),
+    _decision(
+        "unborn workers outlive their zygote",
+        "            self._lose_unborn(it, now)\n",
+        "            pass\n",
+    ),
+    # --- decisions: the plan -------------------------------------------------------------------
+    _decision(
+        "fill before trim",
+        "            self._trim(now)  # before _fill: a slot that nobody comes for any more "
+        "is free now\n"
+        "            self._fill(now)\n",
+        "            self._fill(now)\n            self._trim(now)\n",
+    ),
+    _decision(
+        "the end comes too early",
+        "self.stopping and not self.roster.processes and not self._finished",
+        "self.stopping and not self._finished",
+    ),
+    _decision(
+        "pauses wake nobody",
+        "times += [it.not_before for it in pauses if it.not_before > now]",
+        "pass",
+    ),
+    _decision(
+        "deadlines wake nobody",
+        "times = [it.deadline for it in self.roster if it.deadline is not None]",
+        "times: list[float] = []",
+    ),
+    _decision(
+        "the resolver has for ever",
+        "            times.append(self.resolving)\n",
+        "            pass\n",
+    ),
+    _decision(
+        "slots change hands before READY",
+        "self.roster.serves(slot, self.candidate):\n            return self.candidate",
+        "self.roster.filled(slot, self.candidate):\n            return self.candidate",
+    ),
+    _decision(
+        "deadlines come too early",
+        "if it.deadline is None or now < it.deadline:",
+        "if it.deadline is None or now < it.deadline - 1.0:",
+    ),
+    _decision(
+        "a kill is decided and not asked for",
+        "            if it.state is State.KILLING:\n"
+        "                self._out.append(c.Kill(it.id))\n"
+        "            if was",
+        "            if was",
+    ),
+    _decision(
+        "a hung start is no failure", "                self._judge(it, it.failure, now)\n", ""
+    ),
+    _decision(
+        "a deaf zygote lives on",
+        "                self._zygote_hangs(it, now)\n",
+        "                pass\n",
+    ),
+    _decision(
+        "a deaf zygote is no failure", "            self._judge(zygote, zygote.failure, now)\n", ""
+    ),
+    _decision("a stop repeats itself", 'elif it.told != "stop":', "else:"),
+    _decision("a stop without time waits", ' or (left == 0.0 and it.role != "worker"):', ":"),
+    _decision(
+        "a roll ends after its first slot",
+        "return next((s for s in slots if not self.roster.serves(s, self.candidate)), None)",
+        "return None if self.roster.serves(0, self.candidate) else 0",
+    ),
+    _decision(
+        "the settings' number is ignored",
+        "            if new.workers != old.workers:\n",
+        "            if False:\n",
+    ),
+    _decision(
+        "a number scaled by hand is lost",
+        "            if new.workers != old.workers:\n",
+        "            if True:\n",
+    ),
+    _decision(
+        "reloads are not merged", "            self.queued = 0\n", "            self.queued -= 1\n"
+    ),
+    _decision(
+        "reloads overlap",
+        "idle = self.candidate is None and self.resolving is None",
+        "idle = self.resolving is None",
+    ),
+    _decision(
+        "reloads are forgotten",
+        "if self.queued and idle and self.serving is not None:",
+        "if self.queued == 1 and idle and self.serving is not None:",
+    ),
+    _decision(
+        "zygotes do not rest",
+        'if generation.mode == "spawn" or resting or',
+        'if generation.mode == "spawn" or',
+    ),
+    _decision(
+        "only the candidate has a zygote",
+        "current = [n for n in (self.serving, self.candidate) if n is not None]",
+        "current = [self.serving if self.candidate is None else self.candidate]",
+    ),
+    _decision(
+        "zygotes are never retired",
+        "            if it.alive and not needed:\n",
+        "            if False:\n",
+    ),
+    _decision(
+        "generations are kept", "            del self.generations[number]\n", "            break\n"
+    ),
+    _decision(
+        "no canary", "                return  # the canary first\n", "                continue\n"
+    ),
+    _decision(
+        "a roll starts without end",
+        "        if not self.roster.coming(self.candidate):\n",
+        "        if True:\n",
+    ),
+    _decision(
+        "the old leave before the new serve",
+        "if belongs or (it.state is State.SERVING and not replaced):",
+        "if belongs:",
+    ),
+    _decision(
+        "the old never leave",
+        "if belongs or (it.state is State.SERVING and not replaced):",
+        "if belongs or it.state is State.SERVING:",
+    ),
+    _decision(
+        "slots above n are kept",
+        "if it.slot < self.workers and wanted is not None:",
+        "if wanted is not None:",
+    ),
+    _decision(
+        "the candidate's workers are unwanted",
+        "it.generation in (wanted, self.candidate)",
+        "it.generation == wanted",
+    ),
+    _decision(
+        "workers are started during a pause",
+        "if not generation.mode or not generation.pauses.over(now):",
+        "if not generation.mode:",
+    ),
+    _decision(
+        "asked of a zygote that still loads",
+        "(zygote is None or zygote.state is not State.SERVING)",
+        "(zygote is None)",
+    ),
+    _decision(
+        "a second drain gives more time",
+        "            by = min(by, it.deadline)\n",
+        "            pass\n",
+    ),
+    _decision(
+        "failures of the past count",
+        "if current and not it.told and not self.stopping:",
+        "if not it.told and not self.stopping:",
+    ),
+    _decision(
+        "drained workers fail",
+        "if current and not it.told and not self.stopping:",
+        "if current and not self.stopping:",
+    ),
+    _decision(
+        "a canary gets a second try",
+        "                self._fail_candidate(why)  # the canary died: one try is enough\n"
+        "                return\n",
+        "                pass\n",
+    ),
+    _decision(
+        "a proven candidate gets one try",
+        "if on_trial and not generation.ever_ready and not forking:",
+        "if on_trial and not forking:",
+    ),
+    _decision(
+        "a zygote's death is the canary's",
+        "if on_trial and not generation.ever_ready and not forking:",
+        "if on_trial and not generation.ever_ready:",
+    ),
+    _decision("boots give up at once", "strikes >= BOOT_TRIES", "strikes >= 1"),
+    _decision("boots never give up", "strikes >= BOOT_TRIES", "strikes >= 1000"),
+    _decision("rolls never give up", "strikes >= ROLL_TRIES", "strikes >= 1000"),
+    _decision(
+        "pauses are not reported", "        elif pause is not None:\n", "        elif False:\n"
+    ),
+    _decision(
+        "another zygote's unborn are lost",
+        "worker.zygote == zygote.id and not worker.pid",
+        "not worker.pid",
+    ),
+    _decision(
+        "the born are lost with their zygote",
+        "worker.zygote == zygote.id and not worker.pid",
+        "worker.zygote == zygote.id",
+    ),
+    _decision("a failed candidate stays", "why))\n        self.candidate = None", "why))"),
+)
+
+if __name__ == "__main__":
+    print(_choose(250))

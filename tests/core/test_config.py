@@ -1,0 +1,62 @@
+"""The resolved settings and how they travel."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+
+import pytest
+
+from leeward._core.config import NEEDS_RESTART, Config, Handover, Listener, changed_keys
+
+FULL = Config(
+    target="chat:make_app",
+    args=("--room", "söndag"),
+    bind=("127.0.0.1:0", "unix:/run/chat.sock"),
+    workers=4,
+    start="spawn",
+    graceful_timeout=2.5,
+    chdir="/srv/current",
+    env=(("A", "1"), ("EMPTY", "")),
+    interpreter=("/venv/bin/python", "-X", "dev"),
+    argv=("serve", "chat:make_app"),
+    notes=("3 cores are idle",),
+)
+
+
+@pytest.mark.parametrize("config", [Config("a:b"), FULL], ids=["default", "full"])
+def test_a_config_survives_the_journey(config: Config) -> None:
+    """As JSON and back it is equal, tuples and all, and still a key of a dict."""
+    back = Config.from_json(config.to_json())
+    assert back == config
+    assert hash(back) == hash(config)
+
+
+def test_a_config_of_another_version_is_refused() -> None:
+    """An unknown key is not dropped in silence, a missing one gets its default."""
+    with pytest.raises(TypeError, match="no_such_key"):
+        Config.from_json('{"target": "a:b", "no_such_key": 1}')
+    assert Config.from_json('{"target": "a:b"}') == Config("a:b")
+
+
+def test_a_handover_survives_the_journey() -> None:
+    """Settings, listeners and descriptors reach the supervisor as they were."""
+    listeners = (
+        Listener(5, "127.0.0.1:8000", "http://127.0.0.1:8000"),
+        Listener(6, "unix:/run/chat.sock", "http+unix:/run/chat.sock", "/run/chat.sock"),
+    )
+    handover = Handover(FULL, listeners, 7, "/run/leeward/chat", 8, True)
+    assert Handover.from_json(handover.to_json()) == handover
+
+
+@pytest.mark.parametrize("key", [it.name for it in fields(Config)])
+def test_what_needs_a_restart_is_named(key: str) -> None:
+    """Exactly the keys that a running instance cannot change, and only if they differ."""
+    new = replace(FULL, **{key: "something else"})
+    assert changed_keys(FULL, new) == ((key,) if key in NEEDS_RESTART else ())
+
+
+def test_changed_keys_come_in_the_order_of_the_table() -> None:
+    """And nothing changed is nothing to say."""
+    assert changed_keys(FULL, FULL) == ()
+    new = replace(FULL, name="other", bind=("127.0.0.1:1",), backlog=1, uds_mode=0o600)
+    assert changed_keys(FULL, new) == NEEDS_RESTART

@@ -1,0 +1,819 @@
+"""The decisions, one sentence at a time.  What holds in any weather is in test_weather.py."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+from core.hand import EXIT_0, SEGV, SIGKILL, Hand
+
+from leeward._core import commands as c
+from leeward._core.generation import Limits
+from leeward._core.roster import Death
+from leeward._core.supervisor import Supervisor
+from leeward._core.worker import Event, State
+
+KILLED_UNSERVED = Death("killed by SIGKILL", sigkill=True)
+
+
+def kinds(commands: list[c.Command]) -> list[type]:
+    return [type(it) for it in commands]
+
+
+# --- boot -----------------------------------------------------------------------------------
+
+
+def test_boot_loads_then_tries_one_then_all() -> None:
+    """Zygote, canary, and only when that is ready the others."""
+    hand = Hand(workers=3)
+    mode, start = hand.plan()
+    assert mode == c.ModeChosen(1, "zygote", "--start asks for it")
+    assert start == c.StartZygote(1, 1)
+    hand.forked(1)
+    assert hand.plan() == []
+    hand.sup.loaded(1, (), hand.now)
+    assert hand.plan() == [c.StartWorker(2, 1, slot=0, row=0, zygote=1)]
+    hand.forked(2)
+    assert hand.plan() == []
+    hand.sup.ready(2, hand.now)
+    assert hand.plan() == [
+        c.Up(1),
+        c.StartWorker(3, 1, slot=1, row=1, zygote=1),
+        c.StartWorker(4, 1, slot=2, row=2, zygote=1),
+    ]
+
+
+def test_boot_in_spawn_mode_needs_no_zygote() -> None:
+    """Each worker is an interpreter of its own."""
+    hand = Hand(workers=1, start="spawn")
+    assert hand.plan()[1:] == [c.StartWorker(1, 1, slot=0, row=0, zygote=None)]
+
+
+@pytest.mark.parametrize("hazards", [(), ("a thread at chat.py:3", "another")])
+def test_the_audit_decides_an_automatic_start(hazards: tuple[str, ...]) -> None:
+    """Safe code is forked; a hazard means spawn, says why, and retires the zygote."""
+    hand = Hand(workers=1, start="auto", hazards=hazards).up()
+    expected = ("spawn", hazards[0]) if hazards else ("zygote", "safe to fork")
+    assert hand.only(c.ModeChosen) == c.ModeChosen(1, *expected)
+    assert hand.sup.mode == expected[0]
+    assert len(hand.sup.roster.of("zygote")) == (not hazards)
+    assert hand.serving() == [(0, 1)]
+
+
+def test_code_that_says_why_it_fails_ends_the_boot_with_3() -> None:
+    """Trying again changes nothing: the traceback is the answer."""
+    hand = Hand()
+    hand.plan()
+    hand.sup.failed(1, "ImportError: no module named chat")
+    hand.sup.died(1, Death("exited with code 3"), hand.now)
+    assert hand.plan()[-1] == c.Exit(3, "ImportError: no module named chat")
+    assert hand.later(1.0) == [], "one Exit, and then nothing"
+
+
+def test_a_start_that_hangs_ends_the_boot_with_3() -> None:
+    """The start timeout is an answer too; who hangs is killed first."""
+    hand = Hand()
+    hand.plan()
+    hand.forked(1)
+    assert hand.later(9.9) == []
+    assert hand.later(0.2) == [c.Kill(1)]
+    hand.sup.died(1, SIGKILL, hand.now)
+    (_, end) = hand.plan()
+    assert end == c.Exit(3, "was not imported within 10 s (--start-timeout)")
+
+
+def test_five_silent_deaths_end_the_boot_with_5() -> None:
+    """They gave no reason, so it is tried again; with pauses, and not for ever."""
+    hand = Hand(start="spawn")
+    hand.plan()
+    for strike in (1, 2, 3, 4):
+        hand.sup.died(hand.only(c.StartWorker).process, SEGV, hand.now)
+        pause = 0.1 * 2 ** (strike - 1)
+        back, _ = hand.plan()
+        assert back == c.BackedOff(1, pause, strike, "killed by SIGSEGV")
+        assert hand.sup.next_deadline(hand.now) == pytest.approx(hand.now + pause)
+        assert kinds(hand.later(pause)) == [c.StartWorker]
+    hand.sup.died(hand.only(c.StartWorker).process, SEGV, hand.now)
+    end = hand.plan()[-1]
+    assert end == c.Exit(5, "killed by SIGSEGV, 5 times before it was ever ready")
+
+
+def test_slow_deaths_add_up_too() -> None:
+    """A minute between two failures of a boot is no quiet time."""
+    hand = Hand(start="spawn")
+    hand.limits = dataclasses.replace(hand.limits, start=100.0)
+    hand.plan()
+    for _ in range(5):
+        hand.later(60.0)
+        hand.sup.died(hand.only(c.StartWorker).process, SEGV, hand.now)
+        hand.later(60.0)
+    assert hand.only(c.Exit).code == 5
+
+
+def test_a_boot_whose_zygote_cannot_fork_ends_with_5() -> None:
+    """It loads and is deaf: five zygotes, then an answer."""
+    hand = Hand()
+    hand.plan()
+    for _ in range(5):
+        hand.obey(hand.only(c.StartZygote))
+        assert kinds(hand.plan()) == [c.StartWorker]
+        kill = hand.later(5.0)[0]
+        assert isinstance(kill, c.Kill)
+        hand.sup.died(kill.process, SIGKILL, hand.now)
+        hand.later(2.0)
+    end = hand.only(c.Exit)
+    assert end.code == 5 and "did not answer a fork request within 5 s" in end.why
+
+
+def test_without_settings_there_is_nothing_to_do() -> None:
+    """Before the first offer nothing is wanted and nothing is due."""
+    supervisor = Supervisor(workers=2)
+    assert supervisor.plan(0.0) == []
+    assert supervisor.next_deadline(0.0) is None
+
+
+# --- replacing and backing off ----------------------------------------------------------------
+
+
+def test_a_dead_worker_is_replaced_in_its_slot() -> None:
+    """At once, from the same generation; the others are left alone."""
+    hand = Hand(workers=3).up()
+    dead = hand.worker(1)
+    hand.sup.died(dead.id, SEGV, hand.now)
+    start, forget = hand.plan()
+    assert isinstance(start, c.StartWorker) and start.slot == 1 and start.generation == 1
+    assert forget == c.Forget(dead.id)
+
+
+def test_two_hundred_kills_in_a_row_never_pause() -> None:
+    """Somebody's SIGKILL of a worker that served does not speak against the code."""
+    hand = Hand().up()
+    for _ in range(200):
+        hand.sup.died(hand.worker(0).id, SIGKILL, hand.now)
+        hand.settle()
+        hand.now += 0.02
+    assert hand.count(c.BackedOff) == 0
+    assert hand.serving() == [(0, 1), (1, 1)]
+
+
+@pytest.mark.parametrize(("age", "pauses"), [(0.05, 1), (0.2, 0)])
+def test_a_kill_of_the_newborn_pauses(age: float, pauses: int) -> None:
+    """Who is killed before it served anybody may be at fault, for a tenth of a second."""
+    hand = Hand().up()
+    hand.sup.died(hand.worker(0).id, SIGKILL, hand.now)
+    hand.settle()
+    hand.now += age
+    hand.sup.died(hand.worker(0).id, KILLED_UNSERVED, hand.now)
+    hand.settle()
+    assert hand.count(c.BackedOff) == pauses
+
+
+def test_young_deaths_pause_and_keep_on_trying() -> None:
+    """Once it has served it never gives up: longer and longer pauses, up to 30 s."""
+    hand = Hand(workers=1)
+    hand.settle()
+    pauses = []
+    for _ in range(12):
+        hand.now += 0.01
+        hand.sup.died(hand.worker(0).id, SEGV, hand.now)
+        hand.settle()
+        assert hand.serving() == []
+        pauses.append(hand.only(c.BackedOff).delay)
+        hand.now += pauses[-1]
+        hand.settle()
+    assert pauses[:3] == [0.1, 0.2, 0.4]
+    assert pauses[-1] == 30.0
+    assert not hand.sup.stopping
+
+
+def test_each_generation_has_its_own_pauses() -> None:
+    """New code is not held up by what the old code did."""
+    hand = Hand(workers=1).up()
+    hand.sup.generations[1].pauses.strike(hand.now, "")
+    hand.sup.reload()
+    hand.settle()
+    assert hand.serving() == [(0, 2)]
+
+
+def test_a_wave_of_deaths_is_one_strike() -> None:
+    """Four workers that die together cause one short pause."""
+    hand = Hand(workers=4, start="spawn")
+    hand.settle()
+    for it in hand.sup.roster.of("worker"):
+        hand.sup.died(it.id, SEGV, hand.now)
+    hand.settle()
+    assert hand.count(c.BackedOff) == 1
+    hand.now += 0.1
+    hand.settle()
+    assert len(hand.serving()) == 4
+
+
+def test_without_a_free_row_nobody_is_started() -> None:
+    """A thousand leave at once: the next death frees a row."""
+    hand = Hand(workers=2)
+    hand.sup.roster.rows = 1
+    hand.settle()
+    assert hand.serving() == [(0, 1)]
+    hand.sup.roster.rows = 2
+    hand.settle()
+    assert hand.serving() == [(0, 1), (1, 1)]
+
+
+# --- reload -------------------------------------------------------------------------------------
+
+
+def test_a_reload_rolls_slot_by_slot() -> None:
+    """New zygote, canary, then each slot: the new one serves before the old one drains."""
+    hand = Hand(workers=2).up()
+    old = [hand.worker(0).id, hand.worker(1).id]
+    assert hand.sup.reload()
+    assert hand.plan() == [c.Resolve()]
+    hand.offer()
+    zygote = hand.plan()[-1]
+    assert isinstance(zygote, c.StartZygote) and zygote.generation == 2
+    hand.obey(zygote)
+    for slot in (0, 1):
+        out = hand.plan()
+        start = hand.only(c.StartWorker)
+        assert (start.slot, start.generation) == (slot, 2)
+        if slot == 1:
+            assert c.Drain(old[0], "reload", 5.0) in out
+        hand.forked(start.process)
+        assert hand.plan() == [], "the old one serves on"
+        assert len(hand.serving()) == 2
+        hand.sup.ready(start.process, hand.now)
+        assert len(hand.serving()) == 3, "one more for a moment, never one less"
+    out = hand.plan()
+    assert c.Served(2) in out and c.Drain(old[1], "reload", 5.0) in out
+    assert c.Drain(1, "reload", 2.0) in out, "the old zygote retires"
+    hand.settle()
+    assert hand.serving() == [(0, 2), (1, 2)]
+    assert set(hand.sup.generations) == {2}
+    assert hand.sup.next_deadline(hand.now) is None, "asleep"
+
+
+def test_reloads_asked_for_meanwhile_become_one_more() -> None:
+    """A storm of them is merged: the one under way, and one that sees what all have deployed."""
+    hand = Hand().up()
+    assert hand.sup.reload()
+    assert [hand.sup.reload() for _ in range(3)] == [False] * 3
+    assert hand.plan() == [c.Resolve()]
+    assert [hand.sup.reload() for _ in range(3)] == [False] * 3
+    hand.offer()
+    assert not hand.sup.reload()
+    hand.settle()
+    assert hand.count(c.Resolve) == 2
+    assert [it for it in hand.said if isinstance(it, c.Served)] == [c.Served(2), c.Served(3)]
+
+
+def test_a_reload_during_the_boot_waits_for_it() -> None:
+    """There is nothing yet that could serve on."""
+    hand = Hand()
+    hand.sup.reload()
+    said = hand.settle()
+    assert said.index(c.Up(1)) < said.index(c.Resolve()) < said.index(c.Served(2))
+
+
+def test_settings_that_cannot_be_resolved_change_nothing() -> None:
+    """What serves, serves on; the next reload begins anew."""
+    hand = Hand().up()
+    hand.sup.reload()
+    hand.plan()
+    hand.sup.unresolved()
+    assert hand.plan() == []
+    assert hand.sup.reload()
+
+
+def test_a_resolver_that_hangs_is_stopped() -> None:
+    """After 30 seconds; whoever asked meanwhile gets a new one."""
+    hand = Hand().up()
+    hand.sup.reload()
+    hand.plan()
+    hand.sup.reload()
+    assert hand.sup.next_deadline(hand.now) == hand.now + 30.0
+    assert hand.later(29.9) == []
+    assert hand.later(0.2) == [c.StopResolving(), c.Resolve()]
+
+
+def test_a_canary_has_one_try() -> None:
+    """It died before READY: the old code serves on and the reason is the answer."""
+    hand = Hand().up()
+    canary = hand.roll_begins()
+    hand.sup.failed(canary, "NameError: name 'x' is not defined")
+    hand.sup.died(canary, Death("exited with code 3"), hand.now)
+    assert c.RolledBack(2, "NameError: name 'x' is not defined") in hand.plan()
+    hand.settle()
+    assert hand.serving() == [(0, 1), (1, 1)]
+    assert set(hand.sup.generations) == {1}
+
+
+def test_code_that_hangs_at_its_import_is_rolled_back() -> None:
+    """Judged when its time is over, not tried again while it is being killed."""
+    hand = Hand().up()
+    hand.sup.reload()
+    hand.plan()
+    hand.offer()
+    zygote = hand.plan()[-1]
+    assert isinstance(zygote, c.StartZygote)
+    hand.forked(zygote.process)
+    out = hand.later(10.0)
+    assert kinds(out) == [c.Kill, c.RolledBack]
+    assert hand.later(0.1) == []
+    hand.sup.died(zygote.process, SIGKILL, hand.now)
+    assert hand.plan() == [c.Forget(zygote.process)]
+
+
+def test_words_of_a_process_that_then_hangs_are_kept() -> None:
+    """Its own reason says more than that it was late."""
+    hand = Hand().up()
+    canary = hand.roll_begins()
+    hand.forked(canary)
+    hand.sup.failed(canary, "ValueError: no")
+    hand.later(10.0)
+    assert hand.only(c.RolledBack).why == "ValueError: no"
+
+
+def test_proven_code_is_rolled_back_after_three_strikes() -> None:
+    """Its canary served, the next ones die: two more tries, then the old code again."""
+    hand = Hand(workers=2).up()
+    canary = hand.roll_begins()
+    hand.forked(canary)
+    hand.sup.ready(canary, hand.now)
+    hand.plan()
+    for pause in (0.1, 0.2):
+        hand.sup.died(hand.only(c.StartWorker).process, SEGV, hand.now)
+        hand.plan()
+        assert hand.only(c.BackedOff).delay == pause
+        hand.later(pause)
+    hand.sup.died(hand.only(c.StartWorker).process, SEGV, hand.now)
+    assert c.RolledBack(2, "killed by SIGSEGV") in hand.plan()
+    assert hand.serving() == [(0, 2), (1, 1)], "the new worker stays until it is replaced"
+    hand.settle()
+    assert hand.serving() == [(0, 1), (1, 1)]
+
+
+def test_on_trial_a_later_death_counts_as_well() -> None:
+    """Code that dies every two seconds must not keep a roll going for ever."""
+    hand = Hand(workers=2).up()
+    canary = hand.roll_begins()
+    hand.forked(canary)
+    hand.sup.ready(canary, hand.now)
+    hand.plan()
+    hand.now += 2.0
+    hand.sup.died(canary, SEGV, hand.now)
+    hand.plan()
+    assert hand.only(c.BackedOff).generation == 2
+
+
+def test_a_slot_that_the_candidate_lost_gets_the_old_code() -> None:
+    """Whichever comes first serves: the capacity is what counts."""
+    hand = Hand(workers=2).up()
+    canary = hand.roll_begins()
+    hand.obey(hand.only(c.StartWorker))
+    hand.plan()
+    hand.sup.died(canary, SIGKILL, hand.now)
+    starts = [it for it in hand.plan() if isinstance(it, c.StartWorker)]
+    assert [(it.slot, it.generation) for it in starts] == [(0, 1)]
+    hand.settle()
+    assert hand.serving() == [(0, 2), (1, 2)]
+
+
+@pytest.mark.parametrize("settings", [2, 3])
+def test_a_number_scaled_by_hand_outlives_a_reload(settings: int) -> None:
+    """Until the settings themselves say another one."""
+    hand = Hand(workers=2).up()
+    hand.sup.scale(4)
+    hand.settle()
+    hand.workers = settings
+    hand.sup.reload()
+    hand.settle()
+    assert len(hand.serving()) == (4 if settings == 2 else 3)
+
+
+# --- mode -----------------------------------------------------------------------------------------
+
+
+def test_the_mode_is_fixed_by_the_first_start() -> None:
+    """New code with a hazard is refused with the reason and the remedy."""
+    hand = Hand(start="auto").up()
+    hand.hazards = ("a thread at chat.py:3",)
+    hand.sup.reload()
+    hand.settle()
+    why = hand.only(c.RolledBack).why
+    assert "a thread at chat.py:3" in why and "--start-fallback allow" in why
+    assert len(why.splitlines()) <= 8
+    assert hand.serving() == [(0, 1), (1, 1)]
+    assert hand.sup.mode == "zygote"
+
+
+def test_a_change_of_mode_can_be_allowed() -> None:
+    """Then the instance goes over to it with the new code."""
+    hand = Hand(start="auto").up()
+    hand.hazards, hand.may_change_mode = ("a thread at chat.py:3",), True
+    hand.sup.reload()
+    hand.settle()
+    assert hand.serving() == [(0, 2), (1, 2)]
+    assert hand.sup.mode == "spawn"
+    assert hand.sup.roster.of("zygote") == []
+
+
+def test_spawn_goes_on_spawning() -> None:
+    """Spawn is always right, so an automatic start that had to spawn is asked no more."""
+    hand = Hand(start="auto", hazards=("a thread",)).up()
+    hand.hazards = ()
+    hand.sup.reload()
+    hand.settle()
+    assert hand.only(c.ModeChosen) == c.ModeChosen(2, "spawn", "as at the first start")
+    assert hand.serving() == [(0, 2), (1, 2)]
+
+
+def test_an_explicit_mode_is_held_against_the_instance_at_once() -> None:
+    """Nothing is loaded for it."""
+    hand = Hand(start="spawn").up()
+    hand.start = "zygote"
+    hand.sup.reload()
+    hand.settle()
+    assert "needs zygote mode" in hand.only(c.RolledBack).why
+    assert hand.count(c.StartZygote) == 0
+
+
+def test_a_zygote_that_loads_after_its_code_has_failed_decides_nothing() -> None:
+    """Its word was on its way."""
+    hand = Hand(start="auto").up()
+    hand.sup.reload()
+    hand.plan()
+    number = hand.offer()
+    zygote = hand.plan()[-1]
+    assert isinstance(zygote, c.StartZygote)
+    hand.forked(zygote.process)
+    hand.later(10.0)  # too late
+    assert hand.sup.candidate is None
+    hand.sup.loaded(zygote.process, ("hazard",), hand.now)
+    assert hand.sup.generations[number].mode == ""
+
+
+# --- zygotes ------------------------------------------------------------------------------------
+
+
+def test_a_dead_zygote_is_rebuilt_and_workers_do_not_notice() -> None:
+    """One that has lived for a while is no strike."""
+    hand = Hand().up()
+    zygote = hand.zygote()
+    hand.sup.died(zygote.id, SEGV, hand.now)
+    assert kinds(hand.plan()) == [c.StartZygote, c.Forget]
+    assert hand.serving() == [(0, 1), (1, 1)]
+
+
+def test_a_zygote_that_keeps_dying_pauses_by_itself() -> None:
+    """Its pauses are its own: workers of the generation are not held up by them."""
+    hand = Hand().up()
+    for pause in (0.1, 0.2, 0.4):
+        hand.sup.died(hand.zygote().id, SEGV, hand.now)
+        hand.settle()
+        hand.sup.died(hand.zygote().id, SEGV, hand.now)
+        hand.settle()
+        assert hand.only(c.BackedOff).delay == pause
+        assert hand.sup.next_deadline(hand.now) == pytest.approx(hand.now + pause)
+        hand.now += pause
+        hand.settle()
+        hand.now += 2.0
+    assert hand.sup.generations[1].pauses.strikes == 0
+    # A second one within a pause belongs to the same wave.
+    strikes = hand.count(c.BackedOff)
+    hand.sup.generations[1].zygote_pauses.not_before = hand.now + 9.0
+    hand.sup.failed(hand.zygote().id, "")
+    hand.zygote().ready_at = hand.now
+    hand.sup.died(hand.zygote().id, SEGV, hand.now)
+    hand.settle()
+    assert hand.count(c.BackedOff) == strikes
+
+
+def test_a_deaf_zygote_is_killed_and_rebuilt() -> None:
+    """A fork request unanswered for 5 s; the worker that never was is forgotten."""
+    hand = Hand().up()
+    zygote = hand.zygote()
+    hand.sup.died(hand.worker(0).id, SIGKILL, hand.now)
+    (start, _) = hand.plan()
+    assert isinstance(start, c.StartWorker)
+    out = hand.later(5.0)
+    assert out[0] == c.Kill(zygote.id) and c.Forget(start.process) in out
+    assert "did not answer" in hand.only(c.BackedOff).why
+    assert kinds(hand.later(0.1)) == [c.StartZygote]
+    hand.sup.died(zygote.id, SIGKILL, hand.now)
+    for command in hand.said[-1:]:
+        hand.obey(command)
+    hand.settle()
+    assert hand.serving() == [(0, 1), (1, 1)]
+
+
+def test_what_a_dying_zygote_had_not_forked_is_lost_with_it() -> None:
+    """Only what was asked of that one, and nobody who is born."""
+    hand = Hand(workers=4).up()
+    first = hand.zygote()
+    victims = [hand.worker(slot).id for slot in (0, 1, 2)]
+    for process in victims[:2]:
+        hand.sup.died(process, SIGKILL, hand.now)
+    born, unborn, *_ = (it.process for it in hand.plan() if isinstance(it, c.StartWorker))
+    hand.forked(born)
+    hand.later(3.0)
+    first.step(Event.KILL, hand.now)
+    hand.plan()
+    hand.obey(hand.only(c.StartZygote))
+    hand.sup.died(victims[2], SIGKILL, hand.now)
+    hand.plan()
+    of_second = hand.only(c.StartWorker).process
+    hand.sup.died(first.id, SIGKILL, hand.now)
+    assert {c.Forget(unborn), c.Forget(first.id)} <= set(hand.plan())
+    assert hand.sup.roster.get(born) is not None
+    assert hand.sup.roster.get(of_second) is not None
+
+
+def test_a_candidate_whose_zygotes_die_is_rolled_back() -> None:
+    """Loaded, but it can never fork: three tries, then the caller gets an answer."""
+    hand = Hand().up()
+    hand.roll_begins()
+    for _ in range(3):
+        assert hand.sup.candidate == 2
+        zygote = next(it for it in hand.sup.roster.of("zygote", 2) if it.alive)
+        hand.sup.died(zygote.id, SEGV, hand.now)
+        for command in hand.plan() + hand.later(0.4):
+            if isinstance(command, c.StartZygote):
+                hand.obey(command)
+    assert hand.only(c.RolledBack) == c.RolledBack(2, "killed by SIGSEGV")
+
+
+def test_a_spawned_worker_that_is_never_born_is_given_up() -> None:
+    """There is no zygote to blame."""
+    hand = Hand(start="spawn")
+    hand.plan()
+    assert kinds(hand.later(5.0)) == [c.StartWorker, c.Forget]
+
+
+# --- resize, leaving, strays ----------------------------------------------------------------------
+
+
+def test_scaling_starts_and_drains() -> None:
+    """Up: new slots.  Down: the highest slots leave; never below one."""
+    hand = Hand(workers=1).up()
+    hand.sup.scale(3)
+    hand.settle()
+    assert [slot for slot, _ in hand.serving()] == [0, 1, 2]
+    hand.sup.scale(-5)
+    assert kinds(hand.plan()) == [c.Drain, c.Drain]
+    assert [slot for slot, _ in hand.serving()] == [0]
+
+
+@pytest.mark.parametrize("workers", [1, 4])
+def test_scaling_during_a_roll_is_one_thing_with_it(workers: int) -> None:
+    """The roll ends with as many as are wanted now."""
+    hand = Hand(workers=2).up()
+    hand.roll_begins()
+    hand.sup.scale(workers)
+    hand.obey(hand.only(c.StartWorker))
+    hand.settle()
+    assert hand.serving() == [(slot, 2) for slot in range(workers)]
+
+
+def test_a_roll_whose_slot_is_taken_away_goes_on() -> None:
+    """A candidate's worker on its way to a slot that is gone leaves."""
+    hand = Hand(workers=3).up()
+    hand.roll_begins()
+    hand.obey(hand.only(c.StartWorker))
+    hand.plan()
+    coming = hand.only(c.StartWorker)
+    assert coming.slot == 1
+    hand.forked(coming.process)
+    hand.sup.scale(1)
+    out = hand.plan()
+    assert c.Served(2) in out
+    assert c.Drain(coming.process, "reload", 5.0) in out
+
+
+def test_who_asks_to_leave_is_replaced_first() -> None:
+    """It serves until the next one does, then it is drained; that is no failure."""
+    hand = Hand(workers=1).up()
+    leaver = hand.worker(0)
+    hand.sup.leaving(leaver.id)
+    (start,) = hand.plan()
+    assert isinstance(start, c.StartWorker)
+    assert hand.serving() == [(0, 1)]
+    hand.obey(start)
+    assert hand.plan() == [c.Drain(leaver.id, "reload", 5.0)]
+    hand.sup.died(leaver.id, SEGV, hand.now)
+    hand.settle()
+    assert hand.count(c.BackedOff) == 0
+
+
+def test_a_drain_has_a_deadline() -> None:
+    """Its own time and a margin for its last breath, then SIGKILL, then it is given up."""
+    hand = Hand(workers=2).up()
+    hand.sup.scale(1)
+    (drain,) = hand.plan()
+    assert isinstance(drain, c.Drain) and drain.timeout == 5.0
+    assert hand.later(5.8) == []
+    assert hand.later(0.2) == [c.Kill(drain.process)]
+    assert hand.later(4.9) == []
+    assert hand.later(0.2) == [c.Forget(drain.process)], "unkillable: its slot does not wait"
+
+
+def test_a_stray_gets_term_and_then_kill() -> None:
+    """What a dead worker's application left behind may finish for two seconds."""
+    hand = Hand().up()
+    dead = hand.worker(0)
+    hand.sup.died(dead.id, SIGKILL, hand.now)
+    stray = hand.sup.stray(4711, dead, hand.now)
+    assert c.Drain(stray, "stop", 2.0) in hand.plan()
+    assert c.Kill(stray) in hand.later(2.0)
+    hand.sup.died(stray, SIGKILL, hand.now)
+    assert c.Forget(stray) in hand.plan()
+
+
+def test_a_stray_during_a_stop_has_no_more_time_than_the_stop() -> None:
+    """Or none at all."""
+    hand = Hand(workers=1).up()
+    worker = hand.worker(0)
+    hand.sup.stop(hand.now, 1.0)
+    hand.plan()
+    hand.sup.died(worker.id, EXIT_0, hand.now)
+    assert c.Drain(hand.sup.stray(4711, worker, hand.now), "stop", 1.0) in hand.plan()
+    hand.now += 1.5
+    late = hand.sup.stray(4712, worker, hand.now)
+    assert {c.Drain(late, "stop", 0.0), c.Kill(late)} <= set(hand.plan())
+
+
+# --- stop -----------------------------------------------------------------------------------------
+
+
+def test_a_stop_drains_everything_and_exits_once() -> None:
+    """Workers have the whole time, the zygote needs none; nothing is started any more."""
+    hand = Hand(workers=2).up()
+    assert hand.sup.stop(hand.now, 25.0)
+    out = hand.plan()
+    assert kinds(out) == [c.Drain] * 3
+    assert {it.timeout for it in out if isinstance(it, c.Drain)} == {2.0, 25.0}
+    hand.sup.died(hand.sup.roster.of("worker")[0].id, SEGV, hand.now)
+    assert kinds(hand.plan()) == [c.Forget]
+    for it in hand.sup.roster:
+        hand.sup.died(it.id, EXIT_0, hand.now)
+    assert hand.plan()[-1] == c.Exit(0, "stopped")
+    assert hand.later(100.0) == []
+
+
+def test_a_stop_during_a_reload_ends_that_too() -> None:
+    """The resolver is stopped, the candidate goes with the others."""
+    hand = Hand().up()
+    hand.sup.reload()
+    hand.plan()
+    hand.sup.stop(hand.now, 5.0)
+    assert hand.plan()[0] == c.StopResolving()
+    assert hand.sup.next_deadline(hand.now) is not None
+    hand.settle()
+    assert hand.only(c.Exit) == c.Exit(0, "stopped")
+
+
+def test_the_earlier_and_the_sharper_stop_win() -> None:
+    """Drains are told again only when they become shorter; a kill ends all waiting."""
+    hand = Hand(workers=1, start="spawn").up()
+    worker = hand.worker(0).id
+    assert hand.sup.stop(hand.now, 10.0)
+    assert hand.plan() == [c.Drain(worker, "stop", 10.0)]
+    assert not hand.sup.stop(hand.now, 20.0)
+    assert hand.plan() == []
+    assert hand.sup.stop(hand.now, 3.0)
+    assert hand.plan() == [c.Drain(worker, "stop", 3.0)]
+    assert hand.sup.stop(hand.now, 99.0, kill=True)
+    assert hand.plan() == [c.Kill(worker)]
+    assert not hand.sup.stop(hand.now, 0.0)
+    assert not hand.sup.stop(hand.now, 0.0, kill=True)
+    assert hand.plan() == []
+
+
+def test_a_stop_does_not_lengthen_a_drain() -> None:
+    """Who was told to leave within 5 s before is not given 25 s now."""
+    hand = Hand(workers=2).up()
+    leaver = hand.worker(1).id
+    hand.sup.scale(1)
+    hand.plan()
+    hand.now += 2.0
+    hand.sup.stop(hand.now, 25.0)
+    assert c.Drain(leaver, "stop", 3.0) in hand.plan()
+
+
+def test_a_stop_without_time_asks_workers_only() -> None:
+    """They have a margin for their last breath; the zygote is simply killed."""
+    hand = Hand(workers=1).up()
+    worker, zygote = hand.worker(0).id, hand.zygote().id
+    hand.sup.stop(hand.now, 0.0)
+    assert hand.plan() == [c.Kill(zygote), c.Drain(worker, "stop", 0.0)]
+
+
+def test_a_start_that_hangs_during_a_stop_fails_nothing() -> None:
+    """It was to go anyway."""
+    hand = Hand(workers=1, start="spawn")
+    hand.plan()
+    hand.forked(1)
+    hand.sup.stop(hand.now, 25.0)
+    hand.plan()
+    assert hand.later(26.0) == [c.Kill(1)]
+    hand.sup.died(1, SIGKILL, hand.now)
+    assert hand.plan() == [c.Forget(1), c.Exit(0, "stopped")]
+
+
+def test_who_was_sent_away_unborn_is_told_again_when_it_is_born() -> None:
+    """No signal could reach it before it had a pid."""
+    hand = Hand(workers=1)
+    hand.obey(hand.plan()[-1])
+    worker = hand.plan()[-1]
+    assert isinstance(worker, c.StartWorker)
+    hand.sup.stop(hand.now, 2.0)
+    hand.plan()
+    hand.now += 0.5
+    hand.forked(worker.process)
+    assert hand.plan() == [c.Drain(worker.process, "stop", 1.5)]
+    hand.forked(worker.process)
+    assert hand.plan() == [], "its birth is told twice, but it is only born once"
+
+
+def test_who_was_killed_unborn_is_killed_when_it_is_born() -> None:
+    """And a stop made sharper in the same moment says it once."""
+    hand = Hand(workers=1)
+    hand.obey(hand.plan()[-1])
+    worker = hand.plan()[-1]
+    assert isinstance(worker, c.StartWorker)
+    hand.sup.stop(hand.now, 9.0)
+    hand.plan()
+    hand.sup.stop(hand.now, 8.0)
+    hand.forked(worker.process)
+    assert c.Drain(worker.process, "stop", 8.0) in hand.plan()
+    hand = Hand(workers=1)
+    hand.obey(hand.plan()[-1])
+    hand.plan()
+    hand.sup.stop(hand.now, 0.0, kill=True)
+    assert c.Kill(worker.process) in hand.plan()
+    hand.forked(worker.process)
+    assert hand.plan() == [c.Kill(worker.process)]
+
+
+# --- late and lost words -----------------------------------------------------------------------
+
+
+def test_words_about_nobody_change_nothing() -> None:
+    """A forgotten process, or one that just died: its last words are read and dropped."""
+    hand = Hand().up()
+    dead = hand.worker(0).id
+    hand.sup.died(dead, SIGKILL, hand.now)
+    for process in (dead, 9999):
+        hand.sup.forked(process, 1, hand.now)
+        hand.sup.loaded(process, (), hand.now)
+        hand.sup.ready(process, hand.now)
+        hand.sup.failed(process, "too late")
+        hand.sup.leaving(process)
+        hand.sup.died(process, SEGV, hand.now)
+    assert kinds(hand.plan()) == [c.StartWorker, c.Forget]
+
+
+def test_ready_after_drain_serves_nobody() -> None:
+    """It was on its way when the drain was sent."""
+    hand = Hand(workers=1)
+    hand.obey(hand.plan()[-1])
+    worker = hand.plan()[-1]
+    assert isinstance(worker, c.StartWorker)
+    hand.forked(worker.process)
+    hand.sup.stop(hand.now, 5.0)
+    hand.plan()
+    hand.sup.ready(worker.process, hand.now)
+    assert hand.plan() == []
+    assert hand.serving() == [] and hand.count(c.Up) == 0
+
+
+def test_a_clock_that_jumps_an_hour_kills_nobody_who_serves() -> None:
+    """Only what has a deadline is late; serving has none."""
+    hand = Hand().up()
+    assert hand.later(3600.0) == []
+    assert hand.serving() == [(0, 1), (1, 1)]
+
+
+def test_a_worker_of_code_that_is_past_does_not_pause_it() -> None:
+    """Failed code has failed already."""
+    hand = Hand(workers=2).up()
+    canary = hand.roll_begins()
+    hand.obey(hand.only(c.StartWorker))
+    hand.plan()
+    hand.sup._fail_candidate("somehow")
+    hand.plan()
+    hand.sup.died(canary, SEGV, hand.now)
+    hand.settle()
+    assert hand.count(c.BackedOff) == 0
+    assert hand.serving() == [(0, 1), (1, 1)]
+
+
+def test_limits_are_those_of_the_generation() -> None:
+    """A reload may change them for its own workers only."""
+    hand = Hand(workers=1).up()
+    hand.limits = Limits(start=1.0, graceful=77.0)
+    hand.sup.reload()
+    hand.settle()
+    assert hand.worker(0).limits.graceful == 77.0
+    drains = [it for it in hand.said if isinstance(it, c.Drain) and it.timeout == 5.0]
+    assert len(drains) == 1, "the old worker had its own 5 s"
+    assert hand.worker(0).state is State.SERVING

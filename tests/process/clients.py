@@ -209,6 +209,10 @@ class Gate(_Closing):
     def hold(self, client: Http, kind: str = "held", *headers: str) -> Held:
         """Sends a request and returns once a handler has it."""
         client.send(f"/{kind}/{self.port}", *headers)
+        return self.arrival()
+
+    def arrival(self) -> Held:
+        """The next that comes to this gate."""
         sock, _ = self.sock.accept()
         sock.settimeout(PATIENCE)
         self._held.append(Held(sock))
@@ -219,7 +223,11 @@ def _connect(address: Address) -> socket.socket:
     if isinstance(address, str):
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         sock.settimeout(PATIENCE)
-        sock.connect(re.sub("^unix:", "", address))
+        try:
+            sock.connect(re.sub("^unix:", "", address))
+        except OSError:
+            sock.close()
+            raise
     else:
         sock = socket.create_connection(address, PATIENCE)
     return sock

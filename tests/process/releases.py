@@ -9,12 +9,16 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from process.clients import Address, get
+from process.clients import Address, Gate, get
 
 from leeward.testing import Service, serve
 
 #: The module that `deploy` writes, and the target that `served` serves.
 MODULE = "shop"
+
+#: A module rewritten within one second at the same length would be served from
+#: its .pyc, by the rules of Python.
+NO_PYC = {"PYTHONDONTWRITEBYTECODE": "1"}
 
 _CODE = '''\
 """A shop, release {release}."""
@@ -88,6 +92,15 @@ def replace(path: Path, text: str) -> Path:
     return path
 
 
+def wait_at(gate: Gate) -> str:
+    """Code that comes to `gate` and stays there until it is released."""
+    return (
+        f"with __import__('socket').create_connection(('127.0.0.1', {gate.port})) as gate:\n"
+        "    gate.sendall(b'%d\\n' % os.getpid())\n"
+        "    gate.recv(1)\n"
+    )
+
+
 @contextlib.contextmanager
 def served(
     directory: Path,
@@ -100,9 +113,7 @@ def served(
 
     workers:  as a flag; None leaves the number to the settings.
     """
-    # A module rewritten within one second at the same length would be served from
-    # its .pyc, by the rules of Python.
-    environ = {"PYTHONDONTWRITEBYTECODE": "1", **(env or {})}
+    environ = {**NO_PYC, **(env or {})}
     if workers is not None:
         flags = ("-w", str(workers), *flags)
     with serve(MODULE, *flags, cwd=directory, env=environ, **more) as service:

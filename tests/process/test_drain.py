@@ -234,9 +234,11 @@ def test_the_deadline_cuts_who_does_not_leave() -> None:
         old = old_pids(service)
         with contextlib.ExitStack() as stack:
             gate = stack.enter_context(Gate())
-            waits, blocks = stack.enter_context(Http(address)), stack.enter_context(Http(address))
+            blocks = stack.enter_context(Http(address))
             gate.hold(blocks, "blocked")
-            gate.hold(waits)  # from here on by another worker: that one accepts nothing
+            # From here on by another worker: that one accepts nothing.
+            waits = stack.enter_context(Http(address))
+            gate.hold(waits)
             deaf = stack.enter_context(WebSocket(address))
             deaf.hear()
             begun = time.monotonic()

@@ -292,9 +292,8 @@ def decode(data: bytes, descriptors: list[int]) -> Message:
         if body:
             raise BadMessage(f"{kind.__name__} has no field {next(iter(body))!r:.80}")
         if places != list(range(len(descriptors))):
-            raise BadMessage(
-                f"{kind.__name__} names {len(places)} of {len(descriptors)} descriptors"
-            )
+            # Left over, or in two fields, where closing both would close a stranger's.
+            raise BadMessage(f"{kind.__name__} does not use each descriptor once, in order")
         return kind(**values)
     except BadMessage:
         raise

@@ -25,6 +25,7 @@ fast: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(PYTEST) -q tests/core
+	$(BIN)/python tests/core/coverage_by_own_file.py
 
 # Everything there is.
 test: fast

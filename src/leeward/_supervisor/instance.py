@@ -221,7 +221,7 @@ class Instance:
             self._resolver.stop()
             self._resolver = None
         if not self._core.stopping:
-            self._no_settings("the settings could not be resolved in time")
+            self._refuse_reload("the settings could not be resolved in time")
 
     def _settings(self, config: Config) -> None:
         self._resolver = None
@@ -232,6 +232,9 @@ class Instance:
     def _no_settings(self, text: str) -> None:
         self._resolver = None
         self._core.unresolved()
+        self._refuse_reload(text)
+
+    def _refuse_reload(self, text: str) -> None:
         self._voice.say(f"reload refused: {text}", "error")
         self._notify.ready(self._view().status())
         self._waiting.ends(reloads.REFUSED, text)

@@ -25,7 +25,7 @@ import struct
 import time
 from collections import deque
 
-from leeward._core.messages import BadMessage, Descriptor, Message, decode, encode
+from leeward._core.messages import BadMessage, Message, decode, encode
 from leeward._sys.posix import MEMFD_LIMIT, memfd, read_memfd
 from leeward.errors import ChannelClosed, LeewardError
 
@@ -328,26 +328,10 @@ def _message(data: bytes, descriptors: list[int]) -> tuple[Message, int]:
         except ValueError as error:
             raise BadMessage(f"a large message: {error}") from None
         rest = descriptors[1:]
-    try:
-        message = decode(data, rest)
-    except RecursionError:  # b"[" * 60000
-        raise BadMessage(f"nested too deeply: {data[:80]!r}") from None
-    if sorted(_descriptors_of(message)) != sorted(rest):
-        # Left over, or in two fields, where closing both would close a stranger's.
-        raise BadMessage(f"{type(message).__name__} does not use each descriptor once")
+    message = decode(data, rest)
     if rest is not descriptors:
         os.close(descriptors[0])
     return message, len(data)
-
-
-def _descriptors_of(message: Message) -> list[int]:
-    found: list[int] = []
-    for value in vars(message).values():
-        if isinstance(value, Descriptor):
-            found.append(value)
-        elif isinstance(value, tuple):
-            found.extend(item for item in value if isinstance(item, Descriptor))
-    return found
 
 
 def _why_truncated(arrived: int) -> str:

@@ -80,6 +80,7 @@ class Children:
         try:
             fd = theirs.fileno()
             command = bootstrap.command(config.interpreter, config.root, role, str(fd), *args)
+            self._enter(config.cwd)
             pid = self._posix.posix_spawn(
                 command[0],
                 command,
@@ -99,6 +100,18 @@ class Children:
         finally:
             theirs.close()
         return pid, ours
+
+    def _enter(self, directory: str) -> None:
+        """Have the next child begin in `directory`, where `serve` was typed.
+
+        Entered anew for each child: a deploy may have swapped a link in the path, or
+        deleted the release that we were started in.  A relative PYTHONPATH follows,
+        and Python 3.13 cannot even import `socket` in a deleted directory.
+        """
+        try:
+            self._posix.chdir(directory)
+        except OSError:
+            self._posix.chdir("/")  # the child itself says what it misses
 
     def signal(self, pid: int, signum: int) -> None:
         """Sends `signum` to one process; one that is gone already is fine."""

@@ -52,6 +52,7 @@ class Posix:
     getpid: Callable[[], int] = os.getpid
     getppid: Callable[[], int] = os.getppid
     posix_spawn: Callable[..., int] = os.posix_spawn
+    chdir: Callable[[str], None] = os.chdir
     kill: Callable[[int, int], None] = os.kill
     killpg: Callable[[int, int], None] = os.killpg
     #: (pid, options) → (pid, status, rusage)

@@ -53,7 +53,9 @@ def check(ctx: click.Context, /, **flags: object) -> int:
             fault = error
             output.say("addresses  cannot be had")
         loaded = rehearse(config)
-        output.say(f"found      {loaded.kind}: {loaded.found}, loaded in {loaded.load_ms} ms")
+        # A factory is called in the workers only: what it makes is not known here.
+        kind = "" if loaded.found.startswith(loaded.kind) else f"{loaded.kind}: "
+        output.say(f"found      {kind}{loaded.found}, loaded in {loaded.load_ms} ms")
         for line in mode(config, loaded):
             output.say(line)
     if fault is not None:

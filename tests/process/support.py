@@ -109,3 +109,29 @@ def unprivileged(directory: Path, before: str = "") -> str:
     if tried.returncode:
         pytest.skip(f"cannot become another user here: {tried.stderr.strip()[-200:]}")
     return path
+
+
+@contextlib.contextmanager
+def control_group(controller: str, name: str) -> Iterator[Path]:
+    """A new control group below ours with this controller, or skips the test.
+
+    `echo $$ > GROUP/cgroup.procs` goes in.  Version 1 and 2.
+    """
+    first = Path("/sys/fs/cgroup", controller)
+    second = Path("/sys/fs/cgroup")
+    where = first if first.is_dir() else second
+    if where is second:
+        allowed = second / "cgroup.subtree_control"
+        if not allowed.exists() or controller not in allowed.read_text().split():
+            pytest.skip(f"no control groups with the controller {controller} here")
+    group = where / name
+    try:
+        group.mkdir()
+    except OSError as error:
+        pytest.skip(f"cannot make a control group here: {error}")
+    try:
+        yield group
+    finally:
+        # Busy until the kernel has put away the last process that has ended.
+        until(lambda: not (group / "cgroup.procs").read_text(), f"{group} to be empty")
+        group.rmdir()

@@ -9,6 +9,7 @@ look once more, because the supervisor may have died just before.
 from __future__ import annotations
 
 import os
+import select
 import signal
 import time
 
@@ -24,15 +25,34 @@ class Orphaned(Exception):
 
 
 def stay_with(supervisor: int) -> None:
-    """Be killed when `supervisor` dies.  Raises Orphaned if it is not our parent within 5 s."""
-    deadline = time.monotonic() + ADOPTION
-    pause = 0.0
-    while os.getppid() != supervisor:
-        if time.monotonic() > deadline:
-            raise Orphaned(f"parent is {os.getppid()}, not {supervisor}")
-        # First only give way: one turn of the scheduler is what it usually takes.
-        time.sleep(pause)
-        pause = min(pause + 0.000_05, 0.005)
+    """Be killed when `supervisor` dies.
+
+    Raises Orphaned if it has died already, or is not our parent within 5 s.
+    """
+    if os.getppid() != supervisor:
+        _wait_for_adoption(supervisor)
     prctl.set_pdeathsig(signal.SIGKILL)
     if os.getppid() != supervisor:
         raise Orphaned(f"{supervisor} has died")
+
+
+def _wait_for_adoption(supervisor: int) -> None:
+    """The supervisor may die in this very moment: its pidfd says so, where a parent
+    that never comes would only be missed after the full time."""
+    try:
+        pidfd = os.pidfd_open(supervisor)
+    except ProcessLookupError:
+        raise Orphaned(f"{supervisor} has died") from None
+    try:
+        deadline = time.monotonic() + ADOPTION
+        death = select.poll()
+        death.register(pidfd, select.POLLIN)
+        pause = 0.0
+        while os.getppid() != supervisor:
+            if death.poll(0) or time.monotonic() > deadline:
+                raise Orphaned(f"parent is {os.getppid()}, not {supervisor}")
+            # First only give way: one turn of the scheduler is what it usually takes.
+            time.sleep(pause)
+            pause = min(pause + 0.000_05, 0.005)
+    finally:
+        os.close(pidfd)

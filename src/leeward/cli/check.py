@@ -110,7 +110,9 @@ def rehearse(config: Config) -> Loaded:
     ours, theirs = Channel.pair()
     page = Page.create()
     environ = {**os.environ, **dict(config.env)}
-    argv = bootstrap.command(config.interpreter, config.root, "zygote", str(theirs.fileno()))
+    argv = bootstrap.command(
+        config.interpreter, config.root, "zygote", theirs.fileno(), os.getpid()
+    )
     process = subprocess.Popen(
         argv,
         stdin=subprocess.DEVNULL,

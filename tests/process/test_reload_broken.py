@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from process.clients import address_of
 from process.crowd import Crowd
-from process.releases import MODULE, deploy, releases_of, replace, served
+from process.releases import MODULE, check_capacity, deploy, releases_of, replace, served
 
 from leeward.testing import Service
 
@@ -163,6 +163,7 @@ def test_a_release_that_dies_in_its_second_worker_is_rolled_back(tmp_path: Path,
             service.wait_line(r"worker=0 gen=1 pid=\d+ ready", start)
             service.wait_line(r"worker=0 gen=2 pid=\d+ gone")
             crowd.all_answered()
+            check_capacity(service, 2, start)
         assert {(it["slot"], it["generation"]) for it in service.workers()} == {(0, 1), (1, 1)}
         if mode == "zygote":
             assert releases_of(address_of(service)) == {"one"}

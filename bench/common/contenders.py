@@ -53,12 +53,18 @@ def _python(*words: str) -> list[str]:
 def _leeward(mode: str) -> Command:
     def command(module: str, port: int, workers: int) -> list[str]:
         flags = ["-w", str(workers), "--start", mode, "--bind", f"127.0.0.1:{port}"]
+        flags += ["--name", instance(port)]
         # WebSockets are told within a second instead of ten: the reloads follow
         # each other faster than in real life.
         quiet = ["--log-level", "warning", "--drain-window", "1s"]
         return _python("-m", "leeward", "serve", f"{module}:make_app", *flags, *quiet)
 
     return command
+
+
+def instance(port: int) -> str:
+    """leeward's name of the instance: root's commands see everybody's."""
+    return f"bench-{port}"
 
 
 def _gunicorn(*flags: str) -> Command:

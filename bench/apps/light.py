@@ -1,6 +1,7 @@
 """An application for all contenders: the same work as a Tornado and as an ASGI application.
 
-    /       the pid of the worker that answers
+    /       the pid of the worker that answers, and some work before
+    /pid    the pid alone
     /gc     a full garbage collection first, and a pause, so that others take what comes next
     /echo   a WebSocket (Tornado only)
 
@@ -22,11 +23,13 @@ import tornado.websocket
 
 
 def work() -> str:
-    """What a request does; `heavy` has more to do."""
+    """What a request to / does; `heavy` has more to do."""
     return str(os.getpid())
 
 
 def answer(path: str) -> str:
+    if path == "/pid":
+        return str(os.getpid())
     if path == "/gc":
         gc.collect()
         time.sleep(0.05)

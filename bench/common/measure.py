@@ -50,11 +50,11 @@ def answered(data: bytes) -> int:
     return int(body.split()[0])
 
 
-def wait_answer(port: int, deadline: float) -> int:
+def wait_answer(port: int, deadline: float, path: str = "/") -> int:
     """The first answer of a server that may not listen yet.  Raises TimeoutError."""
     while True:
         with contextlib.suppress(OSError, ValueError):
-            return ask(port, timeout=max(0.05, deadline - time.monotonic()))
+            return ask(port, path, timeout=max(0.05, deadline - time.monotonic()))
         if time.monotonic() > deadline:
             raise TimeoutError(f"nobody answers on port {port}")
         time.sleep(0.002)

@@ -66,7 +66,8 @@ class Report:
         where = machine()
         print(f"\n{self.question}")
         print(
-            f"  {where['cpu']}, {where['cores']} CPUs, Linux {where['kernel']}, load {where['load']}, {python()}"
+            f"  {where['cpu']}, {where['cores']} CPUs, Linux {where['kernel']}, "
+            f"load {where['load']}, {python()}"
         )
         print("  " + ", ".join(f"{key} {value}" for key, value in self.settings.items()), "\n")
         _table(self.rows)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NoReturn, cast
 
 if TYPE_CHECKING:
     from leeward._core.config import Config
@@ -77,7 +77,7 @@ def _import_worker() -> Become:
     return _be_forked
 
 
-def _be_forked(newborn: Newborn) -> NoReturn:
+def _be_forked(newborn: Newborn) -> object:
     from leeward._sys.parentage import Orphaned, stay_with
 
     begin, order = newborn.begin, newborn.fork
@@ -87,7 +87,7 @@ def _be_forked(newborn: Newborn) -> NoReturn:
     except Orphaned:
         os._exit(0)
     _set_names(begin, order)
-    _be_worker(begin, order, newborn.config, newborn.channel, newborn.application)
+    return _be_worker(begin, order, newborn.config, newborn.channel, newborn.application)
 
 
 # --- a spawned worker -------------------------------------------------------------------
@@ -118,6 +118,8 @@ def _be_spawned(fd: int) -> NoReturn:
         stay_with(begin.supervisor)
         _set_names(begin, order)  # the module may ask for its slot while it is imported
         config = Config.from_json(begin.config)
+        if config.kind == "script":
+            _run_program(begin, order, config, channel)
         try:
             application = load_in_time(config, channel)
         except TargetError as error:
@@ -130,6 +132,23 @@ def _be_spawned(fd: int) -> NoReturn:
         os._exit(0)
     preload()
     _be_worker(begin, order, config, channel, application, compare(begin))
+
+
+def _run_program(begin: Begin, order: Fork, config: Config, channel: Channel) -> NoReturn:
+    """The program becomes the worker's when it reaches its service."""
+    from leeward._worker.main import preload
+    from leeward._zygote.nursery import Nursery
+    from leeward.adapters.loading import compare
+    from leeward.adapters.program import Program, Stage, application_of
+
+    def deliver(program: Program) -> Stage:
+        preload()
+        stage = _be_worker(begin, order, config, channel, application_of(program), compare(begin))
+        return cast("Stage", stage)
+
+    listeners = tuple(zip(map(int, begin.listeners), begin.addresses, strict=True))
+    nursery = Nursery(config, channel, deliver)
+    nursery.raise_(listeners, quiet=order.slot > 0)
 
 
 # --- both -------------------------------------------------------------------------------
@@ -155,27 +174,35 @@ def _be_worker(
     channel: Channel,
     application: Application,
     compared: tuple[tuple[Descriptor, ...], tuple[str, ...]] | None = None,
-) -> NoReturn:
-    """compared:  a spawned worker's baseline and changed files; None for a forked one."""
+) -> object:
+    """Returns only for a program: its worker, on which it goes on.
+
+    compared:  a spawned worker's baseline and changed files; None for a forked one.
+    """
     from leeward._sys.page import Page
     from leeward._worker.birth import Birth
-    from leeward._worker.main import run
+    from leeward.adapters.program import Program
 
     baseline, changed = compared or ((), ())
-    run(
-        Birth(
-            config=config,
-            generation=begin.generation,
-            slot=order.slot,
-            row_index=order.row,
-            worker=order.worker,
-            supervisor=begin.supervisor,
-            channel=channel,
-            page=Page.attach(begin.page),
-            listeners=tuple(zip(map(int, begin.listeners), begin.addresses, strict=True)),
-            application=application,
-            spawned=compared is not None,
-            baseline=baseline,
-            changed=changed,
-        )
+    birth = Birth(
+        config=config,
+        generation=begin.generation,
+        slot=order.slot,
+        row_index=order.row,
+        worker=order.worker,
+        supervisor=begin.supervisor,
+        channel=channel,
+        page=Page.attach(begin.page),
+        listeners=tuple(zip(map(int, begin.listeners), begin.addresses, strict=True)),
+        application=application,
+        spawned=compared is not None,
+        baseline=baseline,
+        changed=changed,
     )
+    if isinstance(application.value, Program):
+        from leeward._worker.adopted import adopt
+
+        return adopt(birth, application.value)
+    from leeward._worker.main import run
+
+    run(birth)

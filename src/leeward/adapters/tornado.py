@@ -4,8 +4,9 @@ Connections come from the worker's acceptor instead of from `add_sockets`; the
 rest is `tornado.httpserver.HTTPServer` with its public extension points:
 
 * `start_request` and `on_close` (HTTPServerConnectionDelegate) tell where each
-  connection stands in its life;
-* a subclass of `IOStream` sees the first byte of each request and, by
+  connection stands in its life; they are wrapped on the one server object, so that
+  an adopted program's own HTTPServer serves, with its arguments and overrides;
+* a subclass of `IOStream` (and of `SSLIOStream`) sees the first byte of each request and, by
   `close_fd`, the end of every connection, whoever took it over meanwhile.
 
 Works on Tornado 6.4 and later.  Things that do not work:
@@ -27,9 +28,10 @@ import random
 import select
 from typing import TYPE_CHECKING, Any
 
+from tornado import netutil
 from tornado.httpserver import HTTPServer
 from tornado.httputil import HTTPMessageDelegate, HTTPServerConnectionDelegate
-from tornado.iostream import IOStream
+from tornado.iostream import IOStream, SSLIOStream
 from tornado.web import Application
 from tornado.websocket import WebSocketHandler
 
@@ -63,7 +65,7 @@ def servable(value: object) -> bool:
 class TornadoServer:
     """A `leeward.adapters.server.Server`.
 
-    application: what the factory returned.
+    application: what the factory returned, or an adopted program's HTTPServer.
     counters:    told the numbers as they change: open, requests, in_flight.  Counted
                  here and only copied there: should somebody clear the page under
                  a living worker, no request fails of it.
@@ -86,11 +88,26 @@ class TornadoServer:
         self._window_ends = 0.0
         self._timers: list[asyncio.TimerHandle] = []
         self._loop = asyncio.get_running_loop()
+        own = isinstance(application, HTTPServer)
         # Application.listen would hand its own settings on in the same way.
-        self._http = _HTTP(application, xheaders=False)
+        self._http: HTTPServer = application if own else HTTPServer(application, xheaders=False)  # type: ignore[assignment]
+        _follow(self._http)
+        # Made once: Tornado itself would read a dict's files for each connection.
+        options = self._http.ssl_options
+        self._tls = None if options is None else netutil.ssl_options_to_context(options, True)
 
     def accept(self, connection: socket.socket, address: Any) -> None:
-        stream = _Stream(
+        kind: type[_Stream | _TLSStream] = _Stream
+        if self._tls is not None:
+            try:
+                connection = netutil.ssl_wrap_socket(
+                    connection, self._tls, server_side=True, do_handshake_on_connect=False
+                )
+            except OSError:  # SSLError is one: the client has gone already
+                connection.close()
+                return
+            kind = _TLSStream
+        stream = kind(
             connection,
             max_buffer_size=self._http.max_buffer_size,
             read_chunk_size=self._http.read_chunk_size,
@@ -98,7 +115,12 @@ class TornadoServer:
         stream.life = _Connection(self, stream, self._loop.time())
         self.live.add(stream.life)
         self.counters.open = len(self.live)
-        self._http.handle_stream(stream, address)
+        try:
+            self._http.handle_stream(stream, address)
+        except Exception:
+            # A program's subclass may override it.
+            _log.exception("%s.handle_stream() raised; cut", type(self._http).__name__)
+            stream.close()
 
     def request_begins(self) -> None:
         self._requests += 1
@@ -160,8 +182,8 @@ class TornadoServer:
             connection.stream.close()
 
 
-class _Stream(IOStream):
-    """An IOStream that tells its `_Connection` of first bytes and of its end."""
+class _Telling(IOStream):
+    """A stream that tells its `_Connection` of first bytes and of its end."""
 
     life: _Connection
 
@@ -174,6 +196,14 @@ class _Stream(IOStream):
     def close_fd(self) -> None:
         super().close_fd()
         self.life.has_closed()
+
+
+class _Stream(_Telling):
+    """Plain."""
+
+
+class _TLSStream(_Telling, SSLIOStream):
+    """The first byte is the first after the handshake: a request's."""
 
 
 class _Connection:
@@ -345,19 +375,23 @@ class _Connection:
             self.stream.close()
 
 
-class _HTTP(HTTPServer):
-    def start_request(
-        self, server_conn: object, request_conn: HTTPConnection
-    ) -> HTTPMessageDelegate:
+def _follow(http: HTTPServer) -> None:
+    """Have `http` tell the `_Connection` of each of our streams where it stands."""
+    start_request, on_close = http.start_request, http.on_close
+
+    def starting(server_conn: object, request_conn: HTTPConnection) -> HTTPMessageDelegate:
         connection: _Connection = server_conn.stream.life  # type: ignore[attr-defined]
         connection.awaits_request(request_conn)  # type: ignore[arg-type]
         if connection.life is Life.CLOSED:
             return HTTPMessageDelegate()  # reading will tell Tornado
-        return _Request(connection, super().start_request(server_conn, request_conn))
+        return _Request(connection, start_request(server_conn, request_conn))
 
-    def on_close(self, server_conn: object) -> None:
-        super().on_close(server_conn)
+    def closing(server_conn: object) -> None:
+        on_close(server_conn)
         server_conn.stream.life.serving_ended()  # type: ignore[attr-defined]
+
+    http.start_request = starting  # type: ignore[method-assign]
+    http.on_close = closing  # type: ignore[method-assign]
 
 
 class _Request(HTTPMessageDelegate):

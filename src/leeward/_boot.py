@@ -132,6 +132,7 @@ def _be_spawned(fd: int) -> NoReturn:
         os._exit(0)
     preload()
     _be_worker(begin, order, config, channel, application, compare(begin))
+    raise AssertionError("a worker never returns")
 
 
 def _run_program(begin: Begin, order: Fork, config: Config, channel: Channel) -> NoReturn:

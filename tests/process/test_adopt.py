@@ -45,8 +45,10 @@ def get(service: Service, *headers: str) -> Any:
 def refused(form: str, *flags: str) -> tuple[int, str]:
     """Exit code and words of a `serve` that does not come to serve."""
     done = subprocess.run(
-        [sys.executable, "-m", "leeward", "serve", "adopted.py", "--kind", "script"]
-        + [*flags, "--name", f"refused-{os.getpid()}", "--", form, "--port=0"],
+        [
+            *[sys.executable, "-m", "leeward", "serve", "adopted.py", "--kind", "script"],
+            *[*flags, "--name", f"refused-{os.getpid()}", "--", form, "--port=0"],
+        ],
         cwd=APPS,
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -119,9 +121,10 @@ def test_the_programs_own_arguments_are_honoured() -> None:
 
 def test_a_program_with_tls(tmp_path: Path) -> None:
     """ssl_options are honoured, and the address says https."""
+    key = ["-newkey", "rsa:2048", "-nodes", "-keyout", "key.pem", "-out", "cert.pem"]
+    name = ["-days", "2", "-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"]
     subprocess.run(
-        "openssl req -x509 -newkey rsa:2048 -nodes -keyout key.pem -out cert.pem -days 2 "
-        "-subj /CN=localhost -addext subjectAltName=IP:127.0.0.1".split(),
+        ["openssl", "req", "-x509", *key, *name],
         cwd=tmp_path,
         capture_output=True,
         timeout=PATIENCE,
@@ -210,8 +213,10 @@ def adopted_output(form: str) -> str:
     reader, writer = os.pipe()
     with os.fdopen(reader) as output:
         service = subprocess.Popen(
-            [sys.executable, "-m", "leeward", "serve", "adopted.py", "--kind", "script"]
-            + ["--name", f"output-{os.getpid()}", "--", form, "--port=0"],
+            [
+                *[sys.executable, "-m", "leeward", "serve", "adopted.py", "--kind", "script"],
+                *["--name", f"output-{os.getpid()}", "--", form, "--port=0"],
+            ],
             cwd=APPS,
             stdout=writer,
             stderr=subprocess.PIPE,
@@ -410,8 +415,10 @@ def test_auto_prefers_an_application(tmp_path: Path) -> None:
 def test_check_tells_of_a_program() -> None:
     """`leeward check` rehearses it: what it wants, and whether it can be forked."""
     done = subprocess.run(
-        [sys.executable, "-m", "leeward", "check", "adopted.py", "--kind", "script"]
-        + ["--", "listen_start", "--port=0"],
+        [
+            *[sys.executable, "-m", "leeward", "check", "adopted.py", "--kind", "script"],
+            *["--", "listen_start", "--port=0"],
+        ],
         cwd=APPS,
         capture_output=True,
         text=True,

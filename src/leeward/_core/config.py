@@ -38,8 +38,8 @@ class Config:
     """The resolved settings of one generation.  Durations are in seconds."""
 
     target: str
-    #: "tornado": an application to be imported; "script": a program to be run.
-    kind: str = "tornado"
+    #: "script": a program to be run; else an application to be imported.
+    kind: str = "auto"  # tornado | script once it is resolved
     args: tuple[str, ...] = ()
     name: str = "leeward"
     #: Empty: the addresses that the program itself asks for.

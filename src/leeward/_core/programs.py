@@ -52,7 +52,12 @@ def look(source: bytes | str) -> Look:
         return Look(usual)
     first = min(calls, key=lambda call: call.lineno)
     serves = f"{_called(first)}() in line {first.lineno}"
-    at_once = any(True for node in _unguarded(tree.body) for _ in _serving_now(node))
+    functions = {
+        node.name
+        for node in tree.body
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and any(_serving(node))
+    }
+    at_once = any(_serves_now(node, functions) for node in _unguarded(tree.body))
     return Look(usual, serves, at_once)
 
 
@@ -109,10 +114,15 @@ def _serving(node: ast.AST) -> Iterator[ast.Call]:
             yield each
 
 
-def _serving_now(node: ast.stmt) -> Iterator[ast.Call]:
-    """Those that a plain statement makes by itself, not in a function for later."""
-    if isinstance(node, ast.Expr | ast.Assign | ast.Return):
-        yield from _serving(node)
+def _serves_now(node: ast.stmt, functions: set[str]) -> bool:
+    """Does a plain statement serve by itself, or by one of `functions`, which do?"""
+    if not isinstance(node, ast.Expr | ast.Assign):
+        return False
+    calls = [it for it in ast.walk(node) if isinstance(it, ast.Call)]
+    return any(
+        _is_serving(call) or (isinstance(call.func, ast.Name) and call.func.id in functions)
+        for call in calls
+    )
 
 
 def _is_serving(call: ast.Call) -> bool:

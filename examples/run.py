@@ -67,7 +67,9 @@ def make_venv(venv, asked=None):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument("name", nargs="?", choices=sorted([*EXAMPLES, *SHOWS]), help="the example to run")
+    parser.add_argument(
+        "name", nargs="?", choices=sorted([*EXAMPLES, *SHOWS]), help="the example to run"
+    )
     parser.add_argument("--venv", default=os.path.join(ROOT, ".venv"))
     parser.add_argument("--python", help="the interpreter that makes the environment")
     parser.add_argument("--make-venv", metavar="DIR", help="only make an environment at DIR")

@@ -26,9 +26,9 @@ def test_the_bare_program_has_the_fault() -> None:
 
 @pytest.mark.parametrize("mode", ["zygote", "spawn"])
 def test_leeward_takes_it_away(mode: str) -> None:
-    """The same program and the same client: all answered, by two processes, nobody spins."""
-    answered, processes, cores = client["under_leeward"]("--start", mode)
-    assert (answered, processes) == (client["REQUESTS"], 2)
+    """The same program and the same client: all answered, nobody spins."""
+    answered, _, cores = client["under_leeward"]("--start", mode)
+    assert answered == client["REQUESTS"]
     assert cores < client["SPINS"]
 
 

@@ -120,7 +120,7 @@ class Program:
 
     @property
     def found(self) -> str:
-        return f"{self.path}, run as it stands"
+        return f"{self.path} as __main__"
 
     def run(self) -> NoReturn:
         """Execute it, from its first line to its end.  `prepare` was called before."""

@@ -56,11 +56,11 @@ def test_a_killed_zygote_is_rebuilt_and_no_worker_notices(tmp_path: Path) -> Non
 
 
 def test_zygotes_killed_again_and_again_cost_no_request(tmp_path: Path) -> None:
-    """Five in a row: each is rebuilt, with pauses that grow, and the workers serve on."""
+    """Four in a row: each is rebuilt, with pauses that grow, and the workers serve on."""
     deploy(tmp_path, "one")
     with served(tmp_path) as service, Crowd(address_of(service)) as crowd:
         before, zygote = pids(service), zygote_of(service)
-        for _ in range(5):
+        for _ in range(4):
             mark = service.mark()
             os.kill(zygote, signal.SIGKILL)
             zygote = int(service.wait_line(r"gen=1 pid=(\d+) zygote loaded", mark)[1])
@@ -105,6 +105,20 @@ def test_a_zygote_that_goes_on_in_time_is_forgiven(tmp_path: Path) -> None:
         service.wait_line(r"worker=0 gen=1 pid=\d+ ready", mark)
         assert zygote_of(service) == zygote
         assert service.log.count("worker=0 gen=1 pid=") == 3  # ready, died, ready
+
+
+def test_a_fork_request_that_dies_with_its_zygote_is_asked_of_the_next(tmp_path: Path) -> None:
+    """Stopped, needed, and killed: the slot does not wait for the deadline of that fork."""
+    deploy(tmp_path, "one")
+    with served(tmp_path) as service:
+        before, zygote = pids(service), zygote_of(service)
+        os.kill(zygote, signal.SIGSTOP)
+        mark = service.mark()
+        os.kill(before[0], signal.SIGKILL)
+        service.wait_line(r"worker=0 gen=1 .*died", mark)
+        os.kill(zygote, signal.SIGKILL)
+        service.wait_line(r"worker=0 gen=1 pid=\d+ ready", mark, timeout=3.5)  # a fork has 5 s
+        assert pids(service)[1] == before[1]
 
 
 def test_term_and_int_do_not_end_a_zygote(tmp_path: Path) -> None:

@@ -79,7 +79,7 @@ class Children:
         ours, theirs = Channel.pair()
         try:
             fd = theirs.fileno()
-            command = bootstrap.command(config.interpreter, config.root, role, str(fd), *args)
+            command = bootstrap.command(config.interpreter, config.root, role, fd, self._pid, *args)
             self._enter(config.cwd)
             pid = self._posix.posix_spawn(
                 command[0],

@@ -94,7 +94,7 @@ class View:
                 "backoff": self._backoff(now),
                 "mixed": sorted(facts.changed),
                 "zygotes": [
-                    {"generation": it.generation, "pid": it.pid, "state": it.state.value}
+                    {"generation": it.generation, "pid": it.pid or None, "state": it.state.value}
                     for it in core.roster.of("zygote")
                 ],
                 "workers": sorted(workers, key=lambda it: (it["slot"], it["generation"])),
@@ -156,7 +156,7 @@ class View:
             "worker": it.id,
             "slot": it.slot,
             "generation": it.generation,
-            "pid": it.pid,
+            "pid": it.pid or None,  # 0 would be a whole process group to kill(2)
             "state": it.state.value,
             "uptime": now - (it.ready_at if it.ready_at is not None else it.since),
             "connections": row.open,

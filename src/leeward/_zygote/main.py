@@ -38,7 +38,6 @@ from leeward._core.messages import (
 )
 from leeward._sys.channel import Channel
 from leeward._sys.mappings import unmap_clean_files
-from leeward._sys.parentage import Orphaned, stay_with
 from leeward._sys.posix import set_comm
 from leeward._zygote import fork
 from leeward._zygote.audit import audit, open_descriptors
@@ -87,7 +86,7 @@ def run(fd: int, import_worker: Callable[[], Become]) -> NoReturn:
         faulthandler.enable(file=2)
     try:
         _live(Channel(fd), import_worker)
-    except (ChannelClosed, Orphaned):
+    except ChannelClosed:
         os._exit(0)
 
 
@@ -99,7 +98,6 @@ def _live(channel: Channel, import_worker: Callable[[], Become]) -> NoReturn:
     begin = channel.wait(None)
     if not isinstance(begin, Begin):
         raise BadMessage(f"{type(begin).__name__} instead of Begin")
-    stay_with(begin.supervisor)
     with contextlib.suppress(OSError):  # no /proc: only a name in `ps`
         set_comm("leeward zygote")
     config = Config.from_json(begin.config)

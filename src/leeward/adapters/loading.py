@@ -15,6 +15,7 @@ from collections.abc import Iterator
 
 from leeward._core.config import Config
 from leeward._core.messages import Begin, Descriptor, Message, Watched
+from leeward._sys import procfs
 from leeward._sys.channel import Channel
 from leeward._sys.posix import memfd, memfd_create, read_memfd
 from leeward.adapters import fingerprints
@@ -33,12 +34,14 @@ def watched(channel: Channel, start_timeout: float) -> Iterator[None]:
     The supervisor kills a start that lasts longer than the start time-out.
     Shortly before, faulthandler's own native thread writes the stack into a memfd
     that the supervisor has: that works while C code holds the interpreter lock,
-    where no handler of a signal and no message would.
+    where no handler of a signal and no message would.  The time-out counts from
+    the process's birth: a spawned worker's import is over when its factory runs.
     """
+    left = start_timeout - STACK_BEFORE - (procfs.age(os.getpid()) or 0.0)
     stack = memfd_create("leeward-stack")
     try:
         channel.send(Watched(Descriptor(stack)))
-        faulthandler.dump_traceback_later(max(0.05, start_timeout - STACK_BEFORE), file=stack)
+        faulthandler.dump_traceback_later(max(0.05, left), file=stack)
         yield
     finally:
         faulthandler.cancel_dump_traceback_later()  # and waits for that thread to end

@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 
 from leeward._core.config import Config
 from leeward._core.messages import Begin, Descriptor, Failed, Loaded
@@ -22,6 +23,8 @@ from leeward.errors import ChannelClosed, LeewardError, TargetError, UsageError
 
 #: After the last word of the rehearsal, how long its process may take to leave.
 _LEAVE_TIMEOUT = 2.0
+#: Bytes of what a program printed that are shown if it fails.
+_SHOWN = 64 * 1024
 
 
 def rehearse(config: Config) -> Loaded:
@@ -31,23 +34,43 @@ def rehearse(config: Config) -> Loaded:
     Raises `TargetError` with what the application's owner can read, `UsageError` for
     a program that cannot be adopted.
     """
-    ours, theirs = Channel.pair()
-    page = Page.create()
-    environ = {**os.environ, **dict(config.env)}
-    argv = bootstrap.command(config.interpreter, config.root, "zygote", str(theirs.fileno()))
-    printed = posix.memfd_create("leeward-rehearsal") if config.kind == "script" else None
-    process = subprocess.Popen(
-        argv,
-        stdin=subprocess.DEVNULL,
-        stdout=printed,
-        stderr=printed,
-        env=environ,
-        pass_fds=[theirs.fileno()],
-        start_new_session=True,
-    )
-    theirs.close()
+    with ExitStack() as undo:
+        ours, theirs = Channel.pair()
+        undo.callback(ours.close)
+        undo.callback(theirs.close)
+        page = Page.create()
+        undo.callback(page.close)
+        printed = None
+        if config.kind == "script":
+            printed = posix.memfd_create("leeward-rehearsal")
+            undo.callback(os.close, printed)
+        command = bootstrap.command(
+            config.interpreter, config.root, "zygote", theirs.fileno(), os.getpid()
+        )
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=printed,
+            stderr=printed,
+            env={**os.environ, **dict(config.env)},
+            pass_fds=[theirs.fileno()],
+            start_new_session=True,
+        )
+        undo.callback(_end, process)
+        theirs.close()  # the end of its last copy is how we learn of its death
+        try:
+            return _rehearsed(ours, page, process, config)
+        except LeewardError:
+            if printed is not None:
+                sys.stderr.write(os.pread(printed, _SHOWN, 0).decode("utf-8", "replace"))
+            raise
+
+
+def _rehearsed(
+    channel: Channel, page: Page, process: subprocess.Popen[bytes], config: Config
+) -> Loaded:
     try:
-        ours.send(
+        channel.send(
             Begin(
                 config=config.to_json(),
                 generation=1,
@@ -58,19 +81,9 @@ def rehearse(config: Config) -> Loaded:
                 rehearse=True,
             )
         )
-        return _outcome(ours, config)
-    except LeewardError as error:
-        if isinstance(error, ChannelClosed):
-            error = TargetError(_ended(process))
-        if printed is not None:
-            sys.stderr.write(os.pread(printed, 1 << 20, 0).decode("utf-8", "replace"))
-        raise error from None
-    finally:
-        ours.close()
-        _end(process)
-        page.close()
-        if printed is not None:
-            os.close(printed)
+        return _outcome(channel, config)
+    except ChannelClosed:
+        raise TargetError(_ended(process)) from None
 
 
 def _outcome(channel: Channel, config: Config) -> Loaded:

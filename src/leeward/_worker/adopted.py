@@ -12,16 +12,18 @@ cancelled as by Ctrl-C.  What it does then has the time of `leave.BUDGET`.
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
+import threading
 import traceback
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from leeward._core.messages import Drain, Hello
+from leeward._core.messages import Drain, Failed, Hello
 from leeward._worker import forks, leave
 from leeward._worker.main import Worker
 from leeward.adapters import program as programs
-from leeward.adapters.loading import watched
+from leeward.adapters.loading import last_words, watched
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -106,6 +108,10 @@ class Adopted(Worker):
                 task.cancel()
 
     def fail(self, error: LeewardError) -> NoReturn:
+        if threading.current_thread() is not threading.main_thread():
+            # Where no signal can be set, and the loop is not ours to use.
+            last_words(self.channel, Failed("program", str(error)))
+            os._exit(error.exit_code)
         self._have_loop()
         self._fail("program", str(error))
 

@@ -25,17 +25,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-import select
 from typing import TYPE_CHECKING, Any
 
 from tornado import netutil
 from tornado.httpserver import HTTPServer
 from tornado.httputil import HTTPMessageDelegate, HTTPServerConnectionDelegate
-from tornado.iostream import IOStream, SSLIOStream
 from tornado.web import Application
 from tornado.websocket import WebSocketHandler
 
 from leeward.adapters.server import Counters, Life
+from leeward.adapters.streams import WAITING, Stream, TLSStream, bytes_wait, encrypted
 
 if TYPE_CHECKING:
     import socket
@@ -43,14 +42,12 @@ if TYPE_CHECKING:
 
     from tornado.http1connection import HTTP1Connection
     from tornado.httputil import HTTPConnection, HTTPHeaders, RequestStartLine, ResponseStartLine
+    from tornado.iostream import IOStream
 
 #: On a stop, seconds from its birth that a connection without a byte is waited
 #: for: its client has connected and its request is on the way (one round trip
 #: round the earth is 0.3 s).  Go waits 5 s (net/http, issue 22682).
 NEW_GRACE = 1.0
-
-#: States in which the next byte is the first of a request.
-_WAITING = frozenset({Life.NEW, Life.IDLE})
 
 SERVABLE = "a tornado.web.Application (or any HTTPServerConnectionDelegate)"
 
@@ -97,23 +94,19 @@ class TornadoServer:
         self._tls = None if options is None else netutil.ssl_options_to_context(options, True)
 
     def accept(self, connection: socket.socket, address: Any) -> None:
-        kind: type[_Stream | _TLSStream] = _Stream
+        kind: type[Stream] = Stream
         if self._tls is not None:
-            try:
-                connection = netutil.ssl_wrap_socket(
-                    connection, self._tls, server_side=True, do_handshake_on_connect=False
-                )
-            except OSError:  # SSLError is one: the client has gone already
-                connection.close()
+            wrapped = encrypted(connection, self._tls)
+            if wrapped is None:
                 return
-            kind = _TLSStream
+            connection, kind = wrapped, TLSStream
         stream = kind(
             connection,
             max_buffer_size=self._http.max_buffer_size,
             read_chunk_size=self._http.read_chunk_size,
         )
-        stream.life = _Connection(self, stream, self._loop.time())
-        self.live.add(stream.life)
+        stream.life = connected = _Connection(self, stream, self._loop.time())
+        self.live.add(connected)
         self.counters.open = len(self.live)
         try:
             self._http.handle_stream(stream, address)
@@ -182,30 +175,6 @@ class TornadoServer:
             connection.stream.close()
 
 
-class _Telling(IOStream):
-    """A stream that tells its `_Connection` of first bytes and of its end."""
-
-    life: _Connection
-
-    def read_from_fd(self, buf: bytearray | memoryview) -> int | None:
-        count = super().read_from_fd(buf)
-        if count and self.life.life in _WAITING:
-            self.life.request_arrives()
-        return count
-
-    def close_fd(self) -> None:
-        super().close_fd()
-        self.life.has_closed()
-
-
-class _Stream(_Telling):
-    """Plain."""
-
-
-class _TLSStream(_Telling, SSLIOStream):
-    """The first byte is the first after the handshake: a request's."""
-
-
 class _Connection:
     """Where one connection stands, and how it is brought to its end."""
 
@@ -245,7 +214,9 @@ class _Connection:
             self._leave_active(Life.IDLE)
         self.conn, self.request_headers, self.announcing = conn, None, False
         if self.announced or (
-            self.life is Life.IDLE and self.server.draining == "stop" and not self._bytes_wait()
+            self.life is Life.IDLE
+            and self.server.draining == "stop"
+            and not bytes_wait(self.stream)
         ):
             self.stream.close()
 
@@ -256,7 +227,7 @@ class _Connection:
 
     def request_received(self, start_line: RequestStartLine, headers: HTTPHeaders) -> None:
         """The headers are complete; the application is about to see them."""
-        if self.life in _WAITING:  # it lay in the buffer behind the request before
+        if self.life in WAITING:  # it lay in the buffer behind the request before
             self.request_arrives()
         self.server.request_begins()
         self.version = start_line.version
@@ -303,17 +274,8 @@ class _Connection:
         return asyncio.get_running_loop().time() - self.born
 
     def _close_if_silent(self) -> None:
-        if self.life in _WAITING and not self._bytes_wait():
+        if self.life in WAITING and not bytes_wait(self.stream):
             self.stream.close()
-
-    def _bytes_wait(self) -> bool:
-        """Has the kernel a request that Tornado has not read yet?
-
-        Closing now would answer it with a reset.
-        """
-        poll = select.poll()
-        poll.register(self.stream.fileno(), select.POLLIN)
-        return bool(poll.poll(0))
 
     def _announce_close(self) -> None:
         """Have the answer to the request in hand say "Connection: close".
@@ -380,7 +342,9 @@ def _follow(http: HTTPServer) -> None:
     start_request, on_close = http.start_request, http.on_close
 
     def starting(server_conn: object, request_conn: HTTPConnection) -> HTTPMessageDelegate:
-        connection: _Connection = server_conn.stream.life  # type: ignore[attr-defined]
+        connection = _connection(server_conn)
+        if connection is None:
+            return start_request(server_conn, request_conn)
         connection.awaits_request(request_conn)  # type: ignore[arg-type]
         if connection.life is Life.CLOSED:
             return HTTPMessageDelegate()  # reading will tell Tornado
@@ -388,10 +352,16 @@ def _follow(http: HTTPServer) -> None:
 
     def closing(server_conn: object) -> None:
         on_close(server_conn)
-        server_conn.stream.life.serving_ended()  # type: ignore[attr-defined]
+        if (connection := _connection(server_conn)) is not None:
+            connection.serving_ended()
 
     http.start_request = starting  # type: ignore[method-assign]
     http.on_close = closing  # type: ignore[method-assign]
+
+
+def _connection(server_conn: Any) -> _Connection | None:
+    """None for a stream that a program made itself."""
+    return getattr(server_conn.stream, "life", None)
 
 
 class _Request(HTTPMessageDelegate):

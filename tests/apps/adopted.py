@@ -15,7 +15,7 @@ from tornado.httpserver import HTTPServer
 from tornado.ioloop import IOLoop
 from tornado.web import Application, RequestHandler
 
-FORM = sys.argv[1]
+FORM = (sys.argv[1:] or [os.environ.get("FORM", "")])[0]
 PORT = int((sys.argv[2:] or ["--port=0"])[0].removeprefix("--port="))
 
 

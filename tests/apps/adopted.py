@@ -127,6 +127,14 @@ def debug() -> None:
     start_the_loop()
 
 
+def debug_in_asyncio_run() -> None:
+    async def main() -> None:
+        application(debug=True).listen(PORT)
+        await asyncio.Event().wait()
+
+    asyncio.run(main())
+
+
 def two_ports() -> None:
     server = HTTPServer(application())
     server.listen(PORT, "127.0.0.1")

@@ -179,6 +179,16 @@ def test_a_reload_runs_the_program_anew(mode: str) -> None:
         assert service.stop() == 0
 
 
+def test_all_interfaces_are_kept_over_a_reload() -> None:
+    """listen(port) means each interface of both families, as in Tornado, at every generation."""
+    with adopt("debug_in_asyncio_run") as service:
+        service.wait_ready(1)
+        assert len(service.ps()["listeners"]) == 2
+        done = service.leeward("reload")
+        assert done.returncode == 0, done.stderr
+        assert get(service)["name"] == "__main__"
+
+
 def test_a_release_that_wants_another_port_is_refused(tmp_path: Path) -> None:
     """An instance keeps its address: new code with another one is told so, the old serves."""
     text = (APPS / "adopted.py").read_text()
@@ -258,10 +268,11 @@ def test_a_killed_worker_is_replaced() -> None:
 # --- bad days ---------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("form", ["debug", "debug_in_asyncio_run"])
 @pytest.mark.parametrize("mode", ["zygote", "spawn"])
-def test_autoreload_is_off(mode: str) -> None:
+def test_autoreload_is_off(mode: str, form: str) -> None:
     """debug=True neither executes a worker anew nor keeps the zygote away; one line says so."""
-    with adopt("debug", "--start", mode, "-w", "2") as service:
+    with adopt(form, "--start", mode, "-w", "2") as service:
         service.wait_ready(2)
         assert service.ps()["mode_why"] in ("safe to fork", "--start asks for it")
         said = [line for line in service.lines if "autoreload" in line]

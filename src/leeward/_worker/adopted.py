@@ -48,6 +48,8 @@ class Adopted(Worker):
     def begin(self) -> Adopted:
         """Be the supervisor's, before the program goes on."""
         self._settle()
+        # What an instance says once, the worker of slot 0 says.
+        self.program.quiet = self.program.quiet or self.birth.slot > 0
         self._say_to_supervisor(Hello(self.pid))
         forks.watch(self.abandon)
         self._starting.enter_context(watched(self.channel, self.birth.config.start_timeout))

@@ -128,15 +128,19 @@ class WebSocket(_Closing):
     def __init__(self, address: Address, path: str = "/ws") -> None:
         key = base64.b64encode(os.urandom(16)).decode()
         http = Http(address)
-        answer = http.get(
-            path,
-            "Upgrade: websocket",
-            "Connection: Upgrade",
-            f"Sec-WebSocket-Key: {key}",
-            "Sec-WebSocket-Version: 13",
-        )
-        assert answer.status == 101, answer
         self.sock = http.sock
+        try:
+            answer = http.get(
+                path,
+                "Upgrade: websocket",
+                "Connection: Upgrade",
+                f"Sec-WebSocket-Key: {key}",
+                "Sec-WebSocket-Version: 13",
+            )
+            assert answer.status == 101, answer
+        except BaseException:
+            self.close()
+            raise
         self._buffer = http._buffer
 
     def _take(self, count: int) -> bytes:

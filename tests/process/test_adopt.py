@@ -42,7 +42,7 @@ def get(service: Service, *headers: str) -> Any:
         return client.get("/", *headers).json
 
 
-def refused(form: str, *flags: str) -> tuple[int, str]:
+def refused(form: str, *flags: str, env: dict[str, str] | None = None) -> tuple[int, str]:
     """Exit code and words of a `serve` that does not come to serve."""
     done = subprocess.run(
         [
@@ -50,6 +50,7 @@ def refused(form: str, *flags: str) -> tuple[int, str]:
             *[*flags, "--name", f"refused-{os.getpid()}", "--", form, "--port=0"],
         ],
         cwd=APPS,
+        env={**os.environ, **(env or {})},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -147,6 +148,35 @@ def test_a_program_with_tls(tmp_path: Path) -> None:
             assert answer.status == 200
         assert until(lambda: service.workers()[0]["connections"] == 0, "closed connections")
         assert service.stop() == 0
+
+
+def test_a_certificate_that_cannot_be_used(tmp_path: Path) -> None:
+    """Said at the start with its cause, where Tornado would fail each connection."""
+    for name in ("cert.pem", "key.pem"):
+        (tmp_path / name).write_text("no certificate")
+    code, words = refused("tls", env={"CERTIFICATES": str(tmp_path)})
+    assert code == 3, words
+    assert "serving adopted.py failed: ssl.SSLError" in words
+
+
+@pytest.mark.parametrize("start", ["uvloop.run(main())", "uvloop.install(); asyncio.run(main())"])
+def test_a_program_on_uvloop(tmp_path: Path, start: str) -> None:
+    """The program's own loop is uvloop's, and ends like the others."""
+    pytest.importorskip("uvloop")
+    (tmp_path / "fast.py").write_text(
+        "import asyncio, uvloop, warnings\nfrom tornado import web\n"
+        "warnings.simplefilter('ignore', DeprecationWarning)\n"
+        "class Loop(web.RequestHandler):\n"
+        "    def get(self): self.write({'loop': type(asyncio.get_running_loop()).__module__})\n"
+        "async def main():\n"
+        "    web.Application([('/', Loop)]).listen(0, '127.0.0.1')\n"
+        f"    await asyncio.Event().wait()\n{start}\n"
+    )
+    with serve("fast.py", cwd=tmp_path, bind=None) as service:
+        service.wait_ready(1)
+        assert get(service)["loop"].startswith("uvloop")
+        assert service.stop() == 0
+        assert "Traceback" not in service.log
 
 
 def test_one_server_at_two_addresses() -> None:

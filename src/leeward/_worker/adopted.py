@@ -12,6 +12,7 @@ cancelled as by Ctrl-C.  What it does then has the time of `leave.BUDGET`.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import threading
@@ -22,8 +23,10 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from leeward._core.messages import Drain, Failed, Hello
 from leeward._worker import forks, leave
 from leeward._worker.main import Worker
+from leeward.adapters import blame
 from leeward.adapters import program as programs
 from leeward.adapters.loading import last_words, watched
+from leeward.errors import ChannelClosed, TargetError
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -94,7 +97,10 @@ class Adopted(Worker):
         self.loop = asyncio.get_running_loop()
         self.loop.add_reader(self.channel.fileno(), self._hear)
         self._starting.close()
-        self._serve(self._http, programs.KIND)
+        try:
+            self._serve(self._http, programs.KIND)
+        except Exception as error:  # ssl_options that cannot be used
+            self.fail(blame.tell(error, f"serving {self.program.path}"))
 
     # --- the end -----------------------------------------------------------------------
 
@@ -110,10 +116,12 @@ class Adopted(Worker):
                 task.cancel()
 
     def fail(self, error: LeewardError) -> NoReturn:
-        if threading.current_thread() is not threading.main_thread():
-            # Where no signal can be set, and the loop is not ours to use.
-            last_words(self.channel, Failed("program", str(error)))
-            os._exit(error.exit_code)
+        in_main = threading.current_thread() is threading.main_thread()
+        if not in_main or asyncio._get_running_loop() is not None:
+            # Leaving in order needs signals, and a loop that stands still.
+            with contextlib.suppress(ChannelClosed):  # nobody is left to be told
+                last_words(self.channel, Failed("program", str(error)))
+            os._exit(TargetError.exit_code)
         self._have_loop()
         self._fail("program", str(error))
 

@@ -151,11 +151,11 @@ def _run_program(begin: Begin, order: Fork, config: Config, channel: Channel) ->
     from leeward._worker.main import preload
     from leeward._zygote.nursery import Nursery
     from leeward.adapters.loading import compare
-    from leeward.adapters.program import Program, Stage, application_of
+    from leeward.adapters.program import Program, Stage
 
     def deliver(program: Program) -> Stage:
         preload()
-        stage = _be_worker(begin, order, config, channel, application_of(program), compare(begin))
+        stage = _be_worker(begin, order, config, channel, program.application, compare(begin))
         return cast("Stage", stage)
 
     listeners = tuple(zip(map(int, begin.listeners), begin.addresses, strict=True))
@@ -193,7 +193,6 @@ def _be_worker(
     """
     from leeward._sys.page import Page
     from leeward._worker.birth import Birth
-    from leeward.adapters.program import Program
 
     baseline, changed = compared or ((), ())
     birth = Birth(
@@ -211,10 +210,11 @@ def _be_worker(
         baseline=baseline,
         changed=changed,
     )
-    if isinstance(application.value, Program):
+    if config.kind == "script":
         from leeward._worker.adopted import adopt
+        from leeward.adapters.program import Program
 
-        return adopt(birth, application.value)
+        return adopt(birth, cast("Program", application.value))
     from leeward._worker.main import run
 
     run(birth)

@@ -23,7 +23,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from types import FrameType
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from leeward._core.config import Config
 from leeward._core.messages import (
@@ -43,9 +43,11 @@ from leeward._zygote import fork
 from leeward._zygote.audit import audit, open_descriptors
 from leeward._zygote.warm import warm
 from leeward.adapters.loading import compare, last_words, load_in_time
-from leeward.adapters.program import Program, application_of
 from leeward.adapters.target import Application
 from leeward.errors import ChannelClosed, TargetError
+
+if TYPE_CHECKING:
+    from leeward.adapters.program import Program
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -178,13 +180,13 @@ class _Zygote:
         nursery.raise_(listeners)
 
     def _rehearsed(self, program: Program) -> Loaded:
-        report = self.audit(application_of(program))
+        report = self.audit(program.application)
         for signum, handler in self.handlers.items():
             signal.signal(signum, handler)
         return report
 
     def _forked(self, program: Program) -> Any:
-        application = application_of(program)
+        application = program.application
         return self.deliver(application, self.audit(application))
 
 

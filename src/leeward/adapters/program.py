@@ -119,8 +119,9 @@ class Program:
         self.processes: int | None = None
 
     @property
-    def found(self) -> str:
-        return f"{self.path} as __main__"
+    def application(self) -> Application:
+        """The program in the place where an application is expected."""
+        return Application(KIND, f"{self.path} as __main__", self)
 
     def run(self) -> NoReturn:
         """Execute it, from its first line to its end.  `prepare` was called before."""
@@ -284,11 +285,6 @@ class Program:
             flush=True,
         )
         os._exit(1)
-
-
-def application_of(program: Program) -> Application:
-    """The program in the place where an application is expected."""
-    return Application(KIND, program.found, program)
 
 
 def of(config: Config, error: BaseException | None, listened: bool) -> TargetError:

@@ -367,4 +367,6 @@ _STAGES = {
     "import": "could not be imported",
     "factory": "failed in its factory",
     "listen": "could not listen",
+    "program": "did not come to serve",
+    "usage": "cannot be adopted",
 }

@@ -9,6 +9,7 @@ and `leeward reload` read flags, files and environment files the same way as
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from leeward._core.config import Config, changed_keys
 from leeward._core.messages import Answer, BadMessage, Resolved, Unresolved
@@ -65,7 +66,7 @@ class Resolver:
     def _judge(self, new: Config) -> None:
         changed = changed_keys(self._config, new)
         if not changed:
-            self._on_settings(new)
+            self._on_settings(new if new.workers else replace(new, workers=self._config.workers))
             return
         key = changed[0]
         old_value, new_value = getattr(self._config, key), getattr(new, key)

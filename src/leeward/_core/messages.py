@@ -165,6 +165,11 @@ class Failed(Message):
 
 
 @dataclass(frozen=True)
+class Closed(Message):
+    """A draining worker accepts no more."""
+
+
+@dataclass(frozen=True)
 class Leaving(Message):
     """A worker wants to go (SIGTERM came to it): replace it first, then drain it."""
 

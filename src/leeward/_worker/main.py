@@ -35,6 +35,7 @@ import tornado.process
 
 from leeward._core.messages import (
     BadMessage,
+    Closed,
     Drain,
     Failed,
     Hello,
@@ -269,7 +270,10 @@ class Worker:
     def _drain(self, order: Drain) -> None:
         if self.drainer is None:
             os._exit(0)  # still starting: nothing was accepted
+        first = not self.drainer.reason
         self.drainer.begin(order)
+        if first:
+            self._say_to_supervisor(Closed())
 
     def _say_to_supervisor(self, message: Message) -> None:
         try:

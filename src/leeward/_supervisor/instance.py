@@ -113,8 +113,10 @@ class Instance:
         self._control.expire(now)
         self._notify.tick(now)
         self._banner(now)
-        if self._news is not None and self._news.due(self._processes.accepting, now):
-            self._tell_news()
+        if self._news is not None:
+            complete = self._view().ready_workers() >= self._core.workers
+            if self._news.due(self._processes.accepting, complete, now):
+                self._tell_news()
         if self._core.serving is not None and not self._core.stopping:
             self._notify.status(self._view().status())
         self._voice_waits = not self._voice.flush()

@@ -82,13 +82,14 @@ class Resolver:
 
 
 #: Seconds that the news of a new generation waits for old workers to stop
-#: accepting.  They need a millisecond; one whose loop is blocked takes longer.
-NEWS_PATIENCE = 1.0
+#: accepting and for slots that the new settings add.  The former need a
+#: millisecond; one whose loop is blocked, or which spawns, takes longer.
+NEWS_PATIENCE = 2.0
 
 
 @dataclass
 class News:
-    """A generation that serves, to be told once no older worker accepts any more.
+    """A generation that serves, to be told once it serves alone and in every slot.
 
     Said at once it was too early: `leeward reload && curl` could still reach the
     old code, for the millisecond that a worker needs to hear that it is to drain.
@@ -99,8 +100,8 @@ class News:
     by: float
     clients: list[Client]
 
-    def due(self, accepting: set[int], now: float) -> bool:
-        return now >= self.by or not self.old & accepting
+    def due(self, accepting: set[int], complete: bool, now: float) -> bool:
+        return now >= self.by or (complete and not self.old & accepting)
 
 
 class Waiting:

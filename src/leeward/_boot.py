@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from leeward._sys.channel import Channel
     from leeward._zygote.main import Become, Newborn
     from leeward.adapters.target import Application
+    from leeward.adapters.tls import Tls
 
 
 def main() -> NoReturn:
@@ -87,7 +88,7 @@ def _be_forked(newborn: Newborn) -> NoReturn:
     except Orphaned:
         os._exit(0)
     _set_names(begin, order)
-    _be_worker(begin, order, newborn.config, newborn.channel, newborn.application)
+    _be_worker(begin, order, newborn.config, newborn.channel, newborn.application, newborn.tls)
 
 
 # --- a spawned worker -------------------------------------------------------------------
@@ -104,6 +105,7 @@ def _be_spawned(fd: int) -> NoReturn:
     from leeward._sys.parentage import Orphaned, stay_with
     from leeward._worker.main import preload
     from leeward.adapters.loading import compare, last_words, load_in_time
+    from leeward.adapters.tls import Tls
     from leeward.errors import ChannelClosed, TargetError
 
     for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
@@ -128,8 +130,13 @@ def _be_spawned(fd: int) -> NoReturn:
             os._exit(error.exit_code)
     except (ChannelClosed, Orphaned):
         os._exit(0)
+    try:
+        tls = Tls(begin.tls) if begin.tls else None
+    except OSError as error:
+        last_words(channel, Failed("tls", str(error)))
+        os._exit(TargetError.exit_code)
     preload()
-    _be_worker(begin, order, config, channel, application, compare(begin))
+    _be_worker(begin, order, config, channel, application, tls, compare(begin))
 
 
 # --- both -------------------------------------------------------------------------------
@@ -154,6 +161,7 @@ def _be_worker(
     config: Config,
     channel: Channel,
     application: Application,
+    tls: Tls | None,
     compared: tuple[tuple[Descriptor, ...], tuple[str, ...]] | None = None,
 ) -> NoReturn:
     """compared:  a spawned worker's baseline and changed files; None for a forked one."""
@@ -174,6 +182,7 @@ def _be_worker(
             page=Page.attach(begin.page),
             listeners=tuple(zip(map(int, begin.listeners), begin.addresses, strict=True)),
             application=application,
+            tls=tls,
             spawned=compared is not None,
             baseline=baseline,
             changed=changed,

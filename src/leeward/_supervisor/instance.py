@@ -13,7 +13,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from leeward import __version__
 from leeward._core import commands as c
@@ -28,6 +28,7 @@ from leeward._supervisor.loop import Loop
 from leeward._supervisor.notify import Notify
 from leeward._supervisor.processes import Processes
 from leeward._supervisor.reloads import Resolver, Waiting
+from leeward._supervisor.renewal import Renewal
 from leeward._supervisor.report import Facts, View, plural
 from leeward._supervisor.say import Voice
 from leeward._sys.page import Page
@@ -81,6 +82,10 @@ class Instance:
         self._control = Control(sock, self._loop, self._on_request, posix.monotonic)
         self._waiting = Waiting(self._control)
         self._resolver: Resolver | None = None
+        self._resolving_since = 0.0
+        self._renewal = Renewal(
+            self._processes, self._control, voice, posix.monotonic, self._start_resolver
+        )
         self._banner_by: float | None = None
         self._interrupts = 0
         self._voice_waits = False
@@ -89,7 +94,7 @@ class Instance:
     def run(self) -> int:
         with contextlib.closing(Signals(SIGNALS)) as signals:
             self._loop.watch(signals.fileno(), lambda events: self._on_signals(signals.read()))
-            self._offer(self._config)
+            self._offer(self._config, self._handover.tls)
             while self._exit is None:
                 self._advance()
                 if self._exit is None:
@@ -110,6 +115,7 @@ class Instance:
         now = self._posix.monotonic()
         self._processes.keep_only(self._core.generations)
         self._control.expire(now)
+        self._renewal.tick(now)
         self._notify.tick(now)
         self._banner(now)
         if self._core.serving is not None and not self._core.stopping:
@@ -120,6 +126,7 @@ class Instance:
         """Seconds until something is due by itself, None to sleep until something happens."""
         now = self._posix.monotonic()
         due = [self._core.next_deadline(now), self._control.next_deadline(), self._banner_by]
+        due.append(self._renewal.next_deadline())
         if self._notify.interval is not None:
             due.append(self._notify.due)
         if self._voice_waits:
@@ -164,7 +171,7 @@ class Instance:
 
     # --- generations ---------------------------------------------------------------------
 
-    def _offer(self, config: Config) -> None:
+    def _offer(self, config: Config, tls: tuple[int, ...]) -> None:
         limits = Limits(start=config.start_timeout, graceful=config.graceful_timeout)
         number = self._core.offer(
             limits=limits,
@@ -173,6 +180,7 @@ class Instance:
             workers=config.workers,
         )
         self._processes.configs[number] = config
+        self._processes.tls[number] = tls
         self._processes.facts[number] = Facts()
 
     def _up(self) -> None:
@@ -206,15 +214,34 @@ class Instance:
         merged = "" if first else "; one is under way, one more follows for all who ask meanwhile"
         self._voice.say(f"reload asked for by {asked_by}{merged}")
 
+    def _renew(self, client: Client, wait: bool) -> None:
+        if self._core.stopping or self._core.serving is None:
+            text = "it is stopping" if self._core.stopping else "it does not serve yet"
+            self._control.answer(client, m.Answer(reloads.STOPPING, text))
+        elif not self._config.ssl_certfile:
+            text = "this instance serves without TLS\nleeward serve --ssl-certfile FILE"
+            self._control.answer(client, m.Answer(reloads.REFUSED, text))
+        else:
+            self._renewal.ask(client if wait else None)
+            if not wait:
+                self._control.answer(client, m.Answer(0, "renewal asked for"))
+
     def _resolve(self) -> None:
         self._waiting.begins()
-        self._notify.reloading(self._posix.monotonic())
+        self._resolving_since = self._posix.monotonic()
+        self._notify.reloading(self._resolving_since)
         try:
-            self._resolver = Resolver(
-                self._children, self._loop, self._config, self._settings, self._no_settings
-            )
+            self._resolver = self._start_resolver(self._settings, self._no_settings)
         except OSError as error:
             self._no_settings(f"the settings' resolver could not be started: {error}")
+
+    def _start_resolver(
+        self,
+        on_settings: Callable[[Config, m.Resolved], None],
+        on_failure: Callable[[str], None],
+        whole: bool = True,
+    ) -> Resolver:
+        return Resolver(self._children, self._loop, self._config, on_settings, on_failure, whole)
 
     def _stop_resolving(self) -> None:
         if self._resolver is not None:
@@ -223,11 +250,21 @@ class Instance:
         if not self._core.stopping:
             self._refuse_reload("the settings could not be resolved in time")
 
-    def _settings(self, config: Config) -> None:
+    def _settings(self, config: Config, resolved: m.Resolved) -> None:
         self._resolver = None
-        if not self._core.stopping:
+        tls = tuple(map(int, resolved.tls))
+        if self._core.stopping:
+            self._processes.close(tls)
+        else:
+            for warning in resolved.warnings:
+                self._voice.say(warning, "warning")
+                self._waiting.progress(warning)
+            if self._renewal.since > self._resolving_since and self._processes.fits(tls):
+                # What this resolver has read is older than what everybody shows by now.
+                self._processes.close(tls)
+                tls = self._processes.tls[self._core.serving or 0]
             self._waiting.progress("settings resolved, loading the new code")
-            self._offer(config)
+            self._offer(config, tls)
 
     def _no_settings(self, text: str) -> None:
         self._resolver = None
@@ -280,6 +317,7 @@ class Instance:
         self._voice.say(f"stopping {how}, asked for by {asked_by}")
         self._notify.stopping()
         self._waiting.all_end(reloads.STOPPING, "it is stopping; nothing was reloaded")
+        self._renewal.stop()
 
     def _scale(self, workers: int) -> str:
         before = self._core.workers
@@ -293,6 +331,8 @@ class Instance:
             case m.PsRequest():
                 data = self._view().ps(self._posix.monotonic())
                 self._control.answer(client, m.Answer(0, "", data))
+            case m.ReloadRequest(wait, tls=True):
+                self._renew(client, wait)
             case m.ReloadRequest(wait):
                 self._reload(client if wait else None, "leeward reload")
                 if not wait and not client.answered:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from leeward._core import commands as c
 from leeward._core import messages as m
@@ -50,6 +50,10 @@ class Processes:
         self.configs: dict[int, Config] = {}
         self.facts: dict[int, Facts] = {}
         self.ends: dict[int, End] = {}
+        #: memfds of certificate, key and CAs that each generation's processes start with.
+        self.tls: dict[int, tuple[int, ...]] = {}
+        #: Told (process, error) when a process has taken a renewed certificate or not.
+        self.on_renewed: Callable[[int, str], None]
         self._core = core
         self._posix = posix
         self._loop = loop
@@ -164,9 +168,45 @@ class Processes:
         """Forgets what is known of generations that are no more."""
         for number in set(self.configs) - set(generations):
             del self.configs[number]
+            self._drop_tls(number)
             baseline = self.facts.pop(number, Facts()).baseline
             if baseline is not None:
                 os.close(baseline)
+
+    # --- certificates ---------------------------------------------------------------------
+
+    def fits(self, fds: tuple[int, ...]) -> bool:
+        """Are these for the same use as those in force: with TLS, and with CAs or without?"""
+        return bool(fds) and all(len(it) == len(fds) for it in self.tls.values())
+
+    def renew(self, fds: tuple[int, ...]) -> set[int]:
+        """Has every process show this certificate.  The workers whose word is to be awaited."""
+        for number in list(self.tls):
+            self._drop_tls(number)
+            self.tls[number] = fds
+        told = set()
+        for it in self._core.roster:
+            if it.id in self._channels:
+                self._send(it.id, m.Renew(tuple(map(m.Descriptor, fds))))
+                if it.role == "worker" and it.state is State.SERVING:
+                    told.add(it.id)
+        return told
+
+    def may_answer(self, process: int) -> bool:
+        return process in self._channels and self._core.roster.get(process) is not None
+
+    def called(self, process: int) -> str:
+        it = self._core.roster.get(process)
+        return "a worker" if it is None else f"worker {it.slot} (pid {it.pid})"
+
+    def close(self, fds: Iterable[int]) -> None:
+        for fd in fds:
+            self._posix.close(fd)
+
+    def _drop_tls(self, generation: int) -> None:
+        fds = self.tls.pop(generation)
+        if fds not in self.tls.values():  # generations share what came by a renewal
+            self.close(fds)
 
     # --- births ---------------------------------------------------------------------------
 
@@ -192,6 +232,7 @@ class Processes:
                 listeners=tuple(m.Descriptor(it.fd) for it in self._listeners),
                 addresses=tuple(it.address for it in self._listeners),
                 baseline=() if baseline is None else (m.Descriptor(baseline),),
+                tls=tuple(map(m.Descriptor, self.tls[generation])),
             ),
         )
         self._core.forked(process, pid, self._posix.monotonic())
@@ -274,6 +315,11 @@ class Processes:
                 self._ready(it, message, now)
             case m.Failed(stage, text):
                 self._core.failed(it.id, f"{_STAGES.get(stage, stage)}\n{text}")
+            case m.Renewed(error) if it.role == "worker":
+                self.on_renewed(it.id, error)
+            case m.Renewed(error):
+                if error:
+                    self._say(it, f"keeps the old certificate: {error}", "error")
             case m.Leaving(reason):
                 self._say(it, f"asks to be replaced ({reason})")
                 self._core.leaving(it.id)
@@ -365,4 +411,5 @@ _STAGES = {
     "import": "could not be imported",
     "factory": "failed in its factory",
     "listen": "could not listen",
+    "tls": "could not use the certificate",
 }

@@ -41,6 +41,8 @@ from leeward._core.messages import (
     Leaving,
     Message,
     Ready,
+    Renew,
+    Renewed,
 )
 from leeward._worker import forks, leave, logs
 from leeward._worker.accept import Acceptor
@@ -183,7 +185,9 @@ class Worker:
         # A factory that stopped the loop stops it here, before anything is accepted.
         await asyncio.sleep(0)
         logs.install(self.log)
-        self.server = TornadoServer(application, self.row, self._connection_closed)
+        self.server = TornadoServer(
+            application, self.row, self._connection_closed, birth.tls.context if birth.tls else None
+        )
         self.acceptor = Acceptor(birth.listeners, self.server.accept, self._accepted, self.log)
         self.drainer = Drainer(self.acceptor, self.server, self.log, self._finish)
         self._take_signals()
@@ -258,6 +262,8 @@ class Worker:
         for message in messages:
             if isinstance(message, Drain):
                 self._drain(message)
+            elif isinstance(message, Renew):
+                self._renew(message)
             else:
                 self.log.say("error", f"not for a worker: {type(message).__name__}")
 
@@ -265,6 +271,15 @@ class Worker:
         if self.drainer is None:
             os._exit(0)  # still starting: nothing was accepted
         self.drainer.begin(order)
+
+    def _renew(self, order: Renew) -> None:
+        error = ""
+        try:
+            if self.birth.tls is not None:
+                self.birth.tls.renew(order.tls)
+        except OSError as problem:
+            error = str(problem)
+        self._say_to_supervisor(Renewed(error))
 
     def _say_to_supervisor(self, message: Message) -> None:
         try:

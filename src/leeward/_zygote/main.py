@@ -32,6 +32,8 @@ from leeward._core.messages import (
     Forked,
     Loaded,
     NotForked,
+    Renew,
+    Renewed,
 )
 from leeward._sys.channel import Channel
 from leeward._sys.mappings import unmap_clean_files
@@ -42,6 +44,7 @@ from leeward._zygote.audit import audit, open_descriptors
 from leeward._zygote.warm import warm
 from leeward.adapters.loading import compare, last_words, load_in_time
 from leeward.adapters.target import Application
+from leeward.adapters.tls import Tls
 from leeward.errors import ChannelClosed, TargetError
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -61,6 +64,7 @@ class Newborn:
     config: Config
     channel: Channel
     application: Application
+    tls: Tls | None
 
 
 #: Makes a worker of the process that it is called in.
@@ -108,6 +112,12 @@ def _live(channel: Channel, import_worker: Callable[[], Become]) -> NoReturn:
         os._exit(error.exit_code)
     load_ms = int((time.monotonic() - started) * 1000)
     become = import_worker()
+    try:
+        tls = Tls(begin.tls) if begin.tls else None
+    except OSError as error:
+        last_words(channel, Failed("tls", str(error)))
+        fork.flush()
+        os._exit(TargetError.exit_code)
     failure = warm()
     if failure and config.log_level == "debug":
         print(f"zygote gen={begin.generation}: not warmed: {failure}", file=sys.stderr)
@@ -123,12 +133,12 @@ def _live(channel: Channel, import_worker: Callable[[], Become]) -> NoReturn:
     if begin.rehearse:
         fork.flush()
         os._exit(0)
-    order, end = _fork_on_request(channel)
+    order, end = _fork_on_request(channel, tls)
     channel.close()
     for signum, handler in handlers.items():
         signal.signal(signum, handler)
     fork.reseed()
-    become(Newborn(begin, order, config, Channel(end), application))
+    become(Newborn(begin, order, config, Channel(end), application, tls))
 
 
 def _take_signals() -> dict[int, Any]:
@@ -145,7 +155,7 @@ def _take_signals() -> dict[int, Any]:
     return handlers
 
 
-def _fork_on_request(channel: Channel) -> tuple[Fork, Descriptor]:
+def _fork_on_request(channel: Channel, tls: Tls | None) -> tuple[Fork, Descriptor]:
     """Returns once in each worker, with its order; in the zygote never."""
     quiet: float | None = _QUIET
     while True:
@@ -158,6 +168,14 @@ def _fork_on_request(channel: Channel) -> tuple[Fork, Descriptor]:
             quiet = None
             with contextlib.suppress(OSError):  # no /proc: they stay mapped
                 unmap_clean_files()
+            continue
+        if isinstance(order, Renew) and tls is not None:
+            try:
+                tls.renew(order.tls)
+            except OSError as error:
+                channel.send(Renewed(str(error)))
+            else:
+                channel.send(Renewed())
             continue
         if not isinstance(order, Fork) or len(order.channel) != 1:
             print(f"zygote: not for a zygote: {order}", file=sys.stderr, flush=True)

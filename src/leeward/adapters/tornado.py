@@ -22,6 +22,7 @@ Works on Tornado 6.4 and later.  Things that do not work:
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
 import select
@@ -29,7 +30,7 @@ from typing import TYPE_CHECKING, Any
 
 from tornado.httpserver import HTTPServer
 from tornado.httputil import HTTPMessageDelegate, HTTPServerConnectionDelegate
-from tornado.iostream import IOStream
+from tornado.iostream import IOStream, SSLIOStream
 from tornado.web import Application
 from tornado.websocket import WebSocketHandler
 
@@ -37,6 +38,7 @@ from leeward.adapters.server import Counters, Life
 
 if TYPE_CHECKING:
     import socket
+    import ssl
     from collections.abc import Awaitable, Callable
 
     from tornado.http1connection import HTTP1Connection
@@ -68,6 +70,7 @@ class TornadoServer:
                  here and only copied there: should somebody clear the page under
                  a living worker, no request fails of it.
     closed:      called after each connection's end.
+    tls:         None to speak plain http.
 
     Made and used on the thread of the running loop.
     """
@@ -77,9 +80,11 @@ class TornadoServer:
         application: HTTPServerConnectionDelegate,
         counters: Counters,
         closed: Callable[[], None],
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self.counters = counters
         self.closed = closed
+        self.tls = tls
         self.draining = ""  # the reason, once
         self.live: set[_Connection] = set()
         self._requests = self._in_flight = 0
@@ -90,7 +95,17 @@ class TornadoServer:
         self._http = _HTTP(application, xheaders=False)
 
     def accept(self, connection: socket.socket, address: Any) -> None:
-        stream = _Stream(
+        kind: type[_Stream | _TlsStream] = _Stream
+        if self.tls is not None:
+            try:
+                connection = self.tls.wrap_socket(
+                    connection, server_side=True, do_handshake_on_connect=False
+                )
+            except OSError:  # its client has gone already
+                connection.close()
+                return
+            kind = _TlsStream
+        stream = kind(
             connection,
             max_buffer_size=self._http.max_buffer_size,
             read_chunk_size=self._http.read_chunk_size,
@@ -172,6 +187,27 @@ class _Stream(IOStream):
         return count
 
     def close_fd(self) -> None:
+        super().close_fd()
+        self.life.has_closed()
+
+
+class _TlsStream(SSLIOStream):
+    """The same for TLS.  The handshake runs on the loop without blocking it; NEW until then."""
+
+    life: _Connection
+
+    def read_from_fd(self, buf: bytearray | memoryview) -> int | None:
+        count = super().read_from_fd(buf)
+        if count and self.life.life in _WAITING:
+            self.life.request_arrives()
+        return count
+
+    def close_fd(self) -> None:
+        # Tornado closes without a word, and a client cannot tell that from a
+        # connection that somebody has cut.
+        if not self._ssl_accepting and self.error is None:
+            with contextlib.suppress(OSError, ValueError):  # would wait for the answer; gone
+                self.socket.unwrap()
         super().close_fd()
         self.life.has_closed()
 

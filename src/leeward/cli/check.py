@@ -25,7 +25,7 @@ from leeward._core.messages import Begin, Descriptor, Failed, Loaded
 from leeward._sys import bootstrap, sockets
 from leeward._sys.channel import Channel
 from leeward._sys.page import Page
-from leeward.cli import instances, listeners, output
+from leeward.cli import credentials, instances, listeners, output
 from leeward.cli.options import SettingsVerb, resolved
 from leeward.cli.resolution import Resolution
 from leeward.cli.target import check_exists
@@ -45,6 +45,11 @@ def check(ctx: click.Context, /, **flags: object) -> int:
     for note in config.notes:
         output.say(f"           {note}")
     with ExitStack() as undo:
+        tls = credentials.load(config, undo)
+        if tls.certificate:
+            output.say(f"tls        {tls.certificate}")
+        for warning in tls.warnings:
+            output.say(f"           {warning}")
         fault: LeewardError | None = None
         try:
             output.say(f"addresses  {addresses(resolution, undo)}")
@@ -93,11 +98,14 @@ def _holds(name: str, address: sockets.Address) -> bool:
         return False  # none runs, or it cannot say
     if address.kind == "unix":
         return f"unix:{address.path}" in urls
-    return any(urlsplit(url).scheme == "http" and _port(url) == address.port for url in urls)
+    return any(
+        urlsplit(url).scheme in ("http", "https") and _port(url) == address.port for url in urls
+    )
 
 
 def _port(url: str) -> int:
-    return urlsplit(url).port or 80
+    found = urlsplit(url)
+    return found.port or (443 if found.scheme == "https" else 80)
 
 
 def rehearse(config: Config) -> Loaded:

@@ -5,6 +5,9 @@ by worker takes over.  Code that does not load never displaces code that
 serves: its traceback is printed and the exit code is 3.
 
 The same as kill -HUP, but it waits and tells.
+
+  leeward reload --tls     the running workers show the renewed certificate;
+                           no connection is dropped, and no code is loaded
 """
 
 from __future__ import annotations
@@ -21,13 +24,14 @@ from leeward.errors import UsageError
 
 
 @click.command("reload", cls=Verb, help=__doc__)
+@click.option("--tls", is_flag=True, help="Only the certificate: nothing else changes.")
 @click.option("--no-wait", is_flag=True, help="Ask for it and return.")
 @click.option("--timeout", default="10m", metavar="TIME", help="How long to wait.  [10m]")
 @name_argument
-def command(name: str, named: str, no_wait: bool, timeout: str) -> int:
+def command(name: str, named: str, tls: bool, no_wait: bool, timeout: str) -> int:
     seconds = duration_option("--timeout", timeout)
     with Client(instances.find(chosen(name, named), os.environ)) as client:
-        answer = client.ask(ReloadRequest(wait=not no_wait), seconds, progress=output.say)
+        answer = client.ask(ReloadRequest(wait=not no_wait, tls=tls), seconds, progress=output.say)
     if answer.code:
         output.complain(answer.text)
     else:

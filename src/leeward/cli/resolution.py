@@ -38,6 +38,9 @@ _PLAIN = (
     "log_format",
 )
 
+#: Files that others read: by their full paths.
+_PATHS = ("ssl_certfile", "ssl_keyfile", "ssl_ca_certs")
+
 
 class Machine(msgspec.Struct, frozen=True):
     """What `auto` is decided by.  memory: bytes, None for no limit."""
@@ -81,11 +84,13 @@ def resolve(
     found = {key: layer[key] for layer in reversed(stack) for key in layer}
     found["bind"] = _bind(stack)
     found["name"] = _name(found)
+    for key in _PATHS:
+        found[key] = _path(found[key], cwd)
     notes: list[str] = []
     found["workers"] = _workers(found["workers"], machine, notes)
     found["drain_window"] = _drain_window(found, notes)
     config = Config(
-        **{key: found[key].value for key in _PLAIN},
+        **{key: found[key].value for key in (*_PLAIN, *_PATHS)},
         bind=tuple(_absolute(address, cwd) for address in found["bind"].value),
         name=found["name"].value,
         workers=found["workers"].value,
@@ -132,6 +137,11 @@ def _absolute(address: str, cwd: str) -> str:
     if address.startswith("unix:") and not address.startswith("unix:/"):
         return f"unix:{os.path.join(cwd, address.removeprefix('unix:'))}"
     return address
+
+
+def _path(given: Value, cwd: str) -> Value:
+    """By the directory that was typed, links unresolved."""
+    return Value(os.path.join(cwd, given.value), given.origin) if given.value else given
 
 
 def _name(found: Mapping[str, Value]) -> Value:

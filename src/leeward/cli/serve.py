@@ -20,6 +20,7 @@ import os
 import re
 import sys
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import NoReturn
 
 import click
@@ -53,10 +54,12 @@ def check_kernel(release: str) -> None:
 
 def start(resolution: Resolution) -> NoReturn:
     """Becomes the supervisor.  If a step fails, the steps before it are undone."""
-    from leeward.cli import listeners, strays
+    from leeward.cli import credentials, listeners, strays
 
     config = resolution.config
     with ExitStack() as undo:
+        tls = credentials.load(config, undo)
+        config = replace(config, notes=config.notes + tls.warnings)
         claim = instances.claim(config.name, os.environ)
         undo.callback(claim.release)
         strays.end(claim.path, claim.former)
@@ -72,8 +75,9 @@ def start(resolution: Resolution) -> NoReturn:
             control_path=claim.path,
             lock_fd=claim.lock_fd,
             terminal=os.isatty(2),
+            tls=tls.fds,
         )
-        fds = [handover.control_fd, handover.lock_fd, *(each.fd for each in bound)]
+        fds = [handover.control_fd, handover.lock_fd, *tls.fds, *(each.fd for each in bound)]
         memory = posix.memfd("leeward-handover", handover.to_json().encode(), inheritable=True)
         undo.callback(os.close, memory)
         for fd in fds:

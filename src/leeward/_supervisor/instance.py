@@ -21,7 +21,7 @@ from leeward._core import messages as m
 from leeward._core.config import Config, Handover
 from leeward._core.generation import Limits
 from leeward._core.supervisor import Supervisor
-from leeward._supervisor import reloads
+from leeward._supervisor import certificates, reloads
 from leeward._supervisor.children import Children
 from leeward._supervisor.control import Client, Control
 from leeward._supervisor.loop import Loop
@@ -180,7 +180,7 @@ class Instance:
             workers=config.workers,
         )
         self._processes.configs[number] = config
-        self._processes.tls[number] = tls
+        self._processes.certificates.keep(number, tls)
         self._processes.facts[number] = Facts()
 
     def _up(self) -> None:
@@ -254,15 +254,16 @@ class Instance:
         self._resolver = None
         tls = tuple(map(int, resolved.tls))
         if self._core.stopping:
-            self._processes.close(tls)
+            certificates.close(tls)
         else:
             for warning in resolved.warnings:
                 self._voice.say(warning, "warning")
                 self._waiting.progress(warning)
-            if self._renewal.since > self._resolving_since and self._processes.fits(tls):
+            in_force = self._processes.certificates
+            if self._renewal.since > self._resolving_since and in_force.fits(tls):
                 # What this resolver has read is older than what everybody shows by now.
-                self._processes.close(tls)
-                tls = self._processes.tls[self._core.serving or 0]
+                certificates.close(tls)
+                tls = in_force.of(self._core.serving or 0)
             self._waiting.progress("settings resolved, loading the new code")
             self._offer(config, tls)
 

@@ -19,6 +19,7 @@ from leeward._core.roster import Death, Process
 from leeward._core.supervisor import Supervisor
 from leeward._core.worker import State
 from leeward._supervisor import stacks
+from leeward._supervisor.certificates import Certificates
 from leeward._supervisor.children import Children, Reaped
 from leeward._supervisor.ends import Coroner
 from leeward._supervisor.loop import Loop
@@ -50,8 +51,7 @@ class Processes:
         self.configs: dict[int, Config] = {}
         self.facts: dict[int, Facts] = {}
         self.ends: dict[int, End] = {}
-        #: memfds of certificate, key and CAs that each generation's processes start with.
-        self.tls: dict[int, tuple[int, ...]] = {}
+        self.certificates = Certificates()
         #: Told (process, error) when a process has taken a renewed certificate or not.
         self.on_renewed: Callable[[int, str], None]
         self._core = core
@@ -168,22 +168,16 @@ class Processes:
         """Forgets what is known of generations that are no more."""
         for number in set(self.configs) - set(generations):
             del self.configs[number]
-            self._drop_tls(number)
+            self.certificates.forget(number)
             baseline = self.facts.pop(number, Facts()).baseline
             if baseline is not None:
                 os.close(baseline)
 
     # --- certificates ---------------------------------------------------------------------
 
-    def fits(self, fds: tuple[int, ...]) -> bool:
-        """Are these for the same use as those in force: with TLS, and with CAs or without?"""
-        return bool(fds) and all(len(it) == len(fds) for it in self.tls.values())
-
     def renew(self, fds: tuple[int, ...]) -> set[int]:
         """Has every process show this certificate.  The workers whose word is to be awaited."""
-        for number in list(self.tls):
-            self._drop_tls(number)
-            self.tls[number] = fds
+        self.certificates.replace(fds)
         told = set()
         for it in self._core.roster:
             if it.id in self._channels:
@@ -198,15 +192,6 @@ class Processes:
     def called(self, process: int) -> str:
         it = self._core.roster.get(process)
         return "a worker" if it is None else f"worker {it.slot} (pid {it.pid})"
-
-    def close(self, fds: Iterable[int]) -> None:
-        for fd in fds:
-            self._posix.close(fd)
-
-    def _drop_tls(self, generation: int) -> None:
-        fds = self.tls.pop(generation)
-        if fds not in self.tls.values():  # generations share what came by a renewal
-            self.close(fds)
 
     # --- births ---------------------------------------------------------------------------
 
@@ -232,7 +217,7 @@ class Processes:
                 listeners=tuple(m.Descriptor(it.fd) for it in self._listeners),
                 addresses=tuple(it.address for it in self._listeners),
                 baseline=() if baseline is None else (m.Descriptor(baseline),),
-                tls=tuple(map(m.Descriptor, self.tls[generation])),
+                tls=tuple(map(m.Descriptor, self.certificates.of(generation))),
             ),
         )
         self._core.forked(process, pid, self._posix.monotonic())

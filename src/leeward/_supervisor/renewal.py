@@ -14,7 +14,7 @@ from collections.abc import Callable
 from leeward._core.config import Config
 from leeward._core.messages import Resolved
 from leeward._core.supervisor import RESOLVE_TIMEOUT
-from leeward._supervisor import reloads
+from leeward._supervisor import certificates, reloads
 from leeward._supervisor.control import Client, Control
 from leeward._supervisor.processes import Processes
 from leeward._supervisor.report import plural
@@ -108,8 +108,8 @@ class Renewal:
     def _read(self, config: Config, resolved: Resolved) -> None:
         self._resolver = None
         fds = tuple(map(int, resolved.tls))
-        if not self._processes.fits(fds):
-            self._processes.close(fds)
+        if not self._processes.certificates.fits(fds):
+            certificates.close(fds)
             self._refuse("--ssl-ca-certs or --ssl-certfile came or went: that takes leeward reload")
             return
         self.since = self._started

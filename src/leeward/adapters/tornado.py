@@ -22,7 +22,6 @@ Works on Tornado 6.4 and later.  Things that do not work:
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import random
 import select
@@ -30,11 +29,11 @@ from typing import TYPE_CHECKING, Any
 
 from tornado.httpserver import HTTPServer
 from tornado.httputil import HTTPMessageDelegate, HTTPServerConnectionDelegate
-from tornado.iostream import IOStream, SSLIOStream
 from tornado.web import Application
 from tornado.websocket import WebSocketHandler
 
-from leeward.adapters.server import Counters, Life
+from leeward.adapters.server import WAITING, Counters, Life
+from leeward.adapters.streams import stream
 
 if TYPE_CHECKING:
     import socket
@@ -43,14 +42,12 @@ if TYPE_CHECKING:
 
     from tornado.http1connection import HTTP1Connection
     from tornado.httputil import HTTPConnection, HTTPHeaders, RequestStartLine, ResponseStartLine
+    from tornado.iostream import IOStream
 
 #: On a stop, seconds from its birth that a connection without a byte is waited
 #: for: its client has connected and its request is on the way (one round trip
 #: round the earth is 0.3 s).  Go waits 5 s (net/http, issue 22682).
 NEW_GRACE = 1.0
-
-#: States in which the next byte is the first of a request.
-_WAITING = frozenset({Life.NEW, Life.IDLE})
 
 SERVABLE = "a tornado.web.Application (or any HTTPServerConnectionDelegate)"
 
@@ -95,25 +92,14 @@ class TornadoServer:
         self._http = _HTTP(application, xheaders=False)
 
     def accept(self, connection: socket.socket, address: Any) -> None:
-        kind: type[_Stream | _TlsStream] = _Stream
-        if self.tls is not None:
-            try:
-                connection = self.tls.wrap_socket(
-                    connection, server_side=True, do_handshake_on_connect=False
-                )
-            except OSError:  # its client has gone already
-                connection.close()
-                return
-            kind = _TlsStream
-        stream = kind(
-            connection,
-            max_buffer_size=self._http.max_buffer_size,
-            read_chunk_size=self._http.read_chunk_size,
-        )
-        stream.life = _Connection(self, stream, self._loop.time())
-        self.live.add(stream.life)
+        http = self._http
+        found = stream(connection, self.tls, http.max_buffer_size, http.read_chunk_size)
+        if found is None:
+            return
+        found.life = life = _Connection(self, found, self._loop.time())
+        self.live.add(life)
         self.counters.open = len(self.live)
-        self._http.handle_stream(stream, address)
+        self._http.handle_stream(found, address)
 
     def request_begins(self) -> None:
         self._requests += 1
@@ -175,43 +161,6 @@ class TornadoServer:
             connection.stream.close()
 
 
-class _Stream(IOStream):
-    """An IOStream that tells its `_Connection` of first bytes and of its end."""
-
-    life: _Connection
-
-    def read_from_fd(self, buf: bytearray | memoryview) -> int | None:
-        count = super().read_from_fd(buf)
-        if count and self.life.life in _WAITING:
-            self.life.request_arrives()
-        return count
-
-    def close_fd(self) -> None:
-        super().close_fd()
-        self.life.has_closed()
-
-
-class _TlsStream(SSLIOStream):
-    """The same for TLS.  The handshake runs on the loop without blocking it; NEW until then."""
-
-    life: _Connection
-
-    def read_from_fd(self, buf: bytearray | memoryview) -> int | None:
-        count = super().read_from_fd(buf)
-        if count and self.life.life in _WAITING:
-            self.life.request_arrives()
-        return count
-
-    def close_fd(self) -> None:
-        # Tornado closes without a word, and a client cannot tell that from a
-        # connection that somebody has cut.
-        if not self._ssl_accepting and self.error is None:
-            with contextlib.suppress(OSError, ValueError):  # would wait for the answer; gone
-                self.socket.unwrap()
-        super().close_fd()
-        self.life.has_closed()
-
-
 class _Connection:
     """Where one connection stands, and how it is brought to its end."""
 
@@ -262,7 +211,7 @@ class _Connection:
 
     def request_received(self, start_line: RequestStartLine, headers: HTTPHeaders) -> None:
         """The headers are complete; the application is about to see them."""
-        if self.life in _WAITING:  # it lay in the buffer behind the request before
+        if self.life in WAITING:  # it lay in the buffer behind the request before
             self.request_arrives()
         self.server.request_begins()
         self.version = start_line.version
@@ -309,7 +258,7 @@ class _Connection:
         return asyncio.get_running_loop().time() - self.born
 
     def _close_if_silent(self) -> None:
-        if self.life in _WAITING and not self._bytes_wait():
+        if self.life in WAITING and not self._bytes_wait():
             self.stream.close()
 
     def _bytes_wait(self) -> bool:

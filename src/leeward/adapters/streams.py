@@ -1,0 +1,80 @@
+"""Tornado's streams that tell their connection of first bytes and of their end."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Protocol
+
+from tornado.iostream import IOStream, SSLIOStream
+
+from leeward.adapters.server import WAITING, Life
+
+if TYPE_CHECKING:
+    import socket
+    import ssl
+
+
+class Connection(Protocol):
+    """What a stream tells whom."""
+
+    life: Life
+
+    def request_arrives(self) -> None:
+        """First byte of a request."""
+
+    def has_closed(self) -> None:
+        """Whoever closed it."""
+
+
+class Stream(IOStream):
+    """Plain TCP, or a unix socket."""
+
+    life: Connection
+
+    def read_from_fd(self, buf: bytearray | memoryview) -> int | None:
+        count = super().read_from_fd(buf)
+        if count and self.life.life in WAITING:
+            self.life.request_arrives()
+        return count
+
+    def close_fd(self) -> None:
+        super().close_fd()
+        self.life.has_closed()
+
+
+class TlsStream(SSLIOStream):
+    """TLS.  The handshake runs on the loop without blocking it; NEW until then."""
+
+    life: Connection
+
+    def read_from_fd(self, buf: bytearray | memoryview) -> int | None:
+        count = super().read_from_fd(buf)
+        if count and self.life.life in WAITING:
+            self.life.request_arrives()
+        return count
+
+    def close_fd(self) -> None:
+        # Tornado closes without a word, and a client cannot tell that from a
+        # connection that somebody has cut.
+        if not self._ssl_accepting and self.error is None:
+            with contextlib.suppress(OSError, ValueError):  # would wait for the answer; gone
+                self.socket.unwrap()
+        super().close_fd()
+        self.life.has_closed()
+
+
+def stream(
+    connection: socket.socket, tls: ssl.SSLContext | None, buffer: int | None, chunk: int | None
+) -> Stream | TlsStream | None:
+    """The stream of a fresh connection, which it owns; None if its client has gone already.
+
+    buffer, chunk:  bytes, as HTTPServer has them; None for what Tornado takes by itself.
+    """
+    if tls is None:
+        return Stream(connection, max_buffer_size=buffer, read_chunk_size=chunk)
+    try:
+        connection = tls.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
+    except OSError:
+        connection.close()
+        return None
+    return TlsStream(connection, max_buffer_size=buffer, read_chunk_size=chunk)

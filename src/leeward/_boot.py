@@ -102,9 +102,9 @@ def _be_spawned(fd: int) -> NoReturn:
     from leeward._core.config import Config
     from leeward._core.messages import BadMessage, Begin, Failed, Fork
     from leeward._sys.channel import Channel
-    from leeward._sys.parentage import Orphaned, stay_with
+    from leeward._sys.parentage import Orphaned
     from leeward._worker.main import preload
-    from leeward.adapters.loading import compare, last_words, load_in_time
+    from leeward.adapters.loading import compare, last_words, load_in_time, settle
     from leeward.adapters.tls import Tls
     from leeward.errors import ChannelClosed, TargetError
 
@@ -117,9 +117,9 @@ def _be_spawned(fd: int) -> NoReturn:
         begin, order = channel.wait(None), channel.wait(None)
         if not isinstance(begin, Begin) or not isinstance(order, Fork):
             raise BadMessage(f"{begin} and {order} instead of Begin and Fork")
-        stay_with(begin.supervisor)
-        _set_names(begin, order)  # the module may ask for its slot while it is imported
         config = Config.from_json(begin.config)
+        settle(begin, config, channel)
+        _set_names(begin, order)  # the module may ask for its slot while it is imported
         try:
             application = load_in_time(config, channel)
         except TargetError as error:

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, fields
 
 #: Keys that a running instance cannot change: a reload that changes one of
 #: them is refused by name and applied not even half.
-NEEDS_RESTART = ("name", "bind", "backlog", "uds_mode")
+NEEDS_RESTART = ("name", "bind", "backlog", "uds_mode", "user", "group")
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,12 @@ class Config:
     ssl_certfile: str = ""
     ssl_keyfile: str = ""
     ssl_ca_certs: str = ""
+    #: As they were typed, and the numbers that they stand for; -1: stay who we are.
+    user: str = ""
+    group: str = ""
+    uid: int = -1
+    gid: int = -1
+    groups: tuple[int, ...] = ()
     log_level: str = "info"  # debug | info | warning | error | critical
     log_format: str = "auto"  # auto | pretty | json
     #: Working directory by the path that was typed, symbolic links unresolved,

@@ -178,13 +178,10 @@ class Processes:
     def renew(self, fds: tuple[int, ...]) -> set[int]:
         """Has every process show this certificate.  The workers whose word is to be awaited."""
         self.certificates.replace(fds)
-        told = set()
-        for it in self._core.roster:
-            if it.id in self._channels:
-                self._send(it.id, m.Renew(tuple(map(m.Descriptor, fds))))
-                if it.role == "worker" and it.state is State.SERVING:
-                    told.add(it.id)
-        return told
+        for process in self._channels:
+            self._send(process, m.Renew(tuple(map(m.Descriptor, fds))))
+        serve = (it.id for it in self._core.roster.of("worker") if it.state is State.SERVING)
+        return {it for it in serve if it in self._channels}
 
     def may_answer(self, process: int) -> bool:
         return process in self._channels and self._core.roster.get(process) is not None
@@ -300,11 +297,10 @@ class Processes:
                 self._ready(it, message, now)
             case m.Failed(stage, text):
                 self._core.failed(it.id, f"{_STAGES.get(stage, stage)}\n{text}")
-            case m.Renewed(error) if it.role == "worker":
-                self.on_renewed(it.id, error)
             case m.Renewed(error):
                 if error:
                     self._say(it, f"keeps the old certificate: {error}", "error")
+                self.on_renewed(it.id, error)
             case m.Leaving(reason):
                 self._say(it, f"asks to be replaced ({reason})")
                 self._core.leaving(it.id)
@@ -397,4 +393,5 @@ _STAGES = {
     "factory": "failed in its factory",
     "listen": "could not listen",
     "tls": "could not use the certificate",
+    "user": "could not become the user that runs it",
 }

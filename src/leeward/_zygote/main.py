@@ -37,12 +37,12 @@ from leeward._core.messages import (
 )
 from leeward._sys.channel import Channel
 from leeward._sys.mappings import unmap_clean_files
-from leeward._sys.parentage import Orphaned, stay_with
+from leeward._sys.parentage import Orphaned
 from leeward._sys.posix import set_comm
 from leeward._zygote import fork
 from leeward._zygote.audit import audit, open_descriptors
 from leeward._zygote.warm import warm
-from leeward.adapters.loading import compare, last_words, load_in_time
+from leeward.adapters.loading import compare, last_words, load_in_time, settle
 from leeward.adapters.target import Application
 from leeward.adapters.tls import Tls
 from leeward.errors import ChannelClosed, TargetError
@@ -98,10 +98,10 @@ def _live(channel: Channel, import_worker: Callable[[], Become]) -> NoReturn:
     begin = channel.wait(None)
     if not isinstance(begin, Begin):
         raise BadMessage(f"{type(begin).__name__} instead of Begin")
-    stay_with(begin.supervisor)
+    config = Config.from_json(begin.config)
+    settle(begin, config, channel)
     with contextlib.suppress(OSError):  # no /proc: only a name in `ps`
         set_comm("leeward zygote")
-    config = Config.from_json(begin.config)
     own = open_descriptors()
     started = time.monotonic()
     try:

@@ -14,16 +14,38 @@ import time
 from collections.abc import Iterator
 
 from leeward._core.config import Config
-from leeward._core.messages import Begin, Descriptor, Message, Watched
+from leeward._core.messages import Begin, Descriptor, Failed, Message, Watched
 from leeward._sys.channel import Channel
+from leeward._sys.parentage import stay_as
 from leeward._sys.posix import memfd, memfd_create, read_memfd
 from leeward.adapters import fingerprints
 from leeward.adapters.target import Application, load, prepare
+from leeward.errors import TargetError
 
 #: Seconds in which the last words before an exit must be on their way.
 LAST_WORDS = 1.0
 #: Seconds before the end of the start time-out when the stack is written.
 STACK_BEFORE = 0.5
+
+
+def settle(begin: Begin, config: Config, channel: Channel) -> None:
+    """Be the supervisor's own child, and whom the settings say.  Ends the process if it cannot.
+
+    Raises Orphaned.
+    """
+    try:
+        stay_as(begin.supervisor, config.uid, config.gid, config.groups)
+        who = config.user or f"group {config.group}"
+        for path in (os.__file__, __file__):
+            if not os.access(path, os.R_OK):
+                raise PermissionError(
+                    f"{who} may not read {path}\n"
+                    "Install Python and leeward where every user can read them (ls -ld each of its "
+                    "directories)"
+                )
+    except (OSError, RuntimeError) as error:
+        last_words(channel, Failed("user", str(error)))
+        os._exit(TargetError.exit_code)
 
 
 @contextlib.contextmanager

@@ -40,6 +40,8 @@ def open_each(wanted: Iterable[str], config: Config, undo: ExitStack) -> list[Li
             )
             if listener.path:
                 undo.callback(_remove, listener.path)
+                # The application's own user may connect whatever its mode is.
+                os.chown(listener.path, config.uid, config.gid)
             bound.append(listener)
     return bound
 

@@ -16,6 +16,7 @@ import msgspec
 from leeward._core.config import Config
 from leeward._sys import cgroup
 from leeward.cli import envfile, layers, paths
+from leeward.cli.accounts import account
 from leeward.cli.layers import Layer, Value, first
 from leeward.cli.target import default_name
 from leeward.errors import UsageError
@@ -34,6 +35,8 @@ _PLAIN = (
     "start_timeout",
     "graceful_timeout",
     "drain_window",
+    "user",
+    "group",
     "log_level",
     "log_format",
 )
@@ -86,6 +89,7 @@ def resolve(
     found["name"] = _name(found)
     for key in _PATHS:
         found[key] = _path(found[key], cwd)
+    whom = account(found["user"], found["group"])
     notes: list[str] = []
     found["workers"] = _workers(found["workers"], machine, notes)
     found["drain_window"] = _drain_window(found, notes)
@@ -96,6 +100,10 @@ def resolve(
         workers=found["workers"].value,
         args=tuple(args),
         argv=tuple(argv),
+        uid=whom.uid,
+        gid=whom.gid,
+        groups=whom.groups,
+        env=whom.env,
         cwd=cwd,
         chdir=_directory(found["chdir"], cwd),
         interpreter=paths.interpreter(cwd),
@@ -103,7 +111,7 @@ def resolve(
         notes=tuple(notes),
     )
     if env_file := found["env_file"].value:
-        config = replace(config, env=envfile.read(os.path.join(cwd, env_file), env_file))
+        config = replace(config, env=whom.env + envfile.read(os.path.join(cwd, env_file), env_file))
     return Resolution(config, found, file)
 
 

@@ -32,6 +32,13 @@ def text(raw: object) -> str:
     raise Bad(f"expected a text that is not empty, found {raw!r}")
 
 
+def account(raw: object) -> str:
+    """A name, or a number as text."""
+    if isinstance(raw, int) and not isinstance(raw, bool) and 0 <= raw < 2**32 - 1:
+        return str(raw)
+    return text(raw)
+
+
 def duration(raw: object) -> float:
     """Seconds: 30, 1.5, "250ms", "30s", "2m", "1h"."""
     if isinstance(raw, int | float) and not isinstance(raw, bool):

@@ -24,6 +24,10 @@ class Die(tornado.web.RequestHandler):
             tornado.ioloop.IOLoop.current().stop()
         if how == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
+        if how == "eat":
+            eaten = []
+            while True:
+                eaten.append(b"x" * 2**20)
 
 
 class Pid(tornado.web.RequestHandler):

@@ -37,7 +37,7 @@ def behaving(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
     monkeypatch.setattr(
         check.bootstrap,
         "command",
-        lambda interpreter, root, role, fd: [sys.executable, "-c", ZYGOTE + code, fd],
+        lambda interpreter, root, role, fd, parent: [sys.executable, "-c", ZYGOTE + code, str(fd)],
     )
 
 

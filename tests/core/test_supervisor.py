@@ -688,6 +688,19 @@ def test_the_earlier_and_the_sharper_stop_win() -> None:
     assert hand.plan() == []
 
 
+def test_a_stop_kills_a_zygote_that_imports_and_asks_one_that_forks() -> None:
+    """The first reads no channel until it is done, and has nothing to lose."""
+    hand = Hand(workers=1).up()
+    loaded = hand.zygote()
+    hand.offer()
+    hand.plan()
+    (importing,) = (it for it in hand.sup.roster.of("zygote") if it is not loaded)
+    hand.sup.stop(hand.now, 25.0)
+    out = hand.plan()
+    assert [it for it in out if isinstance(it, c.Kill)] == [c.Kill(importing.id)]
+    assert c.Drain(loaded.id, "stop", 2.0) in out
+
+
 def test_a_stop_does_not_lengthen_a_drain() -> None:
     """Who was told to leave within 5 s before is not given 25 s now."""
     hand = Hand(workers=2).up()

@@ -655,7 +655,8 @@ class World:
             it.killed_unborn = False
         else:
             no_time = self.stopping and it.role != "worker" and now >= self.stop_by
-            if no_time or self.sup.stopping == "kill":
+            deaf = self.stopping and it.role == "zygote" and it.ready is None
+            if no_time or deaf or self.sup.stopping == "kill":
                 due = True
             elif it.leave_by is not None:
                 due = now >= it.leave_by

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import textwrap
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -124,3 +125,19 @@ def served(
 def releases_of(address: Address, asked: int = 8) -> set[str]:
     """What new connections are answered with."""
     return {get(address).json["release"] for _ in range(asked)}
+
+
+def check_capacity(service: Service, slots: int, after: int = 0) -> None:
+    """Since the `after`th line of the log every slot had a worker that accepts.
+
+    Read off the lines: the supervisor's `ready`, and `draining` as a worker obeys.
+    Call it once all those that were to go have gone.
+    """
+    accepting: set[tuple[str, str]] = set()
+    for number, line in enumerate(service.lines):
+        if found := re.search(r"worker=(\d+) gen=(\d+) pid=\d+ (ready|draining|died)", line):
+            slot, generation, what = found.groups()
+            (accepting.add if what == "ready" else accepting.discard)((slot, generation))
+        if number >= after:
+            missing = {str(slot) for slot in range(slots)} - {slot for slot, _ in accepting}
+            assert not missing, f"nobody accepts in {missing} at {line!r}\n{service.log}"

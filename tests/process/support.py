@@ -5,10 +5,16 @@ from __future__ import annotations
 import contextlib
 import os
 import select
+import shlex
+import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
+
+import pytest
 
 APPS = Path(__file__).resolve().parents[1] / "apps"
 PATIENCE = 20.0
@@ -57,3 +63,75 @@ def marks(directory: Path, name: str) -> dict[int, int]:
     for path in directory.glob(f"{name}.*"):
         found[int(path.suffix[1:])] = len(path.read_text().splitlines())
     return found
+
+
+def wrapped(directory: Path, script: str) -> str:
+    """An interpreter that begins in a hard place: a shell `script` before each start.
+
+    `script` ends with `exec "$python" "$@"`, where `$python` is the interpreter;
+    hand what comes back to `serve(python=...)`.
+    """
+    path = directory / "python"
+    python = shlex.quote(sys.executable)
+    path.write_text(f"#!/bin/sh\npython={python}\n{script}\n")
+    path.chmod(0o755)
+    return str(path)
+
+
+#: A user of this number owns nothing and runs nothing else.
+NOBODY = 61234
+
+
+def unprivileged(directory: Path, before: str = "") -> str:
+    """An interpreter as an ordinary user without rights, or skips the test.
+
+    It may read everything (the interpreter may live in root's home directory).
+    before:  shell words that still run with our own rights.
+    """
+    if os.getuid() != 0:
+        return wrapped(directory, f'{before}\nexec "$python" "$@"')
+    if shutil.which("setpriv") is None:
+        pytest.skip("no setpriv here: apt-get install util-linux")
+    caps = "-all,+dac_read_search"
+    user = f"--reuid {NOBODY} --regid {NOBODY} --clear-groups"
+    drop = f"setpriv {user} --inh-caps {caps} --ambient-caps {caps} --bounding-set {caps}"
+    own = f'chown {NOBODY} "$XDG_RUNTIME_DIR"'
+    path = wrapped(directory, f'{before}\n{own}\nexec {drop} "$python" "$@"')
+    tried = subprocess.run(
+        [path, "-c", "import tornado"],
+        env={**os.environ, "XDG_RUNTIME_DIR": str(directory)},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    if tried.returncode:
+        pytest.skip(f"cannot become another user here: {tried.stderr.strip()[-200:]}")
+    return path
+
+
+@contextlib.contextmanager
+def control_group(controller: str, name: str) -> Iterator[Path]:
+    """A new control group below ours with this controller, or skips the test.
+
+    `echo $$ > GROUP/cgroup.procs` goes in.  Version 1 and 2.
+    """
+    first = Path("/sys/fs/cgroup", controller)
+    second = Path("/sys/fs/cgroup")
+    where = first if first.is_dir() else second
+    if where is second:
+        allowed = second / "cgroup.subtree_control"
+        if not allowed.exists() or controller not in allowed.read_text().split():
+            pytest.skip(f"no control groups with the controller {controller} here")
+    group = where / name
+    try:
+        group.mkdir()
+    except OSError as error:
+        pytest.skip(f"cannot make a control group here: {error}")
+    try:
+        yield group
+    finally:
+        # Busy until the kernel has put away the last process that has ended.
+        until(lambda: not (group / "cgroup.procs").read_text(), f"{group} to be empty")
+        group.rmdir()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import re
 import select
 import signal
 from collections.abc import Callable
@@ -12,7 +11,7 @@ from pathlib import Path
 import pytest
 from process.clients import Gate, Http, WebSocket, address_of, get, refused
 from process.crowd import Crowd
-from process.releases import deploy, releases_of, replace, served
+from process.releases import check_capacity, deploy, releases_of, replace, served
 from process.support import APPS
 
 from leeward.testing import Service, serve
@@ -111,18 +110,12 @@ def test_there_are_never_fewer_that_accept(tmp_path: Path, mode: str) -> None:
     """A worker is told to drain only after its slot's new one has said that it is ready."""
     deploy(tmp_path, "one")
     with served(tmp_path, "--start", mode, workers=3) as service:
+        start = service.mark()
         for generation in (2, 3):
             by_verb(service, generation)
         for slot in range(3):
             service.wait_line(rf"worker={slot} gen=2 pid=\d+ gone")
-        accepting = {(slot, 1) for slot in range(3)}
-        rolled = service.lines[service.lines.index(service.wait_line("reload asked for").string) :]
-        for line in rolled:
-            if found := re.search(r"worker=(\d) gen=(\d) pid=\d+ (ready|draining)", line):
-                worker = int(found[1]), int(found[2])
-                (accepting.add if found[3] == "ready" else accepting.remove)(worker)
-                assert {slot for slot, _ in accepting} == {0, 1, 2}, (line, service.log)
-        assert accepting == {(slot, 3) for slot in range(3)}
+        check_capacity(service, 3, start)
 
 
 def test_a_request_in_flight_is_finished_by_the_old_worker() -> None:

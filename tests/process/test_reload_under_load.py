@@ -67,17 +67,22 @@ class Tabs:
 
     async def _once(self) -> None:
         socket = await websocket_connect(self._url)
+        message: str | bytes | None = ""
         try:
             await socket.write_message("hello")
             # It may be closed before it could echo, by a worker on its way out.
-            if await socket.read_message() == "hello":
+            message = await socket.read_message()
+            if message == "hello":
                 self.open.add(socket)
                 self._news.set()
-                assert await socket.read_message() is None
+                message = await socket.read_message()
+            assert message is None
             self.ends.append((asyncio.get_running_loop().time(), socket.close_code))
         finally:
             self.open.discard(socket)
             socket.close()
+            while message is not None:  # the stream closes when the server has answered
+                message = await socket.read_message()
 
 
 @contextlib.asynccontextmanager

@@ -74,6 +74,8 @@ def test_a_name_with_brackets_and_spaces_is_no_trap(python):
 
 def test_a_start_time_tells_processes_apart(child):
     """Later processes start later, and it does not change."""
+    child_age, our_age = procfs.age(child.pid), procfs.age(os.getpid())
+    assert 0.0 <= child_age <= our_age + 0.01
     assert procfs.start_time(child.pid) == procfs.start_time(child.pid)
     assert procfs.start_time(child.pid) >= procfs.start_time(os.getpid()) > procfs.start_time(1)
 
@@ -144,6 +146,7 @@ def test_a_kernel_that_does_not_count_descriptors_is_counted_for(monkeypatch):
         (procfs.state_of, None),
         (procfs.parent_of, None),
         (procfs.start_time, None),
+        (procfs.age, None),
         (procfs.cpu_seconds, None),
         (procfs.cmdline, None),
         (procfs.comm, None),

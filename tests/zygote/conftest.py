@@ -38,7 +38,7 @@ class Played:
             root=ROOT,
             **settings,
         )
-        command = bootstrap.command(self.config, ROOT, role, theirs.fileno())
+        command = bootstrap.command(self.config, ROOT, role, theirs.fileno(), os.getpid())
         environ = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
         log = os.open(self.log, os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o644)
         self.pid = os.posix_spawn(

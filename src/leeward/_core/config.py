@@ -60,6 +60,9 @@ class Config:
     uid: int = -1
     gid: int = -1
     groups: tuple[int, ...] = ()
+    #: Between an order to stop and the drain: not ready, but accepting.
+    drain_delay: float = 0.0
+    health_path: str = ""
     log_level: str = "info"  # debug | info | warning | error | critical
     log_format: str = "auto"  # auto | pretty | json
     #: Working directory by the path that was typed, symbolic links unresolved,

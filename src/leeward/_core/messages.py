@@ -186,6 +186,11 @@ class Drain(Message):
     window: float
 
 
+@dataclass(frozen=True)
+class Withdraw(Message):
+    """A stop is near: answer that you are not ready, and go on accepting."""
+
+
 # --- supervisor → zygote or worker, and back -------------------------------------------
 
 
@@ -237,6 +242,7 @@ class ReloadRequest(Message):
 @dataclass(frozen=True)
 class StopRequest(Message):
     now: bool
+    delay: float = -1.0  # instead of the settings' drain_delay, unless negative
 
 
 @dataclass(frozen=True)

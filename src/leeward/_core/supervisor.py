@@ -269,8 +269,10 @@ class Supervisor:
         for it in self.roster:
             if it.state in (State.KILLING, State.GONE):
                 continue
-            # Without time left only a worker, which has a margin, can be asked.
-            if self.stopping == "kill" or (left == 0.0 and it.role != "worker"):
+            # Without time left only a worker, which has a margin, can be asked; a zygote
+            # that imports hears nothing, and Ctrl-C should not wait for its time-out.
+            deaf = it.role == "zygote" and it.state is State.STARTING
+            if self.stopping == "kill" or deaf or (left == 0.0 and it.role != "worker"):
                 it.told = "stop"
                 it.step(Event.KILL, now)
                 self._out.append(c.Kill(it.id))

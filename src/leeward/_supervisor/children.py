@@ -79,7 +79,7 @@ class Children:
         ours, theirs = Channel.pair()
         try:
             fd = theirs.fileno()
-            command = bootstrap.command(config.interpreter, config.root, role, str(fd), *args)
+            command = bootstrap.command(config.interpreter, config.root, role, fd, self._pid, *args)
             self._enter(config.cwd)
             pid = self._posix.posix_spawn(
                 command[0],
@@ -166,3 +166,11 @@ class Children:
             parent = mark[len(self._mark) + 1 :]
             if not (parent.isdigit() and int(parent) in workers):
                 yield pid
+
+
+def program(pid: int) -> str:
+    """What a stray is, in a few words: its command line, or that it is a fork."""
+    words = " ".join(" ".join(procfs.cmdline(pid) or ()).split())
+    if "leeward._boot" in words:
+        return f"a fork of {procfs.comm(pid) or 'it'}"
+    return words[:80] or procfs.comm(pid) or "?"

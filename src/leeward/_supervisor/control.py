@@ -1,8 +1,8 @@
 """The control socket: who may ask, what was asked, and answering it in the end.
 
 One connection asks one thing and gets one `Answer`, with `Progress` before it.
-A client that says nothing, reads nothing or vanishes is dropped by a deadline;
-what it asked for goes on.
+A client that says nothing, reads nothing or vanishes is dropped by a deadline,
+or sooner if its place is needed; what it asked for goes on.
 """
 
 from __future__ import annotations
@@ -81,17 +81,27 @@ class Control:
             # Gone again, or no descriptor left for it: the client asks again,
             # and whoever serves needs our descriptors more than it does.
             return
-        if len(self._clients) >= _CLIENTS:
-            sock.close()
-            return
         channel = Channel(sock)
         _, uid, _ = channel.peer()
-        if uid not in (0, os.geteuid()):
+        if uid not in (0, os.geteuid()) or not self._has_room():
             channel.close()
             return
         client = Client(channel, self._monotonic() + _PATIENCE)
         self._clients[channel.fileno()] = client
         self._loop.watch(channel.fileno(), lambda events: self._serve(client))
+
+    def _has_room(self) -> bool:
+        """Is there a place?  The oldest who has asked nothing yet gives up his.
+
+        Else whoever connects and keeps silent (a scanner, a script that hangs)
+        would keep `leeward ps` out for as long as it likes.
+        """
+        if len(self._clients) < _CLIENTS:
+            return True
+        silent = next((it for it in self._clients.values() if not it.asked), None)
+        if silent is not None:
+            self._drop(silent)
+        return silent is not None
 
     def _serve(self, client: Client) -> None:
         try:

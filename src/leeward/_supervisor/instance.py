@@ -13,7 +13,8 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from functools import partial
 
 from leeward import __version__
 from leeward._core import commands as c
@@ -24,6 +25,7 @@ from leeward._core.supervisor import Supervisor
 from leeward._supervisor import certificates, reloads
 from leeward._supervisor.children import Children
 from leeward._supervisor.control import Client, Control
+from leeward._supervisor.delay import Delay
 from leeward._supervisor.loop import Loop
 from leeward._supervisor.notify import Notify
 from leeward._supervisor.processes import Processes
@@ -83,11 +85,13 @@ class Instance:
         self._waiting = Waiting(self._control)
         self._resolver: Resolver | None = None
         self._resolving_since = 0.0
+        self._start_resolver = partial(Resolver, self._children, self._loop)
         self._renewal = Renewal(
             self._processes, self._control, voice, posix.monotonic, self._start_resolver
         )
         self._banner_by: float | None = None
         self._interrupts = 0
+        self._delay = Delay()
         self._voice_waits = False
         self._exit: c.Exit | None = None
 
@@ -116,9 +120,12 @@ class Instance:
         self._processes.keep_only(self._core.generations)
         self._control.expire(now)
         self._renewal.tick(now)
+        if self._delay.is_over(now):
+            self._stop(self._delay.asked_by, self._delay.timeout)
         self._notify.tick(now)
         self._banner(now)
-        if self._core.serving is not None and not self._core.stopping:
+        stops = self._core.stopping or self._processes.withdrawn
+        if self._core.serving is not None and not stops:
             self._notify.status(self._view().status())
         self._voice_waits = not self._voice.flush()
 
@@ -126,7 +133,7 @@ class Instance:
         """Seconds until something is due by itself, None to sleep until something happens."""
         now = self._posix.monotonic()
         due = [self._core.next_deadline(now), self._control.next_deadline(), self._banner_by]
-        due.append(self._renewal.next_deadline())
+        due += [self._renewal.next_deadline(), self._delay.due]
         if self._notify.interval is not None:
             due.append(self._notify.due)
         if self._voice_waits:
@@ -204,7 +211,7 @@ class Instance:
         )
 
     def _reload(self, client: Client | None, asked_by: str) -> None:
-        if self._core.stopping:
+        if self._core.stopping or self._processes.withdrawn:
             if client is not None:
                 self._control.answer(client, m.Answer(reloads.STOPPING, "it is stopping"))
             return
@@ -214,34 +221,14 @@ class Instance:
         merged = "" if first else "; one is under way, one more follows for all who ask meanwhile"
         self._voice.say(f"reload asked for by {asked_by}{merged}")
 
-    def _renew(self, client: Client, wait: bool) -> None:
-        if self._core.stopping or self._core.serving is None:
-            text = "it is stopping" if self._core.stopping else "it does not serve yet"
-            self._control.answer(client, m.Answer(reloads.STOPPING, text))
-        elif not self._config.ssl_certfile:
-            text = "this instance serves without TLS\nleeward serve --ssl-certfile FILE"
-            self._control.answer(client, m.Answer(reloads.REFUSED, text))
-        else:
-            self._renewal.ask(client if wait else None)
-            if not wait:
-                self._control.answer(client, m.Answer(0, "renewal asked for"))
-
     def _resolve(self) -> None:
         self._waiting.begins()
         self._resolving_since = self._posix.monotonic()
         self._notify.reloading(self._resolving_since)
         try:
-            self._resolver = self._start_resolver(self._settings, self._no_settings)
+            self._resolver = self._start_resolver(self._config, self._settings, self._no_settings)
         except OSError as error:
             self._no_settings(f"the settings' resolver could not be started: {error}")
-
-    def _start_resolver(
-        self,
-        on_settings: Callable[[Config, m.Resolved], None],
-        on_failure: Callable[[str], None],
-        whole: bool = True,
-    ) -> Resolver:
-        return Resolver(self._children, self._loop, self._config, on_settings, on_failure, whole)
 
     def _stop_resolving(self) -> None:
         if self._resolver is not None:
@@ -289,7 +276,7 @@ class Instance:
     def _on_signal(self, number: int) -> None:
         graceful = self._config.graceful_timeout
         if number == signal.SIGTERM:
-            self._stop("SIGTERM", graceful)
+            self._stop("SIGTERM", graceful, delay=self._config.drain_delay)
         elif number == signal.SIGINT:
             self._interrupts += 1
             timeout = _INTERRUPT_TIMEOUT if self._handover.terminal else graceful
@@ -311,7 +298,17 @@ class Instance:
         """A closed terminal sends HUP too, and means the opposite of a reload."""
         return self._handover.terminal and not os.isatty(2)  # EIO once it has hung up
 
-    def _stop(self, asked_by: str, timeout: float, kill: bool = False) -> None:
+    def _stop(self, asked_by: str, timeout: float, kill: bool = False, delay: float = 0.0) -> None:
+        now = self._posix.monotonic()
+        if not (kill or self._core.stopping) and self._delay.begins(now, delay, asked_by, timeout):
+            self._voice.say(
+                f"stopping in {delay:g} s, asked for by {asked_by}: not ready, still accepting"
+            )
+            self._notify.stopping()
+            self._processes.withdraw()
+            return
+        self._delay.due = None
+        self._processes.withdrawn = True
         if not self._core.stop(self._posix.monotonic(), timeout, kill):
             return  # it stops already, and no later
         how = "now" if kill else f"within {timeout:g} s"
@@ -333,14 +330,15 @@ class Instance:
                 data = self._view().ps(self._posix.monotonic())
                 self._control.answer(client, m.Answer(0, "", data))
             case m.ReloadRequest(wait, tls=True):
-                self._renew(client, wait)
+                self._renewal.ask(client, wait, self._core, self._config)
             case m.ReloadRequest(wait):
                 self._reload(client if wait else None, "leeward reload")
                 if not wait and not client.answered:
                     self._control.answer(client, m.Answer(0, "reload asked for"))
-            case m.StopRequest(now):
+            case m.StopRequest(now, delay):
                 self._control.answer(client, m.Answer(0, "stopping"))
-                self._stop("leeward stop", self._config.graceful_timeout, kill=now)
+                delay = self._config.drain_delay if delay < 0 else delay
+                self._stop("leeward stop", self._config.graceful_timeout, now, delay)
             case m.ScaleRequest(to, by):
                 text = self._scale(to if to >= 0 else self._core.workers + by)
                 self._control.answer(client, m.Answer(0, text))
@@ -365,6 +363,7 @@ class Instance:
             started=self._started,
             facts=self._processes.facts,
             ends=self._processes.ends,
+            withdrawn=self._processes.withdrawn,
         )
 
     def _banner(self, now: float) -> None:

@@ -20,12 +20,11 @@ from leeward._core.supervisor import Supervisor
 from leeward._core.worker import State
 from leeward._supervisor import stacks
 from leeward._supervisor.certificates import Certificates
-from leeward._supervisor.children import Children, Reaped
+from leeward._supervisor.children import Children, Reaped, program
 from leeward._supervisor.ends import Coroner
 from leeward._supervisor.loop import Loop
 from leeward._supervisor.report import End, Facts
 from leeward._supervisor.say import Voice
-from leeward._sys import procfs
 from leeward._sys.channel import Channel, ChannelFull
 from leeward._sys.page import Page
 from leeward._sys.posix import Posix
@@ -52,6 +51,8 @@ class Processes:
         self.facts: dict[int, Facts] = {}
         self.ends: dict[int, End] = {}
         self.certificates = Certificates()
+        #: Nobody is ready any more, because a stop is near or has begun.
+        self.withdrawn = False
         #: Told (process, error) when a process has taken a renewed certificate or not.
         self.on_renewed: Callable[[int, str], None]
         self._core = core
@@ -161,7 +162,7 @@ class Processes:
         workers = {it.pid for it in living if it.role == "worker"}
         known = {it.pid for it in living}
         for pid in self._children.strays(known, workers):
-            self._voice.say(f"outlived its worker: {_program(pid)}", "warning", pid=pid)
+            self._voice.say(f"outlived its worker: {program(pid)}", "warning", pid=pid)
             self._core.stray(pid, dead, self._posix.monotonic())
 
     def keep_only(self, generations: Iterable[int]) -> None:
@@ -182,6 +183,12 @@ class Processes:
             self._send(process, m.Renew(tuple(map(m.Descriptor, fds))))
         serve = (it.id for it in self._core.roster.of("worker") if it.state is State.SERVING)
         return {it for it in serve if it in self._channels}
+
+    def withdraw(self) -> None:
+        """Has every worker say that it is not ready, those that are born later too."""
+        self.withdrawn = True
+        for it in self._core.roster.of("worker"):
+            self._send(it.id, m.Withdraw())
 
     def may_answer(self, process: int) -> bool:
         return process in self._channels and self._core.roster.get(process) is not None
@@ -334,6 +341,8 @@ class Processes:
         self._core.ready(it.id, now)
         if it.state is State.SERVING:
             self._say(it, "ready")
+            if self.withdrawn:
+                self._send(it.id, m.Withdraw())
             self._mixed(it, message.changed)
 
     def _keep_baseline(self, facts: Facts, baseline: tuple[m.Descriptor, ...]) -> None:
@@ -377,14 +386,6 @@ class Processes:
             self._voice.say(f"zygote {text}", level, gen=it.generation, pid=it.pid)
         else:
             self._voice.say(text, level, pid=it.pid)
-
-
-def _program(pid: int) -> str:
-    """What a stray is, in a few words: its command line, or that it is a fork."""
-    words = " ".join(" ".join(procfs.cmdline(pid) or ()).split())
-    if "leeward._boot" in words:
-        return f"a fork of {procfs.comm(pid) or 'it'}"
-    return words[:80] or procfs.comm(pid) or "?"
 
 
 #: What went wrong, by the stage at which a process said so.

@@ -12,8 +12,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from leeward._core.config import Config
-from leeward._core.messages import Resolved
-from leeward._core.supervisor import RESOLVE_TIMEOUT
+from leeward._core.messages import Answer, Resolved
+from leeward._core.supervisor import RESOLVE_TIMEOUT, Supervisor
 from leeward._supervisor import certificates, reloads
 from leeward._supervisor.control import Client, Control
 from leeward._supervisor.processes import Processes
@@ -23,9 +23,9 @@ from leeward._supervisor.say import Voice
 #: Seconds for a process to say that it shows the new certificate: one turn of its loop.
 _TOLD_TIMEOUT = 5.0
 
-#: Starts a resolver; its first argument gets the settings, its second why there are none.
+#: `reloads.Resolver`, but for its first two arguments.
 Start = Callable[
-    [Callable[[Config, Resolved], None], Callable[[str], None], bool], reloads.Resolver
+    [Config, Callable[[Config, Resolved], None], Callable[[str], None], bool], reloads.Resolver
 ]
 
 
@@ -42,6 +42,7 @@ class Renewal:
     ) -> None:
         self.since = float("-inf")
         self._processes = processes
+        self._control = control
         self._voice = voice
         self._monotonic = monotonic
         self._start = start
@@ -50,6 +51,7 @@ class Renewal:
         self._deadline: float | None = None
         self._started = 0.0
         self._again = False
+        self._config: Config
         self._about = ""
         #: Processes whose word is awaited, and what those said that could not.
         self._open: set[int] = set()
@@ -57,9 +59,20 @@ class Renewal:
         self._troubles: list[str] = []
         processes.on_renewed = self._renewed
 
-    def ask(self, client: Client | None) -> None:
-        if client is not None:
+    def ask(self, client: Client, wait: bool, core: Supervisor, config: Config) -> None:
+        refused = ""
+        if core.stopping or core.serving is None:
+            refused = "it is stopping" if core.stopping else "it does not serve yet"
+        elif not config.ssl_certfile:
+            refused = "this instance serves without TLS\nleeward serve --ssl-certfile FILE"
+        if refused or not wait:
+            code = reloads.REFUSED if refused else reloads.SERVES
+            self._control.answer(client, Answer(code, refused or "renewal asked for"))
+        if refused:
+            return
+        if wait:
             self._waiting.add(client)
+        self._config = config
         self._again = True
         if self._deadline is None:
             self._begin()
@@ -101,7 +114,7 @@ class Renewal:
         self._started = self._monotonic()
         self._deadline = self._started + RESOLVE_TIMEOUT
         try:
-            self._resolver = self._start(self._read, self._refuse, False)
+            self._resolver = self._start(self._config, self._read, self._refuse, False)
         except OSError as error:
             self._refuse(f"the settings' resolver could not be started: {error}")
 

@@ -56,10 +56,11 @@ class View:
     started: float
     facts: dict[int, Facts]
     ends: dict[int, End]
+    withdrawn: bool = False  # a stop has been asked for
 
     def state(self, now: float) -> str:
         core = self.core
-        if core.stopping:
+        if core.stopping or self.withdrawn:
             return "stopping"
         if core.serving is None:
             return "booting"
@@ -94,7 +95,7 @@ class View:
                 "backoff": self._backoff(now),
                 "mixed": sorted(facts.changed),
                 "zygotes": [
-                    {"generation": it.generation, "pid": it.pid, "state": it.state.value}
+                    {"generation": it.generation, "pid": it.pid or None, "state": it.state.value}
                     for it in core.roster.of("zygote")
                 ],
                 "workers": sorted(workers, key=lambda it: (it["slot"], it["generation"])),
@@ -156,7 +157,7 @@ class View:
             "worker": it.id,
             "slot": it.slot,
             "generation": it.generation,
-            "pid": it.pid,
+            "pid": it.pid or None,  # 0 would be a whole process group to kill(2)
             "state": it.state.value,
             "uptime": now - (it.ready_at if it.ready_at is not None else it.since),
             "connections": row.open,

@@ -9,11 +9,11 @@ look once more, because the supervisor may have died just before.
 from __future__ import annotations
 
 import os
+import select
 import signal
 import time
-from collections.abc import Sequence
 
-from leeward._sys import prctl, privileges
+from leeward._sys import prctl
 
 #: Seconds.  Measured 0.6 ms from a small zygote and 2 ms from one of 176 MiB: the
 #: middle process gives its pages back before the kernel looks for a new parent.
@@ -25,26 +25,34 @@ class Orphaned(Exception):
 
 
 def stay_with(supervisor: int) -> None:
-    """Be killed when `supervisor` dies.  Raises Orphaned if it is not our parent within 5 s."""
-    deadline = time.monotonic() + ADOPTION
-    pause = 0.0
-    while os.getppid() != supervisor:
-        if time.monotonic() > deadline:
-            raise Orphaned(f"parent is {os.getppid()}, not {supervisor}")
-        # First only give way: one turn of the scheduler is what it usually takes.
-        time.sleep(pause)
-        pause = min(pause + 0.000_05, 0.005)
+    """Be killed when `supervisor` dies.
+
+    Raises Orphaned if it has died already, or is not our parent within 5 s.
+    """
+    if os.getppid() != supervisor:
+        _wait_for_adoption(supervisor)
     prctl.set_pdeathsig(signal.SIGKILL)
     if os.getppid() != supervisor:
         raise Orphaned(f"{supervisor} has died")
 
 
-def stay_as(supervisor: int, uid: int, gid: int, groups: Sequence[int]) -> None:
-    """`stay_with`, and give up root's rights for good (`privileges.drop`; -1: none to give up).
-
-    Raises Orphaned, and OSError or RuntimeError where that cannot be done.
-    """
-    stay_with(supervisor)
-    if uid != -1 or gid != -1:
-        privileges.drop(uid, gid, groups)
-        stay_with(supervisor)  # the kernel has cleared PDEATHSIG
+def _wait_for_adoption(supervisor: int) -> None:
+    """The supervisor may die in this very moment: its pidfd says so, where a parent
+    that never comes would only be missed after the full time."""
+    try:
+        pidfd = os.pidfd_open(supervisor)
+    except ProcessLookupError:
+        raise Orphaned(f"{supervisor} has died") from None
+    try:
+        deadline = time.monotonic() + ADOPTION
+        death = select.poll()
+        death.register(pidfd, select.POLLIN)
+        pause = 0.0
+        while os.getppid() != supervisor:
+            if death.poll(0) or time.monotonic() > deadline:
+                raise Orphaned(f"parent is {os.getppid()}, not {supervisor}")
+            # First only give way: one turn of the scheduler is what it usually takes.
+            time.sleep(pause)
+            pause = min(pause + 0.000_05, 0.005)
+    finally:
+        os.close(pidfd)

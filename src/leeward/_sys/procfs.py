@@ -7,6 +7,7 @@ None, a collection is empty.  Pids are reused: who keeps one compares `start_tim
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -55,6 +56,16 @@ def start_time(pid: int) -> int | None:
     """When it started, in clock ticks since boot: with the pid it names one process for good."""
     fields = _stat(pid)
     return int(fields[_START]) if fields else None
+
+
+def age(pid: int) -> float | None:
+    """Seconds since it started, to a clock tick (10 ms); never negative."""
+    started = start_time(pid)
+    if started is None:
+        return None
+    # Boot time, which the kernel counts from, goes on while the machine sleeps.
+    now = time.clock_gettime(time.CLOCK_BOOTTIME)
+    return max(0.0, now - started / os.sysconf("SC_CLK_TCK"))
 
 
 def cpu_seconds(pid: int) -> float | None:

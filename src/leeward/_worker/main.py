@@ -43,6 +43,7 @@ from leeward._core.messages import (
     Ready,
     Renew,
     Renewed,
+    Withdraw,
 )
 from leeward._worker import forks, leave, logs
 from leeward._worker.accept import Acceptor
@@ -186,7 +187,11 @@ class Worker:
         await asyncio.sleep(0)
         logs.install(self.log)
         self.server = TornadoServer(
-            application, self.row, self._connection_closed, birth.tls.context if birth.tls else None
+            application,
+            self.row,
+            self._connection_closed,
+            birth.tls.context if birth.tls else None,
+            birth.config.health_path,
         )
         self.acceptor = Acceptor(birth.listeners, self.server.accept, self._accepted, self.log)
         self.drainer = Drainer(self.acceptor, self.server, self.log, self._finish)
@@ -262,6 +267,8 @@ class Worker:
         for message in messages:
             if isinstance(message, Drain):
                 self._drain(message)
+            elif isinstance(message, Withdraw):
+                self._withdraw()
             elif isinstance(message, Renew):
                 self._renew(message)
             else:
@@ -271,6 +278,11 @@ class Worker:
         if self.drainer is None:
             os._exit(0)  # still starting: nothing was accepted
         self.drainer.begin(order)
+
+    def _withdraw(self) -> None:
+        # One that is not ready yet is told again when it has said that it is.
+        if self.server is not None:
+            self.server.withdrawn = True
 
     def _renew(self, order: Renew) -> None:
         error = ""

@@ -37,7 +37,6 @@ from leeward._core.messages import (
 )
 from leeward._sys.channel import Channel
 from leeward._sys.mappings import unmap_clean_files
-from leeward._sys.parentage import Orphaned
 from leeward._sys.posix import set_comm
 from leeward._zygote import fork
 from leeward._zygote.audit import audit, open_descriptors
@@ -86,7 +85,7 @@ def run(fd: int, import_worker: Callable[[], Become]) -> NoReturn:
         faulthandler.enable(file=2)
     try:
         _live(Channel(fd), import_worker)
-    except (ChannelClosed, Orphaned):
+    except ChannelClosed:
         os._exit(0)
 
 

@@ -15,8 +15,9 @@ from collections.abc import Iterator
 
 from leeward._core.config import Config
 from leeward._core.messages import Begin, Descriptor, Failed, Message, Watched
+from leeward._sys import privileges, procfs
 from leeward._sys.channel import Channel
-from leeward._sys.parentage import stay_as
+from leeward._sys.parentage import Orphaned, stay_with
 from leeward._sys.posix import memfd, memfd_create, read_memfd
 from leeward.adapters import fingerprints
 from leeward.adapters.target import Application, load, prepare
@@ -29,12 +30,12 @@ STACK_BEFORE = 0.5
 
 
 def settle(begin: Begin, config: Config, channel: Channel) -> None:
-    """Be the supervisor's own child, and whom the settings say.  Ends the process if it cannot.
-
-    Raises Orphaned.
-    """
+    """Become whom the settings say, for good.  Ends the process if it cannot."""
+    if config.uid == config.gid == -1:
+        return
     try:
-        stay_as(begin.supervisor, config.uid, config.gid, config.groups)
+        privileges.drop(config.uid, config.gid, config.groups)
+        stay_with(begin.supervisor)  # once more: the kernel has cleared PDEATHSIG
         who = config.user or f"group {config.group}"
         for path in (os.__file__, __file__):
             if not os.access(path, os.R_OK):
@@ -43,6 +44,8 @@ def settle(begin: Begin, config: Config, channel: Channel) -> None:
                     "Install Python and leeward where every user can read them (ls -ld each of its "
                     "directories)"
                 )
+    except Orphaned:
+        os._exit(0)
     except (OSError, RuntimeError) as error:
         last_words(channel, Failed("user", str(error)))
         os._exit(TargetError.exit_code)
@@ -55,12 +58,14 @@ def watched(channel: Channel, start_timeout: float) -> Iterator[None]:
     The supervisor kills a start that lasts longer than the start time-out.
     Shortly before, faulthandler's own native thread writes the stack into a memfd
     that the supervisor has: that works while C code holds the interpreter lock,
-    where no handler of a signal and no message would.
+    where no handler of a signal and no message would.  The time-out counts from
+    the process's birth: a spawned worker's import is over when its factory runs.
     """
+    left = start_timeout - STACK_BEFORE - (procfs.age(os.getpid()) or 0.0)
     stack = memfd_create("leeward-stack")
     try:
         channel.send(Watched(Descriptor(stack)))
-        faulthandler.dump_traceback_later(max(0.05, start_timeout - STACK_BEFORE), file=stack)
+        faulthandler.dump_traceback_later(max(0.05, left), file=stack)
         yield
     finally:
         faulthandler.cancel_dump_traceback_later()  # and waits for that thread to end

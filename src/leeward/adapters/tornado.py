@@ -28,10 +28,11 @@ import select
 from typing import TYPE_CHECKING, Any
 
 from tornado.httpserver import HTTPServer
-from tornado.httputil import HTTPMessageDelegate, HTTPServerConnectionDelegate
+from tornado.httputil import HTTPMessageDelegate, HTTPServerConnectionDelegate, RequestStartLine
 from tornado.web import Application
 from tornado.websocket import WebSocketHandler
 
+from leeward.adapters import health
 from leeward.adapters.server import WAITING, Counters, Life
 from leeward.adapters.streams import stream
 
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from tornado.http1connection import HTTP1Connection
-    from tornado.httputil import HTTPConnection, HTTPHeaders, RequestStartLine, ResponseStartLine
+    from tornado.httputil import HTTPConnection, HTTPHeaders, ResponseStartLine
     from tornado.iostream import IOStream
 
 #: On a stop, seconds from its birth that a connection without a byte is waited
@@ -68,6 +69,7 @@ class TornadoServer:
                  a living worker, no request fails of it.
     closed:      called after each connection's end.
     tls:         None to speak plain http.
+    health_path: answered here (`leeward.adapters.health`); "" for none.
 
     Made and used on the thread of the running loop.
     """
@@ -78,10 +80,13 @@ class TornadoServer:
         counters: Counters,
         closed: Callable[[], None],
         tls: ssl.SSLContext | None = None,
+        health_path: str = "",
     ) -> None:
         self.counters = counters
         self.closed = closed
         self.tls = tls
+        self.health_path = health_path
+        self.withdrawn = False  # a stop is near: not ready, but accepting
         self.draining = ""  # the reason, once
         self.live: set[_Connection] = set()
         self._requests = self._in_flight = 0
@@ -100,6 +105,10 @@ class TornadoServer:
         self.live.add(life)
         self.counters.open = len(self.live)
         self._http.handle_stream(found, address)
+
+    def serves(self) -> bool:
+        """Is it right to send us requests?"""
+        return not self.withdrawn and self.draining != "stop"
 
     def request_begins(self) -> None:
         self._requests += 1
@@ -338,7 +347,7 @@ class _HTTP(HTTPServer):
         connection.awaits_request(request_conn)  # type: ignore[arg-type]
         if connection.life is Life.CLOSED:
             return HTTPMessageDelegate()  # reading will tell Tornado
-        return _Request(connection, super().start_request(server_conn, request_conn))
+        return _Request(connection, request_conn, super().start_request(server_conn, request_conn))
 
     def on_close(self, server_conn: object) -> None:
         super().on_close(server_conn)
@@ -348,16 +357,23 @@ class _HTTP(HTTPServer):
 class _Request(HTTPMessageDelegate):
     """Passes everything on; tells the connection when the headers are complete."""
 
-    __slots__ = ("connection", "inner")
+    __slots__ = ("conn", "connection", "inner")
 
-    def __init__(self, connection: _Connection, inner: HTTPMessageDelegate) -> None:
+    def __init__(
+        self, connection: _Connection, conn: HTTPConnection, inner: HTTPMessageDelegate
+    ) -> None:
         self.connection = connection
+        self.conn = conn
         self.inner = inner
 
     def headers_received(
         self, start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders
     ) -> Awaitable[None] | None:
-        self.connection.request_received(start_line, headers)  # type: ignore[arg-type]
+        assert isinstance(start_line, RequestStartLine)  # a server gets no other
+        self.connection.request_received(start_line, headers)
+        server = self.connection.server
+        if server.health_path and health.asked(server.health_path, start_line):
+            self.inner = health.Health(self.conn, start_line.method, server.serves)
         return self.inner.headers_received(start_line, headers)
 
     def data_received(self, chunk: bytes) -> Awaitable[None] | None:

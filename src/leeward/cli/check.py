@@ -58,7 +58,9 @@ def check(ctx: click.Context, /, **flags: object) -> int:
             fault = error
             output.say("addresses  cannot be had")
         loaded = rehearse(config)
-        output.say(f"found      {loaded.kind}: {loaded.found}, loaded in {loaded.load_ms} ms")
+        # A factory is called in the workers only: what it makes is not known here.
+        kind = "" if loaded.found.startswith(loaded.kind) else f"{loaded.kind}: "
+        output.say(f"found      {kind}{loaded.found}, loaded in {loaded.load_ms} ms")
         for line in mode(config, loaded):
             output.say(line)
     if fault is not None:
@@ -113,20 +115,32 @@ def rehearse(config: Config) -> Loaded:
 
     Raises `TargetError` with what the application's owner can read.
     """
-    ours, theirs = Channel.pair()
-    page = Page.create()
-    environ = {**os.environ, **dict(config.env)}
-    argv = bootstrap.command(config.interpreter, config.root, "zygote", str(theirs.fileno()))
-    process = subprocess.Popen(
-        argv,
-        stdin=subprocess.DEVNULL,
-        env=environ,
-        pass_fds=[theirs.fileno()],
-        start_new_session=True,
-    )
-    theirs.close()
+    with ExitStack() as undo:
+        ours, theirs = Channel.pair()
+        undo.callback(ours.close)
+        undo.callback(theirs.close)
+        page = Page.create()
+        undo.callback(page.close)
+        command = bootstrap.command(
+            config.interpreter, config.root, "zygote", theirs.fileno(), os.getpid()
+        )
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            env={**os.environ, **dict(config.env)},
+            pass_fds=[theirs.fileno()],
+            start_new_session=True,
+        )
+        undo.callback(_end, process)
+        theirs.close()  # the end of its last copy is how we learn of its death
+        return _rehearsed(ours, page, process, config)
+
+
+def _rehearsed(
+    channel: Channel, page: Page, process: subprocess.Popen[bytes], config: Config
+) -> Loaded:
     try:
-        ours.send(
+        channel.send(
             Begin(
                 config=config.to_json(),
                 generation=1,
@@ -137,13 +151,9 @@ def rehearse(config: Config) -> Loaded:
                 rehearse=True,
             )
         )
-        return _outcome(ours, config)
+        return _outcome(channel, config)
     except ChannelClosed:
         raise TargetError(_ended(process)) from None
-    finally:
-        ours.close()
-        _end(process)
-        page.close()
 
 
 def _outcome(channel: Channel, config: Config) -> Loaded:

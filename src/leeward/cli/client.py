@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import select
 import socket
+import struct
 import time
 from collections.abc import Callable
 from types import TracebackType
@@ -31,7 +32,11 @@ class Client:
         self.instance = instance
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:
-            connection.settimeout(ANSWER_TIMEOUT)
+            # Not settimeout(): a non-blocking connect() to a unix socket whose queue is
+            # full is refused at once (EAGAIN) instead of waiting for its turn.
+            connection.setsockopt(
+                socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", int(ANSWER_TIMEOUT), 0)
+            )
             connection.connect(instance.path)
             connection.setblocking(False)
         except (ConnectionRefusedError, FileNotFoundError):
@@ -42,7 +47,14 @@ class Client:
             raise UsageError(
                 f"{instance.path}: permission denied", "ask as the user who started it, or as root"
             ) from None
-        except OSError as error:  # a full queue times out
+        except BlockingIOError:
+            connection.close()
+            raise LeewardError(
+                f"{instance.name} did not accept within {ANSWER_TIMEOUT:g} s: "
+                "too many others are asking, or it is stopped",
+                f"ss -xlp src {instance.path}  shows its queue and its pid",
+            ) from None
+        except OSError as error:
             connection.close()
             raise LeewardError(f"{instance.name} does not accept: {error}") from None
         self.channel = Channel(connection)

@@ -39,10 +39,10 @@ def command(name: str, named: str, tls: bool, no_wait: bool, timeout: str) -> in
     return answer.code
 
 
-def duration_option(flag: str, text: str) -> float:
-    """Seconds above 0.  Raises `UsageError` that names the flag."""
+def duration_option(flag: str, text: str, least: float | None = None) -> float:
+    """Seconds above 0, or from `least` on.  Raises `UsageError` that names the flag."""
     try:
-        found = values.positive_duration(text)
+        found = values.positive_duration(text) if least is None else values.duration(text)
     except values.Bad as bad:
         raise UsageError(f"{flag}: {bad}") from None
     assert isinstance(found, float)

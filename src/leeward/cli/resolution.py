@@ -35,6 +35,8 @@ _PLAIN = (
     "start_timeout",
     "graceful_timeout",
     "drain_window",
+    "drain_delay",
+    "health_path",
     "user",
     "group",
     "log_level",

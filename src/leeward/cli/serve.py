@@ -89,9 +89,7 @@ def become_supervisor(config: Config, handover_fd: int) -> NoReturn:
     # The resolver finds the typed directory here, when the kernel's own idea of
     # the working directory is a release that a swapped link no longer names.
     os.environ["PWD"] = config.cwd
-    argv = bootstrap.command(
-        [sys.executable, "-I", "-S"], config.root, "supervisor", str(handover_fd)
-    )
+    argv = bootstrap.command([sys.executable], config.root, "supervisor", handover_fd)
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
             stream.flush()

@@ -10,6 +10,7 @@ from leeward.errors import TargetError, UsageError
 
 #: path/chat.py or path/chat.py:attr
 _FILE = re.compile(r"(?P<path>.*\.py)(?::(?P<attr>.*))?\Z")
+_ELSEWHERE = "Is the directory right? Set it with --chdir DIR"
 
 
 def default_name(target: str) -> str:
@@ -41,6 +42,6 @@ def check_exists(target: str, directory: str) -> None:
     try:
         names = [name for name in os.listdir(folder) if name.endswith(".py")]
     except OSError:
-        raise TargetError(f"{path}: there is no directory {folder}") from None
+        raise TargetError(f"{path}: there is no directory {folder}", _ELSEWHERE) from None
     hint = values.nearest(os.path.basename(path), names)
-    raise TargetError(f"{path}: no such file in {folder}{hint}")
+    raise TargetError(f"{path}: no such file in {folder}{hint}", _ELSEWHERE)

@@ -39,6 +39,12 @@ def account(raw: object) -> str:
     return text(raw)
 
 
+def url_path(raw: object) -> str:
+    if isinstance(raw, str) and re.fullmatch(r"/[!-~]*", raw) and not re.search("[?#]", raw):
+        return raw
+    raise Bad(f"expected a path such as /healthz, found {raw!r}")
+
+
 def duration(raw: object) -> float:
     """Seconds: 30, 1.5, "250ms", "30s", "2m", "1h"."""
     if isinstance(raw, int | float) and not isinstance(raw, bool):

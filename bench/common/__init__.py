@@ -1,0 +1,1 @@
+"""What the benchmarks share: the contenders, the measuring, the telling."""

@@ -109,6 +109,8 @@ class Instance:
 
     def _advance(self) -> None:
         """Decides and does until there is nothing left to do."""
+        if self._delay.is_over(self._posix.monotonic()):
+            self._stop(self._delay.asked_by, self._delay.timeout)
         for _ in range(_ROUNDS):
             self._processes.search_strays()
             commands = self._core.plan(self._posix.monotonic())
@@ -120,8 +122,6 @@ class Instance:
         self._processes.keep_only(self._core.generations)
         self._control.expire(now)
         self._renewal.tick(now)
-        if self._delay.is_over(now):
-            self._stop(self._delay.asked_by, self._delay.timeout)
         self._notify.tick(now)
         self._banner(now)
         stops = self._core.stopping or self._processes.withdrawn

@@ -65,7 +65,8 @@ class Report:
         """The table, on stdout."""
         where = machine()
         print(f"\n{self.question}")
-        print(f"  {where['cpu']}, {where['cores']} CPUs, Linux {where['kernel']}, {python()}")
+        cpu = f"{where['cpu']}, {where['cores']} CPUs, load {where['load']}"
+        print(f"  {cpu}, Linux {where['kernel']}, {python()}")
         print("  " + ", ".join(f"{key} {value}" for key, value in self.settings.items()), "\n")
         _table(self.rows)
         if self.ratios:
@@ -134,7 +135,10 @@ def _rounded(value: Any) -> Any:
 
 
 def machine() -> dict[str, Any]:
-    """What a figure depends on.  No host name and no path."""
+    """What a figure depends on.  No host name and no path.
+
+    load: of the last five minutes, our own share (1 to 2) and whatever else ran.
+    """
     model = "unknown CPU"
     with contextlib.suppress(OSError), open("/proc/cpuinfo") as file:
         model = next(
@@ -142,7 +146,8 @@ def machine() -> dict[str, Any]:
             model,
         )
     release = platform.release().split("-")[0]
-    return {"cpu": model, "cores": os.cpu_count(), "kernel": release}
+    load = round(os.getloadavg()[1], 1)
+    return {"cpu": model, "cores": os.cpu_count(), "kernel": release, "load": load}
 
 
 def python() -> str:

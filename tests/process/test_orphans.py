@@ -182,7 +182,9 @@ def test_a_dead_instance_is_told_as_none() -> None:
             assert len(done.stderr.splitlines()) <= 8
 
 
-@pytest.mark.parametrize("how", ["subprocess", "shell", "own-session", "stubborn"])
+@pytest.mark.parametrize(
+    "how", ["subprocess", "shell", "own-session", "stubborn", "daemon", "fork-in-thread"]
+)
 def test_a_new_start_ends_what_the_old_application_had_started(how: str) -> None:
     """Subprocesses may outlive everything; they hold no port, and the next start ends them."""
     with serve("starts_children", cwd=APPS) as old:

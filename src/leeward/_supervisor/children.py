@@ -45,6 +45,11 @@ def _mark_of(pid: int) -> str:
     return ""
 
 
+def _forked_by(pid: int) -> str:
+    """The worker in the name that `leeward._worker.forks` gives, inherited by forks of forks."""
+    return (procfs.comm(pid) or "").removeprefix("leeward ")
+
+
 @dataclass(frozen=True)
 class Reaped:
     pid: int
@@ -163,7 +168,8 @@ class Children:
             mark = _mark_of(pid)
             if mark != self._mark and not mark.startswith(self._mark + ":"):
                 continue
-            parent = mark[len(self._mark) + 1 :]
+            # A fork keeps the zygote's environment; its name tells whose it is.
+            parent = mark[len(self._mark) + 1 :] or _forked_by(pid)
             if not (parent.isdigit() and int(parent) in workers):
                 yield pid
 

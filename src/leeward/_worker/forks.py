@@ -16,6 +16,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from leeward._sys import prctl
+from leeward._sys.posix import set_comm
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,6 +43,10 @@ def watch(abandon: Callable[[], None]) -> None:
             return
         abandon()
         _default_signals()
+        # A daemon that forks twice and executes nothing becomes the supervisor's
+        # child, with the zygote's environment: only this says whose it is.
+        with contextlib.suppress(OSError):  # no /proc
+            set_comm(f"leeward {worker}")
         # PDEATHSIG is tied to the parent *thread*: a child forked by an executor's
         # thread would be killed when that thread ends, so it gets none.
         if forking.by_main_thread:

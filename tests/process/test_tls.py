@@ -372,6 +372,7 @@ def test_a_stopped_worker_is_named_and_catches_up(files: Files) -> None:
 
 
 @both
+@pytest.mark.timeout(60 + 3 * RENEWALS)
 def test_renewals_under_load_cost_no_connection(service: Service, files: Files) -> None:
     """Keep-alive, fresh connections and a WebSocket meanwhile: not one socket error."""
     address = address_of(service)

@@ -21,7 +21,7 @@ from leeward._core.worker import State
 from leeward._supervisor import stacks
 from leeward._supervisor.certificates import Certificates
 from leeward._supervisor.children import Children, Reaped, program
-from leeward._supervisor.ends import Coroner
+from leeward._supervisor.ends import STAGES, Coroner
 from leeward._supervisor.loop import Loop
 from leeward._supervisor.report import End, Facts
 from leeward._supervisor.say import Voice
@@ -305,7 +305,7 @@ class Processes:
             case m.Ready():
                 self._ready(it, message, now)
             case m.Failed(stage, text):
-                self._core.failed(it.id, f"{_STAGES.get(stage, stage)}\n{text}")
+                self._core.failed(it.id, f"{STAGES.get(stage, stage)}\n{text}")
             case m.Renewed(error):
                 if error:
                     self._say(it, f"keeps the old certificate: {error}", "error")
@@ -388,13 +388,3 @@ class Processes:
             self._voice.say(f"zygote {text}", level, gen=it.generation, pid=it.pid)
         else:
             self._voice.say(text, level, pid=it.pid)
-
-
-#: What went wrong, by the stage at which a process said so.
-_STAGES = {
-    "import": "could not be imported",
-    "factory": "failed in its factory",
-    "listen": "could not listen",
-    "tls": "could not use the certificate",
-    "user": "could not become the user that runs it",
-}

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 
 from leeward._core.config import Config, changed_keys
 from leeward._core.messages import Answer, BadMessage, Resolved, Unresolved
@@ -71,7 +72,8 @@ class Resolver:
         new = Config.from_json(resolved.config)
         changed = changed_keys(self._config, new) if self._whole else ()
         if not changed:
-            self._on_settings(new, resolved)
+            whole = new if new.workers else replace(new, workers=self._config.workers)
+            self._on_settings(whole, resolved)
             return
         for fd in resolved.tls:
             os.close(fd)

@@ -56,6 +56,8 @@ from leeward.errors import ChannelClosed, TargetError
 if TYPE_CHECKING:
     from types import FrameType
 
+    from tornado.httputil import HTTPServerConnectionDelegate
+
     from leeward._worker.birth import Birth
 
 #: Seconds in which the last words before an exit must be on their way.
@@ -185,6 +187,11 @@ class Worker:
             application = await make(birth.application)
         # A factory that stopped the loop stops it here, before anything is accepted.
         await asyncio.sleep(0)
+        self._serve(application, describe(application))
+
+    def _serve(self, application: HTTPServerConnectionDelegate, kind: str) -> None:
+        """Accept, and say so.  The loop runs."""
+        birth = self.birth
         logs.install(self.log)
         self.server = TornadoServer(
             application,
@@ -197,9 +204,7 @@ class Worker:
         self.drainer = Drainer(self.acceptor, self.server, self.log, self._finish)
         self._take_signals()
         self.acceptor.start()
-        self._say_to_supervisor(
-            Ready(describe(application), birth.application.found, birth.baseline, birth.changed)
-        )
+        self._say_to_supervisor(Ready(kind, birth.application.found, birth.baseline, birth.changed))
         self.log.say("debug", f"ready in {(time.monotonic() - self.born) * 1000:.1f} ms")
 
     def _fail(self, stage: str, text: str) -> NoReturn:

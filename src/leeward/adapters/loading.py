@@ -10,6 +10,7 @@ import contextlib
 import faulthandler
 import os
 import select
+import sys
 import time
 from collections.abc import Iterator
 
@@ -21,6 +22,7 @@ from leeward._sys.parentage import Orphaned, stay_with
 from leeward._sys.posix import memfd, memfd_create, read_memfd
 from leeward.adapters import fingerprints
 from leeward.adapters.target import Application, load, prepare
+from leeward.adapters.tls import Tls
 from leeward.errors import TargetError
 
 #: Seconds in which the last words before an exit must be on their way.
@@ -48,6 +50,20 @@ def settle(begin: Begin, config: Config, channel: Channel) -> None:
         os._exit(0)
     except (OSError, RuntimeError) as error:
         last_words(channel, Failed("user", str(error)))
+        os._exit(TargetError.exit_code)
+
+
+def make_tls(begin: Begin, channel: Channel) -> Tls | None:
+    """What connections are encrypted by, None for nothing.  Ends the process if it cannot."""
+    if not begin.tls:
+        return None
+    try:
+        return Tls(begin.tls)
+    except OSError as error:
+        last_words(channel, Failed("tls", str(error)))
+        for stream in (sys.stdout, sys.stderr):  # what the application has said
+            with contextlib.suppress(OSError, ValueError, AttributeError):
+                stream.flush()
         os._exit(TargetError.exit_code)
 
 

@@ -1,8 +1,9 @@
-"""Tornado's streams that tell their connection of first bytes and of their end."""
+"""Tornado's streams, that tell where a connection stands: its first bytes, its end."""
 
 from __future__ import annotations
 
 import contextlib
+import select
 from typing import TYPE_CHECKING, Protocol
 
 from tornado.iostream import IOStream, SSLIOStream
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     import ssl
 
 
-class Connection(Protocol):
+class Told(Protocol):
     """What a stream tells whom."""
 
     life: Life
@@ -23,13 +24,13 @@ class Connection(Protocol):
         """First byte of a request."""
 
     def has_closed(self) -> None:
-        """Whoever closed it."""
+        """The connection has ended, whoever ended it."""
 
 
 class Stream(IOStream):
     """Plain TCP, or a unix socket."""
 
-    life: Connection
+    life: Told
 
     def read_from_fd(self, buf: bytearray | memoryview) -> int | None:
         count = super().read_from_fd(buf)
@@ -42,16 +43,8 @@ class Stream(IOStream):
         self.life.has_closed()
 
 
-class TlsStream(SSLIOStream):
+class TlsStream(Stream, SSLIOStream):
     """TLS.  The handshake runs on the loop without blocking it; NEW until then."""
-
-    life: Connection
-
-    def read_from_fd(self, buf: bytearray | memoryview) -> int | None:
-        count = super().read_from_fd(buf)
-        if count and self.life.life in WAITING:
-            self.life.request_arrives()
-        return count
 
     def close_fd(self) -> None:
         # Tornado closes without a word, and a client cannot tell that from a
@@ -60,12 +53,11 @@ class TlsStream(SSLIOStream):
             with contextlib.suppress(OSError, ValueError):  # would wait for the answer; gone
                 self.socket.unwrap()
         super().close_fd()
-        self.life.has_closed()
 
 
 def stream(
     connection: socket.socket, tls: ssl.SSLContext | None, buffer: int | None, chunk: int | None
-) -> Stream | TlsStream | None:
+) -> Stream | None:
     """The stream of a fresh connection, which it owns; None if its client has gone already.
 
     buffer, chunk:  bytes, as HTTPServer has them; None for what Tornado takes by itself.
@@ -74,7 +66,17 @@ def stream(
         return Stream(connection, max_buffer_size=buffer, read_chunk_size=chunk)
     try:
         connection = tls.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
-    except OSError:
+    except OSError:  # SSLError is one
         connection.close()
         return None
     return TlsStream(connection, max_buffer_size=buffer, read_chunk_size=chunk)
+
+
+def bytes_wait(stream: IOStream) -> bool:
+    """Has the kernel a request that Tornado has not read yet?
+
+    Closing now would answer it with a reset.
+    """
+    poll = select.poll()
+    poll.register(stream.fileno(), select.POLLIN)
+    return bool(poll.poll(0))

@@ -4,8 +4,9 @@ Connections come from the worker's acceptor instead of from `add_sockets`; the
 rest is `tornado.httpserver.HTTPServer` with its public extension points:
 
 * `start_request` and `on_close` (HTTPServerConnectionDelegate) tell where each
-  connection stands in its life;
-* a subclass of `IOStream` sees the first byte of each request and, by
+  connection stands in its life; they are wrapped on the one server object, so that
+  an adopted program's own HTTPServer serves, with its arguments and overrides;
+* a subclass of `IOStream` (and of `SSLIOStream`) sees the first byte of each request and, by
   `close_fd`, the end of every connection, whoever took it over meanwhile.
 
 Works on Tornado 6.4 and later.  Things that do not work:
@@ -24,25 +25,25 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-import select
 from typing import TYPE_CHECKING, Any
 
+from tornado import netutil
 from tornado.httpserver import HTTPServer
-from tornado.httputil import HTTPMessageDelegate, HTTPServerConnectionDelegate, RequestStartLine
+from tornado.httputil import HTTPServerConnectionDelegate
 from tornado.web import Application
 from tornado.websocket import WebSocketHandler
 
-from leeward.adapters import health
+from leeward.adapters.following import follow
 from leeward.adapters.server import WAITING, Counters, Life
-from leeward.adapters.streams import stream
+from leeward.adapters.streams import bytes_wait, stream
 
 if TYPE_CHECKING:
     import socket
     import ssl
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable
 
     from tornado.http1connection import HTTP1Connection
-    from tornado.httputil import HTTPConnection, HTTPHeaders, ResponseStartLine
+    from tornado.httputil import HTTPHeaders, RequestStartLine, ResponseStartLine
     from tornado.iostream import IOStream
 
 #: On a stop, seconds from its birth that a connection without a byte is waited
@@ -63,12 +64,12 @@ def servable(value: object) -> bool:
 class TornadoServer:
     """A `leeward.adapters.server.Server`.
 
-    application: what the factory returned.
+    application: what the factory returned, or an adopted program's HTTPServer.
     counters:    told the numbers as they change: open, requests, in_flight.  Counted
                  here and only copied there: should somebody clear the page under
                  a living worker, no request fails of it.
     closed:      called after each connection's end.
-    tls:         None to speak plain http.
+    tls:         None to speak plain http, or what a program's own ssl_options say.
     health_path: answered here (`leeward.adapters.health`); "" for none.
 
     Made and used on the thread of the running loop.
@@ -84,27 +85,36 @@ class TornadoServer:
     ) -> None:
         self.counters = counters
         self.closed = closed
-        self.tls = tls
         self.health_path = health_path
         self.withdrawn = False  # a stop is near: not ready, but accepting
         self.draining = ""  # the reason, once
-        self.live: set[_Connection] = set()
+        self.live: set[Connection] = set()
         self._requests = self._in_flight = 0
         self._window_ends = 0.0
         self._timers: list[asyncio.TimerHandle] = []
         self._loop = asyncio.get_running_loop()
+        own = isinstance(application, HTTPServer)
         # Application.listen would hand its own settings on in the same way.
-        self._http = _HTTP(application, xheaders=False)
+        self._http: HTTPServer = application if own else HTTPServer(application, xheaders=False)  # type: ignore[assignment]
+        follow(self._http)
+        # Made once: Tornado itself would read a dict's files for each connection.
+        options = self._http.ssl_options if tls is None else tls
+        self._tls = None if options is None else netutil.ssl_options_to_context(options, True)
 
     def accept(self, connection: socket.socket, address: Any) -> None:
         http = self._http
-        found = stream(connection, self.tls, http.max_buffer_size, http.read_chunk_size)
+        found = stream(connection, self._tls, http.max_buffer_size, http.read_chunk_size)
         if found is None:
             return
-        found.life = life = _Connection(self, found, self._loop.time())
-        self.live.add(life)
+        found.life = connected = Connection(self, found, self._loop.time())
+        self.live.add(connected)
         self.counters.open = len(self.live)
-        self._http.handle_stream(found, address)
+        try:
+            http.handle_stream(found, address)
+        except Exception:
+            # A program's subclass may override it.
+            _log.exception("%s.handle_stream() raised; cut", type(http).__name__)
+            found.close()
 
     def serves(self) -> bool:
         """Is it right to send us requests?"""
@@ -118,7 +128,7 @@ class TornadoServer:
         self._in_flight += by
         self.counters.in_flight = self._in_flight
 
-    def has_closed(self, connection: _Connection) -> None:
+    def has_closed(self, connection: Connection) -> None:
         self.live.discard(connection)
         self.counters.open = len(self.live)
         self.closed()
@@ -150,7 +160,7 @@ class TornadoServer:
                 delay = window * (place + random.random()) / len(upgraded)
                 self.later(delay, connection.close_websocket, 1012)
 
-    def upgraded_in_drain(self, connection: _Connection) -> None:
+    def upgraded_in_drain(self, connection: Connection) -> None:
         """A handshake that was under way when the drain began: the same for it."""
         left = max(0.0, self._window_ends - self._loop.time())
         self.later(
@@ -170,7 +180,7 @@ class TornadoServer:
             connection.stream.close()
 
 
-class _Connection:
+class Connection:
     """Where one connection stands, and how it is brought to its end."""
 
     __slots__ = (
@@ -209,7 +219,9 @@ class _Connection:
             self._leave_active(Life.IDLE)
         self.conn, self.request_headers, self.announcing = conn, None, False
         if self.announced or (
-            self.life is Life.IDLE and self.server.draining == "stop" and not self._bytes_wait()
+            self.life is Life.IDLE
+            and self.server.draining == "stop"
+            and not bytes_wait(self.stream)
         ):
             self.stream.close()
 
@@ -267,17 +279,8 @@ class _Connection:
         return asyncio.get_running_loop().time() - self.born
 
     def _close_if_silent(self) -> None:
-        if self.life in WAITING and not self._bytes_wait():
+        if self.life in WAITING and not bytes_wait(self.stream):
             self.stream.close()
-
-    def _bytes_wait(self) -> bool:
-        """Has the kernel a request that Tornado has not read yet?
-
-        Closing now would answer it with a reset.
-        """
-        poll = select.poll()
-        poll.register(self.stream.fileno(), select.POLLIN)
-        return bool(poll.poll(0))
 
     def _announce_close(self) -> None:
         """Have the answer to the request in hand say "Connection: close".
@@ -337,53 +340,6 @@ class _Connection:
             # An application may override close().
             _log.exception("%s.close() raised; cut", type(self.handler).__name__)
             self.stream.close()
-
-
-class _HTTP(HTTPServer):
-    def start_request(
-        self, server_conn: object, request_conn: HTTPConnection
-    ) -> HTTPMessageDelegate:
-        connection: _Connection = server_conn.stream.life  # type: ignore[attr-defined]
-        connection.awaits_request(request_conn)  # type: ignore[arg-type]
-        if connection.life is Life.CLOSED:
-            return HTTPMessageDelegate()  # reading will tell Tornado
-        return _Request(connection, request_conn, super().start_request(server_conn, request_conn))
-
-    def on_close(self, server_conn: object) -> None:
-        super().on_close(server_conn)
-        server_conn.stream.life.serving_ended()  # type: ignore[attr-defined]
-
-
-class _Request(HTTPMessageDelegate):
-    """Passes everything on; tells the connection when the headers are complete."""
-
-    __slots__ = ("conn", "connection", "inner")
-
-    def __init__(
-        self, connection: _Connection, conn: HTTPConnection, inner: HTTPMessageDelegate
-    ) -> None:
-        self.connection = connection
-        self.conn = conn
-        self.inner = inner
-
-    def headers_received(
-        self, start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders
-    ) -> Awaitable[None] | None:
-        assert isinstance(start_line, RequestStartLine)  # a server gets no other
-        self.connection.request_received(start_line, headers)
-        server = self.connection.server
-        if server.health_path and health.asked(server.health_path, start_line):
-            self.inner = health.Health(self.conn, start_line.method, server.serves)
-        return self.inner.headers_received(start_line, headers)
-
-    def data_received(self, chunk: bytes) -> Awaitable[None] | None:
-        return self.inner.data_received(chunk)
-
-    def finish(self) -> None:
-        self.inner.finish()
-
-    def on_connection_close(self) -> None:
-        self.inner.on_connection_close()
 
 
 def describe(application: object) -> str:

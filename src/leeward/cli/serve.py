@@ -6,6 +6,7 @@ TARGET is a string, so that only the workers load the application:
   leeward serve chat:app               the application itself
   leeward serve path/chat.py           a file; make_app or app is looked for
   leeward serve chat:make_app -- --room lobby      sys.argv of the application
+  leeward serve program.py -- --port=8888          a program that listens itself: adopted
 
 Every option is also a key in leeward.toml (or [tool.leeward] of
 pyproject.toml) and a variable LEEWARD_*: flag > variable > file > default.
@@ -26,7 +27,7 @@ from typing import NoReturn
 import click
 
 from leeward._core.config import Config, Handover
-from leeward._sys import bootstrap, posix, prctl
+from leeward._sys import bootstrap, posix, prctl, sockets
 from leeward.cli import instances
 from leeward.cli.options import SettingsVerb, resolved
 from leeward.cli.resolution import Resolution
@@ -54,19 +55,27 @@ def check_kernel(release: str) -> None:
 
 def start(resolution: Resolution) -> NoReturn:
     """Becomes the supervisor.  If a step fails, the steps before it are undone."""
-    from leeward.cli import credentials, listeners, strays
+    from leeward.cli import credentials, listeners, programs, strays
 
     config = resolution.config
     with ExitStack() as undo:
         tls = credentials.load(config, undo)
-        config = replace(config, notes=config.notes + tls.warnings)
         claim = instances.claim(config.name, os.environ)
         undo.callback(claim.release)
         strays.end(claim.path, claim.former)
         claim.settle()
         # After the strays: one of them may hold the port.
+        adopts = bool(sockets.listen_fds(os.environ, os.getpid()))
+        if programs.must_be_asked(resolution, adopts):
+            from leeward.cli.rehearsal import rehearse
+
+            resolution = programs.complete(resolution, rehearse(config))
+            config = resolution.config
+        config = replace(config, notes=config.notes + tls.warnings)
         wanted = listeners.addresses(resolution, os.environ)
         bound = listeners.open_each(wanted, config, undo)
+        if resolution.tls:
+            bound = [replace(it, url=it.url.replace("http://", "https://")) for it in bound]
         prctl.set_child_subreaper()
         handover = Handover(
             config=config,

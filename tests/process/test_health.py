@@ -43,6 +43,21 @@ def test_healthy_without_the_application() -> None:
 
 
 @pytest.mark.parametrize("start", ["zygote", "spawn"])
+def test_an_adopted_program_is_healthy_too(start: str) -> None:
+    """The path is answered before the program's own server; in the delay before a stop by 503."""
+    flags = ("--kind", "script", "--start", start, "--drain-delay", "2s", *HEALTH)
+    args = ("subclass", "--port=0")
+    with serve("adopted.py", *flags, args=args, bind=None, cwd=APPS) as service:
+        service.wait_ready(1)
+        with Http(address_of(service)) as client:
+            assert client.get("/healthz").body == b"serves\n"
+            assert client.get("/").json["name"] == "__main__"
+            service.signal(signal.SIGTERM)
+            until(lambda: client.get("/healthz").status == 503, "not ready any more")
+            assert client.get("/").status == 200
+
+
+@pytest.mark.parametrize("start", ["zygote", "spawn"])
 def test_term_is_not_ready_first_and_refuses_later(start: str) -> None:
     """In the delay: 503, everything else accepted and served; then the drain as ever."""
     flags = ("--start", start, "-w", "2", "--drain-delay", "2s", *HEALTH)

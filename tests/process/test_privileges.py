@@ -153,6 +153,22 @@ def test_what_the_application_leaves_behind_is_ended(start: Start) -> None:
 
 
 @needs_root
+@modes
+def test_an_adopted_program_never_runs_as_root(start: Start, mode: str) -> None:
+    """Not in its rehearsal, which tells the address, nor in the zygote, nor in a worker."""
+    flags = ("--kind", "script", "--start", mode, "--user", NOBODY)
+    more = {"args": ("never_as_root", "--port=0"), "bind": None, "python": _wrapper()[0]}
+    with serve("adopted.py", *flags, cwd=APPS, **more) as service:  # type: ignore[arg-type]
+        service.wait_ready(1)
+        assert get(address_of(service)).json["name"] == "__main__"
+        assert service.ps()["mode"] == mode
+        for it in (*service.ps()["workers"], *service.ps()["zygotes"]):
+            assert os.stat(f"/proc/{it['pid']}").st_uid == ENTRY.pw_uid
+        assert service.leeward("reload").returncode == 0
+        assert get(address_of(service)).status == 200
+
+
+@needs_root
 def test_a_group_alone(start: Start) -> None:
     """--group changes the group and no user."""
     with start("--group", str(ENTRY.pw_gid)) as service:

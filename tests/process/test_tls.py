@@ -7,6 +7,8 @@ import re
 import signal
 import socket
 import ssl
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -221,6 +223,49 @@ def test_a_reload_brings_the_new_certificate_too(service: Service, files: Files)
     with Https(files, address_of(service)) as client:
         assert client.certificate == files.shown
         assert client.get().json["generation"] == "2"
+
+
+# --- adopted programs ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("start", ["zygote", "spawn"])
+def test_an_adopted_program_is_encrypted_by_the_settings(files: Files, start: str) -> None:
+    """A program that speaks plain http is served by https, and its certificate renewed."""
+    flags = ("--kind", "script", "--start", start, *files.flags)
+    with serve("adopted.py", *flags, args=("listen", "--port=0"), bind=None, cwd=APPS) as service:
+        service.wait_ready(1)
+        with Https(files, address_of(service)) as client:
+            assert client.get("/").json["protocol"] == "https"
+            assert client.certificate == files.shown
+        files.renew()
+        assert service.leeward("reload", "--tls").returncode == 0
+        with Https(files, address_of(service)) as client:
+            assert client.certificate == files.shown
+        assert service.leeward("reload").returncode == 0
+        with Https(files, address_of(service)) as client:
+            assert client.get("/").status == 200
+
+
+@pytest.mark.parametrize("known", [(), ("--bind", "127.0.0.1:0", "-w", "1")])
+def test_two_certificates_are_refused(files: Files, known: tuple[str, ...]) -> None:
+    """A program's own ssl_options and --ssl-certfile: nobody guesses which one is meant."""
+    (files.directory / "cert.pem").write_bytes(files.certificate.read_bytes())
+    done = subprocess.run(
+        [
+            *[sys.executable, "-m", "leeward", "serve", "adopted.py", "--kind", "script"],
+            *[*files.flags, *known, "--name", f"two-{os.getpid()}", "--", "tls", "--port=0"],
+        ],
+        cwd=APPS,
+        env={**os.environ, "CERTIFICATES": str(files.directory)},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert done.returncode == (3 if known else 2), done.stderr
+    assert "the program has ssl_options of its own, and --ssl-certfile names" in done.stderr
+    assert "adopted.py:" in done.stderr
 
 
 def spoil(files: Files, how: str) -> None:

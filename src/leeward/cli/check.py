@@ -55,7 +55,7 @@ def check(ctx: click.Context, /, **flags: object) -> int:
             # The application is worth looking at all the same; told at the end.
             fault = error
             output.say("addresses  cannot be had")
-        loaded = rehearse(config)
+        loaded = loaded or rehearse(config)
         # A factory is called in the workers only: what it makes is not known here.
         kind = "" if loaded.found.startswith(loaded.kind) else f"{loaded.kind}: "
         output.say(f"found      {kind}{loaded.found}, loaded in {loaded.load_ms} ms")

@@ -56,10 +56,11 @@ class View:
     started: float
     facts: dict[int, Facts]
     ends: dict[int, End]
+    withdrawn: bool = False  # a stop has been asked for
 
     def state(self, now: float) -> str:
         core = self.core
-        if core.stopping:
+        if core.stopping or self.withdrawn:
             return "stopping"
         if core.serving is None:
             return "booting"

@@ -343,7 +343,32 @@ MUTANTS = (
         "if self.serving is None and it.generation == self.candidate:",
         "if it.generation == self.candidate:",
     ),
-    _decision("leaving is ignored", "            it.retiring = True\n", "            pass\n"),
+    _decision(
+        "leaving is ignored",
+        "            self.retirees.append(process)\n",
+        "            pass\n",
+    ),
+    _decision("all are replaced at once", "if busy or self.candidate is not None:", "if False:"),
+    _decision(
+        "nobody's turn comes",
+        "            first.retiring = True\n",
+        "            pass\n",
+    ),
+    _decision(
+        "who is asked while it starts is forgotten",
+        "[it.id for it in found if it.alive]",
+        "[it.id for it in found if it.state is State.SERVING]",
+    ),
+    _decision(
+        "the next goes before it was replaced",
+        "any(it.retiring and it.alive for it in self.roster.of(\"worker\"))",
+        "any(it.retiring and not it.alive for it in self.roster.of(\"worker\"))",
+    ),
+    _decision(
+        "one slot recycles all",
+        "found = [it.id for it in serving if slot in (None, it.slot)]",
+        "found = [it.id for it in serving]",
+    ),
     _decision(
         "strays are let be",
         '        self._send_away(it, "stop", timeout, now)\n        return it.id',

@@ -549,6 +549,84 @@ def test_a_spawned_worker_that_is_never_born_is_given_up() -> None:
     assert kinds(hand.later(5.0)) == [c.StartWorker, c.Forget]
 
 
+# --- recycling ------------------------------------------------------------------------------------
+
+
+def test_workers_that_all_ask_to_leave_go_one_after_the_other() -> None:
+    """The next one's replacement starts when the one before has been replaced."""
+    hand = Hand(workers=4).up()
+    old = [hand.worker(slot).id for slot in range(4)]
+    for process in old:
+        hand.sup.leaving(process)
+        hand.sup.leaving(process)
+    for slot in range(4):
+        starts = [it for it in hand.plan() if isinstance(it, c.StartWorker)]
+        assert [(it.slot, it.generation) for it in starts] == [(slot, 1)]
+        assert len(hand.serving()) == 4
+        hand.obey(starts[0])
+        assert hand.sup.roster.get(old[slot]).state is State.SERVING  # type: ignore[union-attr]
+    assert hand.plan() == [c.Drain(old[3], "reload", 5.0)]
+    assert [it.process for it in hand.said if isinstance(it, c.Drain)] == old
+    hand.settle()
+    assert hand.serving() == [(slot, 1) for slot in range(4)]
+    assert hand.sup.retirees == []
+
+
+def test_recycle_takes_one_slot_or_all() -> None:
+    """It names who is to go; who starts, or is above n, is no worker to be replaced."""
+    hand = Hand(workers=3).up()
+    ids = [hand.worker(slot).id for slot in range(3)]
+    assert hand.sup.recycle(1) == [ids[1]]
+    assert hand.sup.recycle(7) == []
+    hand.settle()
+    assert [hand.worker(slot).id == ids[slot] for slot in range(3)] == [True, False, True]
+    hand.sup.scale(2)
+    assert ids[2] not in hand.sup.recycle()
+    hand.settle()
+    assert len(hand.serving()) == 2
+
+
+def test_a_reload_takes_the_place_of_a_recycling() -> None:
+    """Who waits for his turn while a candidate rolls out is replaced by it, once."""
+    hand = Hand(workers=3).up()
+    old = hand.sup.recycle()
+    hand.sup.reload()
+    hand.plan()
+    first = hand.only(c.StartWorker)
+    hand.offer()
+    hand.plan()
+    hand.obey(first)
+    hand.settle()
+    assert hand.serving() == [(slot, 2) for slot in range(3)]
+    starts = [it.generation for it in hand.said[-40:] if isinstance(it, c.StartWorker)]
+    assert starts.count(2) == 3 and len([it for it in starts if it == 1]) == 3 + 1
+    assert all(hand.sup.roster.get(it) is None for it in old)
+    assert hand.sup.retirees == []
+
+
+def test_a_worker_of_the_candidate_that_asks_to_leave_waits_for_the_end_of_the_roll() -> None:
+    """Until then its slot could only go back to the old code."""
+    hand = Hand(workers=2).up()
+    canary = hand.roll_begins()
+    hand.forked(canary)
+    hand.sup.ready(canary, hand.now)
+    hand.sup.leaving(canary)
+    hand.settle()
+    assert hand.serving() == [(0, 2), (1, 2)]
+    assert hand.worker(0).id != canary
+    starts = [it.generation for it in hand.said if isinstance(it, c.StartWorker)]
+    assert starts == [1, 1, 2, 2, 2]
+
+
+def test_a_recycling_ends_with_a_stop() -> None:
+    """Everybody leaves; nobody is replaced first."""
+    hand = Hand(workers=2).up()
+    hand.sup.recycle()
+    hand.sup.stop(hand.now, 5.0)
+    assert not [it for it in hand.settle() if isinstance(it, c.StartWorker)]
+    assert hand.only(c.Exit).code == 0
+
+
 # --- resize, leaving, strays ----------------------------------------------------------------------
 
 

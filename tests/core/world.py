@@ -11,7 +11,7 @@ The rules, by the function that holds them:
 
     _turn             a second plan returns nothing; no deadline stays behind;
                       no plan takes a slot its last serving worker
-    _on_start_*       only what is wanted, one canary, one at a time in a roll,
+    _on_start_*       only what is wanted, one canary, one at a time in a roll or a recycling,
                       nobody shares a row, one zygote per generation, no start
                       during a pause or a stop
     _on_drain, _kill  nobody who is wanted is sent away, nobody early
@@ -100,7 +100,7 @@ class Fake:
     # What the supervisor was told.
     born: float | None = None
     ready: float | None = None
-    retiring: bool = False
+    asked_to_go: bool = False
     dead: bool = False
     unclaimed: Any = None
     # What it asked for.
@@ -349,18 +349,23 @@ class World:
             if not able or self._resting(number, "worker"):
                 continue
             mine = [w for w in fakes if w.role == "worker" and w.generation == number and w.stays]
-            filled = {w.slot for w in mine if not w.retiring}
+            filled = {w.slot for w in mine}
             if number == self.serving:
                 rolled = {
                     w.slot
                     for w in fakes
-                    if w.generation == self.candidate and w.serves and not w.retiring
+                    if w.generation == self.candidate and w.serves
                 }
                 missing = set(range(self.sup.workers)) - filled - rolled
                 self.require(not missing, f"nobody comes for slots {missing} of {number}")
+                waiting = {w.slot for w in mine if w.asked_to_go and w.serves}
+                crowds = Counter(w.slot for w in mine)
+                if waiting and self.candidate is None:
+                    turn = any(crowds[slot] > 1 for slot in waiting)
+                    self.require(turn, f"nobody in {waiting} has its turn to be replaced")
             else:
                 self.require(bool(filled), f"nothing of candidate {number} is started")
-                done = {w.slot for w in mine if w.serves and not w.retiring}
+                done = {w.slot for w in mine if w.serves}
                 coming = [w for w in mine if w.coming]
                 left = set(range(self.sup.workers)) - done
                 self.require(bool(coming or not left), f"the roll of {number} stands still")
@@ -393,16 +398,17 @@ class World:
         self.require(not self._resting(number, "worker"), "a worker during a pause")
         mine = [w for w in fakes if w.role == "worker" and w.generation == number and w.stays]
         overdue = self.now - FORK + EPSILON
-        fills = [
-            w
-            for w in mine
-            if w.slot == slot and not w.retiring and (w.born is not None or w.asked > overdue)
-        ]
-        self.require(not fills, f"slot {slot} gets a second worker of {number}")
+        fills = [w for w in mine if w.slot == slot and (w.born is not None or w.asked > overdue)]
+        replaces = number == self.serving and all(w.asked_to_go and w.serves for w in fills)
+        self.require(replaces or not fills, f"slot {slot} gets a second worker of {number}")
+        if fills:
+            crowds = Counter(w.slot for w in mine)
+            others = [s for s in crowds if s != slot and crowds[s] > 1]
+            self.require(not others, f"slots {slot} and {others} are replaced at once")
         rows = {w.row for w in fakes if w.role == "worker"}
         self.require(command.row not in rows, f"row {command.row} is shared")
         if number == self.candidate:
-            coming = [w for w in mine if w.coming and not w.retiring]
+            coming = [w for w in mine if w.coming]
             self.require(not coming, "two workers of a candidate come at once")
         mode = self.modes.get(number)
         self.require(mode == ("spawn" if command.zygote is None else "zygote"), f"not {mode}")
@@ -638,8 +644,10 @@ class World:
 
     def _check_unwanted(self, it: Fake) -> None:
         """Nobody who is wanted is sent away."""
-        if it.slot >= self.sup.workers or it.retiring:
+        if it.slot >= self.sup.workers:
             return
+        if it.asked_to_go and it.generation == self.serving:
+            return  # when somebody else serves there: see _turn
         self.require(it.generation != self.candidate, "a wanted worker of the candidate leaves")
         if it.generation == self.serving:
             others = (w for w in self.fakes.values() if w.role == "worker" and w.slot == it.slot)
@@ -907,8 +915,23 @@ class World:
 
     def _leaving(self) -> None:
         if (it := self._pick("worker")) is not None and it.born is not None:
-            it.retiring = True
+            it.asked_to_go = True
             self.sup.leaving(it.id)
+
+    def _recycle(self) -> None:
+        slot = self.random.choice((None, None, 0, 1))
+        if self.stopping or self.serving != self.sup.serving:  # up, and not said yet
+            return
+        wanted = [
+            it
+            for it in self.fakes.values()
+            if it.role == "worker" and it.serves and it.generation == self.serving
+            if it.slot < self.sup.workers and slot in (None, it.slot)
+        ]
+        found = self.sup.recycle(slot)
+        self.require(set(found) == {it.id for it in wanted}, f"recycles {found} in slot {slot}")
+        for it in wanted:
+            it.asked_to_go = True
 
     def reload(self) -> None:
         if not self.stopping:
@@ -970,6 +993,7 @@ class World:
         for it in self.fakes.values():
             self.require(it.generation == self.serving and it.serves, f"{it.id} does not serve")
             self.require(it.exists, f"{it.id} does not exist")
+            self.require(not it.asked_to_go, f"{it.id} was never replaced")
         for it in self.ghosts:
             self.require(not it.exists or it.unkillable, f"{it.id} is forgotten and exists")
         self.require(set(self.sup.roster.processes) == set(self.fakes), "books and world differ")
@@ -994,6 +1018,7 @@ _WEATHER: tuple[Callable[[World], None], ...] = (
     World._hang_worker,
     World._unkillable,
     *[World._leaving] * 2,
+    *[World._recycle] * 2,
     *[World.reload] * 4,
     World._storm,
     *[World._scale] * 2,

@@ -18,6 +18,9 @@ are never fewer than n that accept.  A rollback is `candidate = None`: the slots
 want `serving` again, by the same rule.  Nobody keeps a list of what has been
 rolled; it is read off the workers.
 
+Fresh workers of the same generation come one slot after the other too: whoever is
+to be replaced waits in `retirees`, and the next is `retiring` when nobody is.
+
 More than 400 lines, because it is one decision: the events write what the steps
 of `plan` read, and a wall between them would only be a list of imports.
 """
@@ -59,6 +62,8 @@ class Supervisor:
     resolving: float | None = None
     #: Reloads asked for while one was under way: they become one more.
     queued: int = 0
+    #: Workers to be replaced, first come, first served.
+    retirees: list[int] = field(default_factory=list)
     stopping: str = ""  # "" | "drain" | "kill"
     stop_by: float = 0.0
     _exit: c.Exit = field(default=c.Exit(0, "stopped"))
@@ -162,9 +167,19 @@ class Supervisor:
             it.failure = why
 
     def leaving(self, process: int) -> None:
-        """A worker asks to be replaced."""
-        if (it := self.roster.get(process)) is not None:
-            it.retiring = True
+        """A worker asks to be replaced; its turn comes."""
+        it = self.roster.get(process)
+        if it is not None and not it.retiring and process not in self.retirees:
+            self.retirees.append(process)
+
+    def recycle(self, slot: int | None = None) -> list[int]:
+        """Asks for a fresh worker in `slot`, or in every slot.  Returns who is to go."""
+        workers = self.roster.of("worker", self.serving)
+        serving = [it for it in workers if it.state is State.SERVING and it.slot < self.workers]
+        found = [it.id for it in serving if slot in (None, it.slot)]
+        for process in found:
+            self.leaving(process)
+        return found
 
     def stray(self, pid: int, dead: Process, now: float) -> int:
         """A child of the `dead` worker came to us: it gets TERM, later KILL."""
@@ -203,6 +218,7 @@ class Supervisor:
             self._settle(now)
             self._zygotes(now)
             self._trim(now)  # before _fill: a slot that nobody comes for any more is free now
+            self._retire()  # behind _trim: who was replaced just now makes room for the next
             self._fill(now)
         self._out.extend(c.Forget(it.id) for it in self.roster.remove_gone())
         if self.stopping and not self.roster.processes and not self._finished:
@@ -343,6 +359,21 @@ class Supervisor:
                 if belongs or (it.state is State.SERVING and not replaced):
                     continue
             self._send_away(it, "reload", it.limits.graceful, now)
+
+    def _retire(self) -> None:
+        """Whose turn is it to be replaced?  One at a time: each costs a start and memory.
+
+        A roll-out replaces everybody; who waits for his turn meanwhile waits no longer.
+        """
+        found = [it for id in self.retirees if (it := self.roster.get(id)) is not None]
+        self.retirees = [it.id for it in found if it.alive]
+        busy = any(it.retiring and it.alive for it in self.roster.of("worker"))
+        if busy or self.candidate is not None:
+            return
+        first = next((it for it in found if it.state is State.SERVING), None)
+        if first is not None:
+            self.retirees.remove(first.id)
+            first.retiring = True
 
     # --- smaller pieces ----------------------------------------------------------------
 

@@ -27,6 +27,7 @@ from leeward._supervisor.control import Client, Control
 from leeward._supervisor.loop import Loop
 from leeward._supervisor.notify import Notify
 from leeward._supervisor.processes import Processes
+from leeward._supervisor.recycling import Recycling
 from leeward._supervisor.reloads import Resolver, Waiting
 from leeward._supervisor.report import Facts, View, plural
 from leeward._supervisor.say import Voice
@@ -80,6 +81,7 @@ class Instance:
         sock = socket.socket(fileno=handover.control_fd)
         self._control = Control(sock, self._loop, self._on_request, posix.monotonic)
         self._waiting = Waiting(self._control)
+        self._recycling = Recycling(self._core, self._control)
         self._resolver: Resolver | None = None
         self._banner_by: float | None = None
         self._interrupts = 0
@@ -107,6 +109,7 @@ class Instance:
                 self._carry_out(command)
             if not commands:
                 break
+        self._recycling.look()
         now = self._posix.monotonic()
         self._processes.keep_only(self._core.generations)
         self._control.expire(now)
@@ -280,6 +283,7 @@ class Instance:
         self._voice.say(f"stopping {how}, asked for by {asked_by}")
         self._notify.stopping()
         self._waiting.all_end(reloads.STOPPING, "it is stopping; nothing was reloaded")
+        self._recycling.all_end(reloads.STOPPING, "it is stopping; the others were not recycled")
 
     def _scale(self, workers: int) -> str:
         before = self._core.workers
@@ -287,6 +291,20 @@ class Instance:
         text = f"{plural(self._core.workers, 'worker')} wanted, {before} before"
         self._voice.say(f"scaled: {text}")
         return text
+
+    def _recycle(self, client: Client, slot: int) -> None:
+        if self._core.stopping:
+            self._control.answer(client, m.Answer(reloads.STOPPING, "it is stopping"))
+            return
+        found = self._core.recycle(None if slot < 0 else slot)
+        if found:
+            text = f"recycling {plural(len(found), 'worker')}, one after the other"
+            self._voice.say(f"{text}, asked for by leeward recycle")
+            self._recycling.add(client, found)
+        else:
+            where = "" if slot < 0 else f" in slot {slot}"
+            text = f"no worker serves{where}: nothing to recycle\nleeward ps shows the slots"
+            self._control.answer(client, m.Answer(reloads.REFUSED, text))
 
     def _on_request(self, client: Client, message: m.Message) -> None:
         match message:
@@ -303,6 +321,8 @@ class Instance:
             case m.ScaleRequest(to, by):
                 text = self._scale(to if to >= 0 else self._core.workers + by)
                 self._control.answer(client, m.Answer(0, text))
+            case m.RecycleRequest(slot):
+                self._recycle(client, slot)
             case m.ModulesRequest():
                 data = json.dumps(sorted(sys.modules))
                 self._control.answer(client, m.Answer(0, "", data))

@@ -21,7 +21,7 @@ from leeward.errors import LeewardError, UsageError
 
 #: In the order in which a person meets them.  Each is a module of this package
 #: with a `command`, imported when it is asked for.
-VERBS = ("serve", "check", "ps", "reload", "scale", "stop", "config")
+VERBS = ("serve", "check", "ps", "reload", "recycle", "scale", "stop", "config")
 
 
 class Verb(click.Command):

@@ -92,4 +92,6 @@ class Pid(tornado.web.RequestHandler):
 
 
 def make_app() -> tornado.web.Application:
-    return tornado.web.Application([("/", Pid), ("/start/(.*)", Start), ("/start-in/(.*)/(.*)", StartIn)])
+    return tornado.web.Application(
+        [("/", Pid), ("/start/(.*)", Start), ("/start-in/(.*)/(.*)", StartIn)]
+    )

@@ -361,8 +361,8 @@ MUTANTS = (
     ),
     _decision(
         "the next goes before it was replaced",
-        "any(it.retiring and it.alive for it in self.roster.of(\"worker\"))",
-        "any(it.retiring and not it.alive for it in self.roster.of(\"worker\"))",
+        'any(it.retiring and it.alive for it in self.roster.of("worker"))',
+        'any(it.retiring and not it.alive for it in self.roster.of("worker"))',
     ),
     _decision(
         "one slot recycles all",

@@ -351,11 +351,7 @@ class World:
             mine = [w for w in fakes if w.role == "worker" and w.generation == number and w.stays]
             filled = {w.slot for w in mine}
             if number == self.serving:
-                rolled = {
-                    w.slot
-                    for w in fakes
-                    if w.generation == self.candidate and w.serves
-                }
+                rolled = {w.slot for w in fakes if w.generation == self.candidate and w.serves}
                 missing = set(range(self.sup.workers)) - filled - rolled
                 self.require(not missing, f"nobody comes for slots {missing} of {number}")
                 waiting = {w.slot for w in mine if w.asked_to_go and w.serves}

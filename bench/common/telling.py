@@ -65,9 +65,8 @@ class Report:
         """The table, on stdout."""
         where = machine()
         print(f"\n{self.question}")
-        print(
-            f"  {where['cpu']}, {where['cores']} CPUs, Linux {where['kernel']}, load {where['load']}, {python()}"
-        )
+        cpu = f"{where['cpu']}, {where['cores']} CPUs, load {where['load']}"
+        print(f"  {cpu}, Linux {where['kernel']}, {python()}")
         print("  " + ", ".join(f"{key} {value}" for key, value in self.settings.items()), "\n")
         _table(self.rows)
         if self.ratios:

@@ -63,7 +63,9 @@ def test_a_kubernetes_service_called_leeward_breaks_nothing() -> None:
 def test_an_unknown_variable_is_refused_with_a_suggestion() -> None:
     with pytest.raises(UsageError, match='LEEWARD_WORKES: .*did you mean "LEEWARD_WORKERS"'):
         layers.environment_layer({"LEEWARD_WORKES": "3"})
-    with pytest.raises(UsageError, match="LEEWARD_ZZZ: no setting is called so\nleeward config"):
+    with pytest.raises(
+        UsageError, match="LEEWARD_ZZZ: no setting is called so\nleeward serve --help"
+    ):
         layers.environment_layer({"LEEWARD_ZZZ": "3"})
 
 
@@ -113,7 +115,10 @@ def test_keys_of_a_file_take_dashes_or_underscores_and_know_their_line(tmp_path:
             "\nworkes = 2\n",
             r"leeward\.toml:2: no setting is called 'workes'; did you mean \"workers\"",
         ),
-        ("\n\nzzzzzz = 2\n", r"leeward\.toml:3: no setting is called 'zzzzzz'\nleeward config"),
+        (
+            "\n\nzzzzzz = 2\n",
+            r"leeward\.toml:3: no setting is called 'zzzzzz'\nleeward serve --help",
+        ),
         ("#\nworkers = true\n", r"leeward\.toml:2: workers: expected 1 to"),
         ('"start" = "frok"\n', r"leeward\.toml:1: start: expected auto, zygote or spawn"),
         ('config = "x"\n', r"leeward\.toml:1: no setting is called 'config'"),

@@ -30,6 +30,23 @@ def address_of(service: Service) -> tuple[str, int]:
     return found[1], int(found[2])
 
 
+def all_drain(service: Service, generation: int, workers: int) -> None:
+    """Waits until no worker of this generation accepts any more.
+
+    "generation 2 serves" says that every slot has a new worker; the last old one
+    hears of it a moment later.
+    """
+    for slot in range(workers):
+        service.wait_line(rf"worker={slot} gen={generation} pid=\d+ draining \(reload\)")
+
+
+def reload(service: Service, workers: int = 1) -> None:
+    """`leeward reload` from generation 1 to 2, and nobody is left who answers as 1."""
+    done = service.leeward("reload")
+    assert (done.returncode, done.stderr) == (0, ""), done
+    all_drain(service, 1, workers)
+
+
 class Answer(NamedTuple):
     status: int
     headers: dict[str, str]  # names in lower case

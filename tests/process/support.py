@@ -82,21 +82,21 @@ def wrapped(directory: Path, script: str) -> str:
 NOBODY = 61234
 
 
-def unprivileged(directory: Path, before: str = "") -> str:
+def unprivileged(directory: Path, under: str = "") -> str:
     """An interpreter as an ordinary user without rights, or skips the test.
 
     It may read everything (the interpreter may live in root's home directory).
-    before:  shell words that still run with our own rights.
+    under:  a command, as `prlimit --nproc=1`, that executes it.
     """
     if os.getuid() != 0:
-        return wrapped(directory, f'{before}\nexec "$python" "$@"')
+        return wrapped(directory, f'exec {under} "$python" "$@"')
     if shutil.which("setpriv") is None:
         pytest.skip("no setpriv here: apt-get install util-linux")
     caps = "-all,+dac_read_search"
     user = f"--reuid {NOBODY} --regid {NOBODY} --clear-groups"
     drop = f"setpriv {user} --inh-caps {caps} --ambient-caps {caps} --bounding-set {caps}"
     own = f'chown {NOBODY} "$XDG_RUNTIME_DIR"'
-    path = wrapped(directory, f'{before}\n{own}\nexec {drop} "$python" "$@"')
+    path = wrapped(directory, f'{own}\nexec {drop} {under} "$python" "$@"')
     tried = subprocess.run(
         [path, "-c", "import tornado"],
         env={**os.environ, "XDG_RUNTIME_DIR": str(directory)},

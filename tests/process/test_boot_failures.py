@@ -57,7 +57,7 @@ SAYS_WHY = {
         r"^  raises_in_factory.py:5 in connect: raise ConnectionError",
     ],
     "no_application": [
-        r"make_app\(\) in no_application gave an object of builtins.dict, expected a tornado",
+        r"make_app\(\) in no_application gave an object of dict, expected a tornado",
         r"Return the application itself",
     ],
     "no_application:number": [r"no_application:number is of type int, expected a tornado"],

@@ -13,7 +13,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from process.clients import Gate, Http, address_of, get, refused
+from process.clients import Gate, Http, address_of, get, refused, reload
 from process.support import APPS
 
 from leeward.testing import Service, serve
@@ -53,7 +53,7 @@ def test_several_addresses_are_served_by_every_worker(tmp_path: Path) -> None:
             for where in (tcp(one), tcp(two), path):
                 assert get(where).json["generation"] == generation
             if generation == "1":
-                assert service.leeward("reload").returncode == 0
+                reload(service, 2)
         assert urls(service) == [one, two, three]
         assert service.stop() == 0
     assert all(refused(where) for where in (tcp(one), tcp(two), path))
@@ -65,7 +65,7 @@ def test_port_0_is_reported_as_the_port_it_became() -> None:
         address = address_of(service.wait_ready())
         assert address[1] != 0
         assert urls(service) == [f"http://127.0.0.1:{address[1]}"]
-        service.leeward("reload")
+        reload(service)
         assert urls(service) == [f"http://127.0.0.1:{address[1]}"]
         assert get(address).json["generation"] == "2"
 
@@ -186,7 +186,7 @@ def test_fd_adopts_an_open_listener() -> None:
         service.wait_ready(2)
         assert urls(service) == [f"http://127.0.0.1:{listener.getsockname()[1]}"]
         assert get(listener.getsockname()).status == 200
-        assert service.leeward("reload").returncode == 0
+        reload(service, 2)
         assert get(listener.getsockname()).json["generation"] == "2"
 
 

@@ -119,7 +119,7 @@ def test_a_reload_that_would_change_the_mode_is_refused(tmp_path: Path) -> None:
         deploy(tmp_path, "two", at_import=THREAD)
         done = service.leeward("reload")
         assert done.returncode == 3, done
-        assert "runs in zygote mode and the new code needs spawn mode" in done.stderr
+        assert "needs spawn mode, and this instance runs in zygote mode" in done.stderr
         assert re.search(NAMES_IT, done.stderr)
         assert "--start-fallback allow" in done.stderr
         service.wait_line("generation 1 serves on")
@@ -158,7 +158,7 @@ def test_settings_that_would_change_the_mode_are_refused(tmp_path: Path) -> None
             replace(settings, f'start = "{after}"\n')
             done = service.leeward("reload")
             assert done.returncode == 3, done
-            assert f"runs in {before} mode and the new code needs {after} mode" in done.stderr
+            assert f"needs {after} mode, and this instance runs in {before} mode" in done.stderr
             assert mode_of(service)[0] == before
             assert {it["generation"] for it in service.workers()} == {1}
 

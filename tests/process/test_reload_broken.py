@@ -75,7 +75,7 @@ FAULTS = {
     ),
     "is no application": (
         {"in_factory": "return {'port': 8000}"},
-        ["failed in its factory", r"make_app\(\) in shop gave an object of builtins\.dict"],
+        ["failed in its factory", r"make_app\(\) in shop gave an object of dict,"],
     ),
 }
 SPAWNED = ["raises", "hangs at import", "hangs in its factory", "exits", "segfaults"]

@@ -189,24 +189,29 @@ def test_ab_and_wrk_see_no_error(tmp_path: Path, command: list[str]) -> None:
     deploy(tmp_path, "one")
     with served(tmp_path, *drain(WINDOW)) as service:
         host, port = address_of(service)
-        with subprocess.Popen(
-            [*command, f"http://{host}:{port}/"],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        ) as load:
-            reloads = 0
-            while load.poll() is None:
-                assert service.leeward("reload").returncode == 0
-                reloads += 1
-            said = load.communicate()[0]
-        assert load.returncode == 0, said
-        assert reloads >= 2, said
-        if command[0] == "ab":
-            assert re.search(r"Failed requests: +0$", said, re.MULTILINE), said
-            assert re.search(rf"Complete requests: +{command[-1]}$", said, re.MULTILINE), said
-        else:
-            # wrk mentions errors only if there are any.
-            assert "requests in" in said, said
-        assert "Non-2xx" not in said and "Socket errors" not in said, said
+        reloads = 0
+        while reloads < 3:  # a fast machine has answered everything before the third
+            with subprocess.Popen(
+                [*command, f"http://{host}:{port}/"],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            ) as load:
+                while load.poll() is None:
+                    assert service.leeward("reload").returncode == 0
+                    reloads += 1
+                assert load.stdout is not None
+                check_sound(command, load.returncode, load.stdout.read())
+
+
+def check_sound(command: list[str], code: int, said: str) -> None:
+    """Nothing that either program could complain of."""
+    assert code == 0, said
+    assert "Non-2xx" not in said and "Socket errors" not in said, said
+    if command[0] == "ab":
+        assert re.search(r"Failed requests: +0$", said, re.MULTILINE), said
+        assert re.search(rf"Complete requests: +{command[-1]}$", said, re.MULTILINE), said
+    else:
+        # wrk mentions errors only if there are any.
+        assert "requests in" in said, said

@@ -15,7 +15,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
-from process.clients import address_of, get
+from process.clients import address_of, get, reload
 from process.support import APPS, PATIENCE
 
 from leeward.testing import Service, serve
@@ -158,16 +158,16 @@ def test_the_status_follows_the_workers(one_manager: Manager) -> None:
 
 def test_the_watchdog_is_fed_at_half_its_interval(one_manager: Manager) -> None:
     """WATCHDOG_USEC asks for it: a tick each half of it, from a supervisor that is idle."""
-    env = {"NOTIFY_SOCKET": one_manager.name, "WATCHDOG_USEC": "400000"}
+    env = {"NOTIFY_SOCKET": one_manager.name, "WATCHDOG_USEC": "1000000"}
     with serve("held", cwd=APPS, env=env) as service:
         service.wait_ready()
         ticks = []
-        while len(ticks) < 6:
+        while len(ticks) < 5:
             one_manager.until("WATCHDOG")
             ticks.append(time.monotonic())
     gaps = sorted(late - early for early, late in itertools.pairwise(ticks))
-    assert 0.15 < gaps[len(gaps) // 2] < 0.3, gaps
-    assert gaps[-1] < 0.4, "one came too late: systemd would have killed us"
+    assert 0.4 < gaps[len(gaps) // 2] < 0.8, gaps
+    assert gaps[-1] < 1.0, "one came too late: systemd would have killed us"
 
 
 @pytest.mark.parametrize(
@@ -275,7 +275,7 @@ def test_sockets_of_a_socket_unit_are_served_and_survive_reloads(tmp_path: Path)
                 for address in (tcp.getsockname(), path):
                     assert get(address).json["generation"] == generation
                 if generation == "1":
-                    assert service.leeward("reload").returncode == 0
+                    reload(service, 2)
             assert service.stop() == 0
         # The manager's own sockets are as they were: still listening, file and all.
         for sock in (tcp, unix):

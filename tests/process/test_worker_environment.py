@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from process.clients import Gate, Http, address_of, get
+from process.clients import Gate, Http, address_of, get, reload
 from process.support import APPS
 
 from leeward.testing import Service, serve
@@ -24,7 +24,7 @@ def test_each_worker_knows_its_slot_and_generation(start: str) -> None:
     """LEEWARD_SLOT, LEEWARD_GENERATION and tornado.process.task_id(), after a reload too."""
     with serve("hello", "-w", "3", "--start", start, cwd=APPS) as service:
         address = address_of(service.wait_ready(3))
-        assert service.leeward("reload").returncode == 0
+        reload(service, 3)
         slots = {worker["pid"]: worker["slot"] for worker in service.workers()}
         assert sorted(slots.values()) == [0, 1, 2]
         for _ in range(12):

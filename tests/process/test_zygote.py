@@ -292,7 +292,8 @@ def test_what_workers_share_is_kept_from_the_collector(tmp_path: Path) -> None:
     with served(tmp_path, "--start", "zygote") as service:
         assert int(get(address_of(service)).body) > 10_000
     with served(tmp_path, "--start", "spawn") as service:
-        assert int(get(address_of(service)).body) == 0
+        # Python 3.12 freezes a few hundred itself.
+        assert int(get(address_of(service)).body) < 1_000
 
 
 def test_exit_functions_belong_to_the_workers(tmp_path: Path) -> None:

@@ -18,7 +18,6 @@ from collections.abc import Iterator
 import pytest
 
 from leeward._core import messages as m
-from leeward._sys import channel as module
 from leeward._sys.channel import (
     BATCH,
     DESCRIPTORS,

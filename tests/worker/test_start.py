@@ -23,7 +23,7 @@ from leeward._core.messages import Hello, Leaving, Watched
             "gives_a_server",
             r"gave an object of tornado.httpserver.HTTPServer, expected a tornado.web.App",
         ),
-        ("gives_nothing", r"gave an object of builtins.NoneType"),
+        ("gives_nothing", r"gave an object of NoneType"),
     ],
 )
 def test_a_factory_that_fails_is_told_by_its_own_frames(worker, factory, says):

@@ -455,7 +455,7 @@ class Supervisor:
         if self.mode in ("", mode) or generation.may_change_mode:
             return True
         self._fail_candidate(
-            f"this instance runs in {self.mode} mode and the new code needs {mode} mode: {why}\n"
+            f"needs {mode} mode, and this instance runs in {self.mode} mode: {why}\n"
             f"Remove the cause, restart, or allow it: --start-fallback allow"
         )
         return False

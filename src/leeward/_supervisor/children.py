@@ -53,7 +53,7 @@ def _forked_by(pid: int) -> str:
 @dataclass(frozen=True)
 class Reaped:
     pid: int
-    status: int  # as wait4(2) gives it
+    status: int  # as waitpid(2) gives it
 
 
 class Children:
@@ -136,7 +136,7 @@ class Children:
         """Every child that has ended, strangers included (we may be PID 1 or sub-reaper)."""
         for _ in range(_REAPED_PER_CALL):
             try:
-                pid, status, _ = self._posix.wait4(-1, os.WNOHANG)
+                pid, status = self._posix.waitpid(-1, os.WNOHANG)
             except ChildProcessError:
                 return
             if pid == 0:

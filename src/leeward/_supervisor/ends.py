@@ -23,7 +23,7 @@ class Coroner:
         self._oom_kills = cgroup.oom_kills()
 
     def death(self, status: int, served: bool) -> Death:
-        """`status` as wait4 gave it; `served`: it had accepted a connection."""
+        """`status` as waitpid gave it; `served`: it had accepted a connection."""
         if os.WIFEXITED(status):
             code = os.WEXITSTATUS(status)
             return Death(f"exited with code {code}", served=served)

@@ -287,8 +287,11 @@ class Instance:
 
     def _scale(self, workers: int) -> str:
         before = self._core.workers
-        self._core.scale(min(workers, self._core.roster.rows // 4))
+        most = self._core.roster.rows // 4
+        self._core.scale(min(workers, most))
         text = f"{plural(self._core.workers, 'worker')} wanted, {before} before"
+        if self._core.workers != workers:
+            text += f" (the {'most' if workers > most else 'least'} there can be)"
         self._voice.say(f"scaled: {text}")
         return text
 

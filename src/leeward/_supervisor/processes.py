@@ -150,10 +150,12 @@ class Processes:
     def search_strays(self) -> None:
         """Finds what ended processes have left behind, if it is time to look."""
         roster = self._core.roster
-        if self._search_due is None or any(it.state is State.SPAWNING for it in roster):
+        living = [it for it in roster if it.state is not State.GONE]
+        # No pid yet: told to drain or killed while it was being born.
+        unborn = any(it.state is State.SPAWNING or not it.pid for it in living)
+        if self._search_due is None or unborn:
             return
         dead, self._search_due = self._search_due, None
-        living = [it for it in roster if it.state is not State.GONE]
         workers = {it.pid for it in living if it.role == "worker"}
         known = {it.pid for it in living}
         for pid in self._children.strays(known, workers):

@@ -17,7 +17,6 @@ import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 #: Largest content that `read_memfd` takes, in bytes.  The largest thing that
 #: leeward itself hands over is the fingerprints of an application's module
@@ -55,8 +54,9 @@ class Posix:
     chdir: Callable[[str], None] = os.chdir
     kill: Callable[[int, int], None] = os.kill
     killpg: Callable[[int, int], None] = os.killpg
-    #: (pid, options) → (pid, status, rusage)
-    wait4: Callable[[int, int], tuple[int, int, Any]] = os.wait4
+    #: Not wait4: it imports `resource` at its first use, and at EMFILE that raises
+    #: ImportError in the middle of reaping.
+    waitpid: Callable[[int, int], tuple[int, int]] = os.waitpid
     pidfd_open: Callable[..., int] = os.pidfd_open
     pidfd_send_signal: Callable[..., None] = signal.pidfd_send_signal
     memfd_create: Callable[..., int] = memfd_create

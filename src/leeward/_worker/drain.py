@@ -91,6 +91,6 @@ class Drainer:
         self._log.say(
             "info",
             f"draining ({order.reason}): {sum(count.values())} connections, "
-            f"{count[Life.ACTIVE]} in flight, {count[Life.UPGRADED]} upgraded, "
+            f"{count[Life.ACTIVE]} in flight, {count[Life.UPGRADED]} WebSockets, "
             f"at most {order.timeout:.3g} s",
         )

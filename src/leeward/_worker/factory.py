@@ -33,9 +33,11 @@ async def make(application: Application) -> HTTPServerConnectionDelegate:
             raise blame.tell(error, application.found) from None
     if not servable(value):
         kind = type(value)
+        name = kind.__qualname__
+        if kind.__module__ != "builtins":
+            name = f"{kind.__module__}.{name}"
         raise TargetError(
-            f"{application.found} gave an object of {kind.__module__}.{kind.__qualname__}, "
-            f"expected {SERVABLE}",
+            f"{application.found} gave an object of {name}, expected {SERVABLE}",
             "Return the application itself: leeward opens the port and makes the server.",
         )
     return cast("HTTPServerConnectionDelegate", value)

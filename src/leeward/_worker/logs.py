@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 import os
+import select
 import time
 
 from leeward._sys import lines
@@ -23,6 +24,9 @@ LEVELS = {
     "error": logging.ERROR,
     "critical": logging.CRITICAL,
 }
+
+#: Seconds that a line of our own waits for a reader of a full pipe.
+READER_PATIENCE = 0.1
 
 
 class Log:
@@ -42,9 +46,18 @@ class Log:
         self.look = lines.Look(form, fd)
 
     def say(self, level: str, text: str) -> None:
-        """Print a line of leeward's own.  Never raises."""
-        if LEVELS[level] >= self.level:
+        """Print a line of leeward's own.  Never raises and never waits for long."""
+        if LEVELS[level] >= self.level and self._writable():
             self.write(self.render(time.time(), level, lines.OURS, text, ""))
+
+    def _writable(self) -> bool:
+        """Does somebody read?  POLLOUT on a pipe promises room for a line (PIPE_BUF).
+
+        A drain must not stand still because the reader of the log does.
+        """
+        poll = select.poll()
+        poll.register(self.fd, select.POLLOUT)
+        return bool(poll.poll(READER_PATIENCE * 1000))
 
     def render(self, when: float, level: str, name: str, text: str, trace: str) -> str:
         """One record, complete with its line ends."""

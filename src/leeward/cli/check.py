@@ -1,7 +1,8 @@
 """Rehearse a start, and serve nobody: settings, import, fork audit, addresses.
 
 What was found, which mode it would run in and why, and whether the addresses
-can be had.  Exit code 2, 3 or 4 for what is wrong first.
+can be had.  Exit code 2, 3 or 4 for what is wrong first.  A factory is found but
+not called: only workers do that.
 
   leeward check chat:make_app && leeward reload chat
 

@@ -79,10 +79,13 @@ class Client:
         request: Message,
         timeout: float = ANSWER_TIMEOUT,
         progress: Callable[[str], None] = lambda text: None,
+        goes_on: str = "",
     ) -> Answer:
         """The answer to `request`; each line of progress goes to `progress` meanwhile.
 
         timeout:  seconds for the whole of it.
+        goes_on:  what was asked for, if it may well take longer than that and
+                  goes on without us.
         """
         deadline = time.monotonic() + timeout
         try:
@@ -94,7 +97,7 @@ class Client:
                 if isinstance(message, Progress):
                     progress(message.text)
                 elif message is None:
-                    raise self._silent(timeout)
+                    raise self._silent(timeout, goes_on)
                 else:
                     raise LeewardError(f"{self.instance.name} answered {type(message).__name__}")
         except ChannelClosed:
@@ -108,10 +111,16 @@ class Client:
                 "it runs another version of leeward: ask with the command of its environment",
             ) from None
 
-    def _silent(self, timeout: float) -> LeewardError:
+    def _silent(self, timeout: float, goes_on: str) -> LeewardError:
         from leeward._sys import procfs
 
         state = procfs.state_of(self.pid) if self.pid else None
+        if goes_on and state != "T":
+            # Nobody is to kill a supervisor for the application's slow import.
+            return LeewardError(
+                f"{goes_on} of {self.instance.name} is not done after {timeout:g} s; it goes on",
+                f"leeward ps {self.instance.name}  shows how far it is",
+            )
         stopped = ": its process is stopped (SIGSTOP)" if state == "T" else ""
         return LeewardError(
             f"{self.instance.name} (pid {self.pid}) did not answer within {timeout:g} s{stopped}",

@@ -160,7 +160,7 @@ def _is_kubernetes(name: str, value: str) -> bool:
 
 
 def _all_keys(hint: str) -> str:
-    return "" if hint else "leeward config shows every setting and its origin"
+    return "" if hint else "leeward serve --help shows every setting"
 
 
 def _text(path: str) -> str:

@@ -9,6 +9,7 @@ such instance.
 
 from __future__ import annotations
 
+import errno
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -22,6 +23,9 @@ from leeward.errors import LeewardError, UsageError
 #: In the order in which a person meets them.  Each is a module of this package
 #: with a `command`, imported when it is asked for.
 VERBS = ("serve", "check", "ps", "reload", "recycle", "scale", "stop", "config")
+
+#: The system has no more to give: descriptors, memory, processes.
+_NO_MORE = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN})
 
 
 class Verb(click.Command):
@@ -114,7 +118,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (click.Abort, KeyboardInterrupt):
         output.complain("interrupted")
         return 130
-    except Exception:
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in _NO_MORE:
+            output.complain(f"cannot start: {error.strerror}\nSee what is allowed: ulimit -a")
+            return 1
         import traceback
 
         output.complain(f"this is a bug in leeward, please report it\n{traceback.format_exc()}")

@@ -27,7 +27,8 @@ from leeward.errors import UsageError
 def command(name: str, named: str, no_wait: bool, timeout: str) -> int:
     seconds = duration_option("--timeout", timeout)
     with Client(instances.find(chosen(name, named), os.environ)) as client:
-        answer = client.ask(ReloadRequest(wait=not no_wait), seconds, progress=output.say)
+        request = ReloadRequest(wait=not no_wait)
+        answer = client.ask(request, seconds, progress=output.say, goes_on="the reload")
     if answer.code:
         output.complain(answer.text)
     else:

@@ -57,7 +57,10 @@ def _header(it: Snapshot) -> list[str]:
 
 def _found(it: Snapshot) -> str:
     kind, found = it.get("kind"), it.get("found")
-    return f"  ({kind}: {found})" if kind and found else ""
+    if not kind or not found:
+        return ""
+    # A factory that nobody has called yet: "factory make_app() in chat".
+    return f"  ({found})" if found.startswith(kind) else f"  ({kind}: {found})"
 
 
 def _mode(it: Snapshot) -> str:

@@ -77,6 +77,7 @@ class Code:
     workers: int = 1
     start_timeout: float = 5.0
     graceful: float = 3.0
+    settle: float = 0.0
 
 
 @dataclass
@@ -168,6 +169,10 @@ class World:
         # What should be so, by our own notes.
         self.serving: int | None = None
         self.candidate: int | None = None
+        self.previous: int | None = None
+        self.settled = 0.0
+        self.asked_back = False  # by hand, and not begun yet
+        self.moved = -1.0  # when a reload or a rollback was last moved from outside
         self.up = False
         self.mode = ""
         self.modes: dict[int, str] = {}
@@ -195,6 +200,7 @@ class World:
             c.Up: self._on_up,
             c.Served: self._on_served,
             c.RolledBack: self._on_rolled_back,
+            c.GoesBack: self._on_goes_back,
             c.BackedOff: self._on_backed_off,
             c.ModeChosen: self._on_mode_chosen,
             c.Exit: self._on_exit,
@@ -248,6 +254,7 @@ class World:
             self.require(not again, f"a second plan returned {again}")
             out_types = {type(it) for it in out}
             self._check_guilt(out, out_types)
+            self._must_go_back(out)
             for command in out:
                 if type(command) is not c.Forget:
                     self.said.append(command)
@@ -261,6 +268,9 @@ class World:
         else:
             self.require(False, "plans without end")
         self.guilty.clear()
+        self.asked_back = False
+        if not self._can_go_back():
+            self.previous = None
         self._check_processes()
         if not self.sup.stopping:
             self._check_slots()
@@ -335,6 +345,7 @@ class World:
         """What is missing and may be started has been started."""
         self.require(self.sup.serving == self.serving, "another generation serves")
         self.require(self.sup.candidate == self.candidate, "another generation is on trial")
+        self.require(self.sup.previous == self.previous, "another generation is kept")
         fakes = self.fakes.values()
         for number in {self.serving, self.candidate} - {None}:
             assert number is not None
@@ -366,6 +377,15 @@ class World:
                 left = set(range(self.sup.workers)) - done
                 self.require(bool(coming or not left), f"the roll of {number} stands still")
 
+    def _warm(self, number: int | None) -> bool:
+        return any(
+            it.role == "zygote" and it.generation == number and it.serves
+            for it in self.fakes.values()
+        )
+
+    def _can_go_back(self) -> bool:
+        return self.previous is not None and self.now < self.settled and self._warm(self.previous)
+
     # --- carrying out: starts ------------------------------------------------------------
 
     def _started(self, command: Any, role: str) -> Fake:
@@ -383,6 +403,8 @@ class World:
         others = [z for z in self.fakes.values() if z.role == "zygote" and z.stays]
         self.require(all(z.generation != number for z in others), "two zygotes of one generation")
         self.require(self.modes.get(number) != "spawn", "a zygote in spawn mode")
+        back = number == self.candidate and self.serving is not None and number < self.serving
+        self.require(not back, "a generation that one goes back to is imported anew")
         self.require(not self._resting(number, "worker", "zygote"), "a zygote during a pause")
         it = self._started(command, "zygote")
         self._exec(it)
@@ -617,6 +639,12 @@ class World:
             longest = limits.graceful if it.role == "worker" else RETIRE
             if it.role == "worker" and not again:
                 self._check_unwanted(it)
+            if it.role == "zygote":
+                spawns = self.modes.get(it.generation) == "spawn"
+                wanted = it.generation in (self.serving, self.candidate) and not spawns
+                self.require(not wanted, "a wanted zygote leaves")
+                kept = it.generation == self.previous and self._can_go_back()
+                self.require(not kept, "the zygote to go back to leaves")
         margin = MARGIN if it.role == "worker" else 0.0
         by = self.now + longest + margin
         if again:
@@ -700,7 +728,9 @@ class World:
     # --- what the supervisor says of the whole ----------------------------------------------
 
     def offer(self, code: Code) -> None:
-        limits = self.core.generation.Limits(start=code.start_timeout, graceful=code.graceful)
+        limits = self.core.generation.Limits(
+            start=code.start_timeout, graceful=code.graceful, settle=code.settle
+        )
         number = self.sup.offer(
             limits=limits,
             start=code.start,
@@ -709,6 +739,7 @@ class World:
         )
         self.codes[number] = code
         self.candidate = number
+        self.moved = self.now
 
     def _on_resolve(self, command: Any) -> None:
         self.require(self.up and not self.stopping, "a reload before its time")
@@ -728,6 +759,7 @@ class World:
         if token is not self.resolving or self.stopping:
             return
         self.resolving = None
+        self.moved = self.now
         if fine:
             self.offer(self._random_code(0.5))
         else:
@@ -738,6 +770,9 @@ class World:
             self.require(token is not self.resolving, "resolves for ever")
 
     def _on_stop_resolving(self, command: Any) -> None:
+        if "rollback" in command.why:
+            self.require(self.asked_back, "nobody asked to go back")
+            return
         self.require(self.resolving is not None, "nobody resolves")
         self.resolving = None
 
@@ -761,6 +796,8 @@ class World:
             self.require(self.sup.workers == self.codes[number].workers, "workers not as set")
             self.workers = self.sup.workers
         self.require(self.sup.workers == self.workers, "the number of workers moved by itself")
+        keep = number > old and self._warm(old)
+        self.previous, self.settled = old if keep else None, self.now + self.codes[number].settle
         self.serving, self.candidate, self.mode = number, None, self.modes[number]
 
     def _on_rolled_back(self, command: Any) -> None:
@@ -771,6 +808,12 @@ class World:
             self.require(not code.may_change_mode, "a change of mode was allowed")
             needs = self._mode_of(code)
             self.require(needs != self.mode and f"needs {needs}" in why, "the mode does not change")
+        elif "rollback" in why:
+            self.require(self.asked_back, "nobody asked to give it up")
+        elif "zygote has ended" in why:
+            assert self.serving is not None
+            gone = number < self.serving and not self._warm(number)
+            self.require(gone, f"{number} could be had again")
         else:
             self.require(number in self.guilty, f"{number} did nothing wrong")
             if number in self.ever_ready or self.guilty[number] == {"zygote"}:
@@ -780,6 +823,27 @@ class World:
         for it in self.fakes.values():
             if it.role == "worker" and it.generation == number:
                 self.at(self.random.uniform(0.001, 0.1), self.die, it, "killed by SIGSEGV")
+
+    def _on_goes_back(self, command: Any) -> None:
+        number, to = command.generation, command.to
+        self.require(self.up and number == self.serving, f"{number} does not serve")
+        self.require(self.candidate is None and self.resolving is None, "back from two")
+        self.require(to == self.previous and self.now < self.settled, f"{to} is not kept")
+        looped = max(self.strikes[number, "worker"], self.strikes[number, "zygote"]) >= 3
+        self.require(self.asked_back or (looped and number in self.guilty), "back for nothing")
+        self.candidate, self.previous = to, None
+        for kind in ("worker", "zygote"):
+            self.strikes[to, kind] = 0
+            self.paused.pop((to, kind), None)
+
+    def _must_go_back(self, out: list[Any]) -> None:
+        """Code that crash-loops while the one before is kept does not go on."""
+        for command in out:
+            if type(command) is not c.BackedOff or command.strikes < 3:
+                continue
+            idle = self.candidate is None and self.resolving is None and self.moved != self.now
+            if command.generation == self.serving and idle and self._can_go_back():
+                self.require(any(type(it) is c.GoesBack for it in out), "it does not go back")
 
     def _on_backed_off(self, command: Any) -> None:
         number, strikes = command.generation, command.strikes
@@ -854,6 +918,7 @@ class World:
             workers=random.randint(1, 4) if random.random() < 0.3 else self.sup.workers,
             start_timeout=random.choice((3.0, 8.0, 12.5)),
             graceful=random.choice((0.0, 1.0, 6.0)),
+            settle=random.choice((0.0, 3.0, 300.0)),
         )
 
     def weather(self, seconds: float, events: int) -> None:
@@ -936,6 +1001,21 @@ class World:
             self.require(first is not bool(joins), "merged or not?")
             self.unseen_reload = True
 
+    def _rollback(self) -> None:
+        if self.stopping or self.serving != self.sup.serving:
+            return
+        going = self.sup.candidate
+        moving = going is not None or self.resolving is not None or self.unseen_reload
+        if self.serving is None or (going is not None and going < self.serving):
+            self.require(self.sup.rollback(self.now) in (going, None), "back from nowhere")
+            return
+        expected = self.serving if moving else self.previous if self._can_go_back() else None
+        if expected is not None:
+            self.asked_back, self.unseen_reload = True, False
+            self.resolving, self.moved = None, self.now
+        found = self.sup.rollback(self.now)
+        self.require(found == expected, f"goes back to {found}, not {expected}")
+
     def _storm(self) -> None:
         for _ in range(5):
             self.at(self.random.uniform(0.0, 0.5), self.reload)
@@ -1016,6 +1096,7 @@ _WEATHER: tuple[Callable[[World], None], ...] = (
     *[World._leaving] * 2,
     *[World._recycle] * 2,
     *[World.reload] * 4,
+    *[World._rollback] * 2,
     World._storm,
     *[World._scale] * 2,
     World._no_forks,

@@ -49,6 +49,7 @@ class Config:
     start_timeout: float = 60.0
     graceful_timeout: float = 25.0
     drain_window: float = 10.0
+    settle: float = 300.0
     log_level: str = "info"  # debug | info | warning | error | critical
     log_format: str = "auto"  # auto | pretty | json
     #: Working directory by the path that was typed, symbolic links unresolved,

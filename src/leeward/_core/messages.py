@@ -231,6 +231,11 @@ class RecycleRequest(Message):
 
 
 @dataclass(frozen=True)
+class RollbackRequest(Message):
+    """Back to the generation before, or give up the one that is being rolled out."""
+
+
+@dataclass(frozen=True)
 class ModulesRequest(Message):
     """Which modules has the supervisor imported?  Asked by the test of its walls."""
 

@@ -5,11 +5,12 @@ There is no machine for the pool, only for each process (`leeward._core.worker`)
 returns what to do about the difference.  It is called after every event and
 whenever `next_deadline` has come; calling it once more returns nothing.
 
-Three kinds of generation matter:
+Four kinds of generation matter:
 
     serving    has proven itself; what every slot gets
     candidate  a new one, rolled out slot by slot; the first of its workers is
                the canary: until it is ready, nothing else of it is started
+    previous   served before; its zygote stays warm until the new one has settled
     others     on their way out; never get new workers
 
 A rolling reload is `_wanted`: a slot wants the candidate as soon as the
@@ -17,6 +18,9 @@ candidate's worker serves there, and only then is the old one drained, so there
 are never fewer than n that accept.  A rollback is `candidate = None`: the slots
 want `serving` again, by the same rule.  Nobody keeps a list of what has been
 rolled; it is read off the workers.
+
+Going back to `previous` makes it the candidate again, with a lower number than
+what serves: nothing is imported for it, and without its zygote it is no candidate.
 
 Fresh workers of the same generation come one slot after the other too: whoever is
 to be replaced waits in `retirees`, and the next is `retiring` when nobody is.
@@ -30,7 +34,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from leeward._core import commands as c
-from leeward._core.generation import NEWBORN, YOUNG, Generation, Limits
+from leeward._core.generation import NEWBORN, YOUNG, Generation, Limits, Pauses
 from leeward._core.roster import Death, Process, Roster
 from leeward._core.worker import Event, State
 
@@ -43,6 +47,8 @@ RESOLVE_TIMEOUT = 30.0
 #: A retired zygote only has to notice the end of its channel; what the
 #: application exec'ed gets this long between TERM and KILL.
 RETIRE_TIMEOUT = 2.0
+#: Why a roll-out ended that nothing was wrong with.
+GIVEN_UP = "given up: leeward rollback"
 #: Exit codes (docs/reference/exit-codes.md).
 LOAD_FAILED, CRASH_LOOP = 3, 5
 
@@ -56,6 +62,9 @@ class Supervisor:
     generations: dict[int, Generation] = field(default_factory=dict)
     serving: int | None = None
     candidate: int | None = None
+    previous: int | None = None
+    #: Until when `previous` is kept.
+    settled: float = 0.0
     #: "zygote" or "spawn", fixed when the first worker is ready.
     mode: str = ""
     #: Deadline of the settings' resolver while one runs.
@@ -97,6 +106,33 @@ class Supervisor:
     def unresolved(self) -> None:
         """The settings could not be resolved: what serves, serves on."""
         self.resolving = None
+
+    def rollback(self, now: float) -> int | None:
+        """Go back.  Returns the generation that is to serve, None if there is none.
+
+        What is being rolled out, or asked for, is given up: then that is the one
+        that serves already.
+        """
+        if self.serving is None:
+            return None
+        if self.candidate is not None and self.candidate < self.serving:
+            return self.candidate  # on its way back
+        given_up = self.resolving is not None or self.candidate is not None or self.queued > 0
+        self.queued = 0
+        if self.resolving is not None:
+            self.resolving = None
+            self._out.append(c.StopResolving(GIVEN_UP))
+        if self.candidate is not None:
+            self._fail_candidate(f"was {GIVEN_UP}")
+        if given_up:
+            return self.serving
+        if self.can_go_back(now):
+            self._go_back("leeward rollback")
+        return self.candidate
+
+    def can_go_back(self, now: float) -> bool:
+        """Is the generation before this one still warm?"""
+        return self.previous is not None and now < self.settled and self._warm(self.previous)
 
     def scale(self, workers: int) -> None:
         self.workers = max(1, workers)
@@ -237,6 +273,8 @@ class Supervisor:
                 generation = self.generations[number]
                 pauses = (generation.pauses, generation.zygote_pauses)
                 times += [it.not_before for it in pauses if it.not_before > now]
+        if self.previous is not None and not self.stopping:
+            times.append(self.settled)
         return min(times, default=None)
 
     # --- reading what is wanted ---------------------------------------------------------
@@ -255,6 +293,11 @@ class Supervisor:
             return None
         slots = range(self.workers)
         return next((s for s in slots if not self.roster.serves(s, self.candidate)), None)
+
+    def _warm(self, number: int) -> bool:
+        """Can workers of this generation be had at once, from a zygote that has its code?"""
+        zygote = self.roster.zygote(number)
+        return zygote is not None and zygote.state is State.SERVING
 
     # --- the steps of plan -------------------------------------------------------------
 
@@ -298,6 +341,11 @@ class Supervisor:
 
     def _settle(self, now: float) -> None:
         """Is the candidate everywhere?  Then it is what serves.  Is a reload waiting?"""
+        candidate, serving = self.candidate, self.serving
+        if candidate is not None and serving is not None and candidate < serving:
+            if self.roster.zygote(candidate) is None:
+                # Another one would import whatever stands on the disk now.
+                self._fail_candidate("cannot be had again: its zygote has ended")
         if self.candidate is not None and self.serving is not None and self._next_to_roll() is None:
             old, new = self.generations[self.serving], self.generations[self.candidate]
             if new.workers != old.workers:
@@ -305,8 +353,13 @@ class Supervisor:
                 # themselves say another one.
                 self.workers = new.workers
             self.mode = new.mode
+            # What one has just gone back from is nothing to go back to.
+            keep = new.number > old.number and self._warm(old.number)
+            self.previous, self.settled = old.number if keep else None, now + new.limits.settle
             self.serving, self.candidate = self.candidate, None
             self._out.append(c.Served(self.serving))
+        if not self.can_go_back(now):
+            self.previous = None
         idle = self.candidate is None and self.resolving is None
         if self.queued and idle and self.serving is not None:
             self.queued = 0
@@ -324,7 +377,8 @@ class Supervisor:
             it = self.roster.add("zygote", number, generation.limits, State.STARTING, now)
             self._out.append(c.StartZygote(it.id, number))
         for it in self.roster.of("zygote"):
-            needed = it.generation in current and self.generations[it.generation].mode != "spawn"
+            kept = (*current, self.previous)
+            needed = it.generation in kept and self.generations[it.generation].mode != "spawn"
             if it.alive and not needed:
                 self._send_away(it, "reload", RETIRE_TIMEOUT, now)
         peopled = {it.generation for it in self.roster}
@@ -430,6 +484,9 @@ class Supervisor:
             self._fail_candidate(why)
         elif pause is not None:
             self._out.append(c.BackedOff(it.generation, pause, strikes, why))
+            idle = self.candidate is None and self.resolving is None
+            if idle and strikes >= ROLL_TRIES and self.can_go_back(now):
+                self._go_back(why)
 
     def _lose_unborn(self, zygote: Process, now: float) -> None:
         """What a zygote was about to fork is lost with it.
@@ -464,6 +521,14 @@ class Supervisor:
         assert self.candidate is not None and self.serving is not None
         self._out.append(c.RolledBack(self.candidate, why))
         self.candidate = None
+
+    def _go_back(self, why: str) -> None:
+        """Roll the generation before out again, as it was: nothing is resolved or imported."""
+        assert self.previous is not None and self.serving is not None
+        self.candidate, self.previous = self.previous, None
+        generation = self.generations[self.candidate]
+        generation.pauses, generation.zygote_pauses = Pauses(), Pauses()
+        self._out.append(c.GoesBack(self.serving, self.candidate, why))
 
     def _give_up(self, code: int, why: str) -> None:
         self._exit = c.Exit(code, why)

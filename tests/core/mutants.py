@@ -348,6 +348,70 @@ MUTANTS = (
         "            self.retirees.append(process)\n",
         "            pass\n",
     ),
+    _decision(
+        "nothing is kept",
+        "keep = new.number > old.number and self._warm(old.number)",
+        "keep = False",
+    ),
+    _decision(
+        "what was left is gone back to",
+        "keep = new.number > old.number and self._warm(old.number)",
+        "keep = self._warm(old.number)",
+    ),
+    _decision(
+        "the cold is kept",
+        "keep = new.number > old.number and self._warm(old.number)",
+        "keep = new.number > old.number",
+    ),
+    _decision("the settling never ends", "and now < self.settled and", "and"),
+    _decision(
+        "what is kept goes with the rest",
+        "kept = (*current, self.previous)",
+        "kept = tuple(current)",
+    ),
+    _decision(
+        "the end of a settling wakes nobody",
+        "            times.append(self.settled)\n",
+        "            pass\n",
+    ),
+    _decision(
+        "nothing goes back by itself",
+        "if idle and strikes >= ROLL_TRIES and self.can_go_back(now):",
+        "if False:",
+    ),
+    _decision(
+        "one strike goes back",
+        "if idle and strikes >= ROLL_TRIES and self.can_go_back(now):",
+        "if idle and self.can_go_back(now):",
+    ),
+    _decision(
+        "a crash loop goes back in the middle of a reload",
+        "if idle and strikes >= ROLL_TRIES and self.can_go_back(now):",
+        "if strikes >= ROLL_TRIES and self.can_go_back(now):",
+    ),
+    _decision(
+        "an ended zygote is no end of the way back",
+        "if self._on_its_way_back and self.roster.zygote(self.candidate or 0) is None:",
+        "if False:",
+    ),
+    _decision(
+        "two rollbacks go forth",
+        "        if self._on_its_way_back:\n            return self.candidate\n",
+        "",
+    ),
+    _decision(
+        "a rollback leaves reloads waiting", "        self.queued = 0\n        if", "        if"
+    ),
+    _decision(
+        "a rollback lets the resolver go on",
+        "            self.resolving = None\n            self._out.append(c.StopResolving(GIVEN_UP))",
+        "            pass",
+    ),
+    _decision(
+        "old strikes are held against the old",
+        "        generation.pauses, generation.zygote_pauses = Pauses(), Pauses()\n",
+        "",
+    ),
     _decision("all are replaced at once", "if busy or self.candidate is not None:", "if False:"),
     _decision(
         "nobody's turn comes",

@@ -918,7 +918,7 @@ class World:
             workers=random.randint(1, 4) if random.random() < 0.3 else self.sup.workers,
             start_timeout=random.choice((3.0, 8.0, 12.5)),
             graceful=random.choice((0.0, 1.0, 6.0)),
-            settle=random.choice((0.0, 3.0, 300.0)),
+            settle=random.choice((0.0, 3.0, 300.0, 300.0)),
         )
 
     def weather(self, seconds: float, events: int) -> None:
@@ -1096,7 +1096,7 @@ _WEATHER: tuple[Callable[[World], None], ...] = (
     *[World._leaving] * 2,
     *[World._recycle] * 2,
     *[World.reload] * 4,
-    *[World._rollback] * 2,
+    *[World._rollback] * 4,
     World._storm,
     *[World._scale] * 2,
     World._no_forks,

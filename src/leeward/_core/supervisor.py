@@ -115,8 +115,8 @@ class Supervisor:
         """
         if self.serving is None:
             return None
-        if self.candidate is not None and self.candidate < self.serving:
-            return self.candidate  # on its way back
+        if self._on_its_way_back:
+            return self.candidate
         given_up = self.resolving is not None or self.candidate is not None or self.queued > 0
         self.queued = 0
         if self.resolving is not None:
@@ -294,6 +294,12 @@ class Supervisor:
         slots = range(self.workers)
         return next((s for s in slots if not self.roster.serves(s, self.candidate)), None)
 
+    @property
+    def _on_its_way_back(self) -> bool:
+        """Is the candidate a generation that served before?"""
+        known = self.candidate is not None and self.serving is not None
+        return known and (self.candidate or 0) < (self.serving or 0)
+
     def _warm(self, number: int) -> bool:
         """Can workers of this generation be had at once, from a zygote that has its code?"""
         zygote = self.roster.zygote(number)
@@ -341,11 +347,9 @@ class Supervisor:
 
     def _settle(self, now: float) -> None:
         """Is the candidate everywhere?  Then it is what serves.  Is a reload waiting?"""
-        candidate, serving = self.candidate, self.serving
-        if candidate is not None and serving is not None and candidate < serving:
-            if self.roster.zygote(candidate) is None:
-                # Another one would import whatever stands on the disk now.
-                self._fail_candidate("cannot be had again: its zygote has ended")
+        if self._on_its_way_back and self.roster.zygote(self.candidate or 0) is None:
+            # Another one would import whatever stands on the disk now.
+            self._fail_candidate("cannot be had again: its zygote has ended")
         if self.candidate is not None and self.serving is not None and self._next_to_roll() is None:
             old, new = self.generations[self.serving], self.generations[self.candidate]
             if new.workers != old.workers:

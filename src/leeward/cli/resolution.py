@@ -34,6 +34,7 @@ _PLAIN = (
     "start_timeout",
     "graceful_timeout",
     "drain_window",
+    "settle",
     "log_level",
     "log_format",
 )

@@ -1015,6 +1015,32 @@ class World:
             self.resolving, self.moved = None, self.now
         found = self.sup.rollback(self.now)
         self.require(found == expected, f"goes back to {found}, not {expected}")
+        if self.random.random() < 0.4:
+            self.at(self.random.choice((0.0, 0.002, 0.1)), self._kill_zygote_of, found)
+
+        if self.random.random() < 0.4:
+            self.at(self.random.choice((0.0, 0.01, 0.1)), self._rollback)
+
+    def _deploy_and_return(self) -> None:
+        """Somebody deploys, looks, and wants the old code back."""
+        self.reload()
+        for _ in range(2):
+            self.at(self.random.uniform(1.0, 8.0), self._rollback)
+
+    def _kill_zygote_of(self, number: int | None) -> None:
+        for it in list(self.fakes.values()):
+            if it.role == "zygote" and it.generation == number:
+                self.die(it, "killed by SIGKILL", True)
+
+    def _turns_bad(self) -> None:
+        """Code that was fine crash-loops for a while: a database is gone."""
+        if self.serving is not None:
+            code = self.codes[self.serving]
+            self.at(8.0, setattr, code, "fate", code.fate)
+            code.fate = "crashes young"
+            self._massacre()
+            if self.random.random() < 0.5:  # somebody has a remedy
+                self.at(self.random.uniform(0.0, 2.0), self.reload)
 
     def _storm(self) -> None:
         for _ in range(5):
@@ -1096,7 +1122,9 @@ _WEATHER: tuple[Callable[[World], None], ...] = (
     *[World._leaving] * 2,
     *[World._recycle] * 2,
     *[World.reload] * 4,
-    *[World._rollback] * 4,
+    *[World._rollback] * 2,
+    *[World._deploy_and_return] * 3,
+    *[World._turns_bad] * 2,
     World._storm,
     *[World._scale] * 2,
     World._no_forks,

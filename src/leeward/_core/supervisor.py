@@ -358,8 +358,8 @@ class Supervisor:
                 self.workers = new.workers
             self.mode = new.mode
             # What one has just gone back from is nothing to go back to.
-            keep = new.number > old.number and self._warm(old.number)
-            self.previous, self.settled = old.number if keep else None, now + new.limits.settle
+            forth = new.number > old.number
+            self.previous, self.settled = old.number if forth else None, now + new.limits.settle
             self.serving, self.candidate = self.candidate, None
             self._out.append(c.Served(self.serving))
         if not self.can_go_back(now):
@@ -488,8 +488,8 @@ class Supervisor:
             self._fail_candidate(why)
         elif pause is not None:
             self._out.append(c.BackedOff(it.generation, pause, strikes, why))
-            idle = self.candidate is None and self.resolving is None
-            if idle and strikes >= ROLL_TRIES and self.can_go_back(now):
+            alone = self.candidate is None and self.resolving is None
+            if alone and strikes >= ROLL_TRIES and self.can_go_back(now):
                 self._go_back(why)
 
     def _lose_unborn(self, zygote: Process, now: float) -> None:

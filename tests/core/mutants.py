@@ -457,7 +457,8 @@ MUTANTS = (
         "fill before trim",
         "            self._trim(now)  # before _fill: a slot that nobody comes for any more "
         "is free now\n"
-        "            self._retire()  # behind _trim: who was replaced just now makes room for the next\n"
+        "            self._retire()  # behind _trim: who was replaced just now makes room "
+        "for the next\n"
         "            self._fill(now)\n",
         "            self._retire()\n            self._fill(now)\n            self._trim(now)\n",
     ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -36,13 +37,17 @@ def stop_by_verb(service: Service) -> Verb:
 
 def term_to_all(service: Service) -> None:
     """What systemd does with KillMode=control-group: every process, all at once."""
-    for pid in [*service.family(), service.pid]:
-        os.kill(pid, signal.SIGTERM)
+    term(*service.family(), service.pid)
 
 
 def term_to_all_supervisor_first(service: Service) -> None:
-    for pid in [service.pid, *reversed(service.family())]:
-        os.kill(pid, signal.SIGTERM)
+    term(service.pid, *reversed(service.family()))
+
+
+def term(*pids: int) -> None:
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):  # the first to hear may be gone already
+            os.kill(pid, signal.SIGTERM)
 
 
 WAYS: dict[str, Callable[[Service], Verb | None]] = {

@@ -90,7 +90,11 @@ class Drainer:
         count = self._server.connections()
         self._log.say(
             "info",
-            f"draining ({order.reason}): {sum(count.values())} connections, "
-            f"{count[Life.ACTIVE]} in flight, {count[Life.UPGRADED]} WebSockets, "
+            f"draining ({order.reason}): {_plural(sum(count.values()), 'connection')}, "
+            f"{count[Life.ACTIVE]} in flight, {_plural(count[Life.UPGRADED], 'WebSocket')}, "
             f"at most {order.timeout:.3g} s",
         )
+
+
+def _plural(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

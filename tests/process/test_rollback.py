@@ -65,7 +65,7 @@ def test_it_takes_less_than_fifty_milliseconds(tmp_path: Path) -> None:
     with served(tmp_path, "--drain-window", "0s", workers=1) as service:
         address, control = address_of(service), service.ps()["control"]
         old = get(address).json["generation"]
-        for _ in range(int(os.environ.get("LEEWARD_ROLLBACKS", "5"))):
+        for _ in range(int(os.environ.get("ROLLBACKS", "5"))):
             reloaded(service)
             with Client(Instance(service.name, control)) as client:
                 begin = time.monotonic()

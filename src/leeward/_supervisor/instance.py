@@ -3,6 +3,9 @@
 Every event (a message, a signal, a death, a request) becomes a call on
 `leeward._core.supervisor.Supervisor`; after each turn of the loop `plan` says
 what to do, and `_carry_out` does it.  Nothing here decides.
+
+More than 400 lines, because every command and every request ends here, and each
+is told in the same breath to the log, the service manager and whoever waits.
 """
 
 from __future__ import annotations
@@ -195,11 +198,11 @@ class Instance:
         self._notify.ready(self._view().status())
         self._waiting.ends(reloads.SERVES, text)
         back = self._went_back
-        if back is None or back.to != generation:
+        if back is not None and back.to == generation:
+            text += f"; generation {back.generation} is gone"
+        else:
             self._went_back = None  # newer code serves
-        self._back.all_end(
-            reloads.SERVES, f"{text}; generation {back.generation} is gone" if back else text
-        )
+        self._back.all_end(reloads.SERVES, text)
 
     def _rolled_back(self, generation: int, why: str) -> None:
         text = f"generation {generation} {self._processes.explained(why)}"

@@ -3,6 +3,7 @@
 
     python3 examples/run.py chat                 on every core, at 127.0.0.1:8000
     python3 examples/run.py chat -w 2 -b :9000   anything after the name goes to `leeward serve`
+    python3 examples/run.py wrong_start          the same client against plain Tornado and leeward
 
 Needs nothing but Python 3.11 or newer with its `venv` (Debian: python3-venv).
 The environment is `.venv` in the clone, the same one that `make setup` makes; it
@@ -21,6 +22,8 @@ WANTED = (3, 11)
 CANDIDATES = ("python3.13", "python3.12", "python3.11", "python3")
 #: What each example serves, from the root of the clone.
 EXAMPLES = {"chat": "examples/chat/chat.py:make_app"}
+#: Those that show something and end: exit code 0 if it is as it should be.
+SHOWS = {"wrong_start": "examples/wrong_start/client.py"}
 
 
 def find_python(asked):
@@ -64,7 +67,9 @@ def make_venv(venv, asked=None):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument("name", nargs="?", choices=sorted(EXAMPLES), help="the example to run")
+    parser.add_argument(
+        "name", nargs="?", choices=sorted([*EXAMPLES, *SHOWS]), help="the example to run"
+    )
     parser.add_argument("--venv", default=os.path.join(ROOT, ".venv"))
     parser.add_argument("--python", help="the interpreter that makes the environment")
     parser.add_argument("--make-venv", metavar="DIR", help="only make an environment at DIR")
@@ -73,13 +78,16 @@ def main():
         make_venv(options.make_venv, options.python)
         return
     if not options.name:
-        parser.error("which example? one of: " + ", ".join(sorted(EXAMPLES)))
+        parser.error("which example? one of: " + ", ".join(sorted([*EXAMPLES, *SHOWS])))
     make_venv(options.venv, options.python)
     leeward = os.path.join(os.path.abspath(options.venv), "bin", "leeward")
     if not os.path.exists(leeward):
         pip = [os.path.join(options.venv, "bin", "python"), "-m", "pip", "install", "--quiet"]
         print("installing leeward into " + options.venv, flush=True)
         subprocess.check_call([*pip, "--editable", ROOT])
+    if options.name in SHOWS:
+        python = os.path.join(os.path.abspath(options.venv), "bin", "python")
+        os.execv(python, [python, os.path.join(ROOT, SHOWS[options.name]), *flags])
     if not any(flag == "-w" or flag.startswith("--workers") for flag in flags):
         flags = ["--workers", "auto", *flags]
     os.chdir(ROOT)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NoReturn, cast
 
 if TYPE_CHECKING:
     from leeward._core.config import Config
@@ -90,7 +90,7 @@ def _import_worker() -> Become:
     return _be_forked
 
 
-def _be_forked(newborn: Newborn) -> NoReturn:
+def _be_forked(newborn: Newborn) -> object:
     from leeward._sys.parentage import Orphaned, stay_with
 
     begin, order = newborn.begin, newborn.fork
@@ -100,7 +100,7 @@ def _be_forked(newborn: Newborn) -> NoReturn:
     except Orphaned:
         os._exit(0)
     _set_names(begin, order)
-    _be_worker(begin, order, newborn.config, newborn.channel, newborn.application)
+    return _be_worker(begin, order, newborn.config, newborn.channel, newborn.application)
 
 
 # --- a spawned worker -------------------------------------------------------------------
@@ -129,6 +129,8 @@ def _be_spawned(fd: int) -> NoReturn:
             raise BadMessage(f"{begin} and {order} instead of Begin and Fork")
         _set_names(begin, order)  # the module may ask for its slot while it is imported
         config = Config.from_json(begin.config)
+        if config.kind == "script":
+            _run_program(begin, order, config, channel)
         try:
             application = load_in_time(config, channel)
         except TargetError as error:
@@ -141,6 +143,24 @@ def _be_spawned(fd: int) -> NoReturn:
         os._exit(0)
     preload()
     _be_worker(begin, order, config, channel, application, compare(begin))
+    raise AssertionError("a worker never returns")
+
+
+def _run_program(begin: Begin, order: Fork, config: Config, channel: Channel) -> NoReturn:
+    """The program becomes the worker's when it reaches its service."""
+    from leeward._worker.main import preload
+    from leeward._zygote.nursery import Nursery
+    from leeward.adapters.loading import compare
+    from leeward.adapters.program import Program, Stage
+
+    def deliver(program: Program) -> Stage:
+        preload()
+        stage = _be_worker(begin, order, config, channel, program.application, compare(begin))
+        return cast("Stage", stage)
+
+    listeners = tuple(zip(map(int, begin.listeners), begin.addresses, strict=True))
+    nursery = Nursery(config, channel, deliver)
+    nursery.raise_(listeners, quiet=order.slot > 0)
 
 
 # --- both -------------------------------------------------------------------------------
@@ -166,27 +186,35 @@ def _be_worker(
     channel: Channel,
     application: Application,
     compared: tuple[tuple[Descriptor, ...], tuple[str, ...]] | None = None,
-) -> NoReturn:
-    """compared:  a spawned worker's baseline and changed files; None for a forked one."""
+) -> object:
+    """Returns only for a program: its worker, on which it goes on.
+
+    compared:  a spawned worker's baseline and changed files; None for a forked one.
+    """
     from leeward._sys.page import Page
     from leeward._worker.birth import Birth
-    from leeward._worker.main import run
 
     baseline, changed = compared or ((), ())
-    run(
-        Birth(
-            config=config,
-            generation=begin.generation,
-            slot=order.slot,
-            row_index=order.row,
-            worker=order.worker,
-            supervisor=begin.supervisor,
-            channel=channel,
-            page=Page.attach(begin.page),
-            listeners=tuple(zip(map(int, begin.listeners), begin.addresses, strict=True)),
-            application=application,
-            spawned=compared is not None,
-            baseline=baseline,
-            changed=changed,
-        )
+    birth = Birth(
+        config=config,
+        generation=begin.generation,
+        slot=order.slot,
+        row_index=order.row,
+        worker=order.worker,
+        supervisor=begin.supervisor,
+        channel=channel,
+        page=Page.attach(begin.page),
+        listeners=tuple(zip(map(int, begin.listeners), begin.addresses, strict=True)),
+        application=application,
+        spawned=compared is not None,
+        baseline=baseline,
+        changed=changed,
     )
+    if config.kind == "script":
+        from leeward._worker.adopted import adopt
+        from leeward.adapters.program import Program
+
+        return adopt(birth, cast("Program", application.value))
+    from leeward._worker.main import run
+
+    run(birth)

@@ -13,7 +13,7 @@ import pytest
 
 from leeward._core.config import Config
 from leeward._core.messages import Loaded
-from leeward.cli import check
+from leeward.cli import check, rehearsal
 from leeward.cli.resolution import Machine, resolve
 from leeward.errors import BindError, TargetError
 
@@ -35,7 +35,7 @@ def zygote(monkeypatch: pytest.MonkeyPatch, environ: dict[str, str]) -> pytest.M
 
 def behaving(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
     monkeypatch.setattr(
-        check.bootstrap,
+        rehearsal.bootstrap,
         "command",
         lambda interpreter, root, role, fd, parent: [sys.executable, "-c", ZYGOTE + code, str(fd)],
     )
@@ -46,7 +46,7 @@ CONFIG = Config(target="chat:make_app", start_timeout=10.0)
 
 def test_what_was_loaded_is_told(zygote: pytest.MonkeyPatch) -> None:
     behaving(zygote, "channel.send(Loaded('Tornado application', 'make_app()', 12, ('a', 'b')))")
-    loaded = check.rehearse(CONFIG)
+    loaded = rehearsal.rehearse(CONFIG)
     assert loaded == Loaded("Tornado application", "make_app()", 12, ("a", "b"))
     assert check.mode(CONFIG, loaded) == [
         "mode       spawn (a fork would break)",
@@ -71,11 +71,11 @@ def test_what_was_loaded_is_told(zygote: pytest.MonkeyPatch) -> None:
 def test_an_application_that_does_not_load_is_told(
     zygote: pytest.MonkeyPatch, code: str, words: str
 ) -> None:
-    zygote.setattr(check, "_LEAVE_TIMEOUT", 0.1 if "sleep" in code else 5.0)
+    zygote.setattr(rehearsal, "_LEAVE_TIMEOUT", 0.1 if "sleep" in code else 5.0)
     behaving(zygote, code)
     timeout = 0.5 if "sleep" in code else 10.0
     with pytest.raises(TargetError, match=words):
-        check.rehearse(Config(target="chat:make_app", start_timeout=timeout))
+        rehearsal.rehearse(Config(target="chat:make_app", start_timeout=timeout))
 
 
 def test_nothing_that_the_application_started_stays(
@@ -89,7 +89,7 @@ def test_nothing_that_the_application_started_stays(
         f"open({str(note)!r}, 'w').write(str(child.pid))\n"
         "channel.send(Loaded('x', 'y', 1, ()))",
     )
-    check.rehearse(CONFIG)
+    rehearsal.rehearse(CONFIG)
     pidfd = -1
     try:
         pidfd = os.pidfd_open(int(note.read_text()))

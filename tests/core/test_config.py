@@ -58,5 +58,7 @@ def test_what_needs_a_restart_is_named(key: str) -> None:
 def test_changed_keys_come_in_the_order_of_the_table() -> None:
     """And nothing changed is nothing to say."""
     assert changed_keys(FULL, FULL) == ()
-    new = replace(FULL, name="other", bind=("127.0.0.1:1",), backlog=1, uds_mode=0o600)
+    new = replace(
+        FULL, name="other", kind="script", bind=("127.0.0.1:1",), backlog=1, uds_mode=0o600
+    )
     assert changed_keys(FULL, new) == NEEDS_RESTART

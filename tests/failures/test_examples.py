@@ -12,7 +12,7 @@ EXAMPLES = Path(__file__).parents[2] / "examples" / "failures"
 #: What each says, and the least figure that is the fault.
 SHOWS = {
     "shared_client": (r"(\d+) (?:somebody else's|mangled|lost)", 1),
-    "full_of_descriptors": (r"uses (\d+)% of a core", 30),
+    "full_of_descriptors": (r"uses (\d+)% of a core", 5),
     "sockets_by_number": (r"process pool: 0 of (\d+) requests", 20),
     "vanishing_clients": (r"(\d+) handlers still wait", 10),
 }

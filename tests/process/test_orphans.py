@@ -204,7 +204,7 @@ def test_a_new_start_ends_what_the_old_application_had_started(how: str) -> None
             bind(address)
             assert set(old.family()) == left, "a subprocess ended by itself: nothing to show"
             with again(old, "hello", cwd=APPS, bind=f"127.0.0.1:{address[1]}") as new:
-                new.wait_line(rf"ending \S+ \(pid {stray}\), left over from pid {old.pid}")
+                new.wait_line(rf"ending .+ \(pid {stray}\), left over from pid {old.pid}")
                 new.wait_ready()
                 assert all(each(0) for each in ended)
                 assert get(address).status == 200

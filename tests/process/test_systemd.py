@@ -285,6 +285,18 @@ def test_sockets_of_a_socket_unit_are_served_and_survive_reloads(tmp_path: Path)
         assert Path(path).is_socket()
 
 
+def test_an_adopted_program_gets_the_sockets_of_its_unit(tmp_path: Path) -> None:
+    """They take the place of the address that the program asks for, over reloads too."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    flags = ("--kind", "script")
+    env = {"FORM": "listen_start"}
+    with listener, activated(tmp_path, [listener], env, "adopted.py", *flags) as service:
+        service.wait_ready(2)
+        assert address_of(service) == listener.getsockname()
+        assert service.leeward("reload").returncode == 0
+        assert get(listener.getsockname()).json["name"] == "__main__"
+
+
 def test_flags_win_over_sockets_that_are_handed_over(tmp_path: Path) -> None:
     """--bind says where; LISTEN_FDS is for who says nothing."""
     listener = socket.create_server(("127.0.0.1", 0))

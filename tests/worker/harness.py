@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from leeward._core.config import Config
-from leeward._core.messages import Drain, Failed, Hello, Message, Ready, Watched
+from leeward._core.messages import Closed, Drain, Failed, Hello, Message, Ready, Watched
 from leeward._sys.channel import Channel
 from leeward._sys.page import Page
 from leeward.errors import ChannelClosed
@@ -71,8 +71,9 @@ class Worker:
     def receive(self, kind: type[Message] | None, patience: float = PATIENCE):
         """The next message; None for the channel's end.  Where it may hang is passed over."""
         try:
-            while isinstance(message := self.channel.wait(patience), Watched):
-                os.close(message.stack)
+            while isinstance(message := self.channel.wait(patience), Watched | Closed):
+                if isinstance(message, Watched):
+                    os.close(message.stack)
         except ChannelClosed:
             message = None
             assert kind is None, f"channel closed, expected {kind}\n{self.log()}"

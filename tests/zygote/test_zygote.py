@@ -147,7 +147,7 @@ def test_a_worker_has_no_descriptor_of_its_zygote(play):
 
 def _channel(zygote):
     """The descriptor number on the zygote's command line."""
-    return procfs.cmdline(zygote.pid)[-1]
+    return procfs.cmdline(zygote.pid)[-2]  # the last is its supervisor's pid
 
 
 def test_siblings_draw_different_numbers(play):
@@ -315,10 +315,9 @@ def test_the_end_before_begin_ends_it_too(play):
 
 
 def test_somebody_elses_child_does_not_start(play, monkeypatch):
-    """The supervisor named in Begin is not its parent: there would be nobody to end it."""
-    zygote = play(APP)
+    """The supervisor on its command line is not its parent: there would be nobody to end it."""
     monkeypatch.setattr(os, "getpid", lambda: 1)
-    zygote.begin()
+    zygote = play(APP)
     monkeypatch.undo()
     assert zygote.ends() == 0
 

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, fields
 
 #: Keys that a running instance cannot change: a reload that changes one of
 #: them is refused by name and applied not even half.
-NEEDS_RESTART = ("name", "bind", "backlog", "uds_mode")
+NEEDS_RESTART = ("name", "kind", "bind", "backlog", "uds_mode")
 
 
 @dataclass(frozen=True)
@@ -38,11 +38,15 @@ class Config:
     """The resolved settings of one generation.  Durations are in seconds."""
 
     target: str
+    #: "script": a program to be run; else an application to be imported.
+    kind: str = "auto"  # tornado | script once it is resolved
     args: tuple[str, ...] = ()
     name: str = "leeward"
+    #: Empty: the addresses that the program itself asks for.
     bind: tuple[str, ...] = ("127.0.0.1:8000",)
     backlog: int = 2048
     uds_mode: int = 0o666
+    #: 0 in a reload's settings: the program's own number, as at the start.
     workers: int = 1
     start: str = "auto"  # auto | zygote | spawn
     start_fallback: str = "refuse"  # refuse | allow

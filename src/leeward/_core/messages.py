@@ -117,6 +117,11 @@ class Loaded(Message):
     hazards: tuple[str, ...]  # one line each; empty: safe to fork
     baseline: tuple[Descriptor, ...] = ()
     changed: tuple[str, ...] = ()  # files that differ from the generation's baseline
+    #: Of a rehearsed program: the addresses it would listen on, as --bind writes them; the
+    #: processes it would start (0: one per core, -1: it does not say); does it speak TLS?
+    wants: tuple[str, ...] = ()
+    processes: int = -1
+    tls: bool = False
 
 
 @dataclass(frozen=True)
@@ -155,8 +160,13 @@ class Ready(Message):
 class Failed(Message):
     """Loading or starting failed for a reason that the application's owner can read."""
 
-    stage: str  # "import" | "factory" | "listen"
+    stage: str  # "import" | "factory" | "program" | "usage"
     text: str  # at most 8 lines: the application's frames, the guilty, the remedy
+
+
+@dataclass(frozen=True)
+class Closed(Message):
+    """A draining worker accepts no more."""
 
 
 @dataclass(frozen=True)

@@ -88,6 +88,7 @@ class Instance:
         self._back = Waiting(self._control)
         self._went_back: WentBack | None = None
         self._resolver: Resolver | None = None
+        self._news: reloads.News | None = None
         self._banner_by: float | None = None
         self._interrupts = 0
         self._voice_waits = False
@@ -120,6 +121,8 @@ class Instance:
         self._control.expire(now)
         self._notify.tick(now)
         self._banner(now)
+        if self._news is not None and self._news.due(self._processes.accepting, now):
+            self._tell_news()
         if self._core.serving is not None and not self._core.stopping:
             self._notify.status(self._view().status())
         self._voice_waits = not self._voice.flush()
@@ -128,6 +131,8 @@ class Instance:
         """Seconds until something is due by itself, None to sleep until something happens."""
         now = self._posix.monotonic()
         due = [self._core.next_deadline(now), self._control.next_deadline(), self._banner_by]
+        if self._news is not None:
+            due.append(self._news.by)
         if self._notify.interval is not None:
             due.append(self._notify.due)
         if self._voice_waits:
@@ -193,16 +198,27 @@ class Instance:
 
     def _served(self, generation: int) -> None:
         self._config = self._processes.configs[generation]
+        self._tell_news()  # of a generation before this one, should it still wait
         text = f"generation {generation} serves with {plural(self._core.workers, 'worker')}"
-        self._voice.say(text)
-        self._notify.ready(self._view().status())
-        self._waiting.ends(reloads.SERVES, text)
         back = self._went_back
         if back is not None and back.to == generation:
             text += f"; generation {back.generation} is gone"
         else:
             self._went_back = None  # newer code serves
-        self._back.all_end(reloads.SERVES, text)
+        self._back.begins()
+        self._news = reloads.News(
+            text,
+            {it.id for it in self._core.roster.of("worker") if it.generation != generation},
+            self._posix.monotonic() + reloads.NEWS_PATIENCE,
+            self._waiting.take() + self._back.take(),
+        )
+
+    def _tell_news(self) -> None:
+        news, self._news = self._news, None
+        if news is not None:
+            self._voice.say(news.text)
+            self._notify.ready(self._view().status())
+            self._waiting.answer(news.clients, reloads.SERVES, news.text)
 
     def _rolled_back(self, generation: int, why: str) -> None:
         text = f"generation {generation} {self._processes.explained(why)}"
@@ -346,6 +362,7 @@ class Instance:
     def _stop(self, asked_by: str, timeout: float, kill: bool = False) -> None:
         if not self._core.stop(self._posix.monotonic(), timeout, kill):
             return  # it stops already, and no later
+        self._tell_news()
         how = "now" if kill else f"within {timeout:g} s"
         self._voice.say(f"stopping {how}, asked for by {asked_by}")
         self._notify.stopping()

@@ -63,6 +63,8 @@ class Processes:
         self._stacks: dict[int, int] = {}
         #: Where starts hung, by the failure that they ended with.
         self._hung: dict[str, str] = {}
+        #: Workers that accept: since their Ready, until they say Closed or end.
+        self.accepting: set[int] = set()
         #: Ended processes may have left children; looked for when nobody is
         #: being born, because a newborn is a child we do not know yet either.
         self._search_due: Process | None = None
@@ -128,6 +130,7 @@ class Processes:
         return f"{why}; it hung in\n{hung}" if hung else why
 
     def forget(self, command: c.Forget) -> None:
+        self.accepting.discard(command.process)
         self._deafen(command.process)
         self._unwatch(command.process)
 
@@ -145,6 +148,7 @@ class Processes:
         death = self._coroner.death(reaped.status, served)
         self._tell_end(it, death)
         self._search_due = it
+        self.accepting.discard(it.id)
         self._core.died(it.id, death, self._posix.monotonic())
 
     def search_strays(self) -> None:
@@ -248,6 +252,11 @@ class Processes:
             return
         except m.BadMessage as error:
             self._say(it, f"said something that is no message: {error}", "error")
+            if it.state is State.STARTING:
+                # What it said (that it is loaded, ready) is lost: waiting for it
+                # would end with the start time-out and with the wrong reason.
+                self._core.failed(it.id, f"could not be understood: {error}")
+                self._children.kill_group(it.pid)
             return
         self._loop.watch(
             channel.fileno(), lambda events: self._listen(process), write=channel.wants_write
@@ -276,6 +285,8 @@ class Processes:
                 self._ready(it, message, now)
             case m.Failed(stage, text):
                 self._core.failed(it.id, f"{_STAGES.get(stage, stage)}\n{text}")
+            case m.Closed():
+                self.accepting.discard(it.id)
             case m.Leaving(reason):
                 self._say(it, f"asks to be replaced ({reason})")
                 self._core.leaving(it.id)
@@ -306,6 +317,7 @@ class Processes:
         facts.kind, facts.found = message.kind, message.found
         self._keep_baseline(facts, message.baseline)
         self._unwatch(it.id)
+        self.accepting.add(it.id)
         self._core.ready(it.id, now)
         if it.state is State.SERVING:
             self._say(it, "ready")
@@ -367,4 +379,6 @@ _STAGES = {
     "import": "could not be imported",
     "factory": "failed in its factory",
     "listen": "could not listen",
+    "program": "did not come to serve",
+    "usage": "cannot be adopted",
 }

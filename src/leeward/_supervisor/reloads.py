@@ -9,6 +9,7 @@ and `leeward reload` read flags, files and environment files the same way as
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 from leeward._core.config import Config, changed_keys
 from leeward._core.messages import Answer, BadMessage, Resolved, Unresolved
@@ -65,7 +66,7 @@ class Resolver:
     def _judge(self, new: Config) -> None:
         changed = changed_keys(self._config, new)
         if not changed:
-            self._on_settings(new)
+            self._on_settings(new if new.workers else replace(new, workers=self._config.workers))
             return
         key = changed[0]
         old_value, new_value = getattr(self._config, key), getattr(new, key)
@@ -78,6 +79,28 @@ class Resolver:
     def _close(self) -> None:
         self._loop.unwatch(self._channel.fileno())
         self._channel.close()
+
+
+#: Seconds that the news of a new generation waits for old workers to stop
+#: accepting.  They need a millisecond; one whose loop is blocked takes longer.
+NEWS_PATIENCE = 1.0
+
+
+@dataclass
+class News:
+    """A generation that serves, to be told once no older worker accepts any more.
+
+    Said at once it was too early: `leeward reload && curl` could still reach the
+    old code, for the millisecond that a worker needs to hear that it is to drain.
+    """
+
+    text: str
+    old: set[int]
+    by: float
+    clients: list[Client]
+
+    def due(self, accepting: set[int], now: float) -> bool:
+        return now >= self.by or not self.old & accepting
 
 
 class Waiting:
@@ -102,8 +125,15 @@ class Waiting:
         for client in self._for_this:
             self._control.progress(client, text)
 
-    def ends(self, code: int, text: str) -> None:
+    def take(self) -> list[Client]:
+        """Who waits for the reload that has just come to its end; the caller answers them."""
         clients, self._for_this = self._for_this, []
+        return clients
+
+    def ends(self, code: int, text: str) -> None:
+        self.answer(self.take(), code, text)
+
+    def answer(self, clients: list[Client], code: int, text: str) -> None:
         for client in clients:
             self._control.answer(client, Answer(code, text))
 

@@ -16,7 +16,6 @@ descriptor ends in the message or closed.
 from __future__ import annotations
 
 import array
-import contextlib
 import errno
 import os
 import select
@@ -337,9 +336,6 @@ def _message(data: bytes, descriptors: list[int]) -> tuple[Message, int]:
 def _why_truncated(arrived: int) -> str:
     if arrived >= DESCRIPTORS:
         return f"more than {DESCRIPTORS} descriptors in one message"
-    soft = "?"
-    with contextlib.suppress(OSError):  # /proc/self/limits cannot be opened either
-        import resource
-
-        soft = str(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+    # Not resource.getrlimit: without a descriptor that module cannot be imported.
+    soft = os.sysconf("SC_OPEN_MAX")
     return f"the message's descriptors do not fit: open file limit (ulimit -n) is {soft}"

@@ -35,6 +35,7 @@ import tornado.process
 
 from leeward._core.messages import (
     BadMessage,
+    Closed,
     Drain,
     Failed,
     Hello,
@@ -52,6 +53,8 @@ from leeward.errors import ChannelClosed, TargetError
 
 if TYPE_CHECKING:
     from types import FrameType
+
+    from tornado.httputil import HTTPServerConnectionDelegate
 
     from leeward._worker.birth import Birth
 
@@ -182,15 +185,18 @@ class Worker:
             application = await make(birth.application)
         # A factory that stopped the loop stops it here, before anything is accepted.
         await asyncio.sleep(0)
+        self._serve(application, describe(application))
+
+    def _serve(self, application: HTTPServerConnectionDelegate, kind: str) -> None:
+        """Accept, and say so.  The loop runs."""
+        birth = self.birth
         logs.install(self.log)
         self.server = TornadoServer(application, self.row, self._connection_closed)
         self.acceptor = Acceptor(birth.listeners, self.server.accept, self._accepted, self.log)
         self.drainer = Drainer(self.acceptor, self.server, self.log, self._finish)
         self._take_signals()
         self.acceptor.start()
-        self._say_to_supervisor(
-            Ready(describe(application), birth.application.found, birth.baseline, birth.changed)
-        )
+        self._say_to_supervisor(Ready(kind, birth.application.found, birth.baseline, birth.changed))
         self.log.say("debug", f"ready in {(time.monotonic() - self.born) * 1000:.1f} ms")
 
     def _fail(self, stage: str, text: str) -> NoReturn:
@@ -264,7 +270,10 @@ class Worker:
     def _drain(self, order: Drain) -> None:
         if self.drainer is None:
             os._exit(0)  # still starting: nothing was accepted
+        first = not self.drainer.reason
         self.drainer.begin(order)
+        if first:
+            self._say_to_supervisor(Closed())
 
     def _say_to_supervisor(self, message: Message) -> None:
         try:

@@ -1,7 +1,10 @@
 """The life of a zygote.
 
     Begin ─ load ─ warm ─ audit ─ freeze ─ Loaded ─ (Fork ─ Forked | NotForked)* ─ end of channel
-              └─ Failed, status 3             └─ rehearsal: status 0
+              └─ Failed, status 3     └─ rehearsal: Loaded, status 0
+
+A program that is adopted is run and not loaded; the same happens inside its first call
+by which it would serve (`leeward._zygote.nursery`).
 
 It ends by `os._exit` wherever it ends: what the application registered with
 `atexit` belongs to the workers.  It has no deadline of its own: the supervisor
@@ -18,9 +21,9 @@ import signal
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import FrameType
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from leeward._core.config import Config
 from leeward._core.messages import (
@@ -43,6 +46,9 @@ from leeward.adapters.loading import compare, last_words, load_in_time
 from leeward.adapters.target import Application
 from leeward.errors import ChannelClosed, TargetError
 
+if TYPE_CHECKING:
+    from leeward.adapters.program import Program
+
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 #: Seconds without a request after which a zygote gives back, once, what only the
@@ -62,8 +68,9 @@ class Newborn:
     application: Application
 
 
-#: Makes a worker of the process that it is called in.
-Become = Callable[[Newborn], NoReturn]
+#: Makes a worker of the process that it is called in.  Returns only for a program, which
+#: goes on then: the worker, its next `leeward.adapters.program.Stage`.
+Become = Callable[[Newborn], Any]
 
 
 def run(fd: int, import_worker: Callable[[], Become]) -> NoReturn:
@@ -96,37 +103,91 @@ def _live(channel: Channel, import_worker: Callable[[], Become]) -> NoReturn:
     with contextlib.suppress(OSError):  # no /proc: only a name in `ps`
         set_comm("leeward zygote")
     config = Config.from_json(begin.config)
-    own = open_descriptors()
-    started = time.monotonic()
+    zygote = _Zygote(channel, begin, config, import_worker)
+    if config.kind == "script":
+        zygote.run_program()
     try:
         application = load_in_time(config, channel)
     except TargetError as error:
         last_words(channel, Failed("import", str(error)))
         fork.flush()
         os._exit(error.exit_code)
-    load_ms = int((time.monotonic() - started) * 1000)
-    become = import_worker()
-    failure = warm()
-    if failure and config.log_level == "debug":
-        print(f"zygote gen={begin.generation}: not warmed: {failure}", file=sys.stderr)
-    handlers = _take_signals()
-    hazards = tuple(hazard.line for hazard in audit(own))
-    fork.freeze()
-    baseline, changed = compare(begin)
-    last_words(
-        channel, Loaded(application.kind, application.found, load_ms, hazards, baseline, changed)
-    )
-    for descriptor in baseline:
-        os.close(descriptor)
+    report = zygote.audit(application)
     if begin.rehearse:
+        last_words(channel, report)
         fork.flush()
         os._exit(0)
-    order, end = _fork_on_request(channel)
-    channel.close()
-    for signum, handler in handlers.items():
-        signal.signal(signum, handler)
-    fork.reseed()
-    become(Newborn(begin, order, config, Channel(end), application))
+    zygote.deliver(application, report)
+    raise AssertionError("a worker never returns")
+
+
+class _Zygote:
+    """What a zygote does once an application is loaded, or a program about to serve."""
+
+    def __init__(
+        self,
+        channel: Channel,
+        begin: Begin,
+        config: Config,
+        import_worker: Callable[[], Become],
+    ) -> None:
+        self.channel = channel
+        self.begin = begin
+        self.config = config
+        self.import_worker = import_worker
+        self.own = open_descriptors()
+        self.started = time.monotonic()
+        self.handlers: dict[int, Any] = {}
+        self.become: Become
+
+    def audit(self, application: Application) -> Loaded:
+        """Everything before the first fork, and the report of it."""
+        load_ms = int((time.monotonic() - self.started) * 1000)
+        self.become = self.import_worker()
+        failure = warm()
+        if failure and self.config.log_level == "debug":
+            print(f"zygote gen={self.begin.generation}: not warmed: {failure}", file=sys.stderr)
+        self.handlers = _take_signals()
+        hazards = tuple(hazard.line for hazard in audit(self.own))
+        return Loaded(application.kind, application.found, load_ms, hazards)
+
+    def deliver(self, application: Application, report: Loaded) -> Any:
+        """Report, and fork on request.  Returns what `become` does, in each worker."""
+        fork.freeze()
+        baseline, changed = compare(self.begin)
+        last_words(self.channel, replace(report, baseline=baseline, changed=changed))
+        for descriptor in baseline:
+            os.close(descriptor)
+        order, end = _fork_on_request(self.channel)
+        self.channel.close()
+        for signum, handler in self.handlers.items():
+            signal.signal(signum, handler)
+        fork.reseed()
+        newborn = Newborn(self.begin, order, self.config, Channel(end), application)
+        return self.become(newborn)
+
+    def run_program(self) -> NoReturn:
+        """The same from inside the program: see `leeward._zygote.nursery`."""
+        from leeward._zygote.nursery import Nursery, Rehearsal
+
+        begin = self.begin
+        listeners: tuple[tuple[int, str], ...] = ()
+        if begin.rehearse:
+            nursery: Nursery = Rehearsal(self.config, self.channel, self._rehearsed)
+        else:
+            nursery = Nursery(self.config, self.channel, self._forked)
+            listeners = tuple(zip(map(int, begin.listeners), begin.addresses, strict=True))
+        nursery.raise_(listeners)
+
+    def _rehearsed(self, program: Program) -> Loaded:
+        report = self.audit(program.application)
+        for signum, handler in self.handlers.items():
+            signal.signal(signum, handler)
+        return report
+
+    def _forked(self, program: Program) -> Any:
+        application = program.application
+        return self.deliver(application, self.audit(application))
 
 
 def _take_signals() -> dict[int, Any]:

@@ -20,6 +20,7 @@ from types import ModuleType
 from typing import Any
 
 from leeward._core.config import Config
+from leeward._core.programs import USUAL
 from leeward.adapters import blame
 from leeward.adapters.fingerprints import changed_since, fingerprints
 from leeward.adapters.naming import FORMS, Target, parse
@@ -27,8 +28,6 @@ from leeward.errors import TargetError
 
 __all__ = ["Application", "changed_since", "fingerprints", "load", "prepare"]
 
-#: Looked for, in this order, where TARGET names no attribute.
-USUAL = ("app", "application", "make_app", "create_app")
 KIND, FACTORY = "Tornado application", "factory"
 
 
@@ -195,9 +194,10 @@ def _usual(target: Target, module: ModuleType) -> Application:
         if value is None or isinstance(value, ModuleType):
             continue  # a package's submodule `app` is no application
         return _judge(target, value, name)
+    program = "; a program of its own: --kind script" if target.is_file else ""
     raise TargetError(
         f"{target.module} has none of {', '.join(USUAL)}: which is the application?",
-        _candidates(module),
+        _candidates(module) + program,
     )
 
 

@@ -4,8 +4,9 @@ Connections come from the worker's acceptor instead of from `add_sockets`; the
 rest is `tornado.httpserver.HTTPServer` with its public extension points:
 
 * `start_request` and `on_close` (HTTPServerConnectionDelegate) tell where each
-  connection stands in its life;
-* a subclass of `IOStream` sees the first byte of each request and, by
+  connection stands in its life; they are wrapped on the one server object, so that
+  an adopted program's own HTTPServer serves, with its arguments and overrides;
+* a subclass of `IOStream` (and of `SSLIOStream`) sees the first byte of each request and, by
   `close_fd`, the end of every connection, whoever took it over meanwhile.
 
 Works on Tornado 6.4 and later.  Things that do not work:
@@ -24,16 +25,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-import select
 from typing import TYPE_CHECKING, Any
 
+from tornado import netutil
 from tornado.httpserver import HTTPServer
 from tornado.httputil import HTTPMessageDelegate, HTTPServerConnectionDelegate
-from tornado.iostream import IOStream
 from tornado.web import Application
 from tornado.websocket import WebSocketHandler
 
 from leeward.adapters.server import Counters, Life
+from leeward.adapters.streams import WAITING, Stream, TLSStream, bytes_wait, encrypted
 
 if TYPE_CHECKING:
     import socket
@@ -41,14 +42,12 @@ if TYPE_CHECKING:
 
     from tornado.http1connection import HTTP1Connection
     from tornado.httputil import HTTPConnection, HTTPHeaders, RequestStartLine, ResponseStartLine
+    from tornado.iostream import IOStream
 
 #: On a stop, seconds from its birth that a connection without a byte is waited
 #: for: its client has connected and its request is on the way (one round trip
 #: round the earth is 0.3 s).  Go waits 5 s (net/http, issue 22682).
 NEW_GRACE = 1.0
-
-#: States in which the next byte is the first of a request.
-_WAITING = frozenset({Life.NEW, Life.IDLE})
 
 SERVABLE = "a tornado.web.Application (or any HTTPServerConnectionDelegate)"
 
@@ -63,7 +62,7 @@ def servable(value: object) -> bool:
 class TornadoServer:
     """A `leeward.adapters.server.Server`.
 
-    application: what the factory returned.
+    application: what the factory returned, or an adopted program's HTTPServer.
     counters:    told the numbers as they change: open, requests, in_flight.  Counted
                  here and only copied there: should somebody clear the page under
                  a living worker, no request fails of it.
@@ -86,19 +85,35 @@ class TornadoServer:
         self._window_ends = 0.0
         self._timers: list[asyncio.TimerHandle] = []
         self._loop = asyncio.get_running_loop()
+        own = isinstance(application, HTTPServer)
         # Application.listen would hand its own settings on in the same way.
-        self._http = _HTTP(application, xheaders=False)
+        self._http: HTTPServer = application if own else HTTPServer(application, xheaders=False)  # type: ignore[assignment]
+        _follow(self._http)
+        # Made once: Tornado itself would read a dict's files for each connection.
+        options = self._http.ssl_options
+        self._tls = None if options is None else netutil.ssl_options_to_context(options, True)
 
     def accept(self, connection: socket.socket, address: Any) -> None:
-        stream = _Stream(
+        kind: type[Stream] = Stream
+        if self._tls is not None:
+            wrapped = encrypted(connection, self._tls)
+            if wrapped is None:
+                return
+            connection, kind = wrapped, TLSStream
+        stream = kind(
             connection,
             max_buffer_size=self._http.max_buffer_size,
             read_chunk_size=self._http.read_chunk_size,
         )
-        stream.life = _Connection(self, stream, self._loop.time())
-        self.live.add(stream.life)
+        stream.life = connected = _Connection(self, stream, self._loop.time())
+        self.live.add(connected)
         self.counters.open = len(self.live)
-        self._http.handle_stream(stream, address)
+        try:
+            self._http.handle_stream(stream, address)
+        except Exception:
+            # A program's subclass may override it.
+            _log.exception("%s.handle_stream() raised; cut", type(self._http).__name__)
+            stream.close()
 
     def request_begins(self) -> None:
         self._requests += 1
@@ -160,22 +175,6 @@ class TornadoServer:
             connection.stream.close()
 
 
-class _Stream(IOStream):
-    """An IOStream that tells its `_Connection` of first bytes and of its end."""
-
-    life: _Connection
-
-    def read_from_fd(self, buf: bytearray | memoryview) -> int | None:
-        count = super().read_from_fd(buf)
-        if count and self.life.life in _WAITING:
-            self.life.request_arrives()
-        return count
-
-    def close_fd(self) -> None:
-        super().close_fd()
-        self.life.has_closed()
-
-
 class _Connection:
     """Where one connection stands, and how it is brought to its end."""
 
@@ -215,7 +214,9 @@ class _Connection:
             self._leave_active(Life.IDLE)
         self.conn, self.request_headers, self.announcing = conn, None, False
         if self.announced or (
-            self.life is Life.IDLE and self.server.draining == "stop" and not self._bytes_wait()
+            self.life is Life.IDLE
+            and self.server.draining == "stop"
+            and not bytes_wait(self.stream)
         ):
             self.stream.close()
 
@@ -226,7 +227,7 @@ class _Connection:
 
     def request_received(self, start_line: RequestStartLine, headers: HTTPHeaders) -> None:
         """The headers are complete; the application is about to see them."""
-        if self.life in _WAITING:  # it lay in the buffer behind the request before
+        if self.life in WAITING:  # it lay in the buffer behind the request before
             self.request_arrives()
         self.server.request_begins()
         self.version = start_line.version
@@ -273,17 +274,8 @@ class _Connection:
         return asyncio.get_running_loop().time() - self.born
 
     def _close_if_silent(self) -> None:
-        if self.life in _WAITING and not self._bytes_wait():
+        if self.life in WAITING and not bytes_wait(self.stream):
             self.stream.close()
-
-    def _bytes_wait(self) -> bool:
-        """Has the kernel a request that Tornado has not read yet?
-
-        Closing now would answer it with a reset.
-        """
-        poll = select.poll()
-        poll.register(self.stream.fileno(), select.POLLIN)
-        return bool(poll.poll(0))
 
     def _announce_close(self) -> None:
         """Have the answer to the request in hand say "Connection: close".
@@ -345,19 +337,31 @@ class _Connection:
             self.stream.close()
 
 
-class _HTTP(HTTPServer):
-    def start_request(
-        self, server_conn: object, request_conn: HTTPConnection
-    ) -> HTTPMessageDelegate:
-        connection: _Connection = server_conn.stream.life  # type: ignore[attr-defined]
+def _follow(http: HTTPServer) -> None:
+    """Have `http` tell the `_Connection` of each of our streams where it stands."""
+    start_request, on_close = http.start_request, http.on_close
+
+    def starting(server_conn: object, request_conn: HTTPConnection) -> HTTPMessageDelegate:
+        connection = _connection(server_conn)
+        if connection is None:
+            return start_request(server_conn, request_conn)
         connection.awaits_request(request_conn)  # type: ignore[arg-type]
         if connection.life is Life.CLOSED:
             return HTTPMessageDelegate()  # reading will tell Tornado
-        return _Request(connection, super().start_request(server_conn, request_conn))
+        return _Request(connection, start_request(server_conn, request_conn))
 
-    def on_close(self, server_conn: object) -> None:
-        super().on_close(server_conn)
-        server_conn.stream.life.serving_ended()  # type: ignore[attr-defined]
+    def closing(server_conn: object) -> None:
+        on_close(server_conn)
+        if (connection := _connection(server_conn)) is not None:
+            connection.serving_ended()
+
+    http.start_request = starting  # type: ignore[method-assign]
+    http.on_close = closing  # type: ignore[method-assign]
+
+
+def _connection(server_conn: Any) -> _Connection | None:
+    """None for a stream that a program made itself."""
+    return getattr(server_conn.stream, "life", None)
 
 
 class _Request(HTTPMessageDelegate):

@@ -11,29 +11,21 @@ Takes the same TARGET and options as serve.
 
 from __future__ import annotations
 
-import contextlib
 import os
-import signal
-import subprocess
-import time
 from contextlib import ExitStack
 from urllib.parse import urlsplit
 
 import click
 
 from leeward._core.config import Config
-from leeward._core.messages import Begin, Descriptor, Failed, Loaded
-from leeward._sys import bootstrap, sockets
-from leeward._sys.channel import Channel
-from leeward._sys.page import Page
-from leeward.cli import instances, listeners, output
+from leeward._core.messages import Loaded
+from leeward._sys import sockets
+from leeward.cli import instances, listeners, output, programs
 from leeward.cli.options import SettingsVerb, resolved
+from leeward.cli.rehearsal import rehearse
 from leeward.cli.resolution import Resolution
 from leeward.cli.target import check_exists
-from leeward.errors import BindError, ChannelClosed, LeewardError, TargetError
-
-#: After the last word of the rehearsal, how long its process may take to leave.
-_LEAVE_TIMEOUT = 2.0
+from leeward.errors import BindError, LeewardError
 
 
 @click.pass_context
@@ -47,6 +39,11 @@ def check(ctx: click.Context, /, **flags: object) -> int:
         output.say(f"           {note}")
     with ExitStack() as undo:
         fault: LeewardError | None = None
+        loaded: Loaded | None = None
+        if config.kind == "script":
+            loaded = rehearse(config)
+            resolution = programs.complete(resolution, loaded)
+            config = resolution.config
         try:
             output.say(f"addresses  {addresses(resolution, undo)}")
         except BindError as error:
@@ -101,88 +98,6 @@ def _holds(name: str, address: sockets.Address) -> bool:
 
 def _port(url: str) -> int:
     return urlsplit(url).port or 80
-
-
-def rehearse(config: Config) -> Loaded:
-    """Loads the application in a process of its own, as a generation's zygote would.
-
-    Raises `TargetError` with what the application's owner can read.
-    """
-    with ExitStack() as undo:
-        ours, theirs = Channel.pair()
-        undo.callback(ours.close)
-        undo.callback(theirs.close)
-        page = Page.create()
-        undo.callback(page.close)
-        command = bootstrap.command(
-            config.interpreter, config.root, "zygote", theirs.fileno(), os.getpid()
-        )
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            env={**os.environ, **dict(config.env)},
-            pass_fds=[theirs.fileno()],
-            start_new_session=True,
-        )
-        undo.callback(_end, process)
-        theirs.close()  # the end of its last copy is how we learn of its death
-        return _rehearsed(ours, page, process, config)
-
-
-def _rehearsed(
-    channel: Channel, page: Page, process: subprocess.Popen[bytes], config: Config
-) -> Loaded:
-    try:
-        channel.send(
-            Begin(
-                config=config.to_json(),
-                generation=1,
-                supervisor=os.getpid(),
-                page=Descriptor(page.fd),
-                listeners=(),
-                addresses=(),
-                rehearse=True,
-            )
-        )
-        return _outcome(channel, config)
-    except ChannelClosed:
-        raise TargetError(_ended(process)) from None
-
-
-def _outcome(channel: Channel, config: Config) -> Loaded:
-    deadline = time.monotonic() + config.start_timeout
-    while True:
-        message = channel.wait(max(0.0, deadline - time.monotonic()))
-        if isinstance(message, Loaded):
-            return message
-        if isinstance(message, Failed):
-            raise TargetError(message.text)
-        if message is None:
-            raise TargetError(
-                f"{config.target} was still loading after {config.start_timeout:g} s",
-                "--start-timeout gives it more; a module must not serve while it is imported",
-            )
-
-
-def _ended(process: subprocess.Popen[bytes]) -> str:
-    try:
-        code = process.wait(_LEAVE_TIMEOUT)
-    except subprocess.TimeoutExpired:
-        return "the application closed its process's channel while it was loaded"
-    if code < 0:
-        return f"loading ended its process: killed by {signal.Signals(-code).name}"
-    return f"loading ended its process with exit code {code}"
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """Leaves nothing behind, not even what the application started meanwhile."""
-    try:
-        process.wait(_LEAVE_TIMEOUT if process.poll() is None else 0)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-    with contextlib.suppress(ProcessLookupError):  # nobody is left in its group: the usual case
-        os.killpg(process.pid, signal.SIGKILL)
 
 
 def mode(config: Config, loaded: Loaded) -> list[str]:

@@ -13,7 +13,8 @@ from leeward.cli.resolution import Resolution
 
 
 def addresses(resolution: Resolution, environ: Mapping[str, str]) -> tuple[str, ...]:
-    """The addresses to open: --bind and its kin, else LISTEN_FDS, else the default.
+    """The addresses to open: --bind and its kin, else LISTEN_FDS, else the default or,
+    for a program, its own.
 
     The settings keep the default in the second case: what is adopted is an
     affair of this start, and a reload compares settings.
@@ -22,7 +23,7 @@ def addresses(resolution: Resolution, environ: Mapping[str, str]) -> tuple[str, 
         adopted = sockets.listen_fds(environ, os.getpid())
         if adopted:
             return tuple(f"fd://{fd}" for fd in adopted)
-    return resolution.config.bind
+    return resolution.config.bind or resolution.wants
 
 
 def open_each(wanted: Iterable[str], config: Config, undo: ExitStack) -> list[Listener]:

@@ -15,7 +15,7 @@ import msgspec
 
 from leeward._core.config import Config
 from leeward._sys import cgroup
-from leeward.cli import envfile, layers, paths
+from leeward.cli import envfile, layers, paths, programs
 from leeward.cli.layers import Layer, Value, first
 from leeward.cli.target import default_name
 from leeward.errors import UsageError
@@ -27,6 +27,7 @@ MEMORY_PER_WORKER = 128 * 1024 * 1024
 #: Keys that are taken over as they are.
 _PLAIN = (
     "target",
+    "kind",
     "backlog",
     "uds_mode",
     "start",
@@ -52,11 +53,16 @@ class Machine(msgspec.Struct, frozen=True):
 
 
 class Resolution(msgspec.Struct, frozen=True):
-    """config: for the other processes.  values: each key with its origin.  file: "" or path."""
+    """config: for the other processes.  values: each key with its origin.  file: "" or path.
+
+    wants, tls:  the addresses that a program asked for in its rehearsal; does it speak TLS?
+    """
 
     config: Config
     values: dict[str, Value]
     file: str
+    wants: tuple[str, ...] = ()
+    tls: bool = False
 
 
 def resolve(
@@ -83,7 +89,11 @@ def resolve(
     found["bind"] = _bind(stack)
     found["name"] = _name(found)
     notes: list[str] = []
-    found["workers"] = _workers(found["workers"], machine, notes)
+    found["kind"] = programs.kind(found["target"], found["kind"], directory, notes)
+    if found["kind"].value == "script":
+        programs.leave_to_it(found)
+    if found["kind"].value != "script" or not found["workers"].origin.startswith("default"):
+        found["workers"] = processes(found["workers"], machine, notes)
     found["drain_window"] = _drain_window(found, notes)
     config = Config(
         **{key: found[key].value for key in _PLAIN},
@@ -149,7 +159,8 @@ def _name(found: Mapping[str, Value]) -> Value:
     return given
 
 
-def _workers(given: Value, machine: Machine, notes: list[str]) -> Value:
+def processes(given: Value, machine: Machine, notes: list[str]) -> Value:
+    """How many workers a number, or 0 for auto, comes to."""
     cpus = machine.cpus
     if given.value:
         if given.origin.startswith("default") and cpus > 1:

@@ -6,6 +6,7 @@ TARGET is a string, so that only the workers load the application:
   leeward serve chat:app               the application itself
   leeward serve path/chat.py           a file; make_app or app is looked for
   leeward serve chat:make_app -- --room lobby      sys.argv of the application
+  leeward serve program.py -- --port=8888          a program that listens itself: adopted
 
 Every option is also a key in leeward.toml (or [tool.leeward] of
 pyproject.toml) and a variable LEEWARD_*: flag > variable > file > default.
@@ -20,12 +21,13 @@ import os
 import re
 import sys
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import NoReturn
 
 import click
 
 from leeward._core.config import Config, Handover
-from leeward._sys import bootstrap, posix, prctl
+from leeward._sys import bootstrap, posix, prctl, sockets
 from leeward.cli import instances
 from leeward.cli.options import SettingsVerb, resolved
 from leeward.cli.resolution import Resolution
@@ -53,7 +55,7 @@ def check_kernel(release: str) -> None:
 
 def start(resolution: Resolution) -> NoReturn:
     """Becomes the supervisor.  If a step fails, the steps before it are undone."""
-    from leeward.cli import listeners, strays
+    from leeward.cli import listeners, programs, strays
 
     config = resolution.config
     with ExitStack() as undo:
@@ -62,8 +64,16 @@ def start(resolution: Resolution) -> NoReturn:
         strays.end(claim.path, claim.former)
         claim.settle()
         # After the strays: one of them may hold the port.
+        adopts = bool(sockets.listen_fds(os.environ, os.getpid()))
+        if programs.must_be_asked(resolution, adopts):
+            from leeward.cli.rehearsal import rehearse
+
+            resolution = programs.complete(resolution, rehearse(config))
+            config = resolution.config
         wanted = listeners.addresses(resolution, os.environ)
         bound = listeners.open_each(wanted, config, undo)
+        if resolution.tls:
+            bound = [replace(it, url=it.url.replace("http://", "https://")) for it in bound]
         prctl.set_child_subreaper()
         handover = Handover(
             config=config,

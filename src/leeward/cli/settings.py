@@ -76,6 +76,15 @@ TABLE: tuple[Setting, ...] = (
         doc="What to serve: module:attr, module:factory, file.py[:attr].",
     ),
     Setting(
+        key="kind",
+        flags=("--kind",),
+        parse=values.one_of("auto", "tornado", "script"),
+        default="auto",
+        precedent="an application where the file has one, else a program that listens itself",
+        metavar="auto|tornado|script",
+        doc="What TARGET is: an application to import, or a program (script) to run as it stands.",
+    ),
+    Setting(
         key="bind",
         flags=("-b", "--bind"),
         parse=values.addresses,

@@ -1,0 +1,142 @@
+"""Is a file an application to be imported, or a program that serves by itself?
+
+Told by its text: to find out by running it would open its port.  The command line
+asks once and writes the answer into `Config.kind`, so that no two processes judge
+differently.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+#: Looked for, in this order, where TARGET names no attribute.
+USUAL = ("app", "application", "make_app", "create_app")
+
+#: Methods and functions by which a Tornado program opens its port or forks.
+_OPENS = frozenset(
+    {"listen", "bind", "bind_sockets", "add_sockets", "add_socket", "fork_processes"}
+)
+_RUNS = frozenset({"run_forever", "run_until_complete", "run_sync"})
+
+
+@dataclass(frozen=True)
+class Look:
+    """What the text of a file shows.
+
+    usual:   the first of `USUAL` that importing the file would define, or "".
+    serves:  "listen() in line 12", the first call by which it would serve; or "".
+    at_once: merely importing the file would run that call.
+    """
+
+    usual: str = ""
+    serves: str = ""
+    at_once: bool = False
+
+    @property
+    def is_program(self) -> bool:
+        return bool(self.serves) and (self.at_once or not self.usual)
+
+
+def look(source: bytes | str) -> Look:
+    """What `source` shows; nothing if it cannot be parsed: whoever imports it will say so."""
+    try:
+        tree = ast.parse(source)
+    except (SyntaxError, ValueError, RecursionError):
+        return Look()
+    names = set(_names(tree.body))
+    usual = next((name for name in USUAL if name in names), "")
+    calls = [call for node in tree.body for call in _serving(node)]
+    if not calls:
+        return Look(usual)
+    first = min(calls, key=lambda call: call.lineno)
+    serves = f"{_called(first)}() in line {first.lineno}"
+    functions = {
+        node.name
+        for node in tree.body
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and any(_serving(node))
+    }
+    at_once = any(_serves_now(node, functions) for node in _unguarded(tree.body))
+    return Look(usual, serves, at_once)
+
+
+# --- what importing would define ----------------------------------------------------------
+
+
+def _names(body: list[ast.stmt]) -> Iterator[str]:
+    for node in _unguarded(body):
+        if isinstance(node, ast.Assign):
+            for target in node.targets:
+                yield from (it.id for it in ast.walk(target) if isinstance(it, ast.Name))
+        elif isinstance(node, ast.AnnAssign) and node.value and isinstance(node.target, ast.Name):
+            yield node.target.id
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            if node.decorator_list or not _needs_arguments(node.args):
+                yield node.name
+        elif isinstance(node, ast.ImportFrom):
+            yield from (name.asname or name.name for name in node.names)
+
+
+def _needs_arguments(args: ast.arguments) -> bool:
+    positional = len(args.posonlyargs) + len(args.args) - len(args.defaults)
+    return positional > 0 or None in args.kw_defaults
+
+
+def _unguarded(body: list[ast.stmt]) -> Iterator[ast.stmt]:
+    """The statements that importing executes, those in `if`, `try` and `with` included."""
+    for node in body:
+        yield node
+        if isinstance(node, ast.If):
+            if not _is_main_guard(node.test):
+                yield from _unguarded(node.body)
+            yield from _unguarded(node.orelse)
+        elif isinstance(node, ast.Try):
+            for part in (node.body, node.orelse, node.finalbody):
+                yield from _unguarded(part)
+            for handler in node.handlers:
+                yield from _unguarded(handler.body)
+        elif isinstance(node, ast.With | ast.For | ast.While):
+            yield from _unguarded(node.body)
+
+
+def _is_main_guard(test: ast.expr) -> bool:
+    return any(isinstance(it, ast.Name) and it.id == "__name__" for it in ast.walk(test))
+
+
+# --- by what it would serve ----------------------------------------------------------------
+
+
+def _serving(node: ast.AST) -> Iterator[ast.Call]:
+    """The calls below `node` by which a program serves."""
+    for each in ast.walk(node):
+        if isinstance(each, ast.Call) and _is_serving(each):
+            yield each
+
+
+def _serves_now(node: ast.stmt, functions: set[str]) -> bool:
+    """Does a plain statement serve by itself, or by one of `functions`, which do?"""
+    if not isinstance(node, ast.Expr | ast.Assign):
+        return False
+    calls = [it for it in ast.walk(node) if isinstance(it, ast.Call)]
+    return any(
+        _is_serving(call) or (isinstance(call.func, ast.Name) and call.func.id in functions)
+        for call in calls
+    )
+
+
+def _is_serving(call: ast.Call) -> bool:
+    name = _called(call)
+    if name in _OPENS or name in _RUNS:
+        return True
+    owner = call.func.value if isinstance(call.func, ast.Attribute) else None
+    if name == "run":
+        return isinstance(owner, ast.Name) and owner.id in ("asyncio", "uvloop")
+    # IOLoop.current().start(), ioloop.IOLoop.instance().start()
+    return name == "start" and owner is not None and "IOLoop" in ast.dump(owner)
+
+
+def _called(call: ast.Call) -> str:
+    if isinstance(call.func, ast.Attribute):
+        return call.func.attr
+    return call.func.id if isinstance(call.func, ast.Name) else ""

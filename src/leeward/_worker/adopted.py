@@ -1,0 +1,165 @@
+"""A worker whose loop is run by the program that it adopted.
+
+    born ─ Hello ─ program goes on ─ it runs its loop ─ accept ─ Ready ─ serve ─ Drain
+             └── the program ended, status 3 ──┘          then the program's own end ─ leave
+
+Everything is attached to the loop that the program runs, in its first turn after
+the server got an address.  When the drain is done the program is let go on as it
+would end by itself: `IOLoop.start()` returns, the main task of `asyncio.run` is
+cancelled as by Ctrl-C.  What it does then has the time of `leave.BUDGET`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import threading
+import traceback
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from leeward._core.messages import Drain, Failed, Hello
+from leeward._worker import forks, leave
+from leeward._worker.main import Worker
+from leeward.adapters import blame
+from leeward.adapters import program as programs
+from leeward.adapters.loading import last_words, watched
+from leeward.errors import ChannelClosed, TargetError
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+    from tornado.httpserver import HTTPServer
+
+    from leeward._worker.birth import Birth
+    from leeward.adapters.program import Program, Stage
+    from leeward.errors import LeewardError
+
+
+class Adopted(Worker):
+    """The last `Stage` of a program: it serves."""
+
+    def __init__(self, birth: Birth, program: Program) -> None:
+        super().__init__(birth)
+        self.program = program
+        self._starting = ExitStack()  # until Ready the supervisor may see where it hangs
+        self._main: Coroutine[Any, Any, Any] | None = None
+        self._http: HTTPServer | None = None
+
+    def begin(self) -> Adopted:
+        """Be the supervisor's, before the program goes on."""
+        self._settle()
+        # What an instance says once, the worker of slot 0 says.
+        self.program.quiet = self.program.quiet or self.birth.slot > 0
+        self._say_to_supervisor(Hello(self.pid))
+        forks.watch(self.abandon)
+        self._starting.enter_context(watched(self.channel, self.birth.config.start_timeout))
+        return self
+
+    # --- what the program does ---------------------------------------------------------
+
+    def reached(self) -> Stage:
+        return self
+
+    def serve(self, server: Any) -> None:
+        if (several := self.program.several()) is not None:
+            self.fail(several)
+        if self._http is None:
+            self._http = server
+            # The loop that Tornado itself would register the port with.
+            from tornado.ioloop import IOLoop
+
+            current: Any = IOLoop.current()
+            current.asyncio_loop.call_soon(self._open)
+
+    def loop_starts(
+        self, loop: asyncio.AbstractEventLoop, main: Coroutine[Any, Any, Any] | None
+    ) -> None:
+        if self.over:
+            self.ended(None)  # it starts a loop again after its end
+        self._main = main
+        if self._http is not None and self.server is None:
+            # Not the one that was current at listen(): bare Tornado would be deaf now.
+            loop.call_soon(self._open)
+
+    def stop_accepting(self) -> None:
+        if self.acceptor is not None:
+            self.acceptor.stop()
+
+    def is_over(self) -> bool:
+        return self.over
+
+    def _open(self) -> None:
+        if self.server is not None or self._http is None:
+            return
+        self.loop = asyncio.get_running_loop()
+        self.loop.add_reader(self.channel.fileno(), self._hear)
+        self._starting.close()
+        try:
+            self._serve(self._http, programs.KIND)
+        except Exception as error:  # ssl_options that cannot be used
+            self.fail(blame.tell(error, f"serving {self.program.path}"))
+
+    # --- the end -----------------------------------------------------------------------
+
+    def _finish(self) -> None:
+        """The drain is done: let the program end as it would by itself, but in time."""
+        self.over = True
+        leave.guard(self.budget())
+        if self._main is None:
+            self.loop.stop()
+            return
+        for task in asyncio.all_tasks(self.loop):
+            if task.get_coro() is self._main:
+                task.cancel()
+
+    def fail(self, error: LeewardError) -> NoReturn:
+        in_main = threading.current_thread() is threading.main_thread()
+        if not in_main or asyncio._get_running_loop() is not None:
+            # Leaving in order needs signals, and a loop that stands still.
+            with contextlib.suppress(ChannelClosed):  # nobody is left to be told
+                last_words(self.channel, Failed("program", str(error)))
+            os._exit(TargetError.exit_code)
+        self._have_loop()
+        self._fail("program", str(error))
+
+    def ended(self, error: BaseException | None) -> NoReturn:
+        if self.over:
+            self._leave(0)
+        if self.server is None:
+            listened = self._http is not None
+            self.fail(programs.of(self.birth.config, error, listened))
+        if isinstance(error, SystemExit):
+            status = leave.exit_status(error)
+            self.log.say("warning", f"the application called sys.exit: status {status}")
+            self._leave(status)
+        if isinstance(error, KeyboardInterrupt):
+            self._leave(128 + signal.SIGINT)
+        if error is not None:
+            self.log.say("error", f"{programs.of(self.birth.config, error, True).message}")
+            self.log.write("".join(traceback.format_exception(error)))
+            self._leave(1)
+        self.log.say("warning", "the program stopped its event loop and ended: this worker ends")
+        if not self.loop.is_closed():
+            self._drain(Drain("stop", self.birth.config.graceful_timeout, 0.0))
+            if not self.over:
+                self._main = None  # the loop is ours now
+                self.loop.run_forever()
+        self._leave(0)
+
+    def _leave(self, status: int) -> NoReturn:
+        budget = self.budget()
+        self._have_loop()
+        leave.leave(self.loop, status, budget, self.log)
+
+    def _have_loop(self) -> None:
+        """Leaving needs one: asyncio.run has closed its own, or there never was any."""
+        if not hasattr(self, "loop") or self.loop.is_closed():
+            self.loop = asyncio.new_event_loop()
+
+
+def adopt(birth: Birth, program: Program) -> Adopted:
+    """The worker that `birth` describes, in which `program` goes on."""
+    return Adopted(birth, program).begin()

@@ -1,0 +1,196 @@
+"""What an adopted program finds in place of Tornado's way to a port, a process, a loop.
+
+Put in place in the processes of adopted programs only, before the program's first
+line, for the life of the process.  Tornado's documented hook,
+``HTTPServer.configure``, reaches neither programs that subclass HTTPServer nor
+`fork_processes`; replacing the five methods of TCPServer that touch a port reaches
+both, and leaves each server the program's own object with all its arguments.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import socket
+import threading
+from typing import TYPE_CHECKING, Any
+
+import tornado.autoreload
+import tornado.netutil
+import tornado.process
+from tornado.platform.asyncio import BaseAsyncIOLoop
+from tornado.tcpserver import TCPServer
+
+from leeward.adapters.program import Placeholder
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from leeward.adapters.program import Program
+
+
+def install(program: Program) -> None:
+    """From now on this process runs `program`."""
+    for owner, names in _substitutes(program).items():
+        for name, value in names.items():
+            setattr(owner, name, value)
+
+
+def _substitutes(program: Program) -> dict[Any, dict[str, Any]]:
+    return {
+        TCPServer: _server(program),
+        BaseAsyncIOLoop: {"start": _start_loop(program, BaseAsyncIOLoop.start)},
+        asyncio.Runner: {
+            "__enter__": _enter_runner(program, asyncio.Runner.__enter__),
+            "run": _run_runner(program, asyncio.Runner.run),
+        },
+        tornado.netutil: {"bind_sockets": _bind_sockets(program)},
+        tornado.process: {"fork_processes": _fork_processes(program)},
+        tornado.autoreload: {"start": lambda *args, **kwargs: program.say_no_autoreload()},
+    }
+
+
+# --- ports --------------------------------------------------------------------------------
+
+
+def _server(program: Program) -> dict[str, Any]:
+    def listen(
+        server: TCPServer, port: int, address: str | None = None, family: int = 0, **rest: Any
+    ) -> None:
+        program.give(server, [program.want(port, address, family)])
+
+    def bind(
+        server: TCPServer, port: int, address: str | None = None, family: int = 0, *rest: Any
+    ) -> None:
+        want = program.want(port, address, family)
+        if server._started:
+            program.give(server, [want])
+        else:
+            server._pending_sockets += program.placeholders(want)
+
+    def start(
+        server: TCPServer, num_processes: int | None = 1, max_restarts: int | None = None
+    ) -> None:
+        assert not server._started
+        server._started = True
+        if num_processes != 1:
+            tornado.process.fork_processes(num_processes, max_restarts)
+        pending, server._pending_sockets = server._pending_sockets, []
+        if pending:
+            server.add_sockets(pending)
+
+    def add_sockets(server: TCPServer, sockets: Iterable[socket.socket]) -> None:
+        given = list(sockets)
+        if not all(isinstance(each, Placeholder) for each in given):
+            program.refuse_socket()
+        wants = dict.fromkeys(each.want for each in given if isinstance(each, Placeholder))
+        program.give(server, list(wants))
+        for each in given:
+            each.close()
+
+    def stop(server: TCPServer) -> None:
+        if not server._stopped:
+            server._stopped = True
+            program.stage.stop_accepting()
+
+    return {
+        "listen": functools.wraps(TCPServer.listen)(_positional(listen)),
+        "bind": functools.wraps(TCPServer.bind)(_positional(bind)),
+        "start": functools.wraps(TCPServer.start)(start),
+        "add_sockets": functools.wraps(TCPServer.add_sockets)(add_sockets),
+        "stop": functools.wraps(TCPServer.stop)(stop),
+    }
+
+
+def _positional(function: Callable[..., None]) -> Callable[..., None]:
+    """Takes what follows `family` (backlog, flags, reuse_port) by place or by name: not ours."""
+
+    def taking(
+        server: TCPServer,
+        port: int,
+        address: str | None = None,
+        family: int = socket.AF_UNSPEC,
+        *rest: Any,
+        **more: Any,
+    ) -> None:
+        function(server, port, address, family)
+
+    return taking
+
+
+def _bind_sockets(program: Program) -> Callable[..., list[socket.socket]]:
+    @functools.wraps(tornado.netutil.bind_sockets)
+    def bind_sockets(
+        port: int,
+        address: str | None = None,
+        family: int = socket.AF_UNSPEC,
+        *rest: Any,
+        **more: Any,
+    ) -> list[socket.socket]:
+        return program.placeholders(program.want(port, address, family))
+
+    return bind_sockets
+
+
+# --- processes ------------------------------------------------------------------------------
+
+
+def _fork_processes(program: Program) -> Callable[..., int]:
+    @functools.wraps(tornado.process.fork_processes)
+    def fork_processes(num_processes: int | None, max_restarts: int | None = None) -> int:
+        program.processes = max(0, num_processes or 0)
+        program.reach("fork_processes()")
+        return tornado.process.task_id() or 0
+
+    return fork_processes
+
+
+# --- loops ----------------------------------------------------------------------------------
+
+
+def _start_loop(
+    program: Program, original: Callable[[BaseAsyncIOLoop], None]
+) -> Callable[[BaseAsyncIOLoop], None]:
+    @functools.wraps(original)
+    def start(loop: BaseAsyncIOLoop) -> None:
+        if _is_main():
+            program.reach("IOLoop.start()")
+            program.stage.loop_starts(loop.asyncio_loop, None)
+        original(loop)
+
+    return start
+
+
+def _enter_runner(
+    program: Program, original: Callable[[asyncio.Runner], asyncio.Runner]
+) -> Callable[[asyncio.Runner], asyncio.Runner]:
+    # Not only in `run`: entering makes the loop, and a fork must come before that.
+    @functools.wraps(original)
+    def enter(runner: asyncio.Runner) -> asyncio.Runner:
+        if _is_main():
+            program.reach("asyncio.run()")
+        return original(runner)
+
+    return enter
+
+
+def _run_runner(program: Program, original: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def run(runner: asyncio.Runner, coro: Any, *, context: Any = None) -> Any:
+        if not _is_main():
+            return original(runner, coro, context=context)
+        program.reach("asyncio.run()")
+        program.stage.loop_starts(runner.get_loop(), coro)
+        try:
+            return original(runner, coro, context=context)
+        except (asyncio.CancelledError, RuntimeError):
+            if program.stage.is_over():
+                # What a Ctrl-C makes of a cancelled main task, and programs expect.
+                raise KeyboardInterrupt from None
+            raise
+
+    return run
+
+
+def _is_main() -> bool:
+    return threading.current_thread() is threading.main_thread()

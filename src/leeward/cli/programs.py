@@ -1,0 +1,87 @@
+"""Which files are programs, and what is left to them: their address, their number of processes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import MutableMapping
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from leeward._core.programs import Look, look
+from leeward.cli import values
+from leeward.cli.layers import Value
+from leeward.errors import UsageError
+
+if TYPE_CHECKING:
+    from leeward._core.messages import Loaded
+    from leeward.cli.resolution import Resolution
+
+_OWN = "default (the program's own)"
+
+
+def kind(target: Value, given: Value, directory: str, notes: list[str]) -> Value:
+    """ "tornado" or "script", told by the text of the file where nobody says it."""
+    path: str = target.value
+    is_file = path.endswith(".py")
+    if given.value == "script" and not is_file:
+        raise UsageError(
+            f"{given.origin}: {path} is no file, and only a file can be run as a program",
+            "Write leeward serve path/to/app.py --kind script",
+        )
+    if given.value != "auto":
+        return given
+    seen = _look(os.path.join(directory, path)) if is_file else Look()
+    if seen.is_program:
+        why = f"it serves by {seen.serves}"
+        if seen.usual:
+            why += f", and would when imported for its {seen.usual}"
+        return Value("script", f"{given.origin.partition(' (')[0]} ({why})")
+    if seen.serves:
+        notes.append(f"{seen.usual} is served; --kind script runs {path} with its {seen.serves}")
+    return Value("tornado", given.origin)
+
+
+def _look(path: str) -> Look:
+    try:
+        with open(path, "rb") as file:
+            return look(file.read())
+    except OSError:
+        return Look()  # that it is not there is said elsewhere
+
+
+def leave_to_it(found: MutableMapping[str, Value]) -> None:
+    """What nobody has set is the program's own affair."""
+    if found["bind"].origin.startswith("default"):
+        found["bind"] = Value((), _OWN)
+    if found["workers"].origin.startswith("default"):
+        found["workers"] = Value(0, _OWN)
+
+
+def must_be_asked(resolution: Resolution, adopts: bool) -> bool:
+    """Is anything left to the program that must be known before it runs?
+
+    adopts:  a service manager hands the listeners in.
+    """
+    config = resolution.config
+    return config.kind == "script" and not (config.workers and (config.bind or adopts))
+
+
+def complete(resolution: Resolution, loaded: Loaded) -> Resolution:
+    """The settings with what a rehearsal has found out."""
+    from leeward.cli.resolution import Machine, processes
+
+    config = resolution.config
+    notes = list(config.notes)
+    workers = config.workers
+    if not workers:
+        asked = min(loaded.processes, values.MOST_WORKERS)
+        own = Value(1, "default") if asked < 0 else Value(asked, "the program")
+        workers = processes(own, Machine.look(), notes).value
+    return msgspec.structs.replace(
+        resolution,
+        config=replace(config, workers=workers, notes=tuple(notes)),
+        wants=loaded.wants,
+        tls=loaded.tls,
+    )

@@ -1,0 +1,98 @@
+"""By its text alone it is told whether a file is imported or run."""
+
+from __future__ import annotations
+
+import pytest
+
+from leeward._core.programs import Look, look
+
+LISTENS = "if __name__ == '__main__':\n    server.listen(8888)\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "usual"),
+    [
+        ("app = 1", "app"),
+        ("x, application = 1, 2", "application"),
+        ("app: object = 1", "app"),
+        ("app: object", ""),
+        ("settings.app = 1", ""),
+        ("settings['x'].app: int = 1", ""),
+        ("def make_app(): ...", "make_app"),
+        ("async def make_app(room='lobby', *, n=1): ...", "make_app"),
+        ("def make_app(config): ...", ""),
+        ("def make_app(config, /): ...", ""),
+        ("def make_app(*, config): ...", ""),
+        ("@click.command()\ndef make_app(config): ...", "make_app"),
+        ("class app: ...", ""),
+        ("from rooms import make_app", "make_app"),
+        ("from rooms import main as create_app", "create_app"),
+        ("import app", ""),
+        ("def make_app(): ...\napp = 1", "app"),
+        ("if debug:\n    app = 1", "app"),
+        ("if debug:\n    pass\nelse:\n    app = 1", "app"),
+        ("try:\n    import x\nexcept ImportError:\n    app = 1", "app"),
+        ("try:\n    app = 1\nfinally:\n    pass", "app"),
+        ("with open(x) as f:\n    app = 1", "app"),
+        ("for x in y:\n    app = 1", "app"),
+        ("if __name__ == '__main__':\n    app = 1", ""),
+        ("if __name__ != '__main__':\n    pass\nelse:\n    app = 1", "app"),
+        ("def main():\n    app = 1", ""),
+    ],
+)
+def test_the_usual_names(text: str, usual: str) -> None:
+    """A usual name counts where importing the file would define it, callable without arguments."""
+    assert look(text).usual == usual
+
+
+@pytest.mark.parametrize(
+    ("text", "serves"),
+    [
+        ("server.listen(8888)", "listen() in line 1"),
+        ("\nserver.bind(8888)\nserver.start(2)", "bind() in line 2"),
+        ("def main():\n    bind_sockets(8888)", "bind_sockets() in line 2"),
+        ("tornado.process.fork_processes(0)", "fork_processes() in line 1"),
+        ("IOLoop.current().start()", "start() in line 1"),
+        ("tornado.ioloop.IOLoop.instance().start()", "start() in line 1"),
+        ("asyncio.run(main())", "run() in line 1"),
+        ("loop.run_forever()", "run_forever() in line 1"),
+        ("thread.start()", ""),
+        ("start()", ""),
+        ("subprocess.run(['true'])", ""),
+        ("run(main())", ""),
+        ("make()()", ""),
+        ("listen = 8888", ""),
+    ],
+)
+def test_how_a_program_serves(text: str, serves: str) -> None:
+    """The first call by which it opens a port, forks, or runs a loop."""
+    assert look(text).serves == serves
+
+
+@pytest.mark.parametrize(
+    ("text", "program"),
+    [
+        (LISTENS, True),
+        ("app = 1\n" + LISTENS, False),
+        ("app = 1\napp.listen(8888)", True),
+        ("app = 1\nserver = app.listen(8888)", True),
+        ("app = 1\nif True:\n    app.listen(8888)", True),
+        ("app = 1\ndef main():\n    app.listen(8888)\n", False),
+        ("def main():\n    app.listen(8888)\nmain()", True),
+        ("app = 1\ndef main():\n    app.listen(8888)\nmain()", True),
+        ("app = 1\ndef main():\n    app.listen(8888)\nother()", False),
+        ("x = 1", False),
+        ("def broken(:", False),
+        (b"app = 1", False),
+        (b"\x00", False),
+        ("(" * 10_000, False),
+    ],
+)
+def test_which_files_are_programs(text: str | bytes, program: bool) -> None:
+    """One that serves and has no application, or that would serve when imported."""
+    assert look(text).is_program is program
+
+
+def test_what_cannot_be_parsed_shows_nothing() -> None:
+    """Who imports it will say what is wrong."""
+    assert look("def broken(:") == Look("", "", False)

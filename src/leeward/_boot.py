@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from leeward._sys.channel import Channel
     from leeward._zygote.main import Become, Newborn
     from leeward.adapters.target import Application
+    from leeward.adapters.tls import Tls
 
 
 def main() -> NoReturn:
@@ -100,7 +101,8 @@ def _be_forked(newborn: Newborn) -> object:
     except Orphaned:
         os._exit(0)
     _set_names(begin, order)
-    return _be_worker(begin, order, newborn.config, newborn.channel, newborn.application)
+    tls = newborn.tls
+    return _be_worker(begin, order, newborn.config, newborn.channel, newborn.application, tls)
 
 
 # --- a spawned worker -------------------------------------------------------------------
@@ -115,7 +117,7 @@ def _be_spawned(fd: int) -> NoReturn:
     from leeward._core.messages import BadMessage, Begin, Failed, Fork
     from leeward._sys.channel import Channel
     from leeward._worker.main import preload
-    from leeward.adapters.loading import compare, last_words, load_in_time
+    from leeward.adapters.loading import compare, last_words, load_in_time, make_tls, settle
     from leeward.errors import ChannelClosed, TargetError
 
     for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
@@ -127,8 +129,9 @@ def _be_spawned(fd: int) -> NoReturn:
         begin, order = channel.wait(None), channel.wait(None)
         if not isinstance(begin, Begin) or not isinstance(order, Fork):
             raise BadMessage(f"{begin} and {order} instead of Begin and Fork")
-        _set_names(begin, order)  # the module may ask for its slot while it is imported
         config = Config.from_json(begin.config)
+        settle(begin, config, channel)
+        _set_names(begin, order)  # the module may ask for its slot while it is imported
         if config.kind == "script":
             _run_program(begin, order, config, channel)
         try:
@@ -139,10 +142,11 @@ def _be_spawned(fd: int) -> NoReturn:
                 with contextlib.suppress(OSError, ValueError, AttributeError):  # full, closed
                     stream.flush()
             os._exit(error.exit_code)
+        tls = make_tls(begin, channel)
     except ChannelClosed:
         os._exit(0)
     preload()
-    _be_worker(begin, order, config, channel, application, compare(begin))
+    _be_worker(begin, order, config, channel, application, tls, compare(begin))
     raise AssertionError("a worker never returns")
 
 
@@ -150,12 +154,14 @@ def _run_program(begin: Begin, order: Fork, config: Config, channel: Channel) ->
     """The program becomes the worker's when it reaches its service."""
     from leeward._worker.main import preload
     from leeward._zygote.nursery import Nursery
-    from leeward.adapters.loading import compare
+    from leeward.adapters.loading import compare, make_tls
     from leeward.adapters.program import Program, Stage
 
     def deliver(program: Program) -> Stage:
         preload()
-        stage = _be_worker(begin, order, config, channel, program.application, compare(begin))
+        tls = make_tls(begin, channel)
+        found = program.application
+        stage = _be_worker(begin, order, config, channel, found, tls, compare(begin))
         return cast("Stage", stage)
 
     listeners = tuple(zip(map(int, begin.listeners), begin.addresses, strict=True))
@@ -185,6 +191,7 @@ def _be_worker(
     config: Config,
     channel: Channel,
     application: Application,
+    tls: Tls | None,
     compared: tuple[tuple[Descriptor, ...], tuple[str, ...]] | None = None,
 ) -> object:
     """Returns only for a program: its worker, on which it goes on.
@@ -206,6 +213,7 @@ def _be_worker(
         page=Page.attach(begin.page),
         listeners=tuple(zip(map(int, begin.listeners), begin.addresses, strict=True)),
         application=application,
+        tls=tls,
         spawned=compared is not None,
         baseline=baseline,
         changed=changed,

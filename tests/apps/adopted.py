@@ -149,6 +149,13 @@ def tls() -> None:
     start_the_loop()
 
 
+def never_as_root() -> None:
+    """Ends wherever it is run with root's rights."""
+    if 0 in os.getresuid() + os.getresgid():
+        sys.exit("it is run as root")
+    listen()
+
+
 # --- those that cannot be served, or only just --------------------------------------------
 
 

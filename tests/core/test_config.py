@@ -16,6 +16,7 @@ FULL = Config(
     start="spawn",
     graceful_timeout=2.5,
     chdir="/srv/current",
+    ssl_certfile="/etc/tls/chat.pem",
     env=(("A", "1"), ("EMPTY", "")),
     interpreter=("/venv/bin/python", "-X", "dev"),
     argv=("serve", "chat:make_app"),
@@ -44,7 +45,7 @@ def test_a_handover_survives_the_journey() -> None:
         Listener(5, "127.0.0.1:8000", "http://127.0.0.1:8000"),
         Listener(6, "unix:/run/chat.sock", "http+unix:/run/chat.sock", "/run/chat.sock"),
     )
-    handover = Handover(FULL, listeners, 7, "/run/leeward/chat", 8, True)
+    handover = Handover(FULL, listeners, 7, "/run/leeward/chat", 8, True, (9, 10))
     assert Handover.from_json(handover.to_json()) == handover
 
 
@@ -55,10 +56,24 @@ def test_what_needs_a_restart_is_named(key: str) -> None:
     assert changed_keys(FULL, new) == ((key,) if key in NEEDS_RESTART else ())
 
 
+def test_tls_neither_comes_nor_goes() -> None:
+    """Another certificate is another certificate; none is another protocol."""
+    plain = replace(FULL, ssl_certfile="")
+    assert changed_keys(FULL, plain) == changed_keys(plain, FULL) == ("ssl_certfile",)
+    assert changed_keys(plain, plain) == ()
+
+
 def test_changed_keys_come_in_the_order_of_the_table() -> None:
     """And nothing changed is nothing to say."""
     assert changed_keys(FULL, FULL) == ()
     new = replace(
-        FULL, name="other", kind="script", bind=("127.0.0.1:1",), backlog=1, uds_mode=0o600
+        FULL,
+        name="other",
+        kind="script",
+        bind=("127.0.0.1:1",),
+        backlog=1,
+        uds_mode=1,
+        user="a",
+        group="b",
     )
     assert changed_keys(FULL, new) == NEEDS_RESTART

@@ -99,14 +99,13 @@ def test_a_start_that_hangs_is_ended_and_its_line_named(target: str, where: str,
         assert re.search(where, error[1]), error
 
 
-@pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize(
-    ("target", "env", "why"),
+    ("target", "env", "why", "mode"),
     [
-        ("exits_at_import", {}, "exited with code 7"),
-        ("segfaults_at_import", {}, r"killed by SIGSEGV(, core dumped)?"),
-        ("dies_at_birth", {"DIES": "exit"}, "exited with code 1"),
-        ("dies_at_birth", {"DIES": "kill"}, "killed by SIGKILL"),
+        ("exits_at_import", {}, "exited with code 7", "zygote"),
+        ("segfaults_at_import", {}, r"killed by SIGSEGV(, core dumped)?", "spawn"),
+        ("dies_at_birth", {"DIES": "exit"}, "exited with code 1", "spawn"),
+        ("dies_at_birth", {"DIES": "kill"}, "killed by SIGKILL", "zygote"),
     ],
 )
 def test_a_first_start_that_dies_without_a_word_is_tried_five_times(

@@ -37,8 +37,9 @@ def end_of(service: Service, slot: int) -> dict[str, Any]:
     return dict(end)
 
 
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("how", DEATHS)
+@pytest.mark.parametrize(
+    ("how", "mode"), [*((how, "zygote") for how in DEATHS), ("kill", "spawn"), ("abort", "spawn")]
+)
 def test_a_worker_that_dies_while_it_serves_is_replaced(how: str, mode: str) -> None:
     """Another takes its slot; how it ended stands on one line and in `ps`."""
     with serve("dies_when_asked", "-w", "2", "--start", mode, cwd=APPS) as service:

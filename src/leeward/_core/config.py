@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, fields
 
 #: Keys that a running instance cannot change: a reload that changes one of
 #: them is refused by name and applied not even half.
-NEEDS_RESTART = ("name", "kind", "bind", "backlog", "uds_mode")
+NEEDS_RESTART = ("name", "kind", "bind", "backlog", "uds_mode", "user", "group")
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,20 @@ class Config:
     graceful_timeout: float = 25.0
     drain_window: float = 10.0
     settle: float = 300.0
+    #: PEM files by the paths that were typed; "" for none.  Read by the command line
+    #: and the resolver only: the others get what they held (`Handover.tls`).
+    ssl_certfile: str = ""
+    ssl_keyfile: str = ""
+    ssl_ca_certs: str = ""
+    #: As they were typed, and the numbers that they stand for; -1: stay who we are.
+    user: str = ""
+    group: str = ""
+    uid: int = -1
+    gid: int = -1
+    groups: tuple[int, ...] = ()
+    #: Between an order to stop and the drain: not ready, but accepting.
+    drain_delay: float = 0.0
+    health_path: str = ""
     log_level: str = "info"  # debug | info | warning | error | critical
     log_format: str = "auto"  # auto | pretty | json
     #: Working directory by the path that was typed, symbolic links unresolved,
@@ -95,6 +109,8 @@ class Handover:
     control_path: str
     lock_fd: int
     terminal: bool  # stderr is a terminal: colours, and a short Ctrl-C
+    #: memfds of the certificate, its key and, where there are any, the CAs.
+    tls: tuple[int, ...] = ()
 
     def to_json(self) -> str:
         return json.dumps(
@@ -105,6 +121,7 @@ class Handover:
                 "control_path": self.control_path,
                 "lock_fd": self.lock_fd,
                 "terminal": self.terminal,
+                "tls": self.tls,
             }
         )
 
@@ -112,10 +129,16 @@ class Handover:
     def from_json(cls, text: str) -> Handover:
         raw = json.loads(text)
         raw["config"] = Config.from_json(raw["config"])
+        raw["tls"] = tuple(raw["tls"])
         raw["listeners"] = tuple(Listener(**listener) for listener in raw["listeners"])
         return cls(**raw)
 
 
 def changed_keys(old: Config, new: Config) -> tuple[str, ...]:
     """The keys that need a restart and differ between `old` and `new`."""
-    return tuple(key for key in NEEDS_RESTART if getattr(old, key) != getattr(new, key))
+    changed = [key for key in NEEDS_RESTART if getattr(old, key) != getattr(new, key)]
+    # Another certificate is fine; but old and new workers share the listeners, and
+    # half of the clients would be answered in the wrong language.
+    if bool(old.ssl_certfile) != bool(new.ssl_certfile):
+        changed.append("ssl_certfile")
+    return tuple(changed)

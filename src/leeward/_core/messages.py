@@ -76,6 +76,8 @@ class Begin(Message):
     #: Fingerprints of the generation's module files as its first process saw
     #: them (a memfd), empty for that first process itself.
     baseline: tuple[Descriptor, ...] = ()
+    #: memfds of the certificate, its key and, where there are any, the CAs.
+    tls: tuple[Descriptor, ...] = ()
     #: Only load, audit and report: `leeward check`.
     rehearse: bool = False
 
@@ -194,12 +196,38 @@ class Drain(Message):
     window: float
 
 
+@dataclass(frozen=True)
+class Withdraw(Message):
+    """A stop is near: answer that you are not ready, and go on accepting."""
+
+
+# --- supervisor → zygote or worker, and back -------------------------------------------
+
+
+@dataclass(frozen=True)
+class Renew(Message):
+    """From the next handshake on, show this certificate.  `tls` as in `Begin`."""
+
+    tls: tuple[Descriptor, ...]
+
+
+@dataclass(frozen=True)
+class Renewed(Message):
+    """It is in use, or why not: then the one before is kept."""
+
+    error: str = ""
+
+
 # --- settings, resolved anew for a reload ----------------------------------------------
 
 
 @dataclass(frozen=True)
 class Resolved(Message):
     config: str
+    #: As in `Begin`, read and checked by the resolver.
+    tls: tuple[Descriptor, ...] = ()
+    certificate: str = ""  # "chat.example, valid until 2027-01-31"
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -218,11 +246,13 @@ class PsRequest(Message):
 @dataclass(frozen=True)
 class ReloadRequest(Message):
     wait: bool
+    tls: bool = False  # only the certificate, in the processes that run
 
 
 @dataclass(frozen=True)
 class StopRequest(Message):
     now: bool
+    delay: float = -1.0  # instead of the settings' drain_delay, unless negative
 
 
 @dataclass(frozen=True)

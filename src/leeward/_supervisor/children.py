@@ -172,3 +172,11 @@ class Children:
             parent = mark[len(self._mark) + 1 :] or _forked_by(pid)
             if not (parent.isdigit() and int(parent) in workers):
                 yield pid
+
+
+def program(pid: int) -> str:
+    """What a stray is, in a few words: its command line, or that it is a fork."""
+    words = " ".join(" ".join(procfs.cmdline(pid) or ()).split())
+    if "leeward._boot" in words:
+        return f"a fork of {procfs.comm(pid) or 'it'}"
+    return words[:80] or procfs.comm(pid) or "?"

@@ -8,6 +8,17 @@ import signal
 from leeward._core.roster import Death
 from leeward._sys import cgroup
 
+#: What went wrong, by the stage at which a process said so.
+STAGES = {
+    "import": "could not be imported",
+    "factory": "failed in its factory",
+    "listen": "could not listen",
+    "tls": "could not use the certificate",
+    "user": "could not become the user that runs it",
+    "program": "did not come to serve",
+    "usage": "cannot be adopted",
+}
+
 
 def signal_name(number: int) -> str:
     try:

@@ -4,8 +4,8 @@ Every event (a message, a signal, a death, a request) becomes a call on
 `leeward._core.supervisor.Supervisor`; after each turn of the loop `plan` says
 what to do, and `_carry_out` does it.  Nothing here decides.
 
-More than 400 lines, because every command and every request ends here, and each
-is told in the same breath to the log, the service manager and whoever waits.
+More than 400 lines, because it is the one place where all rooms of the supervisor
+meet: each event and each command has its few lines here, and its work elsewhere.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import signal
 import socket
 import sys
 from collections.abc import Mapping
+from functools import partial
 
 from leeward import __version__
 from leeward._core import commands as c
@@ -24,14 +25,16 @@ from leeward._core import messages as m
 from leeward._core.config import Config, Handover
 from leeward._core.generation import Limits
 from leeward._core.supervisor import Supervisor
-from leeward._supervisor import reloads
+from leeward._supervisor import certificates, reloads
 from leeward._supervisor.children import Children
 from leeward._supervisor.control import Client, Control
+from leeward._supervisor.delay import Delay
 from leeward._supervisor.loop import Loop
 from leeward._supervisor.notify import Notify
 from leeward._supervisor.processes import Processes
 from leeward._supervisor.recycling import Recycling
 from leeward._supervisor.reloads import Resolver, Waiting
+from leeward._supervisor.renewal import Renewal
 from leeward._supervisor.report import Facts, View, WentBack, plural
 from leeward._supervisor.say import Voice
 from leeward._sys.page import Page
@@ -89,15 +92,21 @@ class Instance:
         self._went_back: WentBack | None = None
         self._resolver: Resolver | None = None
         self._news: reloads.News | None = None
+        self._resolving_since = 0.0
+        self._start_resolver = partial(Resolver, self._children, self._loop)
+        self._renewal = Renewal(
+            self._processes, self._control, voice, posix.monotonic, self._start_resolver
+        )
         self._banner_by: float | None = None
         self._interrupts = 0
+        self._delay = Delay()
         self._voice_waits = False
         self._exit: c.Exit | None = None
 
     def run(self) -> int:
         with contextlib.closing(Signals(SIGNALS)) as signals:
             self._loop.watch(signals.fileno(), lambda events: self._on_signals(signals.read()))
-            self._offer(self._config)
+            self._offer(self._config, self._handover.tls)
             while self._exit is None:
                 self._advance()
                 if self._exit is None:
@@ -108,6 +117,8 @@ class Instance:
 
     def _advance(self) -> None:
         """Decides and does until there is nothing left to do."""
+        if self._delay.is_over(self._posix.monotonic()):
+            self._stop(self._delay.asked_by, self._delay.timeout)
         for _ in range(_ROUNDS):
             self._processes.search_strays()
             commands = self._core.plan(self._posix.monotonic())
@@ -119,11 +130,15 @@ class Instance:
         now = self._posix.monotonic()
         self._processes.keep_only(self._core.generations)
         self._control.expire(now)
+        self._renewal.tick(now)
         self._notify.tick(now)
         self._banner(now)
-        if self._news is not None and self._news.due(self._processes.accepting, now):
-            self._tell_news()
-        if self._core.serving is not None and not self._core.stopping:
+        if self._news is not None:
+            complete = self._view().ready_workers() >= self._core.workers
+            if self._news.due(self._processes.accepting, complete, now):
+                self._tell_news()
+        stops = self._core.stopping or self._processes.withdrawn
+        if self._core.serving is not None and not stops:
             self._notify.status(self._view().status())
         self._voice_waits = not self._voice.flush()
 
@@ -133,6 +148,7 @@ class Instance:
         due = [self._core.next_deadline(now), self._control.next_deadline(), self._banner_by]
         if self._news is not None:
             due.append(self._news.by)
+        due += [self._renewal.next_deadline(), self._delay.due]
         if self._notify.interval is not None:
             due.append(self._notify.due)
         if self._voice_waits:
@@ -179,7 +195,7 @@ class Instance:
 
     # --- generations ---------------------------------------------------------------------
 
-    def _offer(self, config: Config) -> None:
+    def _offer(self, config: Config, tls: tuple[int, ...]) -> None:
         limits = Limits(
             start=config.start_timeout, graceful=config.graceful_timeout, settle=config.settle
         )
@@ -190,6 +206,7 @@ class Instance:
             workers=config.workers,
         )
         self._processes.configs[number] = config
+        self._processes.certificates.keep(number, tls)
         self._processes.facts[number] = Facts()
 
     def _up(self) -> None:
@@ -246,7 +263,7 @@ class Instance:
     def _rollback(self, client: Client) -> None:
         """The waiting ends in `_served` or `_rolled_back`."""
         core = self._core
-        if core.stopping:
+        if core.stopping or self._processes.withdrawn:
             self._control.answer(client, m.Answer(reloads.STOPPING, "it is stopping"))
             return
         on_trial = core.candidate is not None
@@ -282,7 +299,7 @@ class Instance:
         return f"{text}\nPut the old code in its place and: leeward reload"
 
     def _reload(self, client: Client | None, asked_by: str) -> None:
-        if self._core.stopping:
+        if self._core.stopping or self._processes.withdrawn:
             if client is not None:
                 self._control.answer(client, m.Answer(reloads.STOPPING, "it is stopping"))
             return
@@ -294,11 +311,10 @@ class Instance:
 
     def _resolve(self) -> None:
         self._waiting.begins()
-        self._notify.reloading(self._posix.monotonic())
+        self._resolving_since = self._posix.monotonic()
+        self._notify.reloading(self._resolving_since)
         try:
-            self._resolver = Resolver(
-                self._children, self._loop, self._config, self._settings, self._no_settings
-            )
+            self._resolver = self._start_resolver(self._config, self._settings, self._no_settings)
         except OSError as error:
             self._no_settings(f"the settings' resolver could not be started: {error}")
 
@@ -309,11 +325,22 @@ class Instance:
         if not self._core.stopping:
             self._refuse_reload(why)
 
-    def _settings(self, config: Config) -> None:
+    def _settings(self, config: Config, resolved: m.Resolved) -> None:
         self._resolver = None
-        if not self._core.stopping:
+        tls = tuple(map(int, resolved.tls))
+        if self._core.stopping:
+            certificates.close(tls)
+        else:
+            for warning in resolved.warnings:
+                self._voice.say(warning, "warning")
+                self._waiting.progress(warning)
+            in_force = self._processes.certificates
+            if self._renewal.since > self._resolving_since and in_force.fits(tls):
+                # What this resolver has read is older than what everybody shows by now.
+                certificates.close(tls)
+                tls = in_force.of(self._core.serving or 0)
             self._waiting.progress("settings resolved, loading the new code")
-            self._offer(config)
+            self._offer(config, tls)
 
     def _no_settings(self, text: str) -> None:
         self._resolver = None
@@ -337,7 +364,7 @@ class Instance:
     def _on_signal(self, number: int) -> None:
         graceful = self._config.graceful_timeout
         if number == signal.SIGTERM:
-            self._stop("SIGTERM", graceful)
+            self._stop("SIGTERM", graceful, delay=self._config.drain_delay)
         elif number == signal.SIGINT:
             self._interrupts += 1
             timeout = _INTERRUPT_TIMEOUT if self._handover.terminal else graceful
@@ -359,7 +386,17 @@ class Instance:
         """A closed terminal sends HUP too, and means the opposite of a reload."""
         return self._handover.terminal and not os.isatty(2)  # EIO once it has hung up
 
-    def _stop(self, asked_by: str, timeout: float, kill: bool = False) -> None:
+    def _stop(self, asked_by: str, timeout: float, kill: bool = False, delay: float = 0.0) -> None:
+        now = self._posix.monotonic()
+        if not (kill or self._core.stopping) and self._delay.begins(now, delay, asked_by, timeout):
+            self._voice.say(
+                f"stopping in {delay:g} s, asked for by {asked_by}: not ready, still accepting"
+            )
+            self._notify.stopping()
+            self._processes.withdraw()
+            return
+        self._delay.due = None
+        self._processes.withdrawn = True
         if not self._core.stop(self._posix.monotonic(), timeout, kill):
             return  # it stops already, and no later
         self._tell_news()
@@ -369,6 +406,7 @@ class Instance:
         self._waiting.all_end(reloads.STOPPING, "it is stopping; nothing was reloaded")
         self._back.all_end(reloads.STOPPING, "it is stopping")
         self._recycling.all_end(reloads.STOPPING, "it is stopping; the others were not recycled")
+        self._renewal.stop()
 
     def _scale(self, workers: int) -> str:
         before = self._core.workers
@@ -399,13 +437,16 @@ class Instance:
             case m.PsRequest():
                 data = self._view().ps(self._posix.monotonic())
                 self._control.answer(client, m.Answer(0, "", data))
+            case m.ReloadRequest(wait, tls=True):
+                self._renewal.ask(client, wait, self._core, self._config)
             case m.ReloadRequest(wait):
                 self._reload(client if wait else None, "leeward reload")
                 if not wait and not client.answered:
                     self._control.answer(client, m.Answer(0, "reload asked for"))
-            case m.StopRequest(now):
+            case m.StopRequest(now, delay):
                 self._control.answer(client, m.Answer(0, "stopping"))
-                self._stop("leeward stop", self._config.graceful_timeout, kill=now)
+                delay = self._config.drain_delay if delay < 0 else delay
+                self._stop("leeward stop", self._config.graceful_timeout, now, delay)
             case m.ScaleRequest(to, by):
                 text = self._scale(to if to >= 0 else self._core.workers + by)
                 self._control.answer(client, m.Answer(0, text))
@@ -435,6 +476,7 @@ class Instance:
             facts=self._processes.facts,
             ends=self._processes.ends,
             went_back=self._went_back,
+            withdrawn=self._processes.withdrawn,
         )
 
     def _banner(self, now: float) -> None:

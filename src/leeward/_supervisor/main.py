@@ -19,7 +19,12 @@ def run(handover_fd: int) -> NoReturn:
     handover = Handover.from_json(read_memfd(handover_fd).decode())
     os.close(handover_fd)
     # What the command line passed us across its exec goes no further by itself.
-    for fd in (handover.control_fd, handover.lock_fd, *(it.fd for it in handover.listeners)):
+    for fd in (
+        handover.control_fd,
+        handover.lock_fd,
+        *handover.tls,
+        *(it.fd for it in handover.listeners),
+    ):
         os.set_inheritable(fd, False)
     set_comm("leeward")
     config = handover.config

@@ -31,15 +31,18 @@ class Notify:
         self.interval = _watchdog_interval(environ, pid) if path else None
         self.due = 0.0
         self._status = ""
+        self._stops = False
 
     def ready(self, status: str) -> None:
-        self._send("READY=1", f"STATUS={status}")
+        if not self._stops:  # a reload may end in the delay of a stop
+            self._send("READY=1", f"STATUS={status}")
 
     def reloading(self, now: float) -> None:
         # Type=notify-reload compares this stamp with the time of its own signal.
         self._send("RELOADING=1", f"MONOTONIC_USEC={int(now * 1_000_000)}")
 
     def stopping(self) -> None:
+        self._stops = True
         self._send("STOPPING=1", "STATUS=stopping")
 
     def status(self, status: str) -> None:

@@ -3,6 +3,8 @@
 Carries out the commands that concern processes and turns what processes say
 and how they end into calls on the decisions.  `leeward._worker` and
 `leeward._zygote` are the same lives from the inside.
+
+More than 400 lines: births, words and deaths read and write the same few tables.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from leeward._core import commands as c
 from leeward._core import messages as m
@@ -19,12 +21,12 @@ from leeward._core.roster import Death, Process
 from leeward._core.supervisor import Supervisor
 from leeward._core.worker import State
 from leeward._supervisor import stacks
-from leeward._supervisor.children import Children, Reaped
-from leeward._supervisor.ends import Coroner
+from leeward._supervisor.certificates import Certificates
+from leeward._supervisor.children import Children, Reaped, program
+from leeward._supervisor.ends import STAGES, Coroner
 from leeward._supervisor.loop import Loop
 from leeward._supervisor.report import End, Facts
 from leeward._supervisor.say import Voice
-from leeward._sys import procfs
 from leeward._sys.channel import Channel, ChannelFull
 from leeward._sys.page import Page
 from leeward._sys.posix import Posix
@@ -50,6 +52,11 @@ class Processes:
         self.configs: dict[int, Config] = {}
         self.facts: dict[int, Facts] = {}
         self.ends: dict[int, End] = {}
+        self.certificates = Certificates()
+        #: Nobody is ready any more, because a stop is near or has begun.
+        self.withdrawn = False
+        #: Told (process, error) when a process has taken a renewed certificate or not.
+        self.on_renewed: Callable[[int, str], None]
         self._core = core
         self._posix = posix
         self._loop = loop
@@ -163,16 +170,40 @@ class Processes:
         workers = {it.pid for it in living if it.role == "worker"}
         known = {it.pid for it in living}
         for pid in self._children.strays(known, workers):
-            self._voice.say(f"outlived its worker: {_program(pid)}", "warning", pid=pid)
+            self._voice.say(f"outlived its worker: {program(pid)}", "warning", pid=pid)
             self._core.stray(pid, dead, self._posix.monotonic())
 
     def keep_only(self, generations: Iterable[int]) -> None:
         """Forgets what is known of generations that are no more."""
         for number in set(self.configs) - set(generations):
             del self.configs[number]
+            self.certificates.forget(number)
             baseline = self.facts.pop(number, Facts()).baseline
             if baseline is not None:
                 os.close(baseline)
+
+    # --- certificates ---------------------------------------------------------------------
+
+    def renew(self, fds: tuple[int, ...]) -> set[int]:
+        """Has every process show this certificate.  The workers whose word is to be awaited."""
+        self.certificates.replace(fds)
+        for process in self._channels:
+            self._send(process, m.Renew(tuple(map(m.Descriptor, fds))))
+        serve = (it.id for it in self._core.roster.of("worker") if it.state is State.SERVING)
+        return {it for it in serve if it in self._channels}
+
+    def withdraw(self) -> None:
+        """Has every worker say that it is not ready, those that are born later too."""
+        self.withdrawn = True
+        for it in self._core.roster.of("worker"):
+            self._send(it.id, m.Withdraw())
+
+    def may_answer(self, process: int) -> bool:
+        return process in self._channels and self._core.roster.get(process) is not None
+
+    def called(self, process: int) -> str:
+        it = self._core.roster.get(process)
+        return "a worker" if it is None else f"worker {it.slot} (pid {it.pid})"
 
     # --- births ---------------------------------------------------------------------------
 
@@ -198,6 +229,7 @@ class Processes:
                 listeners=tuple(m.Descriptor(it.fd) for it in self._listeners),
                 addresses=tuple(it.address for it in self._listeners),
                 baseline=() if baseline is None else (m.Descriptor(baseline),),
+                tls=tuple(map(m.Descriptor, self.certificates.of(generation))),
             ),
         )
         self._core.forked(process, pid, self._posix.monotonic())
@@ -284,9 +316,13 @@ class Processes:
             case m.Ready():
                 self._ready(it, message, now)
             case m.Failed(stage, text):
-                self._core.failed(it.id, f"{_STAGES.get(stage, stage)}\n{text}")
+                self._core.failed(it.id, f"{STAGES.get(stage, stage)}\n{text}")
             case m.Closed():
                 self.accepting.discard(it.id)
+            case m.Renewed(error):
+                if error:
+                    self._say(it, f"keeps the old certificate: {error}", "error")
+                self.on_renewed(it.id, error)
             case m.Leaving(reason):
                 self._say(it, f"asks to be replaced ({reason})")
                 self._core.leaving(it.id)
@@ -321,6 +357,8 @@ class Processes:
         self._core.ready(it.id, now)
         if it.state is State.SERVING:
             self._say(it, "ready")
+            if self.withdrawn:
+                self._send(it.id, m.Withdraw())
             self._mixed(it, message.changed)
 
     def _keep_baseline(self, facts: Facts, baseline: tuple[m.Descriptor, ...]) -> None:
@@ -364,21 +402,3 @@ class Processes:
             self._voice.say(f"zygote {text}", level, gen=it.generation, pid=it.pid)
         else:
             self._voice.say(text, level, pid=it.pid)
-
-
-def _program(pid: int) -> str:
-    """What a stray is, in a few words: its command line, or that it is a fork."""
-    words = " ".join(" ".join(procfs.cmdline(pid) or ()).split())
-    if "leeward._boot" in words:
-        return f"a fork of {procfs.comm(pid) or 'it'}"
-    return words[:80] or procfs.comm(pid) or "?"
-
-
-#: What went wrong, by the stage at which a process said so.
-_STAGES = {
-    "import": "could not be imported",
-    "factory": "failed in its factory",
-    "listen": "could not listen",
-    "program": "did not come to serve",
-    "usage": "cannot be adopted",
-}

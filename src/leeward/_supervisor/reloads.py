@@ -8,6 +8,7 @@ and `leeward reload` read flags, files and environment files the same way as
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -25,7 +26,9 @@ SERVES, REFUSED, FAILED, STOPPING = 0, 2, 3, 1
 class Resolver:
     """One run of the settings' resolver.
 
-    `on_settings(config)` or `on_failure(text)` is called once; never after `stop`.
+    whole:  False if it is not all of them that will be applied.
+
+    `on_settings(config, resolved)` or `on_failure(text)` is called once; never after `stop`.
     """
 
     def __init__(
@@ -33,14 +36,16 @@ class Resolver:
         children: Children,
         loop: Loop,
         config: Config,
-        on_settings: Callable[[Config], None],
+        on_settings: Callable[[Config, Resolved], None],
         on_failure: Callable[[str], None],
+        whole: bool = True,
     ) -> None:
         self._children = children
         self._loop = loop
         self._config = config
         self._on_settings = on_settings
         self._on_failure = on_failure
+        self._whole = whole
         self.pid, self._channel = children.start_resolver(config)
         loop.watch(self._channel.fileno(), self._receive)
 
@@ -58,16 +63,20 @@ class Resolver:
         for message in messages:
             self._close()
             if isinstance(message, Resolved):
-                self._judge(Config.from_json(message.config))
+                self._judge(message)
             elif isinstance(message, Unresolved):
                 self._on_failure(message.text)
             return
 
-    def _judge(self, new: Config) -> None:
-        changed = changed_keys(self._config, new)
+    def _judge(self, resolved: Resolved) -> None:
+        new = Config.from_json(resolved.config)
+        changed = changed_keys(self._config, new) if self._whole else ()
         if not changed:
-            self._on_settings(new if new.workers else replace(new, workers=self._config.workers))
+            whole = new if new.workers else replace(new, workers=self._config.workers)
+            self._on_settings(whole, resolved)
             return
+        for fd in resolved.tls:
+            os.close(fd)
         key = changed[0]
         old_value, new_value = getattr(self._config, key), getattr(new, key)
         self._on_failure(
@@ -82,13 +91,14 @@ class Resolver:
 
 
 #: Seconds that the news of a new generation waits for old workers to stop
-#: accepting.  They need a millisecond; one whose loop is blocked takes longer.
-NEWS_PATIENCE = 1.0
+#: accepting and for slots that the new settings add.  The former need a
+#: millisecond; one whose loop is blocked, or which spawns, takes longer.
+NEWS_PATIENCE = 2.0
 
 
 @dataclass
 class News:
-    """A generation that serves, to be told once no older worker accepts any more.
+    """A generation that serves, to be told once it serves alone and in every slot.
 
     Said at once it was too early: `leeward reload && curl` could still reach the
     old code, for the millisecond that a worker needs to hear that it is to drain.
@@ -99,8 +109,8 @@ class News:
     by: float
     clients: list[Client]
 
-    def due(self, accepting: set[int], now: float) -> bool:
-        return now >= self.by or not self.old & accepting
+    def due(self, accepting: set[int], complete: bool, now: float) -> bool:
+        return now >= self.by or (complete and not self.old & accepting)
 
 
 class Waiting:
@@ -143,4 +153,4 @@ class Waiting:
 
 
 def _shown(value: object) -> str:
-    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value) or "none"

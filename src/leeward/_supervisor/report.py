@@ -67,10 +67,11 @@ class View:
     facts: dict[int, Facts]
     ends: dict[int, End]
     went_back: WentBack | None = None
+    withdrawn: bool = False  # a stop has been asked for
 
     def state(self, now: float) -> str:
         core = self.core
-        if core.stopping:
+        if core.stopping or self.withdrawn:
             return "stopping"
         if core.serving is None:
             return "booting"

@@ -305,7 +305,7 @@ def listen_fds(environ: Mapping[str, str], pid: int) -> list[int]:
 # --- what is it called -----------------------------------------------------------------
 
 
-def describe(sock: socket.socket) -> tuple[str, str]:
+def describe(sock: socket.socket, tls: bool = False) -> tuple[str, str]:
     """(address, url) of a bound socket: the truth, and what a person may click.
 
     ``("0.0.0.0:8000", "http://127.0.0.1:8000")``: a browser cannot open the wildcard.
@@ -321,16 +321,18 @@ def describe(sock: socket.socket) -> tuple[str, str]:
         if len(name) > 3 and name[3] and "%" not in host:
             host = near = f"{host}%{socket.if_indextoname(name[3])}"
         host, near = f"[{host}]", f"[{near}]"
-    suffix = "" if port == 80 else f":{port}"
-    return f"{host}:{port}", f"http://{near}{suffix}"
+    scheme, usual = ("https", 443) if tls else ("http", 80)
+    suffix = "" if port == usual else f":{port}"
+    return f"{host}:{port}", f"{scheme}://{near}{suffix}"
 
 
-def listener(sock: socket.socket, fd: int, made: bool = True) -> Listener:
+def listener(sock: socket.socket, fd: int, made: bool = True, tls: bool = False) -> Listener:
     """The `Listener` record of `sock` as descriptor `fd`.
 
     made:  False for a socket that was adopted: its file is not ours to remove.
+    tls:   https is spoken there.
     """
-    address, url = describe(sock)
+    address, url = describe(sock, tls)
     path = ""
     if made and sock.family == socket.AF_UNIX and address.startswith("unix:/"):
         path = address[len("unix:") :]

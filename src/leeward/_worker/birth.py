@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from leeward._sys.channel import Channel
     from leeward._sys.page import Page
     from leeward.adapters.target import Application
+    from leeward.adapters.tls import Tls
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class Birth:
     row_index:  of this worker's row in the shared page.
     supervisor: pid of the parent.
     listeners:  (descriptor, address as in `Listener.address`) of each socket.
+    tls:        None to serve plain http.
     spawned:    loaded the application itself instead of being forked.
     baseline, changed:  passed on in `Ready` as they are (spawned workers only).
     """
@@ -40,6 +42,7 @@ class Birth:
     page: Page
     listeners: tuple[tuple[int, str], ...]
     application: Application
+    tls: Tls | None = None
     spawned: bool = False
     baseline: tuple[Descriptor, ...] = ()
     changed: tuple[str, ...] = ()

@@ -42,6 +42,9 @@ from leeward._core.messages import (
     Leaving,
     Message,
     Ready,
+    Renew,
+    Renewed,
+    Withdraw,
 )
 from leeward._worker import forks, leave, logs
 from leeward._worker.accept import Acceptor
@@ -191,7 +194,13 @@ class Worker:
         """Accept, and say so.  The loop runs."""
         birth = self.birth
         logs.install(self.log)
-        self.server = TornadoServer(application, self.row, self._connection_closed)
+        self.server = TornadoServer(
+            application,
+            self.row,
+            self._connection_closed,
+            birth.tls.context if birth.tls else None,
+            birth.config.health_path,
+        )
         self.acceptor = Acceptor(birth.listeners, self.server.accept, self._accepted, self.log)
         self.drainer = Drainer(self.acceptor, self.server, self.log, self._finish)
         self._take_signals()
@@ -264,6 +273,10 @@ class Worker:
         for message in messages:
             if isinstance(message, Drain):
                 self._drain(message)
+            elif isinstance(message, Withdraw):
+                self._withdraw()
+            elif isinstance(message, Renew):
+                self._renew(message)
             else:
                 self.log.say("error", f"not for a worker: {type(message).__name__}")
 
@@ -274,6 +287,20 @@ class Worker:
         self.drainer.begin(order)
         if first:
             self._say_to_supervisor(Closed())
+
+    def _withdraw(self) -> None:
+        # One that is not ready yet is told again when it has said that it is.
+        if self.server is not None:
+            self.server.withdrawn = True
+
+    def _renew(self, order: Renew) -> None:
+        error = ""
+        try:
+            if self.birth.tls is not None:
+                self.birth.tls.renew(order.tls)
+        except OSError as problem:
+            error = str(problem)
+        self._say_to_supervisor(Renewed(error))
 
     def _say_to_supervisor(self, message: Message) -> None:
         try:

@@ -35,6 +35,8 @@ from leeward._core.messages import (
     Forked,
     Loaded,
     NotForked,
+    Renew,
+    Renewed,
 )
 from leeward._sys.channel import Channel
 from leeward._sys.mappings import unmap_clean_files
@@ -42,8 +44,9 @@ from leeward._sys.posix import set_comm
 from leeward._zygote import fork
 from leeward._zygote.audit import audit, open_descriptors
 from leeward._zygote.warm import warm
-from leeward.adapters.loading import compare, last_words, load_in_time
+from leeward.adapters.loading import compare, last_words, load_in_time, make_tls, settle
 from leeward.adapters.target import Application
+from leeward.adapters.tls import Tls
 from leeward.errors import ChannelClosed, TargetError
 
 if TYPE_CHECKING:
@@ -66,6 +69,7 @@ class Newborn:
     config: Config
     channel: Channel
     application: Application
+    tls: Tls | None
 
 
 #: Makes a worker of the process that it is called in.  Returns only for a program, which
@@ -100,9 +104,10 @@ def _live(channel: Channel, import_worker: Callable[[], Become]) -> NoReturn:
     begin = channel.wait(None)
     if not isinstance(begin, Begin):
         raise BadMessage(f"{type(begin).__name__} instead of Begin")
+    config = Config.from_json(begin.config)
+    settle(begin, config, channel)
     with contextlib.suppress(OSError):  # no /proc: only a name in `ps`
         set_comm("leeward zygote")
-    config = Config.from_json(begin.config)
     zygote = _Zygote(channel, begin, config, import_worker)
     if config.kind == "script":
         zygote.run_program()
@@ -139,11 +144,13 @@ class _Zygote:
         self.started = time.monotonic()
         self.handlers: dict[int, Any] = {}
         self.become: Become
+        self.tls: Tls | None = None
 
     def audit(self, application: Application) -> Loaded:
         """Everything before the first fork, and the report of it."""
         load_ms = int((time.monotonic() - self.started) * 1000)
         self.become = self.import_worker()
+        self.tls = make_tls(self.begin, self.channel)
         failure = warm()
         if failure and self.config.log_level == "debug":
             print(f"zygote gen={self.begin.generation}: not warmed: {failure}", file=sys.stderr)
@@ -158,12 +165,12 @@ class _Zygote:
         last_words(self.channel, replace(report, baseline=baseline, changed=changed))
         for descriptor in baseline:
             os.close(descriptor)
-        order, end = _fork_on_request(self.channel)
+        order, end = _fork_on_request(self.channel, self.tls)
         self.channel.close()
         for signum, handler in self.handlers.items():
             signal.signal(signum, handler)
         fork.reseed()
-        newborn = Newborn(self.begin, order, self.config, Channel(end), application)
+        newborn = Newborn(self.begin, order, self.config, Channel(end), application, self.tls)
         return self.become(newborn)
 
     def run_program(self) -> NoReturn:
@@ -204,7 +211,7 @@ def _take_signals() -> dict[int, Any]:
     return handlers
 
 
-def _fork_on_request(channel: Channel) -> tuple[Fork, Descriptor]:
+def _fork_on_request(channel: Channel, tls: Tls | None) -> tuple[Fork, Descriptor]:
     """Returns once in each worker, with its order; in the zygote never."""
     quiet: float | None = _QUIET
     while True:
@@ -217,6 +224,14 @@ def _fork_on_request(channel: Channel) -> tuple[Fork, Descriptor]:
             quiet = None
             with contextlib.suppress(OSError):  # no /proc: they stay mapped
                 unmap_clean_files()
+            continue
+        if isinstance(order, Renew) and tls is not None:
+            try:
+                tls.renew(order.tls)
+            except OSError as error:
+                channel.send(Renewed(str(error)))
+            else:
+                channel.send(Renewed())
             continue
         if not isinstance(order, Fork) or len(order.channel) != 1:
             print(f"zygote: not for a zygote: {order}", file=sys.stderr, flush=True)

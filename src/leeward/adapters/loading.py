@@ -10,21 +10,61 @@ import contextlib
 import faulthandler
 import os
 import select
+import sys
 import time
 from collections.abc import Iterator
 
 from leeward._core.config import Config
-from leeward._core.messages import Begin, Descriptor, Message, Watched
-from leeward._sys import procfs
+from leeward._core.messages import Begin, Descriptor, Failed, Message, Watched
+from leeward._sys import privileges, procfs
 from leeward._sys.channel import Channel
+from leeward._sys.parentage import Orphaned, stay_with
 from leeward._sys.posix import memfd, memfd_create, read_memfd
 from leeward.adapters import fingerprints
 from leeward.adapters.target import Application, load, prepare
+from leeward.adapters.tls import Tls
+from leeward.errors import TargetError
 
 #: Seconds in which the last words before an exit must be on their way.
 LAST_WORDS = 1.0
 #: Seconds before the end of the start time-out when the stack is written.
 STACK_BEFORE = 0.5
+
+
+def settle(begin: Begin, config: Config, channel: Channel) -> None:
+    """Become whom the settings say, for good.  Ends the process if it cannot."""
+    if config.uid == config.gid == -1:
+        return
+    try:
+        privileges.drop(config.uid, config.gid, config.groups)
+        stay_with(begin.supervisor)  # once more: the kernel has cleared PDEATHSIG
+        who = config.user or f"group {config.group}"
+        for path in (os.__file__, __file__):
+            if not os.access(path, os.R_OK):
+                raise PermissionError(
+                    f"{who} may not read {path}\n"
+                    "Install Python and leeward where every user can read them (ls -ld each of its "
+                    "directories)"
+                )
+    except Orphaned:
+        os._exit(0)
+    except (OSError, RuntimeError) as error:
+        last_words(channel, Failed("user", str(error)))
+        os._exit(TargetError.exit_code)
+
+
+def make_tls(begin: Begin, channel: Channel) -> Tls | None:
+    """What connections are encrypted by, None for nothing.  Ends the process if it cannot."""
+    if not begin.tls:
+        return None
+    try:
+        return Tls(begin.tls)
+    except OSError as error:
+        last_words(channel, Failed("tls", str(error)))
+        for stream in (sys.stdout, sys.stderr):  # what the application has said
+            with contextlib.suppress(OSError, ValueError, AttributeError):
+                stream.flush()
+        os._exit(TargetError.exit_code)
 
 
 @contextlib.contextmanager

@@ -229,6 +229,14 @@ class Program:
                     "Adopted are programs with one tornado.httpserver.HTTPServer",
                 )
             )
+        if self.config.ssl_certfile and server.ssl_options is not None:
+            self.stage.fail(
+                UsageError(
+                    f"{self._line()}: the program has ssl_options of its own, and "
+                    f"--ssl-certfile names {self.config.ssl_certfile}",
+                    "One certificate is shown: leave out --ssl-certfile, or the ssl_options",
+                )
+            )
 
     def several(self) -> UsageError | None:
         """The list of its servers, if there are more than one to choose from."""

@@ -28,6 +28,10 @@ class Life(enum.Enum):
     CLOSED = "closed"
 
 
+#: States in which the next byte is the first of a request.
+WAITING = frozenset({Life.NEW, Life.IDLE})
+
+
 class Counters(Protocol):
     """The words of the shared page that a server keeps truthful (`_sys.page.Row`)."""
 

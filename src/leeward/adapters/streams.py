@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import select
 from typing import TYPE_CHECKING, Protocol
 
-from tornado import netutil
 from tornado.iostream import IOStream, SSLIOStream
 
-from leeward.adapters.server import Life
+from leeward.adapters.server import WAITING, Life
 
 if TYPE_CHECKING:
     import socket
     import ssl
 
-#: States in which the next byte is the first of a request.
-WAITING = frozenset({Life.NEW, Life.IDLE})
-
 
 class Told(Protocol):
-    """What a stream tells."""
+    """What a stream tells whom."""
 
     life: Life
 
@@ -31,6 +28,8 @@ class Told(Protocol):
 
 
 class Stream(IOStream):
+    """Plain TCP, or a unix socket."""
+
     life: Told
 
     def read_from_fd(self, buf: bytearray | memoryview) -> int | None:
@@ -44,19 +43,33 @@ class Stream(IOStream):
         self.life.has_closed()
 
 
-class TLSStream(Stream, SSLIOStream):
-    """Its first byte is the first after the handshake: a request's."""
+class TlsStream(Stream, SSLIOStream):
+    """TLS.  The handshake runs on the loop without blocking it; NEW until then."""
+
+    def close_fd(self) -> None:
+        # Tornado closes without a word, and a client cannot tell that from a
+        # connection that somebody has cut.
+        if not self._ssl_accepting and self.error is None:
+            with contextlib.suppress(OSError, ValueError):  # would wait for the answer; gone
+                self.socket.unwrap()
+        super().close_fd()
 
 
-def encrypted(connection: socket.socket, context: ssl.SSLContext) -> ssl.SSLSocket | None:
-    """`connection` before its handshake; None, and closed, if the client has gone already."""
+def stream(
+    connection: socket.socket, tls: ssl.SSLContext | None, buffer: int | None, chunk: int | None
+) -> Stream | None:
+    """The stream of a fresh connection, which it owns; None if its client has gone already.
+
+    buffer, chunk:  bytes, as HTTPServer has them; None for what Tornado takes by itself.
+    """
+    if tls is None:
+        return Stream(connection, max_buffer_size=buffer, read_chunk_size=chunk)
     try:
-        return netutil.ssl_wrap_socket(
-            connection, context, server_side=True, do_handshake_on_connect=False
-        )
+        connection = tls.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
     except OSError:  # SSLError is one
         connection.close()
         return None
+    return TlsStream(connection, max_buffer_size=buffer, read_chunk_size=chunk)
 
 
 def bytes_wait(stream: IOStream) -> bool:

@@ -29,19 +29,21 @@ from typing import TYPE_CHECKING, Any
 
 from tornado import netutil
 from tornado.httpserver import HTTPServer
-from tornado.httputil import HTTPMessageDelegate, HTTPServerConnectionDelegate
+from tornado.httputil import HTTPServerConnectionDelegate
 from tornado.web import Application
 from tornado.websocket import WebSocketHandler
 
-from leeward.adapters.server import Counters, Life
-from leeward.adapters.streams import WAITING, Stream, TLSStream, bytes_wait, encrypted
+from leeward.adapters.following import follow
+from leeward.adapters.server import WAITING, Counters, Life
+from leeward.adapters.streams import bytes_wait, stream
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Awaitable, Callable
+    import ssl
+    from collections.abc import Callable
 
     from tornado.http1connection import HTTP1Connection
-    from tornado.httputil import HTTPConnection, HTTPHeaders, RequestStartLine, ResponseStartLine
+    from tornado.httputil import HTTPHeaders, RequestStartLine, ResponseStartLine
     from tornado.iostream import IOStream
 
 #: On a stop, seconds from its birth that a connection without a byte is waited
@@ -67,6 +69,8 @@ class TornadoServer:
                  here and only copied there: should somebody clear the page under
                  a living worker, no request fails of it.
     closed:      called after each connection's end.
+    tls:         None to speak plain http, or what a program's own ssl_options say.
+    health_path: answered here (`leeward.adapters.health`); "" for none.
 
     Made and used on the thread of the running loop.
     """
@@ -76,11 +80,15 @@ class TornadoServer:
         application: HTTPServerConnectionDelegate,
         counters: Counters,
         closed: Callable[[], None],
+        tls: ssl.SSLContext | None = None,
+        health_path: str = "",
     ) -> None:
         self.counters = counters
         self.closed = closed
+        self.health_path = health_path
+        self.withdrawn = False  # a stop is near: not ready, but accepting
         self.draining = ""  # the reason, once
-        self.live: set[_Connection] = set()
+        self.live: set[Connection] = set()
         self._requests = self._in_flight = 0
         self._window_ends = 0.0
         self._timers: list[asyncio.TimerHandle] = []
@@ -88,32 +96,29 @@ class TornadoServer:
         own = isinstance(application, HTTPServer)
         # Application.listen would hand its own settings on in the same way.
         self._http: HTTPServer = application if own else HTTPServer(application, xheaders=False)  # type: ignore[assignment]
-        _follow(self._http)
+        follow(self._http)
         # Made once: Tornado itself would read a dict's files for each connection.
-        options = self._http.ssl_options
+        options = self._http.ssl_options if tls is None else tls
         self._tls = None if options is None else netutil.ssl_options_to_context(options, True)
 
     def accept(self, connection: socket.socket, address: Any) -> None:
-        kind: type[Stream] = Stream
-        if self._tls is not None:
-            wrapped = encrypted(connection, self._tls)
-            if wrapped is None:
-                return
-            connection, kind = wrapped, TLSStream
-        stream = kind(
-            connection,
-            max_buffer_size=self._http.max_buffer_size,
-            read_chunk_size=self._http.read_chunk_size,
-        )
-        stream.life = connected = _Connection(self, stream, self._loop.time())
+        http = self._http
+        found = stream(connection, self._tls, http.max_buffer_size, http.read_chunk_size)
+        if found is None:
+            return
+        found.life = connected = Connection(self, found, self._loop.time())
         self.live.add(connected)
         self.counters.open = len(self.live)
         try:
-            self._http.handle_stream(stream, address)
+            http.handle_stream(found, address)
         except Exception:
             # A program's subclass may override it.
-            _log.exception("%s.handle_stream() raised; cut", type(self._http).__name__)
-            stream.close()
+            _log.exception("%s.handle_stream() raised; cut", type(http).__name__)
+            found.close()
+
+    def serves(self) -> bool:
+        """Is it right to send us requests?"""
+        return not self.withdrawn and self.draining != "stop"
 
     def request_begins(self) -> None:
         self._requests += 1
@@ -123,7 +128,7 @@ class TornadoServer:
         self._in_flight += by
         self.counters.in_flight = self._in_flight
 
-    def has_closed(self, connection: _Connection) -> None:
+    def has_closed(self, connection: Connection) -> None:
         self.live.discard(connection)
         self.counters.open = len(self.live)
         self.closed()
@@ -155,7 +160,7 @@ class TornadoServer:
                 delay = window * (place + random.random()) / len(upgraded)
                 self.later(delay, connection.close_websocket, 1012)
 
-    def upgraded_in_drain(self, connection: _Connection) -> None:
+    def upgraded_in_drain(self, connection: Connection) -> None:
         """A handshake that was under way when the drain began: the same for it."""
         left = max(0.0, self._window_ends - self._loop.time())
         self.later(
@@ -175,7 +180,7 @@ class TornadoServer:
             connection.stream.close()
 
 
-class _Connection:
+class Connection:
     """Where one connection stands, and how it is brought to its end."""
 
     __slots__ = (
@@ -335,58 +340,6 @@ class _Connection:
             # An application may override close().
             _log.exception("%s.close() raised; cut", type(self.handler).__name__)
             self.stream.close()
-
-
-def _follow(http: HTTPServer) -> None:
-    """Have `http` tell the `_Connection` of each of our streams where it stands."""
-    start_request, on_close = http.start_request, http.on_close
-
-    def starting(server_conn: object, request_conn: HTTPConnection) -> HTTPMessageDelegate:
-        connection = _connection(server_conn)
-        if connection is None:
-            return start_request(server_conn, request_conn)
-        connection.awaits_request(request_conn)  # type: ignore[arg-type]
-        if connection.life is Life.CLOSED:
-            return HTTPMessageDelegate()  # reading will tell Tornado
-        return _Request(connection, start_request(server_conn, request_conn))
-
-    def closing(server_conn: object) -> None:
-        on_close(server_conn)
-        if (connection := _connection(server_conn)) is not None:
-            connection.serving_ended()
-
-    http.start_request = starting  # type: ignore[method-assign]
-    http.on_close = closing  # type: ignore[method-assign]
-
-
-def _connection(server_conn: Any) -> _Connection | None:
-    """None for a stream that a program made itself."""
-    return getattr(server_conn.stream, "life", None)
-
-
-class _Request(HTTPMessageDelegate):
-    """Passes everything on; tells the connection when the headers are complete."""
-
-    __slots__ = ("connection", "inner")
-
-    def __init__(self, connection: _Connection, inner: HTTPMessageDelegate) -> None:
-        self.connection = connection
-        self.inner = inner
-
-    def headers_received(
-        self, start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders
-    ) -> Awaitable[None] | None:
-        self.connection.request_received(start_line, headers)  # type: ignore[arg-type]
-        return self.inner.headers_received(start_line, headers)
-
-    def data_received(self, chunk: bytes) -> Awaitable[None] | None:
-        return self.inner.data_received(chunk)
-
-    def finish(self) -> None:
-        self.inner.finish()
-
-    def on_connection_close(self) -> None:
-        self.inner.on_connection_close()
 
 
 def describe(application: object) -> str:

@@ -20,7 +20,7 @@ import click
 from leeward._core.config import Config
 from leeward._core.messages import Loaded
 from leeward._sys import sockets
-from leeward.cli import instances, listeners, output, programs
+from leeward.cli import credentials, instances, listeners, output, programs
 from leeward.cli.options import SettingsVerb, resolved
 from leeward.cli.rehearsal import rehearse
 from leeward.cli.resolution import Resolution
@@ -38,6 +38,11 @@ def check(ctx: click.Context, /, **flags: object) -> int:
     for note in config.notes:
         output.say(f"           {note}")
     with ExitStack() as undo:
+        tls = credentials.load(config, undo)
+        if tls.certificate:
+            output.say(f"tls        {tls.certificate}")
+        for warning in tls.warnings:
+            output.say(f"           {warning}")
         fault: LeewardError | None = None
         loaded: Loaded | None = None
         if config.kind == "script":
@@ -50,7 +55,7 @@ def check(ctx: click.Context, /, **flags: object) -> int:
             # The application is worth looking at all the same; told at the end.
             fault = error
             output.say("addresses  cannot be had")
-        loaded = rehearse(config)
+        loaded = loaded or rehearse(config)
         # A factory is called in the workers only: what it makes is not known here.
         kind = "" if loaded.found.startswith(loaded.kind) else f"{loaded.kind}: "
         output.say(f"found      {kind}{loaded.found}, loaded in {loaded.load_ms} ms")
@@ -93,11 +98,14 @@ def _holds(name: str, address: sockets.Address) -> bool:
         return False  # none runs, or it cannot say
     if address.kind == "unix":
         return f"unix:{address.path}" in urls
-    return any(urlsplit(url).scheme == "http" and _port(url) == address.port for url in urls)
+    return any(
+        urlsplit(url).scheme in ("http", "https") and _port(url) == address.port for url in urls
+    )
 
 
 def _port(url: str) -> int:
-    return urlsplit(url).port or 80
+    found = urlsplit(url)
+    return found.port or (443 if found.scheme == "https" else 80)
 
 
 def mode(config: Config, loaded: Loaded) -> list[str]:

@@ -36,9 +36,13 @@ def open_each(wanted: Iterable[str], config: Config, undo: ExitStack) -> list[Li
         address = sockets.parse(text)
         for sock in sockets.bind_all(address, config.backlog, config.uds_mode):
             undo.callback(sock.close)
-            listener = sockets.listener(sock, sock.fileno(), made=address.kind != "fd")
+            listener = sockets.listener(
+                sock, sock.fileno(), made=address.kind != "fd", tls=bool(config.ssl_certfile)
+            )
             if listener.path:
                 undo.callback(_remove, listener.path)
+                # The application's own user may connect whatever its mode is.
+                os.chown(listener.path, config.uid, config.gid)
             bound.append(listener)
     return bound
 

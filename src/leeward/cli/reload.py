@@ -5,6 +5,9 @@ by worker takes over.  Code that does not load never displaces code that
 serves: its traceback is printed and the exit code is 3.
 
 The same as kill -HUP, but it waits and tells.
+
+  leeward reload --tls     the running workers show the renewed certificate;
+                           no connection is dropped, and no code is loaded
 """
 
 from __future__ import annotations
@@ -21,13 +24,14 @@ from leeward.errors import UsageError
 
 
 @click.command("reload", cls=Verb, help=__doc__)
+@click.option("--tls", is_flag=True, help="Only the certificate: nothing else changes.")
 @click.option("--no-wait", is_flag=True, help="Ask for it and return.")
 @click.option("--timeout", default="10m", metavar="TIME", help="How long to wait.  [10m]")
 @name_argument
-def command(name: str, named: str, no_wait: bool, timeout: str) -> int:
+def command(name: str, named: str, tls: bool, no_wait: bool, timeout: str) -> int:
     seconds = duration_option("--timeout", timeout)
     with Client(instances.find(chosen(name, named), os.environ)) as client:
-        request = ReloadRequest(wait=not no_wait)
+        request = ReloadRequest(wait=not no_wait, tls=tls)
         answer = client.ask(request, seconds, progress=output.say, goes_on="the reload")
     if answer.code:
         output.complain(answer.text)
@@ -36,10 +40,10 @@ def command(name: str, named: str, no_wait: bool, timeout: str) -> int:
     return answer.code
 
 
-def duration_option(flag: str, text: str) -> float:
-    """Seconds above 0.  Raises `UsageError` that names the flag."""
+def duration_option(flag: str, text: str, least: float | None = None) -> float:
+    """Seconds above 0, or from `least` on.  Raises `UsageError` that names the flag."""
     try:
-        found = values.positive_duration(text)
+        found = values.positive_duration(text) if least is None else values.duration(text)
     except values.Bad as bad:
         raise UsageError(f"{flag}: {bad}") from None
     assert isinstance(found, float)

@@ -16,6 +16,7 @@ import msgspec
 from leeward._core.config import Config
 from leeward._sys import cgroup
 from leeward.cli import envfile, layers, paths, programs
+from leeward.cli.accounts import account
 from leeward.cli.layers import Layer, Value, first
 from leeward.cli.target import default_name
 from leeward.errors import UsageError
@@ -36,9 +37,16 @@ _PLAIN = (
     "graceful_timeout",
     "drain_window",
     "settle",
+    "drain_delay",
+    "health_path",
+    "user",
+    "group",
     "log_level",
     "log_format",
 )
+
+#: Files that others read: by their full paths.
+_PATHS = ("ssl_certfile", "ssl_keyfile", "ssl_ca_certs")
 
 
 class Machine(msgspec.Struct, frozen=True):
@@ -88,6 +96,9 @@ def resolve(
     found = {key: layer[key] for layer in reversed(stack) for key in layer}
     found["bind"] = _bind(stack)
     found["name"] = _name(found)
+    for key in _PATHS:
+        found[key] = _path(found[key], cwd)
+    whom = account(found["user"], found["group"])
     notes: list[str] = []
     found["kind"] = programs.kind(found["target"], found["kind"], directory, notes)
     if found["kind"].value == "script":
@@ -96,12 +107,16 @@ def resolve(
         found["workers"] = processes(found["workers"], machine, notes)
     found["drain_window"] = _drain_window(found, notes)
     config = Config(
-        **{key: found[key].value for key in _PLAIN},
+        **{key: found[key].value for key in (*_PLAIN, *_PATHS)},
         bind=tuple(_absolute(address, cwd) for address in found["bind"].value),
         name=found["name"].value,
         workers=found["workers"].value,
         args=tuple(args),
         argv=tuple(argv),
+        uid=whom.uid,
+        gid=whom.gid,
+        groups=whom.groups,
+        env=whom.env,
         cwd=cwd,
         chdir=_directory(found["chdir"], cwd),
         interpreter=paths.interpreter(cwd),
@@ -109,7 +124,7 @@ def resolve(
         notes=tuple(notes),
     )
     if env_file := found["env_file"].value:
-        config = replace(config, env=envfile.read(os.path.join(cwd, env_file), env_file))
+        config = replace(config, env=whom.env + envfile.read(os.path.join(cwd, env_file), env_file))
     return Resolution(config, found, file)
 
 
@@ -143,6 +158,11 @@ def _absolute(address: str, cwd: str) -> str:
     if address.startswith("unix:") and not address.startswith("unix:/"):
         return f"unix:{os.path.join(cwd, address.removeprefix('unix:'))}"
     return address
+
+
+def _path(given: Value, cwd: str) -> Value:
+    """By the directory that was typed, links unresolved."""
+    return Value(os.path.join(cwd, given.value), given.origin) if given.value else given
 
 
 def _name(found: Mapping[str, Value]) -> Value:

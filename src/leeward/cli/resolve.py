@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import ExitStack
 from typing import NoReturn
 
 import click
 
-from leeward._core.messages import Message, Resolved, Unresolved
+from leeward._core.messages import Descriptor, Message, Resolved, Unresolved
 from leeward._sys.channel import Channel
 from leeward.errors import LeewardError
 
@@ -23,7 +24,8 @@ _FLUSH_TIMEOUT = 5.0
 def run(fd: int) -> NoReturn:
     """sys.argv is ["-c", ROOT, "resolve", FD, *argv of serve]."""
     channel = Channel(fd)
-    channel.send(answer(sys.argv[4:]))
+    with ExitStack() as undo:  # what is sent has its own copies of descriptors
+        channel.send(answer(sys.argv[4:], undo))
     if channel.wants_write:
         import select
 
@@ -34,8 +36,12 @@ def run(fd: int) -> NoReturn:
     sys.exit(0)
 
 
-def answer(argv: list[str]) -> Message:
-    """What `leeward serve ARGV` would run with, typed now in the same directory."""
+def answer(argv: list[str], undo: ExitStack) -> Message:
+    """What `leeward serve ARGV` would run with, typed now in the same directory.
+
+    `undo` closes the descriptors that it names.
+    """
+    from leeward.cli import credentials
     from leeward.cli.main import spoken
     from leeward.cli.options import parse, resolved
     from leeward.cli.serve import command
@@ -48,10 +54,13 @@ def answer(argv: list[str]) -> Message:
         os.chdir(os.environ["PWD"])
         config = resolved(parse(command, argv)).config
         check_exists(config.target, config.chdir)
+        tls = credentials.load(config, undo)
     except LeewardError as error:
         return Unresolved(str(error))
     except click.ClickException as error:
         return Unresolved(spoken(error))
     except OSError as error:
         return Unresolved(f"{error.filename}: {error.strerror}")
-    return Resolved(config.to_json())
+    return Resolved(
+        config.to_json(), tuple(map(Descriptor, tls.fds)), tls.certificate, tls.warnings
+    )

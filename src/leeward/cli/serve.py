@@ -55,10 +55,11 @@ def check_kernel(release: str) -> None:
 
 def start(resolution: Resolution) -> NoReturn:
     """Becomes the supervisor.  If a step fails, the steps before it are undone."""
-    from leeward.cli import listeners, programs, strays
+    from leeward.cli import credentials, listeners, programs, strays
 
     config = resolution.config
     with ExitStack() as undo:
+        tls = credentials.load(config, undo)
         claim = instances.claim(config.name, os.environ)
         undo.callback(claim.release)
         strays.end(claim.path, claim.former)
@@ -70,6 +71,7 @@ def start(resolution: Resolution) -> NoReturn:
 
             resolution = programs.complete(resolution, rehearse(config))
             config = resolution.config
+        config = replace(config, notes=config.notes + tls.warnings)
         wanted = listeners.addresses(resolution, os.environ)
         bound = listeners.open_each(wanted, config, undo)
         if resolution.tls:
@@ -82,8 +84,9 @@ def start(resolution: Resolution) -> NoReturn:
             control_path=claim.path,
             lock_fd=claim.lock_fd,
             terminal=os.isatty(2),
+            tls=tls.fds,
         )
-        fds = [handover.control_fd, handover.lock_fd, *(each.fd for each in bound)]
+        fds = [handover.control_fd, handover.lock_fd, *tls.fds, *(each.fd for each in bound)]
         memory = posix.memfd("leeward-handover", handover.to_json().encode(), inheritable=True)
         undo.callback(os.close, memory)
         for fd in fds:

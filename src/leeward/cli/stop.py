@@ -3,7 +3,8 @@
 Requests in flight may finish, up to its --graceful-timeout; WebSockets are told
 (1001).  The same as kill -TERM, but it waits and tells.
 
-  leeward stop --now       nothing may finish
+  leeward stop --now                nothing may finish
+  leeward stop --drain-delay 10s    first not ready for 10 s, but still accepting
 """
 
 from __future__ import annotations
@@ -28,16 +29,18 @@ _TELL_EVERY = 5.0
 
 @click.command("stop", cls=Verb, help=__doc__)
 @click.option("--now", is_flag=True, help="End everything at once.")
+@click.option("--drain-delay", metavar="TIME", help="Instead of that in its settings.")
 @click.option("--timeout", default="10m", metavar="TIME", help="How long to wait.  [10m]")
 @name_argument
-def command(name: str, named: str, now: bool, timeout: str) -> int:
+def command(name: str, named: str, now: bool, drain_delay: str | None, timeout: str) -> int:
     seconds = duration_option("--timeout", timeout)
+    delay = -1.0 if drain_delay is None else duration_option("--drain-delay", drain_delay, 0.0)
     instance = instances.find(chosen(name, named), os.environ)
     with Client(instance) as client:
         # Before we ask: the pid may be somebody else's once it has ended.
         end = ProcessEnd(client.pid)
         try:
-            answer = client.ask(StopRequest(now=now), progress=output.say)
+            answer = client.ask(StopRequest(now=now, delay=delay), progress=output.say)
             if answer.code:
                 output.complain(answer.text)
                 return answer.code

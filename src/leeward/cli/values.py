@@ -32,6 +32,19 @@ def text(raw: object) -> str:
     raise Bad(f"expected a text that is not empty, found {raw!r}")
 
 
+def account(raw: object) -> str:
+    """A name, or a number as text."""
+    if isinstance(raw, int) and not isinstance(raw, bool) and 0 <= raw < 2**32 - 1:
+        return str(raw)
+    return text(raw)
+
+
+def url_path(raw: object) -> str:
+    if isinstance(raw, str) and re.fullmatch(r"/[!-~]*", raw) and not re.search("[?#]", raw):
+        return raw
+    raise Bad(f"expected a path such as /healthz, found {raw!r}")
+
+
 def duration(raw: object) -> float:
     """Seconds: 30, 1.5, "250ms", "30s", "2m", "1h"."""
     if isinstance(raw, int | float) and not isinstance(raw, bool):

@@ -1,0 +1,81 @@
+"""Has an HTTPServer tell each connection which request it is at, and answers for its health.
+
+The methods of the one server object are wrapped: a program's own HTTPServer keeps its
+class, its arguments and its overrides.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tornado.httputil import HTTPMessageDelegate, RequestStartLine
+
+from leeward.adapters import health
+from leeward.adapters.server import Life
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
+    from tornado.httpserver import HTTPServer
+    from tornado.httputil import HTTPConnection, HTTPHeaders, ResponseStartLine
+
+    from leeward.adapters.tornado import Connection
+
+
+def follow(http: HTTPServer) -> None:
+    """Have `http` tell the `Connection` of each of our streams where it stands."""
+    start_request, on_close = http.start_request, http.on_close
+
+    def starting(server_conn: object, request_conn: HTTPConnection) -> HTTPMessageDelegate:
+        connection = _connection(server_conn)
+        if connection is None:
+            return start_request(server_conn, request_conn)
+        connection.awaits_request(request_conn)  # type: ignore[arg-type]
+        if connection.life is Life.CLOSED:
+            return HTTPMessageDelegate()  # reading will tell Tornado
+        return _Request(connection, request_conn, start_request(server_conn, request_conn))
+
+    def closing(server_conn: object) -> None:
+        on_close(server_conn)
+        if (connection := _connection(server_conn)) is not None:
+            connection.serving_ended()
+
+    http.start_request = starting  # type: ignore[method-assign]
+    http.on_close = closing  # type: ignore[method-assign]
+
+
+def _connection(server_conn: Any) -> Connection | None:
+    """None for a stream that a program made itself."""
+    return getattr(server_conn.stream, "life", None)
+
+
+class _Request(HTTPMessageDelegate):
+    """Passes everything on; tells the connection when the headers are complete."""
+
+    __slots__ = ("conn", "connection", "inner")
+
+    def __init__(
+        self, connection: Connection, conn: HTTPConnection, inner: HTTPMessageDelegate
+    ) -> None:
+        self.connection = connection
+        self.conn = conn
+        self.inner = inner
+
+    def headers_received(
+        self, start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders
+    ) -> Awaitable[None] | None:
+        assert isinstance(start_line, RequestStartLine)  # a server gets no other
+        self.connection.request_received(start_line, headers)
+        server = self.connection.server
+        if server.health_path and health.asked(server.health_path, start_line):
+            self.inner = health.Health(self.conn, start_line.method, server.serves)
+        return self.inner.headers_received(start_line, headers)
+
+    def data_received(self, chunk: bytes) -> Awaitable[None] | None:
+        return self.inner.data_received(chunk)
+
+    def finish(self) -> None:
+        self.inner.finish()
+
+    def on_connection_close(self) -> None:
+        self.inner.on_connection_close()

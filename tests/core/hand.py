@@ -35,7 +35,7 @@ class Hand:
         self.sup = Supervisor(workers=workers)
         self.start, self.hazards, self.may_change_mode = start, hazards, may_change_mode
         self.workers = workers
-        self.limits = Limits(start=10.0, graceful=5.0)
+        self.limits = Limits(start=10.0, graceful=5.0, settle=0.0)
         self.said: list[c.Command] = []
         self._pid = 100
         self.offer()

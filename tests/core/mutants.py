@@ -25,7 +25,7 @@ MODULES = ("worker", "generation", "roster", "supervisor")
 #: Worlds that together notice all of them; tried first.  When `World` or the code
 #: changes they notice less and the search goes on behind them: it costs time only.
 #: `python tests/core/mutants.py` chooses anew.
-SHARP = (11, 192, 186, 239, 61, 158, 224, 141, 113)
+SHARP = (652, 2, 6, 8, 22, 14, 13, 97, 44, 16, 70, 111, 43, 87, 10, 3)
 #: So many more worlds may pass before a mutant counts as survivor.
 PATIENCE = 300
 
@@ -343,7 +343,93 @@ MUTANTS = (
         "if self.serving is None and it.generation == self.candidate:",
         "if it.generation == self.candidate:",
     ),
-    _decision("leaving is ignored", "            it.retiring = True\n", "            pass\n"),
+    _decision(
+        "leaving is ignored",
+        "            self.retirees.append(process)\n",
+        "            pass\n",
+    ),
+    _decision(
+        "nothing is kept",
+        "forth = new.number > old.number",
+        "forth = False",
+    ),
+    _decision(
+        "what was left is gone back to",
+        "forth = new.number > old.number",
+        "forth = True",
+    ),
+    _decision("the cold is kept", " and self._warm(self.previous)", ""),
+    _decision("the settling never ends", "and now < self.settled and", "and"),
+    _decision(
+        "what is kept goes with the rest",
+        "kept = (*current, self.previous)",
+        "kept = tuple(current)",
+    ),
+    _decision(
+        "the end of a settling wakes nobody",
+        "            times.append(self.settled)\n",
+        "            pass\n",
+    ),
+    _decision(
+        "nothing goes back by itself",
+        "if alone and strikes >= ROLL_TRIES and self.can_go_back(now):",
+        "if False:",
+    ),
+    _decision(
+        "one strike goes back",
+        "if alone and strikes >= ROLL_TRIES and self.can_go_back(now):",
+        "if alone and self.can_go_back(now):",
+    ),
+    _decision(
+        "a crash loop goes back in the middle of a reload",
+        "if alone and strikes >= ROLL_TRIES and self.can_go_back(now):",
+        "if strikes >= ROLL_TRIES and self.can_go_back(now):",
+    ),
+    _decision(
+        "an ended zygote is no end of the way back",
+        "if self._on_its_way_back and self.roster.zygote(self.candidate or 0) is None:",
+        "if False:",
+    ),
+    _decision(
+        "two rollbacks go forth",
+        "        if self._on_its_way_back:\n            return self.candidate\n",
+        "",
+    ),
+    _decision(
+        "a rollback leaves reloads waiting", "        self.queued = 0\n        if", "        if"
+    ),
+    _decision(
+        "a rollback lets the resolver go on",
+        "            self.resolving = None\n"
+        "            self._out.append(c.StopResolving(GIVEN_UP))",
+        "            pass",
+    ),
+    _decision(
+        "old strikes are held against the old",
+        "        generation.pauses, generation.zygote_pauses = Pauses(), Pauses()\n",
+        "",
+    ),
+    _decision("all are replaced at once", "if busy or self.candidate is not None:", "if False:"),
+    _decision(
+        "nobody's turn comes",
+        "            first.retiring = True\n",
+        "            pass\n",
+    ),
+    _decision(
+        "who is asked while it starts is forgotten",
+        "[it.id for it in found if it.alive]",
+        "[it.id for it in found if it.state is State.SERVING]",
+    ),
+    _decision(
+        "the next goes before it was replaced",
+        'any(it.retiring and it.alive for it in self.roster.of("worker"))',
+        'any(it.retiring and not it.alive for it in self.roster.of("worker"))',
+    ),
+    _decision(
+        "one slot recycles all",
+        "found = [it.id for it in serving if slot in (None, it.slot)]",
+        "found = [it.id for it in serving]",
+    ),
     _decision(
         "strays are let be",
         '        self._send_away(it, "stop", timeout, now)\n        return it.id',
@@ -371,8 +457,10 @@ MUTANTS = (
         "fill before trim",
         "            self._trim(now)  # before _fill: a slot that nobody comes for any more "
         "is free now\n"
+        "            self._retire()  # behind _trim: who was replaced just now makes room "
+        "for the next\n"
         "            self._fill(now)\n",
-        "            self._fill(now)\n            self._trim(now)\n",
+        "            self._retire()\n            self._fill(now)\n            self._trim(now)\n",
     ),
     _decision(
         "the end comes too early",
@@ -444,8 +532,8 @@ MUTANTS = (
     ),
     _decision(
         "reloads overlap",
-        "idle = self.candidate is None and self.resolving is None",
-        "idle = self.resolving is None",
+        "        idle = self.candidate is None and self.resolving is None\n        if self.queued",
+        "        idle = self.resolving is None\n        if self.queued",
     ),
     _decision(
         "reloads are forgotten",
@@ -541,7 +629,11 @@ MUTANTS = (
     ),
     _decision("boots give up at once", "strikes >= BOOT_TRIES", "strikes >= 1"),
     _decision("boots never give up", "strikes >= BOOT_TRIES", "strikes >= 1000"),
-    _decision("rolls never give up", "strikes >= ROLL_TRIES", "strikes >= 1000"),
+    _decision(
+        "rolls never give up",
+        "self.serving is not None and strikes >= ROLL_TRIES",
+        "False",
+    ),
     _decision(
         "pauses are not reported", "        elif pause is not None:\n", "        elif False:\n"
     ),

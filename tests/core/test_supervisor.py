@@ -549,6 +549,237 @@ def test_a_spawned_worker_that_is_never_born_is_given_up() -> None:
     assert kinds(hand.later(5.0)) == [c.StartWorker, c.Forget]
 
 
+# --- recycling ------------------------------------------------------------------------------------
+
+
+def test_workers_that_all_ask_to_leave_go_one_after_the_other() -> None:
+    """The next one's replacement starts when the one before has been replaced."""
+    hand = Hand(workers=4).up()
+    old = [hand.worker(slot).id for slot in range(4)]
+    for process in old:
+        hand.sup.leaving(process)
+        hand.sup.leaving(process)
+    for slot in range(4):
+        starts = [it for it in hand.plan() if isinstance(it, c.StartWorker)]
+        assert [(it.slot, it.generation) for it in starts] == [(slot, 1)]
+        assert len(hand.serving()) == 4
+        hand.obey(starts[0])
+        assert hand.sup.roster.get(old[slot]).state is State.SERVING  # type: ignore[union-attr]
+    assert hand.plan() == [c.Drain(old[3], "reload", 5.0)]
+    assert [it.process for it in hand.said if isinstance(it, c.Drain)] == old
+    hand.settle()
+    assert hand.serving() == [(slot, 1) for slot in range(4)]
+    assert hand.sup.retirees == []
+
+
+def test_recycle_takes_one_slot_or_all() -> None:
+    """It names who is to go; who starts, or is above n, is no worker to be replaced."""
+    hand = Hand(workers=3).up()
+    ids = [hand.worker(slot).id for slot in range(3)]
+    assert hand.sup.recycle(1) == [ids[1]]
+    assert hand.sup.recycle(7) == []
+    hand.settle()
+    assert [hand.worker(slot).id == ids[slot] for slot in range(3)] == [True, False, True]
+    hand.sup.scale(2)
+    assert ids[2] not in hand.sup.recycle()
+    hand.settle()
+    assert len(hand.serving()) == 2
+
+
+def test_a_reload_takes_the_place_of_a_recycling() -> None:
+    """Who waits for his turn while a candidate rolls out is replaced by it, once."""
+    hand = Hand(workers=3).up()
+    old = hand.sup.recycle()
+    hand.sup.reload()
+    hand.plan()
+    first = hand.only(c.StartWorker)
+    hand.offer()
+    hand.plan()
+    hand.obey(first)
+    hand.settle()
+    assert hand.serving() == [(slot, 2) for slot in range(3)]
+    starts = [it.generation for it in hand.said[-40:] if isinstance(it, c.StartWorker)]
+    assert starts.count(2) == 3 and len([it for it in starts if it == 1]) == 3 + 1
+    assert all(hand.sup.roster.get(it) is None for it in old)
+    assert hand.sup.retirees == []
+
+
+def test_a_worker_of_the_candidate_that_asks_to_leave_waits_for_the_end_of_the_roll() -> None:
+    """Until then its slot could only go back to the old code."""
+    hand = Hand(workers=2).up()
+    canary = hand.roll_begins()
+    hand.forked(canary)
+    hand.sup.ready(canary, hand.now)
+    hand.sup.leaving(canary)
+    hand.settle()
+    assert hand.serving() == [(0, 2), (1, 2)]
+    assert hand.worker(0).id != canary
+    starts = [it.generation for it in hand.said if isinstance(it, c.StartWorker)]
+    assert starts == [1, 1, 2, 2, 2]
+
+
+def test_a_recycling_ends_with_a_stop() -> None:
+    """Everybody leaves; nobody is replaced first."""
+    hand = Hand(workers=2).up()
+    hand.sup.recycle()
+    hand.sup.stop(hand.now, 5.0)
+    assert not [it for it in hand.settle() if isinstance(it, c.StartWorker)]
+    assert hand.only(c.Exit).code == 0
+
+
+# --- going back -----------------------------------------------------------------------------------
+
+
+def kept(workers: int = 2) -> Hand:
+    """Generation 2 serves, generation 1 is warm."""
+    hand = Hand(workers=workers)
+    hand.limits = dataclasses.replace(hand.limits, settle=50.0)
+    hand.up()
+    hand.sup.reload()
+    hand.settle()
+    assert hand.sup.previous == 1
+    hand.now += 2.0
+    return hand
+
+
+def test_a_generation_is_kept_until_the_next_has_settled() -> None:
+    """Its zygote stays for so long and is then retired; nothing else wakes anybody."""
+    hand = kept()
+    (old,) = hand.sup.roster.of("zygote", 1)
+    assert hand.sup.next_deadline(hand.now) == hand.now + 48.0
+    assert hand.later(47.0) == []
+    assert hand.later(1.0) == [c.Drain(old.id, "reload", 2.0)]
+    assert hand.sup.rollback(hand.now) is None
+    hand.settle()
+    assert set(hand.sup.generations) == {2}
+
+
+def test_a_rollback_forks_the_old_generation_anew() -> None:
+    """Slot by slot from its warm zygote: nothing is resolved and nothing imported."""
+    hand = kept()
+    begin = len(hand.said)
+    assert hand.sup.rollback(hand.now) == 1
+    assert hand.sup.rollback(hand.now) == 1, "it is on its way"
+    first, start = hand.plan()
+    assert first == c.GoesBack(2, 1, "leeward rollback")
+    assert isinstance(start, c.StartWorker) and (start.slot, start.generation) == (0, 1)
+    hand.settle()
+    assert hand.serving() == [(0, 1), (1, 1)]
+    said = hand.said[begin:]
+    assert c.Served(1) in said
+    assert not [it for it in said if isinstance(it, c.Resolve | c.StartZygote)]
+    assert hand.sup.rollback(hand.now) is None, "nothing to go back to, and no way forth"
+    hand.sup.reload()
+    hand.settle()
+    assert hand.serving() == [(0, 3), (1, 3)], "a number is never used twice for new code"
+
+
+def test_nothing_to_go_back_to() -> None:
+    """Before anything serves, in the first generation, after `settle` 0, in spawn mode."""
+    hand = Hand()
+    assert hand.sup.rollback(hand.now) is None
+    hand.up()
+    assert hand.sup.rollback(hand.now) is None
+    hand.sup.reload()
+    hand.settle()
+    assert hand.sup.rollback(hand.now) is None
+    spawned = Hand(start="spawn")
+    spawned.limits = dataclasses.replace(spawned.limits, settle=50.0)
+    spawned.up()
+    spawned.sup.reload()
+    spawned.settle()
+    assert spawned.sup.rollback(spawned.now) is None
+
+
+def test_a_crash_loop_goes_back_by_itself() -> None:
+    """The third strike in a row within the settling, and not the first two."""
+    hand = kept(workers=1)
+    hand.sup.died(hand.worker(0).id, SIGKILL, hand.now)
+    hand.settle()  # its replacement is young
+    for pause in (0.1, 0.2, 0.4):
+        assert hand.count(c.GoesBack) == 0
+        hand.sup.died(hand.worker(0).id, SEGV, hand.now)
+        hand.settle()
+        hand.now += pause
+        hand.settle()
+    assert hand.only(c.GoesBack) == c.GoesBack(2, 1, "killed by SIGSEGV")
+    assert hand.only(c.BackedOff).strikes == 3
+    assert hand.serving() == [(0, 1)]
+
+
+def test_a_crash_loop_does_not_go_back_while_new_code_comes() -> None:
+    """A reload under way is likelier the remedy."""
+    hand = kept(workers=1)
+    hand.sup.reload()
+    hand.plan()
+    hand.sup.generations[2].pauses.strikes = 2
+    hand.sup.generations[2].pauses.last = hand.now
+    hand.sup.generations[2].pauses.not_before = hand.now
+    hand.worker(0).ready_at = hand.now
+    hand.sup.died(hand.worker(0).id, SEGV, hand.now)
+    assert c.BackedOff(2, 0.4, 3, "killed by SIGSEGV") in hand.plan()
+    assert hand.count(c.GoesBack) == 0
+    hand.settle()
+    hand.now += 1.0
+    hand.settle()
+    assert hand.serving() == [(0, 3)]
+
+
+def test_without_its_zygote_a_generation_is_not_gone_back_to() -> None:
+    """Another zygote would import what stands on the disk now."""
+    hand = kept()
+    (zygote,) = hand.sup.roster.of("zygote", 1)
+    hand.sup.died(zygote.id, SIGKILL, hand.now)
+    assert hand.sup.rollback(hand.now) is None
+    assert hand.plan() == [c.Forget(zygote.id)]
+    assert hand.sup.previous is None
+
+
+def test_a_zygote_that_ends_on_the_way_back_ends_it() -> None:
+    """The new generation serves on."""
+    hand = kept()
+    hand.sup.rollback(hand.now)
+    hand.plan()
+    (zygote,) = hand.sup.roster.of("zygote", 1)
+    hand.sup.died(zygote.id, SIGKILL, hand.now)
+    out = hand.plan()
+    assert c.RolledBack(1, "cannot be had again: its zygote has ended") in out
+    hand.settle()
+    assert hand.serving() == [(0, 2), (1, 2)]
+
+
+def test_old_code_that_fails_now_is_left_again() -> None:
+    """Three strikes, as for any code that was ready once."""
+    hand = kept(workers=1)
+    hand.sup.rollback(hand.now)
+    for _ in range(3):
+        hand.now += 1.0
+        hand.plan()
+        hand.sup.died(hand.only(c.StartWorker).process, SEGV, hand.now)
+    assert c.RolledBack(1, "killed by SIGSEGV") in hand.plan()
+    hand.settle()
+    assert hand.serving() == [(0, 2)]
+
+
+def test_a_rollback_gives_a_reload_up() -> None:
+    """While its settings are read, while it rolls out, and while it waits."""
+    hand = Hand().up()
+    hand.sup.reload()
+    hand.sup.reload()
+    hand.plan()
+    hand.sup.reload()
+    assert hand.sup.rollback(hand.now) == 1
+    assert hand.plan() == [c.StopResolving("given up: leeward rollback")]
+    canary = hand.roll_begins()
+    assert hand.sup.rollback(hand.now) == 1
+    assert hand.plan()[0] == c.RolledBack(2, "was given up: leeward rollback")
+    hand.settle()
+    assert hand.sup.roster.get(canary) is None and hand.serving() == [(0, 1), (1, 1)]
+    hand.sup.reload()
+    assert hand.sup.rollback(hand.now) == 1
+    assert hand.settle() == []
+
+
 # --- resize, leaving, strays ----------------------------------------------------------------------
 
 

@@ -11,7 +11,7 @@ The rules, by the function that holds them:
 
     _turn             a second plan returns nothing; no deadline stays behind;
                       no plan takes a slot its last serving worker
-    _on_start_*       only what is wanted, one canary, one at a time in a roll,
+    _on_start_*       only what is wanted, one canary, one at a time in a roll or a recycling,
                       nobody shares a row, one zygote per generation, no start
                       during a pause or a stop
     _on_drain, _kill  nobody who is wanted is sent away, nobody early
@@ -77,6 +77,7 @@ class Code:
     workers: int = 1
     start_timeout: float = 5.0
     graceful: float = 3.0
+    settle: float = 0.0
 
 
 @dataclass
@@ -100,7 +101,7 @@ class Fake:
     # What the supervisor was told.
     born: float | None = None
     ready: float | None = None
-    retiring: bool = False
+    asked_to_go: bool = False
     dead: bool = False
     unclaimed: Any = None
     # What it asked for.
@@ -168,6 +169,10 @@ class World:
         # What should be so, by our own notes.
         self.serving: int | None = None
         self.candidate: int | None = None
+        self.previous: int | None = None
+        self.settled = 0.0
+        self.asked_back = False  # by hand, and not begun yet
+        self.moved = -1.0  # when a reload or a rollback was last moved from outside
         self.up = False
         self.mode = ""
         self.modes: dict[int, str] = {}
@@ -195,6 +200,7 @@ class World:
             c.Up: self._on_up,
             c.Served: self._on_served,
             c.RolledBack: self._on_rolled_back,
+            c.GoesBack: self._on_goes_back,
             c.BackedOff: self._on_backed_off,
             c.ModeChosen: self._on_mode_chosen,
             c.Exit: self._on_exit,
@@ -248,6 +254,7 @@ class World:
             self.require(not again, f"a second plan returned {again}")
             out_types = {type(it) for it in out}
             self._check_guilt(out, out_types)
+            self._must_go_back(out)
             for command in out:
                 if type(command) is not c.Forget:
                     self.said.append(command)
@@ -261,6 +268,9 @@ class World:
         else:
             self.require(False, "plans without end")
         self.guilty.clear()
+        self.asked_back = False
+        if not self._can_go_back():
+            self.previous = None
         self._check_processes()
         if not self.sup.stopping:
             self._check_slots()
@@ -335,6 +345,7 @@ class World:
         """What is missing and may be started has been started."""
         self.require(self.sup.serving == self.serving, "another generation serves")
         self.require(self.sup.candidate == self.candidate, "another generation is on trial")
+        self.require(self.sup.previous == self.previous, "another generation is kept")
         fakes = self.fakes.values()
         for number in {self.serving, self.candidate} - {None}:
             assert number is not None
@@ -349,21 +360,31 @@ class World:
             if not able or self._resting(number, "worker"):
                 continue
             mine = [w for w in fakes if w.role == "worker" and w.generation == number and w.stays]
-            filled = {w.slot for w in mine if not w.retiring}
+            filled = {w.slot for w in mine}
             if number == self.serving:
-                rolled = {
-                    w.slot
-                    for w in fakes
-                    if w.generation == self.candidate and w.serves and not w.retiring
-                }
+                rolled = {w.slot for w in fakes if w.generation == self.candidate and w.serves}
                 missing = set(range(self.sup.workers)) - filled - rolled
                 self.require(not missing, f"nobody comes for slots {missing} of {number}")
+                waiting = {w.slot for w in mine if w.asked_to_go and w.serves}
+                crowds = Counter(w.slot for w in mine)
+                if waiting and self.candidate is None:
+                    turn = any(crowds[slot] > 1 for slot in waiting)
+                    self.require(turn, f"nobody in {waiting} has its turn to be replaced")
             else:
                 self.require(bool(filled), f"nothing of candidate {number} is started")
-                done = {w.slot for w in mine if w.serves and not w.retiring}
+                done = {w.slot for w in mine if w.serves}
                 coming = [w for w in mine if w.coming]
                 left = set(range(self.sup.workers)) - done
                 self.require(bool(coming or not left), f"the roll of {number} stands still")
+
+    def _warm(self, number: int | None) -> bool:
+        return any(
+            it.role == "zygote" and it.generation == number and it.serves
+            for it in self.fakes.values()
+        )
+
+    def _can_go_back(self) -> bool:
+        return self.previous is not None and self.now < self.settled and self._warm(self.previous)
 
     # --- carrying out: starts ------------------------------------------------------------
 
@@ -382,6 +403,8 @@ class World:
         others = [z for z in self.fakes.values() if z.role == "zygote" and z.stays]
         self.require(all(z.generation != number for z in others), "two zygotes of one generation")
         self.require(self.modes.get(number) != "spawn", "a zygote in spawn mode")
+        back = number == self.candidate and self.serving is not None and number < self.serving
+        self.require(not back, "a generation that one goes back to is imported anew")
         self.require(not self._resting(number, "worker", "zygote"), "a zygote during a pause")
         it = self._started(command, "zygote")
         self._exec(it)
@@ -393,16 +416,17 @@ class World:
         self.require(not self._resting(number, "worker"), "a worker during a pause")
         mine = [w for w in fakes if w.role == "worker" and w.generation == number and w.stays]
         overdue = self.now - FORK + EPSILON
-        fills = [
-            w
-            for w in mine
-            if w.slot == slot and not w.retiring and (w.born is not None or w.asked > overdue)
-        ]
-        self.require(not fills, f"slot {slot} gets a second worker of {number}")
+        fills = [w for w in mine if w.slot == slot and (w.born is not None or w.asked > overdue)]
+        replaces = number == self.serving and all(w.asked_to_go and w.serves for w in fills)
+        self.require(replaces or not fills, f"slot {slot} gets a second worker of {number}")
+        if fills:
+            crowds = Counter(w.slot for w in mine)
+            others = [s for s in crowds if s != slot and crowds[s] > 1]
+            self.require(not others, f"slots {slot} and {others} are replaced at once")
         rows = {w.row for w in fakes if w.role == "worker"}
         self.require(command.row not in rows, f"row {command.row} is shared")
         if number == self.candidate:
-            coming = [w for w in mine if w.coming and not w.retiring]
+            coming = [w for w in mine if w.coming]
             self.require(not coming, "two workers of a candidate come at once")
         mode = self.modes.get(number)
         self.require(mode == ("spawn" if command.zygote is None else "zygote"), f"not {mode}")
@@ -615,6 +639,12 @@ class World:
             longest = limits.graceful if it.role == "worker" else RETIRE
             if it.role == "worker" and not again:
                 self._check_unwanted(it)
+            if it.role == "zygote":
+                spawns = self.modes.get(it.generation) == "spawn"
+                wanted = it.generation in (self.serving, self.candidate) and not spawns
+                self.require(not wanted, "a wanted zygote leaves")
+                kept = it.generation == self.previous and self._can_go_back()
+                self.require(not kept, "the zygote to go back to leaves")
         margin = MARGIN if it.role == "worker" else 0.0
         by = self.now + longest + margin
         if again:
@@ -638,8 +668,10 @@ class World:
 
     def _check_unwanted(self, it: Fake) -> None:
         """Nobody who is wanted is sent away."""
-        if it.slot >= self.sup.workers or it.retiring:
+        if it.slot >= self.sup.workers:
             return
+        if it.asked_to_go and it.generation == self.serving:
+            return  # when somebody else serves there: see _turn
         self.require(it.generation != self.candidate, "a wanted worker of the candidate leaves")
         if it.generation == self.serving:
             others = (w for w in self.fakes.values() if w.role == "worker" and w.slot == it.slot)
@@ -696,7 +728,9 @@ class World:
     # --- what the supervisor says of the whole ----------------------------------------------
 
     def offer(self, code: Code) -> None:
-        limits = self.core.generation.Limits(start=code.start_timeout, graceful=code.graceful)
+        limits = self.core.generation.Limits(
+            start=code.start_timeout, graceful=code.graceful, settle=code.settle
+        )
         number = self.sup.offer(
             limits=limits,
             start=code.start,
@@ -705,6 +739,7 @@ class World:
         )
         self.codes[number] = code
         self.candidate = number
+        self.moved = self.now
 
     def _on_resolve(self, command: Any) -> None:
         self.require(self.up and not self.stopping, "a reload before its time")
@@ -724,6 +759,7 @@ class World:
         if token is not self.resolving or self.stopping:
             return
         self.resolving = None
+        self.moved = self.now
         if fine:
             self.offer(self._random_code(0.5))
         else:
@@ -734,6 +770,9 @@ class World:
             self.require(token is not self.resolving, "resolves for ever")
 
     def _on_stop_resolving(self, command: Any) -> None:
+        if "rollback" in command.why:
+            self.require(self.asked_back, "nobody asked to go back")
+            return
         self.require(self.resolving is not None, "nobody resolves")
         self.resolving = None
 
@@ -757,6 +796,8 @@ class World:
             self.require(self.sup.workers == self.codes[number].workers, "workers not as set")
             self.workers = self.sup.workers
         self.require(self.sup.workers == self.workers, "the number of workers moved by itself")
+        keep = number > old and self._warm(old)
+        self.previous, self.settled = old if keep else None, self.now + self.codes[number].settle
         self.serving, self.candidate, self.mode = number, None, self.modes[number]
 
     def _on_rolled_back(self, command: Any) -> None:
@@ -767,6 +808,12 @@ class World:
             self.require(not code.may_change_mode, "a change of mode was allowed")
             needs = self._mode_of(code)
             self.require(needs != self.mode and f"needs {needs}" in why, "the mode does not change")
+        elif "rollback" in why:
+            self.require(self.asked_back, "nobody asked to give it up")
+        elif "zygote has ended" in why:
+            assert self.serving is not None
+            gone = number < self.serving and not self._warm(number)
+            self.require(gone, f"{number} could be had again")
         else:
             self.require(number in self.guilty, f"{number} did nothing wrong")
             if number in self.ever_ready or self.guilty[number] == {"zygote"}:
@@ -776,6 +823,27 @@ class World:
         for it in self.fakes.values():
             if it.role == "worker" and it.generation == number:
                 self.at(self.random.uniform(0.001, 0.1), self.die, it, "killed by SIGSEGV")
+
+    def _on_goes_back(self, command: Any) -> None:
+        number, to = command.generation, command.to
+        self.require(self.up and number == self.serving, f"{number} does not serve")
+        self.require(self.candidate is None and self.resolving is None, "back from two")
+        self.require(to == self.previous and self.now < self.settled, f"{to} is not kept")
+        looped = max(self.strikes[number, "worker"], self.strikes[number, "zygote"]) >= 3
+        self.require(self.asked_back or (looped and number in self.guilty), "back for nothing")
+        self.candidate, self.previous = to, None
+        for kind in ("worker", "zygote"):
+            self.strikes[to, kind] = 0
+            self.paused.pop((to, kind), None)
+
+    def _must_go_back(self, out: list[Any]) -> None:
+        """Code that crash-loops while the one before is kept does not go on."""
+        for command in out:
+            if type(command) is not c.BackedOff or command.strikes < 3:
+                continue
+            idle = self.candidate is None and self.resolving is None and self.moved != self.now
+            if command.generation == self.serving and idle and self._can_go_back():
+                self.require(any(type(it) is c.GoesBack for it in out), "it does not go back")
 
     def _on_backed_off(self, command: Any) -> None:
         number, strikes = command.generation, command.strikes
@@ -850,6 +918,7 @@ class World:
             workers=random.randint(1, 4) if random.random() < 0.3 else self.sup.workers,
             start_timeout=random.choice((3.0, 8.0, 12.5)),
             graceful=random.choice((0.0, 1.0, 6.0)),
+            settle=random.choice((0.0, 3.0, 300.0, 300.0)),
         )
 
     def weather(self, seconds: float, events: int) -> None:
@@ -907,8 +976,23 @@ class World:
 
     def _leaving(self) -> None:
         if (it := self._pick("worker")) is not None and it.born is not None:
-            it.retiring = True
+            it.asked_to_go = True
             self.sup.leaving(it.id)
+
+    def _recycle(self) -> None:
+        slot = self.random.choice((None, None, 0, 1))
+        if self.stopping or self.serving != self.sup.serving:  # up, and not said yet
+            return
+        wanted = [
+            it
+            for it in self.fakes.values()
+            if it.role == "worker" and it.serves and it.generation == self.serving
+            if it.slot < self.sup.workers and slot in (None, it.slot)
+        ]
+        found = self.sup.recycle(slot)
+        self.require(set(found) == {it.id for it in wanted}, f"recycles {found} in slot {slot}")
+        for it in wanted:
+            it.asked_to_go = True
 
     def reload(self) -> None:
         if not self.stopping:
@@ -916,6 +1000,47 @@ class World:
             joins = self.unseen_reload or self.resolving or self.sup.candidate is not None
             self.require(first is not bool(joins), "merged or not?")
             self.unseen_reload = True
+
+    def _rollback(self) -> None:
+        if self.stopping or self.serving != self.sup.serving:
+            return
+        going = self.sup.candidate
+        moving = going is not None or self.resolving is not None or self.unseen_reload
+        if self.serving is None or (going is not None and going < self.serving):
+            self.require(self.sup.rollback(self.now) in (going, None), "back from nowhere")
+            return
+        expected = self.serving if moving else self.previous if self._can_go_back() else None
+        if expected is not None:
+            self.asked_back, self.unseen_reload = True, False
+            self.resolving, self.moved = None, self.now
+        found = self.sup.rollback(self.now)
+        self.require(found == expected, f"goes back to {found}, not {expected}")
+        if self.random.random() < 0.4:
+            self.at(self.random.choice((0.0, 0.002, 0.1)), self._kill_zygote_of, found)
+
+        if self.random.random() < 0.4:
+            self.at(self.random.choice((0.0, 0.01, 0.1)), self._rollback)
+
+    def _deploy_and_return(self) -> None:
+        """Somebody deploys, looks, and wants the old code back."""
+        self.reload()
+        for _ in range(2):
+            self.at(self.random.uniform(1.0, 8.0), self._rollback)
+
+    def _kill_zygote_of(self, number: int | None) -> None:
+        for it in list(self.fakes.values()):
+            if it.role == "zygote" and it.generation == number:
+                self.die(it, "killed by SIGKILL", True)
+
+    def _turns_bad(self) -> None:
+        """Code that was fine crash-loops for a while: a database is gone."""
+        if self.serving is not None:
+            code = self.codes[self.serving]
+            self.at(8.0, setattr, code, "fate", code.fate)
+            code.fate = "crashes young"
+            self._massacre()
+            if self.random.random() < 0.5:  # somebody has a remedy
+                self.at(self.random.uniform(0.0, 2.0), self.reload)
 
     def _storm(self) -> None:
         for _ in range(5):
@@ -970,6 +1095,7 @@ class World:
         for it in self.fakes.values():
             self.require(it.generation == self.serving and it.serves, f"{it.id} does not serve")
             self.require(it.exists, f"{it.id} does not exist")
+            self.require(not it.asked_to_go, f"{it.id} was never replaced")
         for it in self.ghosts:
             self.require(not it.exists or it.unkillable, f"{it.id} is forgotten and exists")
         self.require(set(self.sup.roster.processes) == set(self.fakes), "books and world differ")
@@ -994,7 +1120,11 @@ _WEATHER: tuple[Callable[[World], None], ...] = (
     World._hang_worker,
     World._unkillable,
     *[World._leaving] * 2,
+    *[World._recycle] * 2,
     *[World.reload] * 4,
+    *[World._rollback] * 2,
+    *[World._deploy_and_return] * 3,
+    *[World._turns_bad] * 2,
     World._storm,
     *[World._scale] * 2,
     World._no_forks,

@@ -135,9 +135,9 @@ def check_capacity(service: Service, slots: int, after: int = 0) -> None:
     """
     accepting: set[tuple[str, str]] = set()
     for number, line in enumerate(service.lines):
-        if found := re.search(r"worker=(\d+) gen=(\d+) pid=\d+ (ready|draining|died)", line):
-            slot, generation, what = found.groups()
-            (accepting.add if what == "ready" else accepting.discard)((slot, generation))
+        if found := re.search(r"worker=(\d+) gen=\d+ pid=(\d+) (ready|draining|died)", line):
+            slot, pid, what = found.groups()
+            (accepting.add if what == "ready" else accepting.discard)((slot, pid))
         if number >= after:
             missing = {str(slot) for slot in range(slots)} - {slot for slot, _ in accepting}
             assert not missing, f"nobody accepts in {missing} at {line!r}\n{service.log}"

@@ -55,7 +55,7 @@ def test_every_slot_gets_the_new_code(
             (slot, 2) for slot in range(3)
         ]
         assert not old & {it["pid"] for it in shown["workers"]}
-        assert {it["generation"] for it in shown["zygotes"]} <= {2}
+        assert {it["generation"] for it in shown["zygotes"]} <= {1, 2}
         assert not shown["ends"], "a reload is nobody's death"
 
 

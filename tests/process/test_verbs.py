@@ -59,6 +59,8 @@ SNAPSHOT = {
     "uptime": float,
     "backoff": dict | None,
     "mixed": list,
+    "previous": dict | None,
+    "went_back": dict | None,
     "zygotes": list,
     "workers": list,
     "ends": list,

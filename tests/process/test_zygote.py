@@ -186,7 +186,7 @@ def test_forked_workers_are_the_supervisors_children(tmp_path: Path) -> None:
 def test_a_retired_zygote_is_gone_after_the_reload(tmp_path: Path) -> None:
     """One per generation, and none for a generation that only drains."""
     deploy(tmp_path, "one")
-    with served(tmp_path) as service, Http(address_of(service)) as client:
+    with served(tmp_path, "--settle", "0s") as service, Http(address_of(service)) as client:
         old = zygote_of(service)
         assert client.get().status == 200
         assert service.leeward("reload").returncode == 0
@@ -298,7 +298,9 @@ def test_what_workers_share_is_kept_from_the_collector(tmp_path: Path) -> None:
 
 def test_exit_functions_belong_to_the_workers(tmp_path: Path) -> None:
     """atexit runs once in each worker that leaves, never in a zygote that retires or stops."""
-    with serve("held", "-w", "2", cwd=APPS, env={"MARKS": str(tmp_path)}) as service:
+    with serve(
+        "held", "-w", "2", "--settle", "0s", cwd=APPS, env={"MARKS": str(tmp_path)}
+    ) as service:
         service.wait_ready(2)
         workers, zygotes = set(pids(service).values()), {zygote_of(service)}
         assert service.leeward("reload").returncode == 0

@@ -55,7 +55,9 @@ class Resolve:
 
 @dataclass(frozen=True)
 class StopResolving:
-    """The resolver did not answer in time."""
+    """The resolver did not answer in time, or nobody wants its answer any more."""
+
+    why: str = "the settings could not be resolved in time"
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,15 @@ class RolledBack:
     """A new generation failed; the one before serves on."""
 
     generation: int
+    why: str
+
+
+@dataclass(frozen=True)
+class GoesBack:
+    """From `generation` to the one before it, `to`, which is still warm."""
+
+    generation: int
+    to: int
     why: str
 
 
@@ -116,6 +127,7 @@ Command = (
     | Up
     | Served
     | RolledBack
+    | GoesBack
     | BackedOff
     | ModeChosen
     | Exit

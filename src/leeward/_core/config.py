@@ -53,6 +53,7 @@ class Config:
     start_timeout: float = 60.0
     graceful_timeout: float = 25.0
     drain_window: float = 10.0
+    settle: float = 300.0
     #: PEM files by the paths that were typed; "" for none.  Read by the command line
     #: and the resolver only: the others get what they held (`Handover.tls`).
     ssl_certfile: str = ""

@@ -32,6 +32,8 @@ class Limits:
     #: Between a process's own deadline for leaving and our SIGKILL.  With the
     #: worker's 0.8 s for its last breath it keeps "graceful time + 1 s".
     margin: float = 0.9
+    #: A generation that serves keeps the one before it warm for so long.
+    settle: float = 300.0
 
 
 @dataclass

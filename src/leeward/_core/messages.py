@@ -264,6 +264,18 @@ class ScaleRequest(Message):
 
 
 @dataclass(frozen=True)
+class RecycleRequest(Message):
+    """A fresh worker of the present generation in `slot`, or in every slot (-1)."""
+
+    slot: int = -1
+
+
+@dataclass(frozen=True)
+class RollbackRequest(Message):
+    """Back to the generation before, or give up the one that is being rolled out."""
+
+
+@dataclass(frozen=True)
 class ModulesRequest(Message):
     """Which modules has the supervisor imported?  Asked by the test of its walls."""
 

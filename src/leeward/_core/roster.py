@@ -40,7 +40,7 @@ class Process:
     #: The zygote that was asked to fork it; None for a process that was spawned.
     zygote: int | None = None
     ready_at: float | None = None
-    #: It asked to be replaced first and drained then.
+    #: It is its turn to be replaced first and drained then.
     retiring: bool = False
     #: Why we sent it away: "reload" or "stop"; empty while it is to stay.
     told: str = ""

@@ -5,11 +5,12 @@ There is no machine for the pool, only for each process (`leeward._core.worker`)
 returns what to do about the difference.  It is called after every event and
 whenever `next_deadline` has come; calling it once more returns nothing.
 
-Three kinds of generation matter:
+Four kinds of generation matter:
 
     serving    has proven itself; what every slot gets
     candidate  a new one, rolled out slot by slot; the first of its workers is
                the canary: until it is ready, nothing else of it is started
+    previous   served before; its zygote stays warm until the new one has settled
     others     on their way out; never get new workers
 
 A rolling reload is `_wanted`: a slot wants the candidate as soon as the
@@ -17,6 +18,12 @@ candidate's worker serves there, and only then is the old one drained, so there
 are never fewer than n that accept.  A rollback is `candidate = None`: the slots
 want `serving` again, by the same rule.  Nobody keeps a list of what has been
 rolled; it is read off the workers.
+
+Going back to `previous` makes it the candidate again, with a lower number than
+what serves: nothing is imported for it, and without its zygote it is no candidate.
+
+Fresh workers of the same generation come one slot after the other too: whoever is
+to be replaced waits in `retirees`, and the next is `retiring` when nobody is.
 
 More than 400 lines, because it is one decision: the events write what the steps
 of `plan` read, and a wall between them would only be a list of imports.
@@ -27,7 +34,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from leeward._core import commands as c
-from leeward._core.generation import NEWBORN, YOUNG, Generation, Limits
+from leeward._core.generation import NEWBORN, YOUNG, Generation, Limits, Pauses
 from leeward._core.roster import Death, Process, Roster
 from leeward._core.worker import Event, State
 
@@ -40,6 +47,8 @@ RESOLVE_TIMEOUT = 30.0
 #: A retired zygote only has to notice the end of its channel; what the
 #: application exec'ed gets this long between TERM and KILL.
 RETIRE_TIMEOUT = 2.0
+#: Why a roll-out ended that nothing was wrong with.
+GIVEN_UP = "given up: leeward rollback"
 #: Exit codes (docs/reference/exit-codes.md).
 LOAD_FAILED, CRASH_LOOP = 3, 5
 
@@ -53,12 +62,17 @@ class Supervisor:
     generations: dict[int, Generation] = field(default_factory=dict)
     serving: int | None = None
     candidate: int | None = None
+    previous: int | None = None
+    #: Until when `previous` is kept.
+    settled: float = 0.0
     #: "zygote" or "spawn", fixed when the first worker is ready.
     mode: str = ""
     #: Deadline of the settings' resolver while one runs.
     resolving: float | None = None
     #: Reloads asked for while one was under way: they become one more.
     queued: int = 0
+    #: Workers to be replaced, first come, first served.
+    retirees: list[int] = field(default_factory=list)
     stopping: str = ""  # "" | "drain" | "kill"
     stop_by: float = 0.0
     _exit: c.Exit = field(default=c.Exit(0, "stopped"))
@@ -92,6 +106,33 @@ class Supervisor:
     def unresolved(self) -> None:
         """The settings could not be resolved: what serves, serves on."""
         self.resolving = None
+
+    def rollback(self, now: float) -> int | None:
+        """Go back.  Returns the generation that is to serve, None if there is none.
+
+        What is being rolled out, or asked for, is given up: then that is the one
+        that serves already.
+        """
+        if self.serving is None:
+            return None
+        if self._on_its_way_back:
+            return self.candidate
+        given_up = self.resolving is not None or self.candidate is not None or self.queued > 0
+        self.queued = 0
+        if self.resolving is not None:
+            self.resolving = None
+            self._out.append(c.StopResolving(GIVEN_UP))
+        if self.candidate is not None:
+            self._fail_candidate(f"was {GIVEN_UP}")
+        if given_up:
+            return self.serving
+        if self.can_go_back(now):
+            self._go_back("leeward rollback")
+        return self.candidate
+
+    def can_go_back(self, now: float) -> bool:
+        """Is the generation before this one still warm?"""
+        return self.previous is not None and now < self.settled and self._warm(self.previous)
 
     def scale(self, workers: int) -> None:
         self.workers = max(1, workers)
@@ -162,9 +203,19 @@ class Supervisor:
             it.failure = why
 
     def leaving(self, process: int) -> None:
-        """A worker asks to be replaced."""
-        if (it := self.roster.get(process)) is not None:
-            it.retiring = True
+        """A worker asks to be replaced; its turn comes."""
+        it = self.roster.get(process)
+        if it is not None and not it.retiring and process not in self.retirees:
+            self.retirees.append(process)
+
+    def recycle(self, slot: int | None = None) -> list[int]:
+        """Asks for a fresh worker in `slot`, or in every slot.  Returns who is to go."""
+        workers = self.roster.of("worker", self.serving)
+        serving = [it for it in workers if it.state is State.SERVING and it.slot < self.workers]
+        found = [it.id for it in serving if slot in (None, it.slot)]
+        for process in found:
+            self.leaving(process)
+        return found
 
     def stray(self, pid: int, dead: Process, now: float) -> int:
         """A child of the `dead` worker came to us: it gets TERM, later KILL."""
@@ -203,6 +254,7 @@ class Supervisor:
             self._settle(now)
             self._zygotes(now)
             self._trim(now)  # before _fill: a slot that nobody comes for any more is free now
+            self._retire()  # behind _trim: who was replaced just now makes room for the next
             self._fill(now)
         self._out.extend(c.Forget(it.id) for it in self.roster.remove_gone())
         if self.stopping and not self.roster.processes and not self._finished:
@@ -221,6 +273,8 @@ class Supervisor:
                 generation = self.generations[number]
                 pauses = (generation.pauses, generation.zygote_pauses)
                 times += [it.not_before for it in pauses if it.not_before > now]
+        if self.previous is not None and not self.stopping:
+            times.append(self.settled)
         return min(times, default=None)
 
     # --- reading what is wanted ---------------------------------------------------------
@@ -239,6 +293,17 @@ class Supervisor:
             return None
         slots = range(self.workers)
         return next((s for s in slots if not self.roster.serves(s, self.candidate)), None)
+
+    @property
+    def _on_its_way_back(self) -> bool:
+        """Is the candidate a generation that served before?"""
+        known = self.candidate is not None and self.serving is not None
+        return known and (self.candidate or 0) < (self.serving or 0)
+
+    def _warm(self, number: int) -> bool:
+        """Can workers of this generation be had at once, from a zygote that has its code?"""
+        zygote = self.roster.zygote(number)
+        return zygote is not None and zygote.state is State.SERVING
 
     # --- the steps of plan -------------------------------------------------------------
 
@@ -282,6 +347,9 @@ class Supervisor:
 
     def _settle(self, now: float) -> None:
         """Is the candidate everywhere?  Then it is what serves.  Is a reload waiting?"""
+        if self._on_its_way_back and self.roster.zygote(self.candidate or 0) is None:
+            # Another one would import whatever stands on the disk now.
+            self._fail_candidate("cannot be had again: its zygote has ended")
         if self.candidate is not None and self.serving is not None and self._next_to_roll() is None:
             old, new = self.generations[self.serving], self.generations[self.candidate]
             if new.workers != old.workers:
@@ -289,8 +357,13 @@ class Supervisor:
                 # themselves say another one.
                 self.workers = new.workers
             self.mode = new.mode
+            # What one has just gone back from is nothing to go back to.
+            forth = new.number > old.number
+            self.previous, self.settled = old.number if forth else None, now + new.limits.settle
             self.serving, self.candidate = self.candidate, None
             self._out.append(c.Served(self.serving))
+        if not self.can_go_back(now):
+            self.previous = None
         idle = self.candidate is None and self.resolving is None
         if self.queued and idle and self.serving is not None:
             self.queued = 0
@@ -308,7 +381,8 @@ class Supervisor:
             it = self.roster.add("zygote", number, generation.limits, State.STARTING, now)
             self._out.append(c.StartZygote(it.id, number))
         for it in self.roster.of("zygote"):
-            needed = it.generation in current and self.generations[it.generation].mode != "spawn"
+            kept = (*current, self.previous)
+            needed = it.generation in kept and self.generations[it.generation].mode != "spawn"
             if it.alive and not needed:
                 self._send_away(it, "reload", RETIRE_TIMEOUT, now)
         peopled = {it.generation for it in self.roster}
@@ -343,6 +417,21 @@ class Supervisor:
                 if belongs or (it.state is State.SERVING and not replaced):
                     continue
             self._send_away(it, "reload", it.limits.graceful, now)
+
+    def _retire(self) -> None:
+        """Whose turn is it to be replaced?  One at a time: each costs a start and memory.
+
+        A roll-out replaces everybody; who waits for his turn meanwhile waits no longer.
+        """
+        found = [it for id in self.retirees if (it := self.roster.get(id)) is not None]
+        self.retirees = [it.id for it in found if it.alive]
+        busy = any(it.retiring and it.alive for it in self.roster.of("worker"))
+        if busy or self.candidate is not None:
+            return
+        first = next((it for it in found if it.state is State.SERVING), None)
+        if first is not None:
+            self.retirees.remove(first.id)
+            first.retiring = True
 
     # --- smaller pieces ----------------------------------------------------------------
 
@@ -399,6 +488,9 @@ class Supervisor:
             self._fail_candidate(why)
         elif pause is not None:
             self._out.append(c.BackedOff(it.generation, pause, strikes, why))
+            alone = self.candidate is None and self.resolving is None
+            if alone and strikes >= ROLL_TRIES and self.can_go_back(now):
+                self._go_back(why)
 
     def _lose_unborn(self, zygote: Process, now: float) -> None:
         """What a zygote was about to fork is lost with it.
@@ -433,6 +525,14 @@ class Supervisor:
         assert self.candidate is not None and self.serving is not None
         self._out.append(c.RolledBack(self.candidate, why))
         self.candidate = None
+
+    def _go_back(self, why: str) -> None:
+        """Roll the generation before out again, as it was: nothing is resolved or imported."""
+        assert self.previous is not None and self.serving is not None
+        self.candidate, self.previous = self.previous, None
+        generation = self.generations[self.candidate]
+        generation.pauses, generation.zygote_pauses = Pauses(), Pauses()
+        self._out.append(c.GoesBack(self.serving, self.candidate, why))
 
     def _give_up(self, code: int, why: str) -> None:
         self._exit = c.Exit(code, why)

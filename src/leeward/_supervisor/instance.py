@@ -32,9 +32,10 @@ from leeward._supervisor.delay import Delay
 from leeward._supervisor.loop import Loop
 from leeward._supervisor.notify import Notify
 from leeward._supervisor.processes import Processes
+from leeward._supervisor.recycling import Recycling
 from leeward._supervisor.reloads import Resolver, Waiting
 from leeward._supervisor.renewal import Renewal
-from leeward._supervisor.report import Facts, View, plural
+from leeward._supervisor.report import Facts, View, WentBack, plural
 from leeward._supervisor.say import Voice
 from leeward._sys.page import Page
 from leeward._sys.posix import Posix
@@ -86,6 +87,9 @@ class Instance:
         sock = socket.socket(fileno=handover.control_fd)
         self._control = Control(sock, self._loop, self._on_request, posix.monotonic)
         self._waiting = Waiting(self._control)
+        self._recycling = Recycling(self._core, self._control)
+        self._back = Waiting(self._control)
+        self._went_back: WentBack | None = None
         self._resolver: Resolver | None = None
         self._news: reloads.News | None = None
         self._resolving_since = 0.0
@@ -122,6 +126,7 @@ class Instance:
                 self._carry_out(command)
             if not commands:
                 break
+        self._recycling.look()
         now = self._posix.monotonic()
         self._processes.keep_only(self._core.generations)
         self._control.expire(now)
@@ -165,8 +170,8 @@ class Instance:
                 self._processes.forget(command)
             case c.Resolve():
                 self._resolve()
-            case c.StopResolving():
-                self._stop_resolving()
+            case c.StopResolving(why):
+                self._stop_resolving(why)
             case c.ModeChosen(generation, mode, why):
                 self._processes.facts[generation].why_mode = why
                 if mode == "spawn":
@@ -177,6 +182,8 @@ class Instance:
                 self._served(generation)
             case c.RolledBack(generation, why):
                 self._rolled_back(generation, why)
+            case c.GoesBack(generation, to, why):
+                self._goes_back(generation, to, why)
             case c.BackedOff(generation, delay, strikes, why):
                 first = why.splitlines()[0]
                 self._voice.say(
@@ -189,7 +196,9 @@ class Instance:
     # --- generations ---------------------------------------------------------------------
 
     def _offer(self, config: Config, tls: tuple[int, ...]) -> None:
-        limits = Limits(start=config.start_timeout, graceful=config.graceful_timeout)
+        limits = Limits(
+            start=config.start_timeout, graceful=config.graceful_timeout, settle=config.settle
+        )
         number = self._core.offer(
             limits=limits,
             start=config.start,
@@ -207,12 +216,18 @@ class Instance:
     def _served(self, generation: int) -> None:
         self._config = self._processes.configs[generation]
         self._tell_news()  # of a generation before this one, should it still wait
-        old = {it.id for it in self._core.roster.of("worker") if it.generation != generation}
+        text = f"generation {generation} serves with {plural(self._core.workers, 'worker')}"
+        back = self._went_back
+        if back is not None and back.to == generation:
+            text += f"; generation {back.generation} is gone"
+        else:
+            self._went_back = None  # newer code serves
+        self._back.begins()
         self._news = reloads.News(
-            f"generation {generation} serves with {plural(self._core.workers, 'worker')}",
-            old,
+            text,
+            {it.id for it in self._core.roster.of("worker") if it.generation != generation},
             self._posix.monotonic() + reloads.NEWS_PATIENCE,
-            self._waiting.take(),
+            self._waiting.take() + self._back.take(),
         )
 
     def _tell_news(self) -> None:
@@ -230,6 +245,58 @@ class Instance:
             reloads.FAILED,
             f"{text}\nNothing has changed: generation {self._core.serving} serves on.",
         )
+        back = self._went_back
+        if back is not None and back.to == generation:
+            self._went_back = None
+            self._back.all_end(reloads.FAILED, f"{text}\ngeneration {self._core.serving} serves on")
+        else:
+            given_up = f"generation {generation} is given up, {self._core.serving} serves on"
+            self._back.all_end(reloads.SERVES, given_up)
+
+    def _goes_back(self, generation: int, to: int, why: str) -> None:
+        now = self._posix.monotonic()
+        first = why.splitlines()[0]
+        self._went_back = WentBack(generation, to, first, now)
+        self._voice.say(f"going back from generation {generation} to {to}: {first}", "warning")
+        self._notify.reloading(now)
+
+    def _rollback(self, client: Client) -> None:
+        """The waiting ends in `_served` or `_rolled_back`."""
+        core = self._core
+        if core.stopping or self._processes.withdrawn:
+            self._control.answer(client, m.Answer(reloads.STOPPING, "it is stopping"))
+            return
+        on_trial = core.candidate is not None
+        to = core.rollback(self._posix.monotonic())
+        if to is None:
+            self._control.answer(client, m.Answer(reloads.REFUSED, self._nothing_to_go_back_to()))
+        elif to == core.serving:
+            # Who asked for what nobody wants any more must not wait for it.
+            self._waiting.all_end(reloads.FAILED, f"given up: leeward rollback asked for {to}")
+            if on_trial:
+                self._back.add(client)
+            else:
+                text = f"the reload is given up, generation {to} serves on"
+                self._control.answer(client, m.Answer(reloads.SERVES, text))
+        else:
+            self._back.add(client)
+
+    def _nothing_to_go_back_to(self) -> str:
+        serving = self._core.serving
+        text = "nothing to go back to: "
+        if serving is None:
+            text += "no generation serves yet"
+        elif self._core.mode == "spawn":
+            text += "in spawn mode no process keeps the old code"
+        elif self._config.settle == 0:
+            text += "--settle 0s keeps nothing"
+        elif self._went_back is not None:
+            text += f"it has gone back to generation {serving} already"
+        elif serving == 1:
+            text += "generation 1 is the first"
+        else:
+            text += f"generation {serving} has settled ({self._config.settle:g} s, --settle)"
+        return f"{text}\nPut the old code in its place and: leeward reload"
 
     def _reload(self, client: Client | None, asked_by: str) -> None:
         if self._core.stopping or self._processes.withdrawn:
@@ -251,12 +318,12 @@ class Instance:
         except OSError as error:
             self._no_settings(f"the settings' resolver could not be started: {error}")
 
-    def _stop_resolving(self) -> None:
+    def _stop_resolving(self, why: str) -> None:
         if self._resolver is not None:
             self._resolver.stop()
             self._resolver = None
         if not self._core.stopping:
-            self._refuse_reload("the settings could not be resolved in time")
+            self._refuse_reload(why)
 
     def _settings(self, config: Config, resolved: m.Resolved) -> None:
         self._resolver = None
@@ -337,6 +404,8 @@ class Instance:
         self._voice.say(f"stopping {how}, asked for by {asked_by}")
         self._notify.stopping()
         self._waiting.all_end(reloads.STOPPING, "it is stopping; nothing was reloaded")
+        self._back.all_end(reloads.STOPPING, "it is stopping")
+        self._recycling.all_end(reloads.STOPPING, "it is stopping; the others were not recycled")
         self._renewal.stop()
 
     def _scale(self, workers: int) -> str:
@@ -348,6 +417,20 @@ class Instance:
             text += f" (the {'most' if workers > most else 'least'} there can be)"
         self._voice.say(f"scaled: {text}")
         return text
+
+    def _recycle(self, client: Client, slot: int) -> None:
+        if self._core.stopping:
+            self._control.answer(client, m.Answer(reloads.STOPPING, "it is stopping"))
+            return
+        found = self._core.recycle(None if slot < 0 else slot)
+        if found:
+            text = f"recycling {plural(len(found), 'worker')}, one after the other"
+            self._voice.say(f"{text}, asked for by leeward recycle")
+            self._recycling.add(client, found)
+        else:
+            where = "" if slot < 0 else f" in slot {slot}"
+            text = f"no worker serves{where}: nothing to recycle\nleeward ps shows the slots"
+            self._control.answer(client, m.Answer(reloads.REFUSED, text))
 
     def _on_request(self, client: Client, message: m.Message) -> None:
         match message:
@@ -367,6 +450,10 @@ class Instance:
             case m.ScaleRequest(to, by):
                 text = self._scale(to if to >= 0 else self._core.workers + by)
                 self._control.answer(client, m.Answer(0, text))
+            case m.RollbackRequest():
+                self._rollback(client)
+            case m.RecycleRequest(slot):
+                self._recycle(client, slot)
             case m.ModulesRequest():
                 data = json.dumps(sorted(sys.modules))
                 self._control.answer(client, m.Answer(0, "", data))
@@ -388,6 +475,7 @@ class Instance:
             started=self._started,
             facts=self._processes.facts,
             ends=self._processes.ends,
+            went_back=self._went_back,
             withdrawn=self._processes.withdrawn,
         )
 

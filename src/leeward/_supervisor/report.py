@@ -43,6 +43,16 @@ class End:
 
 
 @dataclass
+class WentBack:
+    """What serves was gone back to."""
+
+    generation: int  # from this one
+    to: int
+    why: str
+    at: float
+
+
+@dataclass
 class View:
     """Everything that a report reads."""
 
@@ -56,6 +66,7 @@ class View:
     started: float
     facts: dict[int, Facts]
     ends: dict[int, End]
+    went_back: WentBack | None = None
     withdrawn: bool = False  # a stop has been asked for
 
     def state(self, now: float) -> str:
@@ -94,6 +105,8 @@ class View:
                 "uptime": now - self.started,
                 "backoff": self._backoff(now),
                 "mixed": sorted(facts.changed),
+                "previous": self._previous(now),
+                "went_back": self._went_back(now),
                 "zygotes": [
                     {"generation": it.generation, "pid": it.pid or None, "state": it.state.value}
                     for it in core.roster.of("zygote")
@@ -140,6 +153,17 @@ class View:
         name = "" if config.name == "leeward" else f" {config.name}"
         lines.append(f"  next     leeward ps{name} | leeward reload{name} | Ctrl-C ends it")
         return lines
+
+    def _previous(self, now: float) -> dict[str, object] | None:
+        if not self.core.can_go_back(now):
+            return None
+        return {"generation": self.core.previous, "for": self.core.settled - now}
+
+    def _went_back(self, now: float) -> dict[str, object] | None:
+        it = self.went_back
+        if it is None:
+            return None
+        return {"generation": it.generation, "to": it.to, "why": it.why, "ago": now - it.at}
 
     def _backoff(self, now: float) -> dict[str, object] | None:
         for number in (self.core.serving, self.core.candidate):

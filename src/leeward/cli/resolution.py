@@ -36,6 +36,7 @@ _PLAIN = (
     "start_timeout",
     "graceful_timeout",
     "drain_window",
+    "settle",
     "drain_delay",
     "health_path",
     "user",

@@ -204,6 +204,15 @@ TABLE: tuple[Setting, ...] = (
         doc="On a reload, WebSockets are closed spread over this time.",
     ),
     Setting(
+        key="settle",
+        flags=("--settle",),
+        parse=values.duration,
+        default=300.0,
+        precedent="none has it: most bad deploys show within minutes; it costs a zygote's memory",
+        metavar="TIME",
+        doc="After a reload the old generation stays warm so long, for rollback; 0s: not at all.",
+    ),
+    Setting(
         key="drain_delay",
         flags=("--drain-delay",),
         parse=values.duration,

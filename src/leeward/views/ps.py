@@ -44,6 +44,16 @@ def _header(it: Snapshot) -> list[str]:
     backoff = it.get("backoff")
     if backoff:
         lines.append(f"  backing off for {span(backoff['until'])}: {_one_line(backoff['why'])}")
+    back = it.get("went_back")
+    if back:
+        lines.append(
+            f"  went back  from generation {back['generation']} to {back['to']}, "
+            f"{span(back['ago'])} ago: {_one_line(back['why'])}"
+        )
+    previous = it.get("previous")
+    if previous:
+        number, left = previous["generation"], span(previous["for"])
+        lines.append(f"  kept       generation {number}, for {left}: leeward rollback")
     mixed = it.get("mixed") or ()
     if mixed:
         names = ", ".join(mixed[:3]) + (f" and {len(mixed) - 3} more" if len(mixed) > 3 else "")

@@ -1,0 +1,60 @@
+"""Who waits for workers to be replaced, and how far that has come.
+
+`leeward._core.supervisor` holds the queue; here stands only who has asked for
+which workers, so that each hears of its own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from leeward._core.messages import Answer
+from leeward._core.supervisor import Supervisor
+from leeward._supervisor.control import Client, Control
+from leeward._supervisor.report import plural
+
+
+@dataclass
+class _Asker:
+    client: Client
+    generation: int | None  # that served when it asked
+    count: int
+    left: list[int]
+
+
+class Recycling:
+    """The clients of `leeward recycle`."""
+
+    def __init__(self, core: Supervisor, control: Control) -> None:
+        self._core = core
+        self._control = control
+        self._askers: list[_Asker] = []
+
+    def add(self, client: Client, workers: list[int]) -> None:
+        self._askers.append(_Asker(client, self._core.serving, len(workers), workers))
+
+    def look(self) -> None:
+        """Tells what has changed since the last look."""
+        for asker in list(self._askers):
+            left = [it for it in asker.left if self._stays(it)]
+            if left == asker.left:
+                continue
+            asker.left = left
+            if left:
+                text = f"{asker.count - len(left)} of {asker.count} replaced"
+                self._control.progress(asker.client, text)
+                continue
+            self._askers.remove(asker)
+            text = f"{plural(asker.count, 'worker')} replaced"
+            if asker.generation != self._core.serving:
+                text += f", generation {self._core.serving} has taken over meanwhile"
+            self._control.answer(asker.client, Answer(0, text))
+
+    def all_end(self, code: int, text: str) -> None:
+        askers, self._askers = self._askers, []
+        for asker in askers:
+            self._control.answer(asker.client, Answer(code, text))
+
+    def _stays(self, worker: int) -> bool:
+        it = self._core.roster.get(worker)
+        return it is not None and it.alive

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from leeward._core.connection import Life
 from leeward._worker import leave
-from leeward.adapters.server import Life
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from leeward._core.messages import Drain
     from leeward._worker.accept import Acceptor
     from leeward._worker.logs import Log
-    from leeward.adapters.server import Server
+    from leeward.engine.server import Server
 
 #: Of the timeout, the part in which WebSockets are told to go: the last of them
 #: still needs its closing handshake before the deadline.

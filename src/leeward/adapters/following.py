@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from tornado.httputil import HTTPMessageDelegate, RequestStartLine
 
-from leeward.adapters import health
-from leeward.adapters.server import Life
+from leeward._core.connection import Life
+from leeward.engine import health
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable

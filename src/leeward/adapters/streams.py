@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from tornado.iostream import IOStream, SSLIOStream
 
-from leeward.adapters.server import WAITING, Life
+from leeward._core.connection import WAITING, Life
 
 if TYPE_CHECKING:
     import socket

@@ -24,7 +24,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 from typing import TYPE_CHECKING, Any
 
 from tornado import netutil
@@ -33,9 +32,10 @@ from tornado.httputil import HTTPServerConnectionDelegate
 from tornado.web import Application
 from tornado.websocket import WebSocketHandler
 
+from leeward._core.connection import WAITING, Life
 from leeward.adapters.following import follow
-from leeward.adapters.server import WAITING, Counters, Life
 from leeward.adapters.streams import bytes_wait, stream
+from leeward.engine.registry import NEW_GRACE, SERVICE_RESTART, Registry
 
 if TYPE_CHECKING:
     import socket
@@ -46,10 +46,7 @@ if TYPE_CHECKING:
     from tornado.httputil import HTTPHeaders, RequestStartLine, ResponseStartLine
     from tornado.iostream import IOStream
 
-#: On a stop, seconds from its birth that a connection without a byte is waited
-#: for: its client has connected and its request is on the way (one round trip
-#: round the earth is 0.3 s).  Go waits 5 s (net/http, issue 22682).
-NEW_GRACE = 1.0
+    from leeward.engine.server import Counters
 
 SERVABLE = "a tornado.web.Application (or any HTTPServerConnectionDelegate)"
 
@@ -61,16 +58,13 @@ def servable(value: object) -> bool:
     return isinstance(value, HTTPServerConnectionDelegate) and not isinstance(value, HTTPServer)
 
 
-class TornadoServer:
-    """A `leeward.adapters.server.Server`.
+class TornadoServer(Registry["Connection"]):
+    """A `leeward.engine.server.Server`.
 
     application: what the factory returned, or an adopted program's HTTPServer.
-    counters:    told the numbers as they change: open, requests, in_flight.  Counted
-                 here and only copied there: should somebody clear the page under
-                 a living worker, no request fails of it.
-    closed:      called after each connection's end.
+    counters, closed: as `Registry` has them.
     tls:         None to speak plain http, or what a program's own ssl_options say.
-    health_path: answered here (`leeward.adapters.health`); "" for none.
+    health_path: answered here (`leeward.engine.health`); "" for none.
 
     Made and used on the thread of the running loop.
     """
@@ -83,16 +77,8 @@ class TornadoServer:
         tls: ssl.SSLContext | None = None,
         health_path: str = "",
     ) -> None:
-        self.counters = counters
-        self.closed = closed
+        super().__init__(counters, closed)
         self.health_path = health_path
-        self.withdrawn = False  # a stop is near: not ready, but accepting
-        self.draining = ""  # the reason, once
-        self.live: set[Connection] = set()
-        self._requests = self._in_flight = 0
-        self._window_ends = 0.0
-        self._timers: list[asyncio.TimerHandle] = []
-        self._loop = asyncio.get_running_loop()
         own = isinstance(application, HTTPServer)
         # Application.listen would hand its own settings on in the same way.
         self._http: HTTPServer = application if own else HTTPServer(application, xheaders=False)  # type: ignore[assignment]
@@ -107,77 +93,13 @@ class TornadoServer:
         if found is None:
             return
         found.life = connected = Connection(self, found, self._loop.time())
-        self.live.add(connected)
-        self.counters.open = len(self.live)
+        self.add(connected)
         try:
             http.handle_stream(found, address)
         except Exception:
             # A program's subclass may override it.
             _log.exception("%s.handle_stream() raised; cut", type(http).__name__)
             found.close()
-
-    def serves(self) -> bool:
-        """Is it right to send us requests?"""
-        return not self.withdrawn and self.draining != "stop"
-
-    def request_begins(self) -> None:
-        self._requests += 1
-        self.counters.requests = self._requests
-
-    def in_flight(self, by: int) -> None:
-        self._in_flight += by
-        self.counters.in_flight = self._in_flight
-
-    def has_closed(self, connection: Connection) -> None:
-        self.live.discard(connection)
-        self.counters.open = len(self.live)
-        self.closed()
-
-    def connections(self) -> dict[Life, int]:
-        counts: dict[Life, int] = {life: 0 for life in Life if life is not Life.CLOSED}
-        for connection in self.live:
-            counts[connection.life] += 1
-        return counts
-
-    def begin_drain(self, reason: str, window: float) -> None:
-        if self.draining == "stop":
-            return
-        self.draining = reason
-        for timer in self._timers:
-            timer.cancel()
-        self._timers = []
-        self._window_ends = self._loop.time() + (window if reason == "reload" else 0.0)
-        for connection in tuple(self.live):
-            connection.drain()
-        upgraded = [c for c in self.live if c.life is Life.UPGRADED]
-        random.shuffle(upgraded)  # old and young mixed: reconnects come mixed too
-        for place, connection in enumerate(upgraded):
-            if reason == "stop":
-                connection.close_websocket(1001)
-            else:
-                # One at a random moment of each n-th of the window: evenly
-                # spread, and clients of several workers do not march in step.
-                delay = window * (place + random.random()) / len(upgraded)
-                self.later(delay, connection.close_websocket, 1012)
-
-    def upgraded_in_drain(self, connection: Connection) -> None:
-        """A handshake that was under way when the drain began: the same for it."""
-        left = max(0.0, self._window_ends - self._loop.time())
-        self.later(
-            left * random.random(),
-            connection.close_websocket,
-            1001 if self.draining == "stop" else 1012,
-        )
-
-    def later(self, delay: float, call: Callable[..., None], *args: Any) -> None:
-        """`call_later` for a timer that the next `begin_drain` cancels."""
-        self._timers.append(self._loop.call_later(delay, call, *args))
-
-    def close_rest(self) -> None:
-        # Idle ones first: the fewer microseconds between the look and the
-        # close, the less likely that a request is under way to one of them.
-        for connection in sorted(self.live, key=lambda c: c.life is not Life.IDLE):
-            connection.stream.close()
 
 
 class Connection:
@@ -256,7 +178,7 @@ class Connection:
             return
         self._leave_active(Life.CLOSED)
         self.conn = self.request_headers = self.handler = None
-        self.server.has_closed(self)
+        self.server.remove(self)
 
     def _leave_active(self, life: Life) -> None:
         if self.life is Life.ACTIVE:
@@ -327,6 +249,9 @@ class Connection:
 
         conn.set_close_callback = learning  # type: ignore[method-assign]
 
+    def cut(self) -> None:
+        self.stream.close()
+
     def close_websocket(self, code: int) -> None:
         """Send the close frame.  Tornado cuts a peer that does not answer it after 5 s.
 
@@ -335,7 +260,7 @@ class Connection:
         if self.life is not Life.UPGRADED or self.handler is None:
             return
         try:
-            self.handler.close(code, "restarting" if code == 1012 else "going away")
+            self.handler.close(code, "restarting" if code == SERVICE_RESTART else "going away")
         except Exception:
             # An application may override close().
             _log.exception("%s.close() raised; cut", type(self.handler).__name__)

@@ -1,35 +1,18 @@
 """What a worker asks of whatever serves its connections.
 
-The worker accepts, counts its lives and decides when to drain; a `Server`
-speaks the protocol.  Tornado's own HTTP server is one (`adapters.tornado`),
-another engine may take its place without the worker noticing.
-
-The life of one connection, in Go's words (ConnState):
-
-    NEW ──► ACTIVE ⇄ IDLE        a request has begun to arrive / was answered
-              └────► UPGRADED    a WebSocket, or bytes that only the application understands
-    any ──► CLOSED
+The worker accepts and decides when to drain; a `Server` speaks the protocol.  The
+engine is one (`leeward.engine.engine`), Tornado's own HTTP server is another
+(`leeward.adapters.tornado`, for --engine tornado).
 """
 
 from __future__ import annotations
 
-import enum
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     import socket
 
-
-class Life(enum.Enum):
-    NEW = "new"  # accepted, has not sent a byte
-    ACTIVE = "active"  # a request arrives or is being answered
-    IDLE = "idle"  # answered, waits for the next request
-    UPGRADED = "upgraded"  # taken over by the application
-    CLOSED = "closed"
-
-
-#: States in which the next byte is the first of a request.
-WAITING = frozenset({Life.NEW, Life.IDLE})
+    from leeward._core.connection import Life
 
 
 class Counters(Protocol):

@@ -1,0 +1,15 @@
+"""The HTTP/1.1 engine: unmodified Tornado applications on asyncio's transports.
+
+It takes the place of `tornado.http1connection` behind Tornado's own extension points
+(`HTTPServerConnectionDelegate.start_request`, `HTTPConnection`): applications see the
+same requests and answer with the same calls.
+
+    head, body      bytes into requests, strictly; rules: where we differ from Tornado
+    connection      one client: its life, its buffer, which exchange is at work
+    exchange        one request and its answer, as Tornado's handlers see it
+    stream          what is left when HTTP is over: WebSockets, `detach()`
+    registry        all connections of a worker, how they are counted and drained
+    server          what the worker hands accepted sockets to
+
+Loaded in workers and zygotes only.
+"""

@@ -1,0 +1,133 @@
+"""All connections of a worker: how many there are, and how they are brought to their end.
+
+The registry knows when a connection is to end; how that is said in HTTP the connection
+itself knows (`Member`).  Numbers are counted here and copied to the worker's row of the
+shared page: should somebody clear the page under a living worker, no request fails of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+
+from leeward._core.connection import Life
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from leeward.engine.server import Counters
+
+#: On a stop, seconds from its birth that a connection without a byte is waited
+#: for: its client has connected and its request is on the way (one round trip
+#: round the earth is 0.3 s).  Go waits 5 s (net/http, issue 22682).
+NEW_GRACE = 1.0
+
+#: Close codes of WebSockets: RFC 6455 §7.4.1, and 1012 of the IANA registry.
+GOING_AWAY, SERVICE_RESTART = 1001, 1012
+
+
+class Member(Protocol):
+    """A connection as the registry sees it."""
+
+    life: Life
+
+    def drain(self) -> None:
+        """A drain begins, or becomes a stop: end by yourself as `Server.begin_drain` says."""
+
+    def close_websocket(self, code: int) -> None:
+        """Send the close frame."""
+
+    def cut(self) -> None:
+        """Close now."""
+
+
+M = TypeVar("M", bound=Member)
+
+
+class Registry(Generic[M]):
+    """counters:  told the numbers as they change.
+    closed:    called after each connection's end.
+    """
+
+    def __init__(self, counters: Counters, closed: Callable[[], None]) -> None:
+        self.counters = counters
+        self.closed = closed
+        self.withdrawn = False  # a stop is near: not ready, but accepting
+        self.draining = ""  # the reason, once
+        self.live: set[M] = set()
+        self._requests = self._in_flight = 0
+        self._window_ends = 0.0
+        self._timers: list[asyncio.TimerHandle] = []
+        self._loop = asyncio.get_running_loop()
+
+    # --- counting -----------------------------------------------------------------------
+
+    def add(self, member: M) -> None:
+        self.live.add(member)
+        self.counters.open = len(self.live)
+
+    def remove(self, member: M) -> None:
+        self.live.discard(member)
+        self.counters.open = len(self.live)
+        self.closed()
+
+    def request_begins(self) -> None:
+        self._requests += 1
+        self.counters.requests = self._requests
+
+    def in_flight(self, by: int) -> None:
+        self._in_flight += by
+        self.counters.in_flight = self._in_flight
+
+    def connections(self) -> dict[Life, int]:
+        counts: dict[Life, int] = {life: 0 for life in Life if life is not Life.CLOSED}
+        for member in self.live:
+            counts[member.life] += 1
+        return counts
+
+    def serves(self) -> bool:
+        """Is it right to send us requests?"""
+        return not self.withdrawn and self.draining != "stop"
+
+    # --- draining -----------------------------------------------------------------------
+
+    def begin_drain(self, reason: str, window: float) -> None:
+        if self.draining == "stop":
+            return
+        self.draining = reason
+        for timer in self._timers:
+            timer.cancel()
+        self._timers = []
+        self._window_ends = self._loop.time() + (window if reason == "reload" else 0.0)
+        for member in tuple(self.live):
+            member.drain()
+        upgraded = [it for it in self.live if it.life is Life.UPGRADED]
+        random.shuffle(upgraded)  # old and young mixed: reconnects come mixed too
+        for place, member in enumerate(upgraded):
+            if reason == "stop":
+                member.close_websocket(GOING_AWAY)
+            else:
+                # One at a random moment of each n-th of the window: evenly
+                # spread, and clients of several workers do not march in step.
+                delay = window * (place + random.random()) / len(upgraded)
+                self.later(delay, member.close_websocket, SERVICE_RESTART)
+
+    def upgraded_in_drain(self, member: M) -> None:
+        """A handshake that was under way when the drain began: the same for it."""
+        left = max(0.0, self._window_ends - self._loop.time())
+        self.later(
+            left * random.random(),
+            member.close_websocket,
+            GOING_AWAY if self.draining == "stop" else SERVICE_RESTART,
+        )
+
+    def later(self, delay: float, call: Callable[..., None], *args: Any) -> None:
+        """`call_later` for a timer that the next `begin_drain` cancels."""
+        self._timers.append(self._loop.call_later(delay, call, *args))
+
+    def close_rest(self) -> None:
+        # Idle ones first: the fewer microseconds between the look and the
+        # close, the less likely that a request is under way to one of them.
+        for member in sorted(self.live, key=lambda it: it.life is not Life.IDLE):
+            member.cut()

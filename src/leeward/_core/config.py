@@ -68,6 +68,8 @@ class Config:
     #: Between an order to stop and the drain: not ready, but accepting.
     drain_delay: float = 0.0
     health_path: str = ""
+    engine: str = "leeward"  # leeward | tornado
+    loop: str = "auto"  # auto | asyncio | uvloop
     log_level: str = "info"  # debug | info | warning | error | critical
     log_format: str = "auto"  # auto | pretty | json
     #: Working directory by the path that was typed, symbolic links unresolved,

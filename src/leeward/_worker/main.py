@@ -46,12 +46,13 @@ from leeward._core.messages import (
     Renewed,
     Withdraw,
 )
-from leeward._worker import forks, leave, logs
+from leeward._worker import forks, leave, logs, loops
 from leeward._worker.accept import Acceptor
 from leeward._worker.drain import OVERRUN, Drainer
 from leeward._worker.factory import make
 from leeward.adapters.loading import watched
-from leeward.adapters.tornado import TornadoServer, describe
+from leeward.adapters.serving import server
+from leeward.adapters.tornado import describe
 from leeward.errors import ChannelClosed, TargetError
 
 if TYPE_CHECKING:
@@ -60,6 +61,8 @@ if TYPE_CHECKING:
     from tornado.httputil import HTTPServerConnectionDelegate
 
     from leeward._worker.birth import Birth
+    from leeward.adapters.tornado import TornadoServer
+    from leeward.engine.engine import Engine
 
 #: Seconds in which the last words before an exit must be on their way.
 LAST_WORDS = 1.0
@@ -138,7 +141,7 @@ class Worker:
             birth.slot, birth.generation, birth.config.log_level, birth.config.log_format
         )
         self.row: Any = birth.page.row(birth.row_index)
-        self.server: TornadoServer | None = None
+        self.server: Engine | TornadoServer | None = None
         self.acceptor: Acceptor | None = None
         self.drainer: Drainer | None = None
         self.accepted = 0
@@ -149,7 +152,11 @@ class Worker:
     def live(self) -> NoReturn:
         """All of it, but for the application's own `sys.exit`."""
         self._settle()
-        self.loop = asyncio.new_event_loop()  # by the application's policy, uvloop's too
+        try:
+            self.loop = loops.new(self.birth.config.loop)
+        except TargetError as error:
+            self.loop = asyncio.new_event_loop()
+            self._fail("loop", str(error))
         asyncio.set_event_loop(self.loop)
         self._say_to_supervisor(Hello(self.pid))
         self.loop.add_reader(self.channel.fileno(), self._hear)
@@ -194,8 +201,9 @@ class Worker:
         """Accept, and say so.  The loop runs."""
         birth = self.birth
         logs.install(self.log)
-        self.server = TornadoServer(
+        self.server = server(
             application,
+            birth.config.engine,
             self.row,
             self._connection_closed,
             birth.tls.context if birth.tls else None,

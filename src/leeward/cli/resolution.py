@@ -39,6 +39,8 @@ _PLAIN = (
     "settle",
     "drain_delay",
     "health_path",
+    "engine",
+    "loop",
     "user",
     "group",
     "log_level",

@@ -1,0 +1,34 @@
+"""The event loop of a worker."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+
+from leeward.errors import TargetError
+
+
+def wanted(loop: str) -> str:
+    """"asyncio" or "uvloop": what `loop` (--loop) comes to here."""
+    if loop != "auto":
+        return loop
+    return "uvloop" if importlib.util.find_spec("uvloop") is not None else "asyncio"
+
+
+def new(loop: str) -> asyncio.AbstractEventLoop:
+    """A fresh loop, as --loop says.  Raises TargetError if there is no uvloop.
+
+    The application's own choice of a policy goes first.
+    """
+    policy = asyncio.get_event_loop_policy()
+    own = type(policy) is not asyncio.DefaultEventLoopPolicy
+    if own or wanted(loop) == "asyncio":
+        return asyncio.new_event_loop()
+    try:
+        import uvloop
+    except ImportError as error:
+        raise TargetError(
+            f"--loop uvloop: {error}",
+            "Install it (pip install 'leeward[fast]'), or serve with --loop asyncio.",
+        ) from None
+    return uvloop.new_event_loop()

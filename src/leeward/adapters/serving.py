@@ -1,0 +1,43 @@
+"""Which server serves an application: the engine, or Tornado's own."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tornado.httpserver import HTTPServer
+
+from leeward.adapters.tornado import TornadoServer
+from leeward.engine.engine import Engine
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Callable
+
+    from tornado.httputil import HTTPServerConnectionDelegate
+
+    from leeward.engine.server import Counters
+
+#: What a program's own HTTPServer may have overridden that the engine does not call.
+_STREAMS = ("handle_stream", "_handle_connection")
+
+
+def needs_tornado(application: HTTPServerConnectionDelegate) -> str:
+    """Why only Tornado's server can serve this; "" if the engine can."""
+    if isinstance(application, HTTPServer):
+        for name in _STREAMS:
+            if getattr(type(application), name) is not getattr(HTTPServer, name):
+                return f"{type(application).__qualname__} overrides {name}()"
+    return ""
+
+
+def server(
+    application: HTTPServerConnectionDelegate,
+    engine: str,
+    counters: Counters,
+    closed: Callable[[], None],
+    tls: ssl.SSLContext | None,
+    health_path: str,
+) -> Engine | TornadoServer:
+    """The server for `application`.  engine: "leeward" or "tornado"."""
+    kind = TornadoServer if engine == "tornado" or needs_tornado(application) else Engine
+    return kind(application, counters, closed, tls, health_path)

@@ -1,0 +1,202 @@
+"""The engine's server: what a worker hands its accepted sockets to."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from tornado import netutil
+from tornado.http1connection import _GzipMessageDelegate
+from tornado.httpserver import HTTPServer, _HTTPRequestContext
+from tornado.httputil import HTTPMessageDelegate, HTTPServerConnectionDelegate
+
+from leeward.engine.connection import Connection
+from leeward.engine.head import Parser
+from leeward.engine.registry import Registry
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable
+
+    from leeward.engine.exchange import Exchange
+    from leeward.engine.server import Counters
+    from leeward.engine.stream import TransportStream
+
+#: Connections are looked at together, not by a timer each: a stamp costs 39 ns, a
+#: `call_later` and its cancel 2079 ns.  So a deadline may be late by this many seconds,
+#: or by a quarter of the shortest one.
+_COARSE = 1.0
+
+#: Seconds for a TLS handshake, as in asyncio and nginx.
+_HANDSHAKE = 60.0
+
+#: Tornado's default of IOStream.max_buffer_size, which bounds bodies too.
+_MAX_BUFFER = 104857600
+
+_general = logging.getLogger("tornado.general")
+
+
+class Engine(Registry[Connection]):
+    """A `leeward.engine.server.Server`.
+
+    application: what the factory returned, or an adopted program's HTTPServer, whose
+                 arguments are honoured.
+    tls:         None to speak plain http, or what a program's own ssl_options say.
+    health_path: answered here (`leeward.engine.health`); "" for none.
+    Counters and `closed` as `Registry` has them.
+
+    Made and used on the thread of the running loop.
+    """
+
+    def __init__(
+        self,
+        application: HTTPServerConnectionDelegate,
+        counters: Counters,
+        closed: Callable[[], None],
+        tls: ssl.SSLContext | None = None,
+        health_path: str = "",
+    ) -> None:
+        super().__init__(counters, closed)
+        self.loop = self._loop
+        self.health_path = health_path
+        own = isinstance(application, HTTPServer)
+        http: Any = application if own else HTTPServer(application, xheaders=False)
+        self._http = http
+        self.params = http.conn_params
+        self.max_buffer_size = http.max_buffer_size or _MAX_BUFFER
+        self.max_body_size = (
+            self.max_buffer_size if self.params.max_body_size is None else self.params.max_body_size
+        )
+        self.parser = Parser(
+            max_body_size=2**63
+        )  # checked later: a handler may raise its own limit
+        self.idle_timeout = self.header_timeout = self.params.header_timeout
+        options = http.ssl_options if tls is None else tls
+        self._tls = None if options is None else netutil.ssl_options_to_context(options, True)
+        #: What a write returns that has left us already; one for all of them.
+        self.flushed: asyncio.Future[None] = self.loop.create_future()
+        self.flushed.set_result(None)
+        #: Requests refused, by the name of the rule (`leeward.engine.rules`).
+        self.refusals: Counter[str] = Counter()
+        self._said = float("-inf")
+        self._sweep_at = float("inf")
+        self._sweeper: asyncio.TimerHandle | None = None
+
+    # --- for the worker ---------------------------------------------------------------------
+
+    def accept(self, connection: socket.socket, address: Any) -> None:
+        member = Connection(self, address)
+        self.add(member)
+        options = {"ssl": self._tls, "ssl_handshake_timeout": _HANDSHAKE} if self._tls else {}
+        member.task = self.loop.create_task(
+            self.loop.connect_accepted_socket(lambda: member, connection, **options)
+        )
+        member.task.add_done_callback(lambda task: self._connected(task, member, connection))
+
+    def _connected(
+        self, task: asyncio.Task[Any], member: Connection, connection: socket.socket
+    ) -> None:
+        member.task = None
+        error = None if task.cancelled() else task.exception()
+        if task.cancelled() or error is not None:
+            connection.close()
+            member.connection_lost(None)
+        if isinstance(error, ssl.SSLError) and self.loop.time() - self._said >= 1.0:
+            self._said = self.loop.time()  # one a second: scanners come in swarms
+            _general.warning("SSL Error on %s: %s", member.address, error)
+
+    # --- for connections ----------------------------------------------------------------------
+
+    def start_request(
+        self, connection: ServerConnection, exchange: Exchange
+    ) -> HTTPMessageDelegate:
+        delegate: HTTPMessageDelegate = self._http.start_request(connection, exchange)
+        if self.params.decompress:
+            delegate = _GzipMessageDelegate(
+                delegate, self.params.chunk_size, exchange.max_body_size
+            )
+        return delegate
+
+    def begin_serving(self, connection: Connection) -> ServerConnection:
+        """HTTP is spoken on this connection from now on."""
+        http = self._http
+        protocol = http.protocol or ("https" if self._tls is not None else "http")
+        # Tornado's own, so that `xheaders` mean what they mean there.
+        context = _HTTPRequestContext(
+            _Socket(connection), connection.address, protocol, http.trusted_downstream
+        )
+        found = ServerConnection(connection, context)
+        http._connections.add(found)
+        return found
+
+    def serving_ended(self, connection: ServerConnection) -> None:
+        """HTTP is over on this connection."""
+        connection.ended.set()
+        if connection in self._http._connections:
+            self._http.on_close(connection)
+
+    def refused(self, rule: str) -> None:
+        self.refusals[rule] += 1
+
+    # --- deadlines ------------------------------------------------------------------------------
+
+    def deadline(self, seconds: float | None) -> float:
+        """`seconds` from now, on the loop's clock; 0.0 for never."""
+        if not seconds:
+            return 0.0
+        now = self.loop.time()
+        at = now + seconds
+        coarse = now + min(_COARSE, seconds / 4)
+        due = max(at, coarse)
+        if due < self._sweep_at:
+            if self._sweeper is not None:
+                self._sweeper.cancel()
+            self._sweep_at = due
+            self._sweeper = self.loop.call_at(due, self._sweep)
+        return at
+
+    def _sweep(self) -> None:
+        """End what has had its time; come back for the next."""
+        self._sweeper, self._sweep_at = None, float("inf")
+        now = self.loop.time()
+        earliest = float("inf")
+        for member in list(self.live):
+            if member.deadline and member.deadline <= now:
+                member.deadline = 0.0
+                member.expire()
+            if member.deadline:
+                earliest = min(earliest, member.deadline)
+        if earliest < self._sweep_at and self.live:
+            if self._sweeper is not None:
+                self._sweeper.cancel()
+            self._sweep_at = max(earliest, now + 0.05)
+            self._sweeper = self.loop.call_at(self._sweep_at, self._sweep)
+
+
+class ServerConnection:
+    """What Tornado's delegates know as `server_conn`, and `HTTPServer` keeps a set of."""
+
+    def __init__(self, connection: Connection, context: Any) -> None:
+        self._connection = connection
+        self.context = context
+        self.params = connection.params
+        self.ended = asyncio.Event()
+
+    @property
+    def stream(self) -> TransportStream:
+        return self._connection.stream
+
+    async def close(self) -> None:
+        """Close it, and wait until that is done."""
+        self._connection.stream.close()
+        await self.ended.wait()
+
+
+class _Socket:
+    """Looks like a stream to Tornado's request context, which asks for the family only."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.socket = connection.transport.get_extra_info("socket")

@@ -1,0 +1,199 @@
+"""One request and its answer, as Tornado's handlers see it: `request.connection`.
+
+Does what `tornado.http1connection.HTTP1Connection` does on the server's side.  An
+answer is as a rule one `transport.write`: headers and body in one piece.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import TYPE_CHECKING
+
+from tornado.escape import native_str, utf8
+from tornado.httputil import HTTPConnection, HTTPOutputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from tornado.httputil import HTTPHeaders, RequestStartLine, ResponseStartLine
+
+    from leeward.engine.connection import Connection
+    from leeward.engine.head import Head
+    from leeward.engine.stream import TransportStream
+
+_LINE_BREAK = re.compile(r"[\r\n]")
+_DIGITS = re.compile(r"[0-9]+", re.ASCII)
+
+
+class Exchange(HTTPConnection):
+    """head:  of the request, parsed and found to be right."""
+
+    is_client = False
+    # Set on the few exchanges that need them: an instance has what it uses.
+    _close_callback: Callable[[], None] | None = None
+    _chunking = False
+    _left: int | None = None  # bytes of the answer's body that Content-Length still promises
+    _code = 0
+    _detached = False
+    #: Has the application given its whole answer?  Has the whole request been read?
+    write_finished = False
+    read_finished = False
+    max_body_size = 0
+    body_timeout: float | None = None
+
+    def __init__(self, connection: Connection, head: Head) -> None:
+        self.connection = connection
+        self.head = head
+        self.disconnect = not head.keep_alive
+
+    # --- what applications look at -------------------------------------------------------
+
+    @property
+    def context(self) -> Any:
+        return self.connection.context
+
+    @property
+    def params(self) -> Any:
+        return self.connection.params
+
+    @property
+    def stream(self) -> TransportStream | None:
+        """The stream under us, None once it has been detached."""
+        return None if self._detached else self.connection.stream
+
+    @property
+    def no_keep_alive(self) -> bool:
+        return self.disconnect
+
+    @no_keep_alive.setter
+    def no_keep_alive(self, value: bool) -> None:
+        self.disconnect = value or not self.head.keep_alive
+
+    def set_close_callback(self, callback: Callable[[], None] | None) -> None:
+        """Have `callback` called if the client leaves before it has its answer."""
+        self._close_callback = callback
+
+    def set_body_timeout(self, timeout: float) -> None:
+        """Seconds in which this request's body must have come."""
+        self.body_timeout = timeout
+
+    def set_max_body_size(self, max_body_size: int) -> None:
+        """Bytes that this request's body may have."""
+        self.max_body_size = max_body_size
+
+    def detach(self) -> TransportStream:
+        """HTTP is over: hand the stream to the application."""
+        connection = self.connection
+        stream = connection.stream
+        connection.detach(self._close_callback)
+        self._detached = True
+        self._close_callback = None
+        return stream
+
+    def close(self) -> None:
+        self._close_callback = None
+        self.connection.close()
+
+    # --- the answer ----------------------------------------------------------------------
+
+    def write_headers(
+        self,
+        start_line: RequestStartLine | ResponseStartLine,
+        headers: HTTPHeaders,
+        chunk: bytes | None = None,
+    ) -> asyncio.Future[None]:
+        """Send the status line and `headers`, and `chunk` right behind them.
+
+        Raises ValueError for a line break in a header, `HTTPOutputError` for more body
+        than Content-Length says.
+        """
+        head = self.head
+        code: int = start_line[1]  # type: ignore[assignment]
+        self._code = code
+        modern = head.version == "HTTP/1.1"
+        bodiless = head.method == "HEAD" or code in (204, 304) or 100 <= code < 200
+        sized = "Content-Length" in headers
+        if modern:
+            self._chunking = not (bodiless or sized)
+            if self._chunking:
+                headers["Transfer-Encoding"] = "chunked"
+        elif not (bodiless or sized):
+            self.disconnect = True  # an HTTP/1.0 client sees the end of this body by ours
+        if code >= 200:  # a 101 must say "Connection: Upgrade"
+            if self.connection.server.draining:
+                self.disconnect = True
+            if self.disconnect:
+                if modern or head.keep_alive:
+                    headers["Connection"] = "close"
+            elif not modern:
+                headers["Connection"] = "Keep-Alive"
+        if head.method == "HEAD" or code == 304:
+            self._left = 0
+        elif sized:
+            self._left = _length(headers["Content-Length"])
+        else:
+            self._left = None
+        data = _head_bytes(code, start_line[2], headers)
+        if chunk:
+            data += self._framed(chunk)
+        return self.connection.send(data)
+
+    def write(self, chunk: bytes) -> asyncio.Future[None]:
+        """Send a piece of the answer's body.  The future is done when it has left us."""
+        if self.connection.lost:
+            return self.connection.send(b"")
+        return self.connection.send(self._framed(chunk))
+
+    def finish(self) -> None:
+        """The answer is complete.  Raises `HTTPOutputError` if Content-Length said more."""
+        connection = self.connection
+        if self._left and not connection.lost:
+            connection.cut()
+            raise HTTPOutputError(f"Tried to write {self._left} bytes less than Content-Length")
+        if self._chunking and not connection.lost:
+            connection.send(b"0\r\n\r\n")
+        self.write_finished = True
+        self._close_callback = None
+        connection.answered(self)
+
+    def _framed(self, chunk: bytes) -> bytes:
+        if self._left is not None:
+            self._left -= len(chunk)
+            if self._left < 0:
+                # Now, before the client takes the rest for the next answer.
+                self.connection.cut()
+                raise HTTPOutputError("Tried to write more data than Content-Length")
+        if self._chunking and chunk:  # an empty one would be the end
+            return b"%x\r\n%b\r\n" % (len(chunk), chunk)
+        return chunk
+
+    # --- the client leaves ----------------------------------------------------------------
+
+    def client_left(self) -> None:
+        """Tell whoever wants to know, once."""
+        callback, self._close_callback = self._close_callback, None
+        if callback is not None:
+            callback()
+
+
+def _length(value: str) -> int:
+    if _DIGITS.fullmatch(value) is None:
+        raise ValueError(f"not an integer: {value!r}")
+    return int(value)
+
+
+def _head_bytes(code: int, reason: str, headers: HTTPHeaders) -> bytes:
+    """Raises ValueError for a line break within a line."""
+    try:
+        lines = [name + ": " + value for name, value in headers.get_all()]
+    except TypeError:  # bytes, which Tornado lets pass
+        lines = [f"{native_str(name)}: {native_str(value)}" for name, value in headers.get_all()]
+    text = "\r\n".join(lines)
+    breaks = len(lines) - 1 if lines else 0
+    if text.count("\n") != breaks or text.count("\r") != breaks or _LINE_BREAK.search(reason):
+        wrong = next((it for it in [reason, *lines] if _LINE_BREAK.search(it)), "")
+        raise ValueError(f"Illegal characters (CR or LF) in header: {wrong!r}")
+    status = utf8(f"HTTP/1.1 {code} {reason}\r\n")
+    return status + text.encode("latin1") + b"\r\n\r\n" if lines else status + b"\r\n"

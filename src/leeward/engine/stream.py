@@ -1,0 +1,323 @@
+"""An IOStream over an asyncio transport, for what lives on when HTTP is over.
+
+Tornado's `WebSocketProtocol13` and whatever an application does with `detach()` run
+on it unchanged.  It is an `IOStream` by its class and by its methods, not by what is
+inside: there is no file descriptor that it polls.  Differences that can be seen:
+
+* a write goes to the kernel at once and is never kept here; what the kernel does not
+  take, the transport keeps;
+* `start_tls` is not offered: the server's side of it was never (Tornado offers it
+  for a fresh connection, before HTTP).
+
+A read whose bytes are here already returns a future that is done: `await` on it does
+not leave the coroutine, which is most of what makes WebSockets cheaper here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import select
+import sys
+from typing import TYPE_CHECKING, Any
+
+from tornado.ioloop import IOLoop
+from tornado.iostream import IOStream, StreamClosedError, UnsatisfiableReadError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from leeward.engine.connection import Connection
+
+#: Bytes that wait unread before the transport is told to pause.
+_AHEAD = 256 * 1024
+
+
+#: Reads answered in a row without a turn of the loop: a burst of small messages must
+#: not keep everybody else waiting (three reads a frame; 256 take about 2 ms).
+_AT_ONCE = 256
+
+
+class TransportStream(IOStream):
+    def __init__(self, connection: Connection) -> None:
+        # Not super().__init__(): it would register a descriptor with the loop.
+        server = connection.server
+        self.io_loop = IOLoop.current()
+        self.max_buffer_size = server.max_buffer_size
+        self.max_write_buffer_size = None
+        self.read_chunk_size = server.params.chunk_size
+        self.error: BaseException | None = None
+        self._connection = connection
+        self._loop = server.loop
+        self._data = bytearray()
+        self._future: asyncio.Future[Any] | None = None
+        #: Finds what the pending read wants: a number of bytes to take, or None.
+        self._find: Callable[[], int | None] | None = None
+        self._into: bytearray | memoryview | None = None
+        self._until_close = False
+        self._at_once = 0
+        self._ended = False  # the peer will send no more
+        self._closed = False
+        self._on_close: Callable[[], None] | None = None
+
+    # --- what is under it -------------------------------------------------------------------
+
+    @property
+    def socket(self) -> Any:
+        """The socket, or for TLS the connection that knows certificate and cipher."""
+        if self._closed:
+            return None
+        transport = self._connection.transport
+        plain = transport.get_extra_info("socket")
+        tls = transport.get_extra_info("ssl_object")
+        return plain if tls is None else _TlsSocket(tls, plain)
+
+    def fileno(self) -> int:
+        return int(self._connection.transport.get_extra_info("socket").fileno())
+
+    def set_nodelay(self, value: bool) -> None:
+        """Nothing to do: asyncio and uvloop set TCP_NODELAY for good, and we write whole answers."""
+
+    def get_fd_error(self) -> Exception | None:
+        return None
+
+    def close_fd(self) -> None:
+        self._connection.cut()
+
+    async def start_tls(self, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]
+        raise NotImplementedError("start_tls() on a connection that HTTP has been spoken on")
+
+    # --- reading ----------------------------------------------------------------------------
+
+    def read_bytes(self, num_bytes: int, partial: bool = False) -> asyncio.Future[bytes]:
+        """Tornado's: exactly `num_bytes`, or with `partial` at least one and at most so many."""
+        data = self._data
+        if self._future is None and (len(data) >= num_bytes or (partial and data)):
+            future: asyncio.Future[bytes] = self._loop.create_future()
+            piece = self._take(min(num_bytes, len(data)))
+            self._at_once += 1
+            if self._at_once < _AT_ONCE:
+                future.set_result(piece)
+            else:
+                self._at_once = 0
+                self._loop.call_soon(_give, future, piece)
+            return future
+
+        def find() -> int | None:
+            if len(data) >= num_bytes or (partial and data):
+                return min(num_bytes, len(data))
+            return None
+
+        return self._read(find)
+
+    def read_into(self, buf: bytearray | memoryview, partial: bool = False) -> asyncio.Future[int]:
+        data, wanted = self._data, len(buf)
+
+        def find() -> int | None:
+            if len(data) >= wanted or (partial and data):
+                return min(wanted, len(data))
+            return None
+
+        return self._read(find, into=buf)
+
+    def read_until(self, delimiter: bytes, max_bytes: int | None = None) -> asyncio.Future[bytes]:
+        data = self._data
+
+        def find() -> int | None:
+            at = data.find(delimiter)
+            end = None if at < 0 else at + len(delimiter)
+            _check(max_bytes, len(data) if end is None else end)
+            return end
+
+        return self._read(find)
+
+    def read_until_regex(self, regex: bytes, max_bytes: int | None = None) -> asyncio.Future[bytes]:
+        data, pattern = self._data, re.compile(regex)
+
+        def find() -> int | None:
+            match = pattern.search(data)
+            end = None if match is None else match.end()
+            del match  # it would lock the bytearray
+            _check(max_bytes, len(data) if end is None else end)
+            return end
+
+        return self._read(find)
+
+    def read_until_close(self) -> asyncio.Future[bytes]:
+        if self._closed:
+            future: asyncio.Future[bytes] = self._loop.create_future()
+            future.set_result(self._take(len(self._data)))
+            return future
+        self._until_close = True
+        return self._read(lambda: None)
+
+    def reading(self) -> bool:
+        return self._future is not None
+
+    def _read(
+        self, find: Callable[[], int | None], into: bytearray | memoryview | None = None
+    ) -> asyncio.Future[Any]:
+        if self._future is not None:
+            if not self._future.done():
+                raise AssertionError("Already reading")
+            self._future = None  # its reader was cancelled
+        future = self._loop.create_future()
+        self._future, self._find, self._into = future, find, into
+        # As with Tornado, nobody need look at the failure of a read.
+        future.add_done_callback(_looked_at)
+        try:
+            self._try()
+        except UnsatisfiableReadError as error:
+            self._unsatisfiable(error)
+        if self._future is not None and self._closed:
+            self._future = self._find = None
+            raise StreamClosedError(real_error=self.error)
+        return future
+
+    def _try(self) -> None:
+        """Give the pending read its bytes if they are here."""
+        future, find = self._future, self._find
+        if future is None or find is None:
+            return
+        if future.done():  # cancelled
+            self._future = self._find = None
+            return
+        count = find()
+        if count is not None:
+            into, self._into = self._into, None
+            self._future = self._find = None
+            piece = self._take(count)
+            if into is None:
+                future.set_result(piece)
+            else:
+                into[:count] = piece
+                future.set_result(count)
+        elif len(self._data) >= self.max_buffer_size:
+            self._unsatisfiable(StreamBufferFull("Reached maximum read buffer size"))
+
+    def _take(self, count: int) -> bytes:
+        data = self._data
+        piece = bytes(data[:count])
+        del data[:count]
+        if not self._closed:
+            if len(data) <= _AHEAD:
+                self._connection.read_on()
+            if self._ended and not data:
+                self._loop.call_soon(self.close)
+        return piece
+
+    def _unsatisfiable(self, error: Exception) -> None:
+        self.error = error
+        self.close()
+
+    # --- the connection speaks ----------------------------------------------------------------
+
+    def feed(self, data: bytes) -> None:
+        self._data += data
+        try:
+            self._try()
+        except UnsatisfiableReadError as error:
+            self._unsatisfiable(error)
+        if self._until_close and len(self._data) > self.max_buffer_size:
+            self._unsatisfiable(StreamBufferFull("Reached maximum read buffer size"))
+        elif len(self._data) > _AHEAD and self._future is None:
+            self._connection.read_no_further()
+
+    def feed_eof(self) -> None:
+        """The peer will send no more; a reader still gets what came before."""
+        self._ended = True
+        if not self._data or self._future is not None:
+            self.close()
+
+    def lost(self, error: BaseException | None) -> None:
+        """The transport is gone."""
+        if self.error is None:
+            self.error = error
+        self._shut()
+
+    # --- writing --------------------------------------------------------------------------------
+
+    def write(self, data: bytes | memoryview) -> asyncio.Future[None]:
+        """Send.  The future is done when the kernel has it all."""
+        if self._closed:
+            raise StreamClosedError(real_error=self.error)
+        return self._connection.send(data)
+
+    def writing(self) -> bool:
+        return not self._closed and self._connection.transport.get_write_buffer_size() > 0
+
+    # --- the end --------------------------------------------------------------------------------
+
+    def closed(self) -> bool:
+        return self._closed or self._connection.has_left
+
+    def set_close_callback(self, callback: Callable[[], None] | None) -> None:
+        self._on_close = callback
+        if self._closed and callback is not None:
+            self._shut()
+
+    def close(self, exc_info: Any = False) -> None:
+        """Close now; what the kernel has not taken yet is dropped, as by Tornado."""
+        if self._closed:
+            return
+        if exc_info:
+            self.error = (sys.exc_info() if exc_info is True else exc_info)[1]
+        self._shut()
+        self._connection.stream_closed()
+
+    def _shut(self) -> None:
+        self._closed = True
+        future, self._future = self._future, None
+        self._find = None
+        if future is not None and not future.done():
+            if self._until_close:
+                self._until_close = False
+                future.set_result(self._take(len(self._data)))
+            else:
+                future.set_exception(StreamClosedError(real_error=self.error))
+        callback, self._on_close = self._on_close, None
+        if callback is not None:
+            self.io_loop.add_callback(callback)
+
+
+class StreamBufferFull(UnsatisfiableReadError):
+    """More than max_buffer_size came, and the read is not satisfied yet."""
+
+
+class _TlsSocket:
+    """What applications ask a TLS socket for: the certificate, and where it leads."""
+
+    def __init__(self, tls: Any, plain: Any) -> None:
+        self._tls = tls
+        self._plain = plain
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._tls if hasattr(self._tls, name) else self._plain, name)
+
+
+def _give(future: asyncio.Future[bytes], piece: bytes) -> None:
+    if not future.done():
+        future.set_result(piece)
+
+
+def _check(most: int | None, size: int) -> None:
+    if most is not None and size > most:
+        raise UnsatisfiableReadError(f"delimiter not found within {most} bytes")
+
+
+def _looked_at(future: asyncio.Future[Any]) -> None:
+    if not future.cancelled():
+        future.exception()
+
+
+def bytes_wait(transport: asyncio.BaseTransport) -> bool:
+    """Has the kernel bytes of this connection that nobody has read yet?
+
+    Closing now would answer them with a reset.
+    """
+    sock = transport.get_extra_info("socket")
+    if sock is None or sock.fileno() < 0:
+        return False
+    poll = select.poll()
+    poll.register(sock.fileno(), select.POLLIN)
+    return bool(poll.poll(0))

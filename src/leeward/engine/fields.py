@@ -1,0 +1,153 @@
+"""The grammar that requests are held to: targets, hosts, header lines, framing.
+
+Everything here is a question about text that raises `BadRequest` with the name of
+its rule; nothing is kept.  Sources: RFC 9110, RFC 9112, RFC 3986.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import NamedTuple
+
+from leeward.engine.rules import BadRequest
+
+TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_REQUEST_LINE = re.compile(rf"{TOKEN.pattern} [^\x00-\x20\x7F]+ HTTP/1\.[0-9]")
+_CONTROL = re.compile(r"[\x00-\x08\x0A-\x1F\x7F]")
+_BARE_CR = re.compile(r"\r(?!\n)")
+_LINE_END = re.compile(r"\r?\n")
+#: RFC 9112 §2.2: an empty line before a request is ignored.  A second one cannot be
+#: here: it would have ended the head.
+_EMPTY_LINE = re.compile(r"\A\r?\n")
+
+_NAME = r"(?:[A-Za-z0-9\-._~!$&'()*+;=]|%[0-9A-Fa-f]{2})"
+_LITERAL = (
+    r"\[(?:[0-9A-Fa-f:.]{2,45}(?:%25[A-Za-z0-9\-._~]+)?"
+    r"|[vV][0-9A-Fa-f]+\.[A-Za-z0-9\-._~!$&'()*+;=:]+)\]"
+)
+#: RFC 3986 §3.2.2, but for commas: they are how several Host lines look when joined.
+#: Ports of thousands of digits fail in Tornado (`int` refuses them), without an answer.
+_HOST = re.compile(rf"(?:{_LITERAL}|{_NAME}*)(?::[0-9]{{0,5}})?")
+_ABSOLUTE = re.compile(
+    rf"[A-Za-z][A-Za-z0-9+.\-]*://(?:{_LITERAL}|{_NAME}+)(?::[0-9]{{0,5}})?(?:[/?].*)?"
+)
+_AUTHORITY = re.compile(rf"(?:{_LITERAL}|{_NAME}+):[0-9]{{1,5}}")
+
+_DIGITS = re.compile(r"[0-9]+")
+_COMMA = re.compile(r",[ \t]*")
+_FRAMING = frozenset({"content-length", "transfer-encoding", "host"})
+
+
+class Framing(NamedTuple):
+    """What the headers say about the message and its connection."""
+
+    #: Octets of the body; 0 when there is none, -1 when it is chunked.
+    length: int
+    keep_alive: bool
+    expect: bool
+    upgrade: bool
+
+
+def check_target(method: str, target: str) -> None:
+    """Raise unless `target` has a form that RFC 9112 §3.2 allows for `method`."""
+    if method == "CONNECT":
+        good = bool(_AUTHORITY.fullmatch(target))
+    else:
+        good = (
+            target.startswith("/")
+            or (target == "*" and method == "OPTIONS")
+            or bool(_ABSOLUTE.fullmatch(target))
+        )
+    if not good:
+        raise BadRequest("target-form", f"{method} cannot have the target {target[:80]!r}")
+
+
+def check_host(host: str | None, version: str) -> None:
+    """Raise unless Host is there (but for HTTP/1.0), once, and a host with an optional port."""
+    if host is None:
+        if version == "HTTP/1.0":
+            return
+        raise BadRequest("host-missing", "Missing Host header")
+    if "," in host:
+        raise BadRequest("host-duplicate", f"Multiple host headers not allowed: {host[:80]!r}")
+    if not _HOST.fullmatch(host):
+        raise BadRequest("host-invalid", f"Invalid Host header: {host[:80]!r}")
+
+
+def check_text(text: str) -> None:
+    """Raise the rule that a head's text breaks line by line; `text` has no end of head."""
+    if _BARE_CR.search(text):
+        raise BadRequest("bare-cr", "CR without LF")
+    request, *lines = _LINE_END.split(_EMPTY_LINE.sub("", text))
+    if not _REQUEST_LINE.fullmatch(request):
+        raise BadRequest("request-line", f"Malformed HTTP request line {request[:80]!r}")
+    for line in lines:
+        if line[:1] in (" ", "\t"):
+            raise BadRequest("obs-fold", "header line cannot start with whitespace")
+        name, colon, value = line.partition(":")
+        if not colon or not TOKEN.fullmatch(name):
+            raise BadRequest("field-name", f"Invalid header name {name[:80]!r}")
+        if _CONTROL.search(value):
+            raise BadRequest("field-value", f"Control character in header {name[:80]}")
+        if name.lower() in _FRAMING and not value.isascii():
+            raise BadRequest("framing-octets", f"Header {name} is not ASCII")
+
+
+def framing(
+    method: str, version: str, get: Callable[[str], str | None], most: int | None
+) -> Framing:
+    """How long the body is and what becomes of the connection, by `get(header name)`.
+
+    `most` is the bound of Content-Length in octets, None for none.  Raises BadRequest.
+    """
+    length, coding, connection = get("Content-Length"), get("Transfer-Encoding"), get("Connection")
+    expect = get("Expect")
+    size = 0
+    if length is not None:
+        if coding is not None:
+            raise BadRequest(
+                "length-and-coding", "Message with both Transfer-Encoding and Content-Length"
+            )
+        size = content_length(length, most)
+    elif coding is not None:
+        if coding.lower() != "chunked":
+            raise BadRequest("transfer-encoding", f"Unsupported Transfer-Encoding {coding[:80]}")
+        size = -1
+    option = None if connection is None else connection.lower()
+    if version == "HTTP/1.1":
+        keep_alive = option is None or "close" not in option or not _closes(option)
+    else:
+        # An HTTP/1.0 peer may not know where a chunked body ends: RFC 9112 §6.1.
+        framed = length is not None or (coding is not None and version != "HTTP/1.0")
+        bodiless = coding is None and method in ("GET", "HEAD")
+        keep_alive = option == "keep-alive" and (framed or bodiless)
+    return Framing(
+        size,
+        keep_alive,
+        expect is not None and version != "HTTP/1.0" and expect.lower() == "100-continue",
+        get("Upgrade") is not None,
+    )
+
+
+def _closes(option: str) -> bool:
+    return "close" in (it.strip(" \t") for it in option.split(","))
+
+
+def content_length(value: str, most: int | None = None) -> int:
+    """The number in a Content-Length, which may be repeated (`5, 5`); raises BadRequest."""
+    first, *others = _COMMA.split(value)
+    if any(it != first for it in others):
+        raise BadRequest("content-length", f"Multiple unequal Content-Lengths: {value[:80]!r}")
+    if not _DIGITS.fullmatch(first):
+        raise BadRequest("content-length", f"Only integer Content-Length is allowed: {value[:80]}")
+    # `int` itself refuses more than 4300 digits; no limit has more than 18.
+    size = int(first) if len(first) <= 18 else 10**18
+    check_length(size, most)
+    return size
+
+
+def check_length(length: int, most: int | None) -> None:
+    """Raise unless a body of `length` octets is within `most`."""
+    if most is not None and length > most:
+        raise BadRequest("body-too-large", "Content-Length too long")

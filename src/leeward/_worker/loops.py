@@ -9,7 +9,7 @@ from leeward.errors import TargetError
 
 
 def wanted(loop: str) -> str:
-    """"asyncio" or "uvloop": what `loop` (--loop) comes to here."""
+    """ "asyncio" or "uvloop": what `loop` (--loop) comes to here."""
     if loop != "auto":
         return loop
     return "uvloop" if importlib.util.find_spec("uvloop") is not None else "asyncio"

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from leeward.engine.exchange import Exchange
+    from leeward.engine.link import Link
     from leeward.engine.server import Counters
     from leeward.engine.stream import TransportStream
 
@@ -39,7 +40,7 @@ _MAX_BUFFER = 104857600
 _general = logging.getLogger("tornado.general")
 
 
-class Engine(Registry[Connection]):
+class Engine(Registry["Link"]):
     """A `leeward.engine.server.Server`.
 
     application: what the factory returned, or an adopted program's HTTPServer, whose
@@ -85,14 +86,16 @@ class Engine(Registry[Connection]):
         self._sweep_at = float("inf")
         self._sweeper: asyncio.TimerHandle | None = None
 
-    # --- for the worker ---------------------------------------------------------------------
+    # --- for the worker --------------------------------------------------------------------------
 
     def accept(self, connection: socket.socket, address: Any) -> None:
         member = Connection(self, address)
         self.add(member)
-        options = {"ssl": self._tls, "ssl_handshake_timeout": _HANDSHAKE} if self._tls else {}
+        handshake = _HANDSHAKE if self._tls is not None else None
         member.task = self.loop.create_task(
-            self.loop.connect_accepted_socket(lambda: member, connection, **options)
+            self.loop.connect_accepted_socket(
+                lambda: member, connection, ssl=self._tls, ssl_handshake_timeout=handshake
+            )
         )
         member.task.add_done_callback(lambda task: self._connected(task, member, connection))
 
@@ -108,7 +111,7 @@ class Engine(Registry[Connection]):
             self._said = self.loop.time()  # one a second: scanners come in swarms
             _general.warning("SSL Error on %s: %s", member.address, error)
 
-    # --- for connections ----------------------------------------------------------------------
+    # --- for connections -------------------------------------------------------------------------
 
     def start_request(
         self, connection: ServerConnection, exchange: Exchange
@@ -120,14 +123,14 @@ class Engine(Registry[Connection]):
             )
         return delegate
 
-    def begin_serving(self, connection: Connection) -> ServerConnection:
+    def begin_serving(self, connection: Link) -> ServerConnection:
         """HTTP is spoken on this connection from now on."""
         http = self._http
         protocol = http.protocol or ("https" if self._tls is not None else "http")
         # Tornado's own, so that `xheaders` mean what they mean there.
-        context = _HTTPRequestContext(
-            _Socket(connection), connection.address, protocol, http.trusted_downstream
-        )
+        socket: Any = _Socket(connection)
+        trusted = http.trusted_downstream
+        context = _HTTPRequestContext(socket, connection.address, protocol, trusted)
         found = ServerConnection(connection, context)
         http._connections.add(found)
         return found
@@ -141,7 +144,7 @@ class Engine(Registry[Connection]):
     def refused(self, rule: str) -> None:
         self.refusals[rule] += 1
 
-    # --- deadlines ------------------------------------------------------------------------------
+    # --- deadlines -------------------------------------------------------------------------------
 
     def deadline(self, seconds: float | None) -> float:
         """`seconds` from now, on the loop's clock; 0.0 for never."""
@@ -179,7 +182,7 @@ class Engine(Registry[Connection]):
 class ServerConnection:
     """What Tornado's delegates know as `server_conn`, and `HTTPServer` keeps a set of."""
 
-    def __init__(self, connection: Connection, context: Any) -> None:
+    def __init__(self, connection: Link, context: Any) -> None:
         self._connection = connection
         self.context = context
         self.params = connection.params
@@ -198,5 +201,5 @@ class ServerConnection:
 class _Socket:
     """Looks like a stream to Tornado's request context, which asks for the family only."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Link) -> None:
         self.socket = connection.transport.get_extra_info("socket")

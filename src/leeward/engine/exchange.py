@@ -48,7 +48,7 @@ class Exchange(HTTPConnection):
         self.head = head
         self.disconnect = not head.keep_alive
 
-    # --- what applications look at -------------------------------------------------------
+    # --- what applications look at ---------------------------------------------------------------
 
     @property
     def context(self) -> Any:
@@ -96,7 +96,7 @@ class Exchange(HTTPConnection):
         self._close_callback = None
         self.connection.close()
 
-    # --- the answer ----------------------------------------------------------------------
+    # --- the answer ------------------------------------------------------------------------------
 
     def write_headers(
         self,
@@ -169,7 +169,7 @@ class Exchange(HTTPConnection):
             return b"%x\r\n%b\r\n" % (len(chunk), chunk)
         return chunk
 
-    # --- the client leaves ----------------------------------------------------------------
+    # --- the client leaves -----------------------------------------------------------------------
 
     def client_left(self) -> None:
         """Tell whoever wants to know, once."""

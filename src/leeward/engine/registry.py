@@ -61,7 +61,7 @@ class Registry(Generic[M]):
         self._timers: list[asyncio.TimerHandle] = []
         self._loop = asyncio.get_running_loop()
 
-    # --- counting -----------------------------------------------------------------------
+    # --- counting --------------------------------------------------------------------------------
 
     def add(self, member: M) -> None:
         self.live.add(member)
@@ -90,7 +90,7 @@ class Registry(Generic[M]):
         """Is it right to send us requests?"""
         return not self.withdrawn and self.draining != "stop"
 
-    # --- draining -----------------------------------------------------------------------
+    # --- draining --------------------------------------------------------------------------------
 
     def begin_drain(self, reason: str, window: float) -> None:
         if self.draining == "stop":

@@ -27,7 +27,7 @@ from tornado.iostream import IOStream, StreamClosedError, UnsatisfiableReadError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from leeward.engine.connection import Connection
+    from leeward.engine.link import Link
 
 #: Bytes that wait unread before the transport is told to pause.
 _AHEAD = 256 * 1024
@@ -39,7 +39,7 @@ _AT_ONCE = 256
 
 
 class TransportStream(IOStream):
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Link) -> None:
         # Not super().__init__(): it would register a descriptor with the loop.
         server = connection.server
         self.io_loop = IOLoop.current()
@@ -60,10 +60,10 @@ class TransportStream(IOStream):
         self._closed = False
         self._on_close: Callable[[], None] | None = None
 
-    # --- what is under it -------------------------------------------------------------------
+    # --- what is under it ------------------------------------------------------------------------
 
     @property
-    def socket(self) -> Any:
+    def socket(self) -> Any:  # type: ignore[override]
         """The socket, or for TLS the connection that knows certificate and cipher."""
         if self._closed:
             return None
@@ -76,7 +76,7 @@ class TransportStream(IOStream):
         return int(self._connection.transport.get_extra_info("socket").fileno())
 
     def set_nodelay(self, value: bool) -> None:
-        """Nothing to do: asyncio and uvloop set TCP_NODELAY for good, and we write whole answers."""
+        """Nothing to do: asyncio and uvloop set TCP_NODELAY for good."""
 
     def get_fd_error(self) -> Exception | None:
         return None
@@ -87,7 +87,7 @@ class TransportStream(IOStream):
     async def start_tls(self, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]
         raise NotImplementedError("start_tls() on a connection that HTTP has been spoken on")
 
-    # --- reading ----------------------------------------------------------------------------
+    # --- reading ---------------------------------------------------------------------------------
 
     def read_bytes(self, num_bytes: int, partial: bool = False) -> asyncio.Future[bytes]:
         """Tornado's: exactly `num_bytes`, or with `partial` at least one and at most so many."""
@@ -210,7 +210,7 @@ class TransportStream(IOStream):
         self.error = error
         self.close()
 
-    # --- the connection speaks ----------------------------------------------------------------
+    # --- the connection speaks -------------------------------------------------------------------
 
     def feed(self, data: bytes) -> None:
         self._data += data
@@ -235,7 +235,7 @@ class TransportStream(IOStream):
             self.error = error
         self._shut()
 
-    # --- writing --------------------------------------------------------------------------------
+    # --- writing ---------------------------------------------------------------------------------
 
     def write(self, data: bytes | memoryview) -> asyncio.Future[None]:
         """Send.  The future is done when the kernel has it all."""
@@ -246,7 +246,7 @@ class TransportStream(IOStream):
     def writing(self) -> bool:
         return not self._closed and self._connection.transport.get_write_buffer_size() > 0
 
-    # --- the end --------------------------------------------------------------------------------
+    # --- the end ---------------------------------------------------------------------------------
 
     def closed(self) -> bool:
         return self._closed or self._connection.has_left

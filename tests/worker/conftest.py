@@ -25,12 +25,33 @@ def worker(tmp_path, request):
         print(f"--- stderr of worker pid={one.pid}\n{Path(one.err.name).read_text()}")
 
 
+#: What serves, on which loop.
+EVERY_ENGINE = pytest.mark.parametrize(
+    "served_by",
+    [
+        pytest.param({"engine": "leeward", "loop": "asyncio"}, id="asyncio"),
+        pytest.param({"engine": "leeward", "loop": "uvloop"}, id="uvloop"),
+        pytest.param({"engine": "tornado", "loop": "asyncio"}, id="tornado"),
+    ],
+    indirect=True,
+)
+
+
 @pytest.fixture
-def serving(worker):
+def served_by(request):
+    """Settings of every worker that `serving` starts."""
+    settings = getattr(request, "param", {})
+    if settings.get("loop") == "uvloop":
+        pytest.importorskip("uvloop")
+    return settings
+
+
+@pytest.fixture
+def serving(worker, served_by):
     """A worker that has said Ready, with `make_app` or what is asked for."""
 
     def start(factory="make_app", **settings):
-        one = worker(factory, **settings)
+        one = worker(factory, **{**served_by, **settings})
         one.ready()
         return one
 

@@ -8,14 +8,14 @@ import signal
 import time
 
 import pytest
+from worker.conftest import EVERY_ENGINE
 
-KINDS = ["make_app", "on_uvloop"]
+pytestmark = EVERY_ENGINE
 
 
 @pytest.mark.parametrize("reason", ["reload", "stop"])
-@pytest.mark.parametrize("factory", KINDS)
-def test_with_nothing_to_do_it_leaves_at_once(serving, reason, factory):
-    one = serving(factory)
+def test_with_nothing_to_do_it_leaves_at_once(serving, reason):
+    one = serving()
     at = one.drain(reason, 20)
     assert one.ended() == 0
     assert time.monotonic() - at < 1
@@ -99,10 +99,9 @@ def test_what_is_left_at_the_deadline_is_cut(serving):
     assert "Traceback" not in one.log()
 
 
-@pytest.mark.parametrize("factory", KINDS)
-def test_a_reload_spreads_the_close_of_websockets(serving, factory):
+def test_a_reload_spreads_the_close_of_websockets(serving):
     """Every one gets 1012, evenly over the window, none is just cut."""
-    one = serving(factory)
+    one = serving()
     clients = [one.connect().upgrade() for _ in range(20)]
     one.until(lambda row: row.open == 20 and row.in_flight == 0)
     at = one.drain("reload", timeout=10, window=1.0)

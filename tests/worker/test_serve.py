@@ -5,17 +5,21 @@ from __future__ import annotations
 import socket
 
 import pytest
+from worker.conftest import EVERY_ENGINE
 from worker.harness import listen, words
+
+pytestmark = EVERY_ENGINE
 
 
 @pytest.mark.parametrize("factory", ["make_app", "make_app_slowly", "on_uvloop"])
-def test_it_says_ready_and_answers(serving, factory):
-    """Factories may be plain or asynchronous; the loop follows the application's policy."""
+def test_it_says_ready_and_answers(serving, factory, served_by):
+    """Factories may be plain or asynchronous; the application's own policy wins over --loop."""
     one = serving(factory)
     client = one.connect()
     assert client.get("/")[2] == "hello from 2"
     module = client.get("/loop")[2]
-    assert module == ("uvloop" if factory == "on_uvloop" else "asyncio.unix_events")
+    wanted = "uvloop" if factory == "on_uvloop" else served_by["loop"]
+    assert module == {"uvloop": "uvloop", "asyncio": "asyncio.unix_events"}[wanted]
 
 
 def test_the_page_is_truthful(serving):
@@ -80,7 +84,7 @@ def test_out_of_descriptors_it_pauses_and_recovers(serving):
     """EMFILE: no spin, one line a second at most, the connections it has are served."""
     import resource
 
-    one = serving(limit=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (40, 40)))
+    one = serving(limit=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (46, 46)))
     clients = [one.connect() for _ in range(60)]
     one.expect(r"level|cannot accept on .*Too many open files")
     cpu = _cpu(one.pid)

@@ -117,7 +117,14 @@ def _end_tasks(loop: asyncio.AbstractEventLoop, seconds: float) -> None:
             await asyncio.wait_for(loop.shutdown_asyncgens(), seconds)
 
     loop.set_exception_handler(quiet)
-    loop.run_until_complete(end())
+    ending = loop.create_task(end())
+    while not ending.done():
+        try:
+            loop.run_until_complete(ending)
+        except RuntimeError:
+            # uvloop keeps a stop() that came when the loop was stopping already.
+            if ending.done():
+                raise
 
 
 async def _cancel(

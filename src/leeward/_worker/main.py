@@ -193,7 +193,9 @@ class Worker:
         birth = self.birth
         with watched(self.channel, birth.config.start_timeout):
             application = await make(birth.application)
-        # A factory that stopped the loop stops it here, before anything is accepted.
+        # A factory that stopped the loop stops it here, before anything is accepted;
+        # uvloop stops a turn later than asyncio.
+        await asyncio.sleep(0)
         await asyncio.sleep(0)
         self._serve(application, describe(application))
 

@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING, Any
 from tornado import gen
 from tornado.httputil import HTTPInputError, HTTPMessageDelegate
 from tornado.iostream import StreamClosedError
-from tornado.websocket import WebSocketHandler
 
 from leeward._core.connection import Life
 from leeward.engine import health
@@ -33,6 +32,8 @@ from leeward.engine.stream import bytes_wait
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+
+    from tornado.websocket import WebSocketHandler
 
     from leeward.engine.engine import Engine
 
@@ -59,6 +60,7 @@ class Connection(Link):
         self._step: Callable[[], bool] | None = self._read_head
         self._remaining = 0  # bytes of a body of known length
         self._chunks: Chunked | None = None
+        self._next_is_due = False  # there are bytes behind the request that was answered
 
     def data_received(self, data: bytes) -> None:
         if self.life is _UPGRADED:
@@ -82,7 +84,7 @@ class Connection(Link):
 
     def owes_an_answer(self) -> bool:
         exchange = self.exchange
-        return bool(self._buffer) if exchange is None else exchange.read_finished
+        return self._next_is_due if exchange is None else exchange.read_finished
 
     def stop_reading_requests(self) -> None:
         self._step = None
@@ -337,19 +339,19 @@ class Connection(Link):
         self._step = self._read_head
         if self._buffer or self._paused_reading:
             # Not in the middle of the application's call, and the others have their turn.
+            self._next_is_due = True
             self.server.loop.call_soon(self._next_request)
 
     def _next_request(self) -> None:
+        self._next_is_due = False
         if self._step is not None:
             self._advance()
         if self.ended and self.exchange is None:
             self.close()  # what is left is half a request
 
-    def detach(self, callback: Callable[[], None] | None) -> None:
-        """The application takes the stream over."""
-        owner = getattr(callback, "__self__", None)
-        if isinstance(owner, WebSocketHandler):
-            self._websocket = owner
+    def detach(self, websocket: WebSocketHandler | None) -> None:
+        """The application takes the stream over, as a WebSocket or for a use of its own."""
+        self._websocket = websocket
         if self.life is _ACTIVE:
             self.server.in_flight(-1)
         elif self.life is not _IDLE:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from tornado.escape import native_str, utf8
 from tornado.httputil import HTTPConnection, HTTPOutputError
+from tornado.websocket import WebSocketHandler
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,6 +34,7 @@ class Exchange(HTTPConnection):
     is_client = False
     # Set on the few exchanges that need them: an instance has what it uses.
     _close_callback: Callable[[], None] | None = None
+    _websocket: WebSocketHandler | None = None
     _chunking = False
     _left: int | None = None  # bytes of the answer's body that Content-Length still promises
     _code = 0
@@ -74,6 +76,12 @@ class Exchange(HTTPConnection):
     def set_close_callback(self, callback: Callable[[], None] | None) -> None:
         """Have `callback` called if the client leaves before it has its answer."""
         self._close_callback = callback
+        if self.head.upgrade and callback is not None:
+            # Each handler gives its `on_connection_close`, and takes it back when it has
+            # answered: for a WebSocket that is before it takes the stream.
+            owner = getattr(callback, "__self__", None)
+            if isinstance(owner, WebSocketHandler):
+                self._websocket = owner
 
     def set_body_timeout(self, timeout: float) -> None:
         """Seconds in which this request's body must have come."""
@@ -87,7 +95,7 @@ class Exchange(HTTPConnection):
         """HTTP is over: hand the stream to the application."""
         connection = self.connection
         stream = connection.stream
-        connection.detach(self._close_callback)
+        connection.detach(self._websocket)
         self._detached = True
         self._close_callback = None
         return stream

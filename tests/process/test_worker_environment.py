@@ -104,7 +104,8 @@ def test_a_coroutine_makes_the_application_on_its_own_loop(start: str, policy: s
     if policy == "uvloop" and importlib.util.find_spec("uvloop") is None:
         pytest.skip("uvloop is not installed")
     env = {"POLICY": policy}
-    with serve("made_by_a_coroutine", "-w", "2", "--start", start, cwd=APPS, env=env) as service:
+    args = ("-w", "2", "--start", start, "--loop", "asyncio" if policy == "asyncio" else "auto")
+    with serve("made_by_a_coroutine", *args, cwd=APPS, env=env) as service:
         address = address_of(service.wait_ready(2))
         pids = {worker["pid"] for worker in service.workers()}
         for _ in range(4):

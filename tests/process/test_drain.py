@@ -294,8 +294,8 @@ def one_step(
 
 @pytest.mark.parametrize("start", ["zygote", "spawn"])
 def test_workers_that_drained_leave_nothing(start: str) -> None:
-    """After a reload the only processes are the new generation's."""
-    with serve("held", "-w", "2", "--start", start, cwd=APPS) as service:
+    """After a reload only the new generation has processes, where --settle keeps nothing."""
+    with serve("held", "-w", "2", "--start", start, "--settle", "0s", cwd=APPS) as service:
         service.wait_ready(2)
         old = old_pids(service)
         before = set(service.family())

@@ -191,7 +191,8 @@ def _without(data: bytes) -> tuple[str, bytes, bool]:
 
 def explain(wire: bytes, ours: Verdict, tornado: Simulated) -> list[str]:
     """The rules that make ours differ from Tornado's, in order; raises Unexplained."""
-    theirs, names = tornado([wire]), list[str]()
+    theirs = tornado([wire])
+    names: list[str] = []
     allowed: dict[int, bool] = {}
     for _ in range(_MOST):
         # A difference that was explained stays so when the input is read again.
@@ -200,7 +201,8 @@ def explain(wire: bytes, ours: Verdict, tornado: Simulated) -> list[str]:
             for at, it in enumerate(theirs.requests)
         )
         if (fixed, theirs.end) == ours[:2]:
-            return names
+            # What Tornado still carried out behind the answer with which it closed.
+            return names + [theirs.rule] * bool(theirs.rule)
         at = next(
             (n for n, (a, b) in enumerate(zip(ours.requests, fixed, strict=False)) if a != b),
             min(len(ours.requests), len(fixed)),

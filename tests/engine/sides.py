@@ -165,14 +165,13 @@ class Recorder(httputil.HTTPServerConnectionDelegate, httputil.HTTPMessageDelega
 
     def __init__(self) -> None:
         self.requests: list[Request] = []
-        #: Requests that were begun, the one that is waited for included.
-        self.begun = 0
+        #: How many requests there had been when the connection was closed, if it was.
+        self.closed_after = 0
         self.in_body = False
 
     def start_request(self, server_conn: object, request_conn: Any) -> httputil.HTTPMessageDelegate:
         self._connection = request_conn
         self._chunks: list[bytes] = []
-        self.begun += 1
         return self
 
     def headers_received(self, start_line: Any, headers: httputil.HTTPHeaders) -> None:
@@ -193,15 +192,18 @@ class Recorder(httputil.HTTPServerConnectionDelegate, httputil.HTTPMessageDelega
         line = httputil.ResponseStartLine("", 204, "No Content")
         self._connection.write_headers(line, httputil.HTTPHeaders())
         self._connection.finish()
+        if not self.closed_after and self._connection.stream.closed():
+            self.closed_after = len(self.requests)
 
     def on_connection_close(self) -> None:
         pass
 
     def verdict(self, answers: bytes, end: str) -> Verdict:
-        """With what the client got; `end` is "" when the server has closed."""
-        expected = iter(re.findall(rb"((?:HTTP/1.1 100[^\r]*\r\n\r\n)*)HTTP/1.1 204", answers))
-        requests = tuple(it._replace(expected=bool(next(expected))) for it in self.requests)
-        return Verdict(requests, end or ("closed" if len(requests) == self.begun else "refused"))
+        """With what the client got, and how it ended; what was not answered is left out."""
+        found = re.findall(rb"((?:HTTP/1.1 100[^\r]*\r\n\r\n)*)HTTP/1.1 204", answers)
+        pairs = zip(self.requests, found, strict=False)
+        requests = tuple(it._replace(expected=bool(expected)) for it, expected in pairs)
+        return Verdict(requests, end, "after-close" if len(found) < len(self.requests) else "")
 
 
 # --- Tornado over a simulated stream ----------------------------------------------------
@@ -250,6 +252,8 @@ class _Stream:
         return data
 
     def write(self, data: bytes) -> asyncio.Future[None]:
+        if self._closed:
+            raise StreamClosedError
         self.written.append(bytes(data))
         return self._done
 
@@ -298,8 +302,10 @@ class Simulated:
         except StopIteration:
             pass
         self.heads = stream.heads
-        end = ""
-        if stream.starved:
+        end = "refused"
+        if recorder.closed_after:
+            end = "closed"
+        elif stream.starved:
             waits = recorder.in_body or stream.at < len(stream.data)
             end = "incomplete" if waits else "idle"
         return recorder.verdict(b"".join(stream.written), end)
@@ -327,8 +333,8 @@ def tornado_serve(
 class Connected:
     """A server in this process; it is asked in a loop that is run for each input.
 
-    Whether the server waits for more of a request cannot be seen from outside: the
-    end is "open" then.
+    What cannot be seen from outside: whether the server waits for more of a request
+    (the end is "open"), and why it closed when it sent no 400 ("gone").
     """
 
     #: Turns of the loop without an octet until nothing more is expected.
@@ -360,7 +366,8 @@ class Connected:
         end()
         for _ in range(self.TURNS):  # what waits for the socket ends
             await asyncio.sleep(0)
-        return recorder.verdict(bytes(answers), "" if eof else "open")
+        refused = re.search(rb"HTTP/1.1 4\d\d [^\r]*\r\n", answers)
+        return recorder.verdict(bytes(answers), "open" if not eof else "refused" if refused else "gone")
 
 
 def same(one: Verdict, other: Verdict) -> bool:
@@ -368,4 +375,8 @@ def same(one: Verdict, other: Verdict) -> bool:
     if one.requests != other.requests:
         return False
     ends = {one.end, other.end}
-    return len(ends) == 1 or (ends <= {"open", "idle", "incomplete"} and "open" in ends)
+    return (
+        len(ends) == 1
+        or ("open" in ends and bool(ends & {"idle", "incomplete"}))
+        or ("gone" in ends and bool(ends & {"closed", "refused"}))
+    )

@@ -336,7 +336,7 @@ class Grammar:
     def _request(self) -> bytes:
         rng = self.random
         chosen: dict[str, str] = {}
-        for _ in range(rng.choices((0, 1, 2, 3), (25, 40, 25, 10))[0]):
+        for _ in range(rng.choices((0, 1, 2, 3), (15, 38, 30, 17))[0]):
             group, name = rng.choice(_DEVIATIONS)
             chosen[group] = name
         if any(group in chosen for group in _CHUNKED):

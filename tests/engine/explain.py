@@ -12,6 +12,7 @@ from collections.abc import Callable
 from ipaddress import IPv6Address
 
 from engine.sides import Request, Simulated, Verdict
+
 from leeward.engine.rules import LEGAL, STRICTER
 
 _TCHAR = set("!#$%&'*+-.^_`|~" + string.digits + string.ascii_letters)

@@ -45,9 +45,7 @@ def check(case: Input, side: Side, tornado_side: Simulated) -> list[str]:
         raise Difference(text) from None
 
 
-def run(
-    grammar: Grammar, inputs: int, side: Side, tornado_side: Simulated
-) -> Iterator[list[str]]:
+def run(grammar: Grammar, inputs: int, side: Side, tornado_side: Simulated) -> Iterator[list[str]]:
     """Check so many inputs, one at each turn; raises Difference."""
     for _ in range(inputs):
         yield check(grammar.input(), side, tornado_side)

@@ -6,6 +6,7 @@ A production is a named option of a group; the first of a group is the usual one
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections import Counter
 from typing import NamedTuple
@@ -109,7 +110,7 @@ OPTIONS: dict[str, dict[str, bytes]] = {
         "nel": b"Host: a\x85",
     },
     "field": {
-        "plain": b"X-Plain: a, b;c=\"d\"",
+        "plain": b'X-Plain: a, b;c="d"',
         "empty": b"X-Empty:",
         "spaces": b"X-Spaces: \t a  b\t ",
         "no-space": b"x-tight:a",
@@ -422,4 +423,4 @@ class Grammar:
         else:
             cuts = []
         edges = [0, *cuts, len(wire)]
-        return [wire[a:b] for a, b in zip(edges, edges[1:], strict=False)]
+        return [wire[a:b] for a, b in itertools.pairwise(edges)]

@@ -367,7 +367,9 @@ class Connected:
         for _ in range(self.TURNS):  # what waits for the socket ends
             await asyncio.sleep(0)
         refused = re.search(rb"HTTP/1.1 4\d\d [^\r]*\r\n", answers)
-        return recorder.verdict(bytes(answers), "open" if not eof else "refused" if refused else "gone")
+        return recorder.verdict(
+            bytes(answers), "open" if not eof else "refused" if refused else "gone"
+        )
 
 
 def same(one: Verdict, other: Verdict) -> bool:

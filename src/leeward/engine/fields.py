@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from ipaddress import AddressValueError, IPv6Address
-from typing import NamedTuple
 
 from leeward.engine.rules import BadRequest
 
@@ -40,14 +39,10 @@ _COMMA = re.compile(r",[ \t]*")
 _FRAMING = frozenset({"content-length", "transfer-encoding", "host"})
 
 
-class Framing(NamedTuple):
-    """What the headers say about the message and its connection."""
-
-    #: Octets of the body; 0 when there is none, -1 when it is chunked.
-    length: int
-    keep_alive: bool
-    expect: bool
-    upgrade: bool
+#: Octets of the body (0 when there is none, -1 when it is chunked), and whether the
+#: connection is kept, 100 is expected, and an upgrade asked for.  A plain tuple: a named
+#: one costs 0.2 µs more.
+Framing = tuple[int, bool, bool, bool]
 
 
 def _is_host(match: re.Match[str] | None) -> bool:
@@ -133,7 +128,7 @@ def framing(
         framed = length is not None or (coding is not None and version != "HTTP/1.0")
         bodiless = coding is None and method in ("GET", "HEAD")
         keep_alive = option == "keep-alive" and (framed or bodiless)
-    return Framing(
+    return (
         size,
         keep_alive,
         expect is not None and version != "HTTP/1.0" and expect.lower() == "100-continue",

@@ -44,8 +44,11 @@ def _host_broken(host: str) -> bool:
             return True
         port = port[1:]
         if literal[:1] in ("v", "V"):
-            name = re.sub(r"\A[vV][0-9a-fA-F]+\.", "", literal).replace(":", "")
-            broken = not name or name == literal or set(name) - _REG_NAME or "%" in name
+            digits, dot, name = literal[1:].partition(".")
+            name = name.replace(":", "") if name != ":" else "c"
+            hexadecimal = bool(digits) and not set(digits) - set(string.hexdigits)
+            broken = not (hexadecimal and dot) or "%" in name or bool(set(name) - _REG_NAME)
+            broken = broken or (literal.endswith(".") and literal.count(".") == 1)
         else:
             address, zone, scope = literal.partition("%25")
             broken = (zone and not scope) or set(scope) - (_REG_NAME - set("!$&'()*+;=%"))
@@ -202,6 +205,7 @@ def explain(wire: bytes, ours: Verdict, tornado: Simulated) -> list[str]:
             for at, it in enumerate(theirs.requests)
         )
         if (fixed, theirs.end) == ours[:2]:
+            _enforced(wire, ours, tornado.heads)
             # What Tornado still carried out behind the answer with which it closed.
             return names + [theirs.rule] * bool(theirs.rule)
         at = next(
@@ -233,6 +237,21 @@ def explain(wire: bytes, ours: Verdict, tornado: Simulated) -> list[str]:
             raise Unexplained(f"at request {at}: {ours.end}, {theirs.end}")
         names.append(name)
     raise Unexplained("too many differences")
+
+
+def _enforced(wire: bytes, ours: Verdict, heads: list[tuple[int, int]]) -> None:
+    """Raise if a rule was broken, and the request taken all the same."""
+    for at, request in enumerate(ours.requests):
+        head = wire[slice(*heads[at])]
+        for name, broken in REFUSALS.items():
+            if broken(head):
+                raise Unexplained(f"request {at} is taken in spite of {name}")
+        last = at == len(ours.requests) - 1
+        if _closing(request) and not (last and ours.end == "closed"):
+            raise Unexplained(f"open after request {at}")
+        asked = (_value(request, "Expect") or "").lower() == "100-continue"
+        if request.expected != (asked and request.version != "HTTP/1.0"):
+            raise Unexplained(f"request {at} got 100, or did not")
 
 
 def _refuses(name: str, wire: bytes, heads: list[tuple[int, int]], at: int) -> bool:

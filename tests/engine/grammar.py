@@ -344,11 +344,17 @@ class Grammar:
             chosen.setdefault("framing", "chunked")
         if "body" in chosen:
             chosen.setdefault("framing", rng.choice(("length", "chunked")))
+        if rng.random() < 0.1:
+            chosen.setdefault("version", "1.0")
+        if rng.random() < 0.2:
+            chosen.setdefault("method", rng.choice(("POST", "HEAD", "OPTIONS")))
         if chosen.get("version") == "1.0":
             # Else the connection closes, and what follows is not read.
             chosen.setdefault("connection", rng.choice(("keep", "keep-case", "none")))
+            chosen.setdefault("framing", rng.choice(("none", "length", "chunked")))
+            chosen.setdefault("expect", rng.choice(("none", "none", "continue")))
         if "method" not in chosen and chosen.get("target", "").startswith(("authority", "star")):
-            chosen["method"] = rng.choice(("CONNECT", "OPTIONS"))
+            chosen["method"] = rng.choice(("CONNECT", "OPTIONS", "GET"))
         part = {}
         for group, options in OPTIONS.items():
             name = chosen.get(group, next(iter(options)))

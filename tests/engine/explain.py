@@ -178,7 +178,8 @@ def _without(data: bytes) -> tuple[str, bytes, bool]:
             trailers = re.compile(rb"%b(?=\r\n)" % _TRAILERS).match(data, at)
             if trailers:
                 return "trailer", data[:at] + data[trailers.end() :], True
-            if re.fullmatch(rb"(?:%b)?[^\r\n]*\r?" % _TRAILERS, data[at:]):
+            # A single LF is looked at when a second octet is there.
+            if re.fullmatch(rb"(?:%b)?(?:[^\r\n]*\r?|\n)" % _TRAILERS, data[at:]):
                 return "trailer", data, False
             break
         at += size

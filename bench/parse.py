@@ -181,8 +181,8 @@ def rows(many: int, rounds: int) -> Iterator[tuple[str, dict[str, float]]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--heads", type=int, default=5000, help="in each round")
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--heads", type=int, default=200, help="in each round")
+    parser.add_argument("--rounds", type=int, default=150)
     args = parser.parse_args()
     print(f"tornado {tornado.version}; ns for each head, and how many times as fast as Tornado")
     for kind, best in rows(args.heads, args.rounds):

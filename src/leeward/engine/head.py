@@ -12,7 +12,9 @@ hold cookies and tokens in clear text until they are emptied; a size of 0 switch
 them off.  A third one, of header lines, did not pay: a hit saves 0.14 µs, a miss
 costs 0.12.
 
-Measured for 8 headers of 330 octets (bench/parse.py, Python 3.13): Tornado 24 µs.
+Measured for 8 headers of 330 octets (bench/parse.py, Python 3.13, Tornado 6.6): 1.5 µs
+when seen before, 5.3 when every value is new, 4.9 with the caches off; Tornado 24.
+Tokenizing by httptools costs 5.1 and by one regular expression 5.1, with fewer checks.
 """
 
 from __future__ import annotations
@@ -106,6 +108,8 @@ class Parser:
         self._build = builder()
         self._lines: Seen[bytes, RequestStartLine] = Seen(cache_lines)
         self._blocks: Seen[bytes, _Block] = Seen(cache_heads)
+        self._known_line = self._lines.entries.get
+        self._known_block = self._blocks.entries.get
         self._names: dict[str, str] = {}
         self._hosts: set[str] = set()
 
@@ -115,12 +119,12 @@ class Parser:
         if end < 0:
             end = len(raw)
         line, block = raw[:end], raw[end:]
-        start_line = self._lines.entries.get(line) or self._start_line(line)
+        start_line = self._known_line(line) or self._start_line(line)
         build = self._build
         if start_line is None or build is None:
             return self._read_by_tornado(raw)
         method, _, version = start_line
-        known = self._blocks.entries.get(block)
+        known = self._known_block(block)
         if known is not None and version == "HTTP/1.1":
             return Head(start_line, build(known[0]), known[1])
         found = self._fields(block) if known is None else known[0]

@@ -51,7 +51,11 @@ def _host_broken(host: str) -> bool:
             broken = broken or (literal.endswith(".") and literal.count(".") == 1)
         else:
             address, zone, scope = literal.partition("%25")
-            broken = (zone and not scope) or set(scope) - (_REG_NAME - set("!$&'()*+;=%"))
+            broken = (
+                "%" in address
+                or (zone and not scope)
+                or set(scope) - (_REG_NAME - set("!$&'()*+;=%"))
+            )
             try:
                 IPv6Address(address)
             except ValueError:

@@ -1,4 +1,4 @@
-# make setup | fast | test | bench | docs | examples NAME=chat
+# make setup | fast | test | fuzz | bench | docs | examples NAME=chat
 #
 # Everything lives in .venv.  PYTHON chooses the interpreter that makes it
 # (default: the first of python3.13, 3.12, 3.11, python3 that is 3.11 or newer).
@@ -9,7 +9,7 @@ BIN     := $(VENV)/bin
 NAME    ?= chat
 PYTEST  ?= $(BIN)/python -m pytest
 
-.PHONY: setup fast test bench docs examples clean
+.PHONY: setup fast test fuzz bench docs examples clean
 
 setup: $(VENV)/.ready
 
@@ -30,6 +30,10 @@ fast: setup
 # Everything there is.
 test: fast
 	$(PYTEST)
+
+# The engine's parser against Tornado's own, for a minute. SEED chooses another course.
+fuzz: setup
+	$(BIN)/python tests/engine/fuzz.py --inputs 100000 --seed $(or $(SEED),1)
 
 bench: setup
 	$(BIN)/python -m pip install --quiet --editable '.[dev,bench]'

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from leeward.cli.settings import RESERVED, TABLE, Setting
+from leeward.engine.rules import LEGAL, SHARED, STRICTER, Rule
 
 HERE = Path(__file__).resolve().parent
 
@@ -27,6 +28,21 @@ refused with its flag or file:line (exit code 2), never ignored.
 
 | flag | default | what it says |
 |---|---|---|
+"""
+
+
+HTTP = """\
+# How requests are read
+
+<!-- Made from the lists in src/leeward/engine/rules.py by `make docs`: edit those. -->
+
+The engine accepts what the installed Tornado accepts, **minus** the first list, **plus** the second, and nothing else.
+Where both refuse, the third list tells under which name. A refusal is answered with 400 and names its rule in the log,
+so that it can be explained to whoever owns the client.
+
+Tornado 6.4 is laxer than 6.6, so that some of these are a difference only there. Two things that look wrong are right:
+lines may end in LF alone (RFC 9112 §2.2 allows it, and Tornado does it), and octets beyond ASCII may stand in targets
+and values.
 """
 
 
@@ -65,6 +81,14 @@ def detail(setting: Setting) -> str:
     return "\n".join(lines) + "\n"
 
 
+def rules(title: str, listed: tuple[Rule, ...]) -> str:
+    rows = "".join(
+        f"| `{rule.name}` | {rule.section or '–'} | {cell(rule.tornado)} | {cell(rule.leeward)} |\n"
+        for rule in listed
+    )
+    return f"\n## {title}\n\n| rule | source | Tornado | the engine |\n|---|---|---|---|\n{rows}"
+
+
 def pages() -> dict[Path, str]:
     """What each generated page must say."""
     reserved = ", ".join(f"`{name}`" for name in RESERVED)
@@ -73,7 +97,8 @@ def pages() -> dict[Path, str]:
         "\n## One by one\n"
     )
     text = HEAD + "".join(map(row, TABLE)) + tail + "".join(map(detail, TABLE))
-    return {HERE / "reference/settings.md": text}
+    http = HTTP + rules("Stricter", STRICTER) + rules("Legal", LEGAL) + rules("Shared", SHARED)
+    return {HERE / "reference/settings.md": text, HERE / "reference/http.md": http}
 
 
 if __name__ == "__main__":

@@ -119,13 +119,18 @@ class Chunked:
         return end + 2 - before
 
     def _bound(self) -> None:
+        """Raise if what is held cannot become a line: it has no CRLF, or has it too late."""
         held = self._held
+        # Only the last octet may be a CR, whose LF is to come.
+        bare = b"\n" in held or held.find(b"\r", 0, len(held) - 1) >= 0
         if self._state is _State.TRAILER:
             if len(held) > min(LINE, self._trailers):
                 raise BadRequest("trailer-size", "trailers too large")
+            if bare and len(held) >= 2:  # the two that Tornado looks at
+                raise BadRequest("trailer-field", "CR or LF alone in a trailer")
         elif len(held) > LINE:
             raise BadRequest("chunk-overhead", "chunk extensions too large")
-        elif len(held) > _DIGITS + 2 and b";" not in held:
+        elif len(held) > _DIGITS + 2 and (bare or b";" not in held):
             raise BadRequest("chunk-size", "invalid chunk size")
 
     def _size(self, line: bytes) -> None:

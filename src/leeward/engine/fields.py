@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import NamedTuple
+from ipaddress import AddressValueError, IPv6Address
 
 from leeward.engine.rules import BadRequest
 
@@ -23,7 +23,7 @@ _EMPTY_LINE = re.compile(r"\A\r?\n")
 
 _NAME = r"(?:[A-Za-z0-9\-._~!$&'()*+;=]|%[0-9A-Fa-f]{2})"
 _LITERAL = (
-    r"\[(?:[0-9A-Fa-f:.]{2,45}(?:%25[A-Za-z0-9\-._~]+)?"
+    r"\[(?:([0-9A-Fa-f:.]{2,45})(?:%25[A-Za-z0-9\-._~]+)?"
     r"|[vV][0-9A-Fa-f]+\.[A-Za-z0-9\-._~!$&'()*+;=:]+)\]"
 )
 #: RFC 3986 §3.2.2, but for commas: they are how several Host lines look when joined.
@@ -39,25 +39,31 @@ _COMMA = re.compile(r",[ \t]*")
 _FRAMING = frozenset({"content-length", "transfer-encoding", "host"})
 
 
-class Framing(NamedTuple):
-    """What the headers say about the message and its connection."""
+#: Octets of the body (0 when there is none, -1 when it is chunked), and whether the
+#: connection is kept, 100 is expected, and an upgrade asked for.  A plain tuple: a named
+#: one costs 0.2 µs more.
+Framing = tuple[int, bool, bool, bool]
 
-    #: Octets of the body; 0 when there is none, -1 when it is chunked.
-    length: int
-    keep_alive: bool
-    expect: bool
-    upgrade: bool
+
+def _is_host(match: re.Match[str] | None) -> bool:
+    """Whether a host was found, and its IPv6 address, if it has one, is one."""
+    if match is None:
+        return False
+    try:
+        return not match[1] or bool(IPv6Address(match[1]))
+    except AddressValueError:
+        return False
 
 
 def check_target(method: str, target: str) -> None:
     """Raise unless `target` has a form that RFC 9112 §3.2 allows for `method`."""
     if method == "CONNECT":
-        good = bool(_AUTHORITY.fullmatch(target))
+        good = _is_host(_AUTHORITY.fullmatch(target))
     else:
         good = (
             target.startswith("/")
             or (target == "*" and method == "OPTIONS")
-            or bool(_ABSOLUTE.fullmatch(target))
+            or _is_host(_ABSOLUTE.fullmatch(target))
         )
     if not good:
         raise BadRequest("target-form", f"{method} cannot have the target {target[:80]!r}")
@@ -71,7 +77,7 @@ def check_host(host: str | None, version: str) -> None:
         raise BadRequest("host-missing", "Missing Host header")
     if "," in host:
         raise BadRequest("host-duplicate", f"Multiple host headers not allowed: {host[:80]!r}")
-    if not _HOST.fullmatch(host):
+    if not _is_host(_HOST.fullmatch(host)):
         raise BadRequest("host-invalid", f"Invalid Host header: {host[:80]!r}")
 
 
@@ -122,7 +128,7 @@ def framing(
         framed = length is not None or (coding is not None and version != "HTTP/1.0")
         bodiless = coding is None and method in ("GET", "HEAD")
         keep_alive = option == "keep-alive" and (framed or bodiless)
-    return Framing(
+    return (
         size,
         keep_alive,
         expect is not None and version != "HTTP/1.0" and expect.lower() == "100-continue",

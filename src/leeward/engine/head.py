@@ -6,9 +6,15 @@ checked line by line (`fields.check_text`) and then given to Tornado's own parse
 so that what is accepted is what the installed Tornado accepts, minus
 `rules.STRICTER`.
 
-Two bounded caches hold what was seen at least twice: whole heads, and header
-lines.  They hold cookies and tokens in clear text until pushed out; a size of 0
-switches them off.
+Two bounded caches hold what was seen at least twice: request lines, and blocks of
+headers (a client that asks for many URIs sends the same headers with each).  They
+hold cookies and tokens in clear text until they are emptied; a size of 0 switches
+them off.  A third one, of header lines, did not pay: a hit saves 0.14 µs, a miss
+costs 0.12.
+
+Measured for 8 headers of 330 octets (bench/parse.py, Python 3.13, Tornado 6.6): 1.5 µs
+when seen before, 5.3 when every value is new, 4.9 with the caches off; Tornado 24.
+Tokenizing by httptools costs 5.1 and by one regular expression 5.1, with fewer checks.
 """
 
 from __future__ import annotations
@@ -30,17 +36,16 @@ _PLAIN = bytes([0x09, *range(0x20, 0x7F)])
 _VERSIONS = frozenset({"HTTP/1.1", "HTTP/1.0"})
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
-#: Longer heads and lines are not worth their memory in the caches.
-_CACHED_HEAD = 4096
-_CACHED_LINE = 1024
+#: Longer lines and blocks are not worth their memory in the caches; in octets.
+_CACHED = 4096
+_new = tuple.__new__
+
 #: Names of headers, and hosts, that are remembered as good.
 _KNOWN = 1024
 
 
-#: Normal spelling of a header's name, and its value.
-_Field = tuple[str, str]
-#: What is the same for two heads of the same text.
-_Known = tuple[RequestStartLine, dict[str, str], Framing]
+#: Headers by the normal spelling of their names, and what they say in HTTP/1.1.
+_Block = tuple[dict[str, str], Framing]
 
 
 class Head:
@@ -91,98 +96,109 @@ class Parser:
     """Reads heads; one for all connections of a process, as its caches are shared.
 
     `max_body_size` bounds Content-Length, in octets; None leaves it to
-    `fields.check_length` after the handler had a chance to change the limit.
-    `cache_heads` and `cache_lines` bound the caches, in entries.
+    `fields.check_length`, after the handler had a chance to change the limit.
+    `cache_lines` bounds the cache of request lines, `cache_heads` that of header
+    blocks, in entries.
     """
 
     def __init__(
-        self, *, max_body_size: int | None, cache_lines: int = 4096, cache_heads: int = 512
+        self, *, max_body_size: int | None, cache_lines: int = 1024, cache_heads: int = 512
     ) -> None:
         self.max_body_size = max_body_size
         self._build = builder()
-        self._heads: Seen[bytes, _Known] = Seen(cache_heads)
-        self._lines: Seen[str, _Field] = Seen(cache_lines)
+        self._lines: Seen[bytes, RequestStartLine] = Seen(cache_lines)
+        self._blocks: Seen[bytes, _Block] = Seen(cache_heads)
+        self._known_line = self._lines.entries.get
+        self._known_block = self._blocks.entries.get
         self._names: dict[str, str] = {}
         self._hosts: set[str] = set()
 
     def parse(self, raw: bytes) -> Head:
         """Read the text of a head, without the empty line that ends it; raises BadRequest."""
+        end = raw.find(b"\r\n")
+        if end < 0:
+            end = len(raw)
+        line, block = raw[:end], raw[end:]
+        start_line = self._known_line(line) or self._start_line(line)
         build = self._build
-        if build is None:
+        if start_line is None or build is None:
             return self._read_by_tornado(raw)
-        known = self._heads.entries.get(raw)
-        if known is None:
-            known = self._read(raw)
-            if known is None:
-                return self._read_by_tornado(raw)
-            if len(raw) <= _CACHED_HEAD:
-                self._heads.offer(raw, known)
-        start_line, headers, framing = known
-        return Head(start_line, build(headers), framing)
+        method, _, version = start_line
+        known = self._known_block(block)
+        if known is not None and version == "HTTP/1.1":
+            return Head(start_line, build(known[0]), known[1])
+        found = self._fields(block) if known is None else known[0]
+        if found is None:
+            return self._read_by_tornado(raw)
+        host = found.get("Host")
+        if host is None or host not in self._hosts:
+            self._check_host(host, version)
+        framing = fields.framing(method, version, found.get, self.max_body_size)
+        if version == "HTTP/1.1" and len(block) <= _CACHED and self._blocks.again(block):
+            self._blocks.keep(block, (found, framing))
+        return Head(start_line, build(found), framing)
 
-    def _read(self, raw: bytes) -> _Known | None:
-        """The quick way, or None when in doubt."""
-        lines = raw.decode("latin-1").split("\r\n")
-        request = lines.pop(0)
+    def _start_line(self, line: bytes) -> RequestStartLine | None:
+        """The quick way for the request line, or None when in doubt."""
+        text = line.decode("latin-1")
         try:
-            method, target, version = request.split(" ")
+            method, target, version = text.split(" ")
         except ValueError:
             return None
-        if method not in _METHODS or version not in _VERSIONS or not request.isascii():
+        if (
+            method not in _METHODS
+            or version not in _VERSIONS
+            or target[:1] != "/"
+            or not (text.isascii() and text.isprintable())
+        ):
             return None
-        if not (target.startswith("/") and target.isprintable()):
+        # As the named tuple's own `_make` does it, and 0.1 µs less than its constructor.
+        start_line = _new(RequestStartLine, (method, target, version))
+        if len(line) <= _CACHED and self._lines.again(line):
+            self._lines.keep(line, start_line)
+        return start_line
+
+    def _fields(self, block: bytes) -> dict[str, str] | None:
+        """The quick way for the headers, each behind a CRLF, or None when in doubt."""
+        lines = block.decode("latin-1").split("\r\n")
+        del lines[0]
+        # Without what is plain nothing must be left but the ends of these lines.
+        if block.translate(None, _PLAIN) != b"\r\n" * len(lines):
             return None
-        pairs: list[_Field | None] = [*map(self._lines.entries.get, lines)]
-        if None in pairs:
-            # Deleting what is plain must leave nothing but the ends of these lines.
-            if raw.translate(None, _PLAIN) != b"\r\n" * len(lines):
-                return None
-            for at, pair in enumerate(pairs):
-                if pair is None and not self._field(pairs, at, lines[at]):
+        names = self._names
+        found: dict[str, str] = {}
+        try:
+            for line in lines:
+                name, colon, value = line.partition(":")
+                found[names[name]] = value.strip(" \t")
+                if not colon:
                     return None
-        headers: dict[str, str] = dict(pairs)  # type: ignore[arg-type]
-        if len(headers) != len(lines):
+        except KeyError:
+            # All of them at once: a block of new names costs one more turn, not one each.
+            return self._fields(block) if self._learn(lines) else None
+        # A name that comes twice: Tornado knows how values are joined. So with lengths.
+        if len(found) != len(lines) or "," in found.get("Content-Length", ""):
             return None
-        get = headers.get
-        host = get("Host")
-        if host not in self._hosts:
-            fields.check_host(host, version)
-            self._know_host(host)
-        if "," in get("Content-Length", ""):
-            return None
-        framing = fields.framing(method, version, get, self.max_body_size)
-        return RequestStartLine(method, target, version), headers, framing
+        return found
 
-    def _field(self, pairs: list[_Field | None], at: int, line: str) -> bool:
-        name, colon, value = line.partition(":")
-        spelling = self._names.get(name)
-        if spelling is None:
-            spelling = self._spelling(name)
-            if spelling is None:
-                return False
-        if not colon:
-            return False
-        pairs[at] = field = spelling, value.strip(" \t")
-        if len(line) <= _CACHED_LINE:
-            self._lines.offer(line, field)
-        return True
-
-    def _spelling(self, name: str) -> str | None:
-        """The name as Tornado spells it, or None if it is none."""
-        if not fields.TOKEN.fullmatch(name):
-            return None
-        if len(self._names) >= _KNOWN:
-            self._names.clear()
-        # A mapping of one item, to have it from Tornado's own mouth.
-        (spelling,) = HTTPHeaders({name: ""})
-        self._names[name] = spelling
-        return spelling
-
-    def _know_host(self, host: str | None) -> None:
+    def _check_host(self, host: str | None, version: str) -> None:
+        fields.check_host(host, version)
         if host is not None:
             if len(self._hosts) >= _KNOWN:
                 self._hosts.clear()
             self._hosts.add(host)
+
+    def _learn(self, lines: list[str]) -> bool:
+        """Remember the names in these lines as Tornado spells them; False if one is none."""
+        names = {line.partition(":")[0] for line in lines}
+        if not all(map(fields.TOKEN.fullmatch, names)) or len(names) > _KNOWN:
+            return False
+        if len(self._names) + len(names) > _KNOWN:
+            self._names.clear()
+        for name in names:
+            # A mapping of one item, to have it from Tornado's own mouth.
+            (self._names[name],) = HTTPHeaders({name: ""})
+        return True
 
     def _read_by_tornado(self, raw: bytes) -> Head:
         text = raw.decode("latin-1")

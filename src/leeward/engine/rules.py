@@ -114,6 +114,12 @@ STRICTER = (
         "answers, and closes the connection",
     ),
     Rule(
+        "after-close",
+        "RFC 9112 §9.6",
+        "carries out requests that were sent behind one after which it closes, unanswered",
+        "reads nothing behind it",
+    ),
+    Rule(
         "expect-1.0",
         "RFC 9110 §10.1.1",
         "answers 100 to an HTTP/1.0 request",

@@ -14,7 +14,7 @@ V = TypeVar("V")
 
 
 class Seen(Generic[K, V]):
-    """Up to `size` entries; read them from `entries`, add by `offer`."""
+    """Up to `size` entries: read them from `entries`; `keep` those that came `again`."""
 
     __slots__ = ("_once", "_size", "_turned_away", "entries")
 
@@ -24,24 +24,29 @@ class Seen(Generic[K, V]):
         self._once: set[int] = set()
         self._turned_away = 0
 
-    def offer(self, key: K, value: V) -> None:
-        """Keep the entry if it was offered before and there is room.
+    def again(self, key: K) -> bool:
+        """Whether the key was asked for before, as far as is remembered."""
+        mark = hash(key)
+        if mark in self._once:
+            return True
+        if len(self._once) >= 2 * self._size:
+            self._once.clear()
+        if self._size:
+            self._once.add(mark)
+        return False
 
-        When full it stays as it is, which serves a part of a working set that is too
+    def keep(self, key: K, value: V) -> None:
+        """Keep the entry if there is room.
+
+        What is full stays as it is, which serves a part of a working set that is too
         large (first in, first out would serve none of it, when all come in turn);
         after `size` entries that were turned away it starts anew.
         """
-        mark = hash(key)
-        if mark not in self._once:
-            if len(self._once) >= 2 * self._size:
-                self._once.clear()
-            if self._size:
-                self._once.add(mark)
-        elif len(self.entries) < self._size:
-            self._once.discard(mark)
+        if len(self.entries) < self._size:
+            self._once.discard(hash(key))
             self.entries[key] = value
-        else:
-            self._turned_away += 1
-            if self._turned_away >= self._size:
-                self.entries.clear()
-                self._turned_away = 0
+            return
+        self._turned_away += 1
+        if self._turned_away >= self._size:
+            self.entries.clear()
+            self._turned_away = 0

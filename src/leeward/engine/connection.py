@@ -26,6 +26,7 @@ from leeward._core.connection import Life
 from leeward.engine import health
 from leeward.engine.body import Chunked
 from leeward.engine.exchange import Exchange
+from leeward.engine.fields import check_length
 from leeward.engine.head import BadRequest, find_head
 from leeward.engine.link import Link
 from leeward.engine.stream import bytes_wait
@@ -186,8 +187,7 @@ class Connection(Link):
             self.deadline = self.server.deadline(exchange.body_timeout)
         else:
             self.deadline = 0.0
-        if head.length > exchange.max_body_size:
-            raise BadRequest("body-size", "Content-Length too long")
+        check_length(head.length, exchange.max_body_size)
         if head.length > 0:
             self._remaining = head.length
             self._step = self._read_fixed

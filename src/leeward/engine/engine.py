@@ -72,9 +72,8 @@ class Engine(Registry["Link"]):
             self.max_buffer_size if self.params.max_body_size is None else self.params.max_body_size
         )
         self.parser = Parser(
-            max_body_size=2**63
-        )  # checked later: a handler may raise its own limit
-        self.idle_timeout = self.header_timeout = self.params.header_timeout
+            max_body_size=None
+        )  # measured once a handler may have its own limitself.idle_timeout = self.header_timeout = self.params.header_timeout
         options = http.ssl_options if tls is None else tls
         self._tls = None if options is None else netutil.ssl_options_to_context(options, True)
         #: What a write returns that has left us already; one for all of them.

@@ -92,11 +92,15 @@ def check_text(text: str) -> None:
         if line[:1] in (" ", "\t"):
             raise BadRequest("obs-fold", "header line cannot start with whitespace")
         name, colon, value = line.partition(":")
-        if not colon or not TOKEN.fullmatch(name):
+        if not colon:
+            raise BadRequest("field-name", "no colon in header line")
+        if not TOKEN.fullmatch(name):
             raise BadRequest("field-name", f"Invalid header name {name[:80]!r}")
         if _CONTROL.search(value):
             raise BadRequest("field-value", f"Control character in header {name[:80]}")
         if name.lower() in _FRAMING and not value.isascii():
+            if "," in value:  # in Tornado's words
+                raise BadRequest("framing-octets", f"Multiple unequal Content-Lengths: {value!r}")
             raise BadRequest("framing-octets", f"Header {name} is not ASCII")
 
 

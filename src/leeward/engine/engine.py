@@ -71,9 +71,9 @@ class Engine(Registry["Link"]):
         self.max_body_size = (
             self.max_buffer_size if self.params.max_body_size is None else self.params.max_body_size
         )
-        self.parser = Parser(
-            max_body_size=None
-        )  # measured once a handler may have its own limitself.idle_timeout = self.header_timeout = self.params.header_timeout
+        # Bodies are measured when the handler may have set a limit of its own.
+        self.parser = Parser(max_body_size=None)
+        self.idle_timeout = self.header_timeout = self.params.header_timeout
         options = http.ssl_options if tls is None else tls
         self._tls = None if options is None else netutil.ssl_options_to_context(options, True)
         #: What a write returns that has left us already; one for all of them.

@@ -359,6 +359,11 @@ MUTANTS = (
         "forth = True",
     ),
     _decision("the cold is kept", " and self._warm(self.previous)", ""),
+    _decision(
+        "whatever is lost has settled",
+        'self.lost = "settled" if now >= self.settled else why',
+        'self.lost = "settled"',
+    ),
     _decision("the settling never ends", "and now < self.settled and", "and"),
     _decision(
         "what is kept goes with the rest",

@@ -682,13 +682,13 @@ def test_nothing_to_go_back_to() -> None:
     assert hand.sup.rollback(hand.now) is None
     hand.sup.reload()
     hand.settle()
-    assert hand.sup.rollback(hand.now) is None
+    assert (hand.sup.rollback(hand.now), hand.sup.lost) == (None, "settled")
     spawned = Hand(start="spawn")
     spawned.limits = dataclasses.replace(spawned.limits, settle=50.0)
     spawned.up()
     spawned.sup.reload()
     spawned.settle()
-    assert spawned.sup.rollback(spawned.now) is None
+    assert (spawned.sup.rollback(spawned.now), spawned.sup.lost) == (None, "spawn")
 
 
 def test_a_crash_loop_goes_back_by_itself() -> None:
@@ -731,8 +731,9 @@ def test_without_its_zygote_a_generation_is_not_gone_back_to() -> None:
     (zygote,) = hand.sup.roster.of("zygote", 1)
     hand.sup.died(zygote.id, SIGKILL, hand.now)
     assert hand.sup.rollback(hand.now) is None
+    assert (hand.sup.previous, hand.sup.lost) == (None, "zygote")
     assert hand.plan() == [c.Forget(zygote.id)]
-    assert hand.sup.previous is None
+    assert hand.sup.lost == "zygote"
 
 
 def test_a_zygote_that_ends_on_the_way_back_ends_it() -> None:
@@ -744,6 +745,7 @@ def test_a_zygote_that_ends_on_the_way_back_ends_it() -> None:
     hand.sup.died(zygote.id, SIGKILL, hand.now)
     out = hand.plan()
     assert c.RolledBack(1, "cannot be had again: its zygote has ended") in out
+    assert hand.sup.lost == "zygote"
     hand.settle()
     assert hand.serving() == [(0, 2), (1, 2)]
 
@@ -757,6 +759,7 @@ def test_old_code_that_fails_now_is_left_again() -> None:
         hand.plan()
         hand.sup.died(hand.only(c.StartWorker).process, SEGV, hand.now)
     assert c.RolledBack(1, "killed by SIGSEGV") in hand.plan()
+    assert hand.sup.lost == "failed"
     hand.settle()
     assert hand.serving() == [(0, 2)]
 

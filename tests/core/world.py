@@ -269,8 +269,10 @@ class World:
             self.require(False, "plans without end")
         self.guilty.clear()
         self.asked_back = False
-        if not self._can_go_back():
+        if self.previous is not None and not self._can_go_back():
             self.previous = None
+            why = "settled" if self.now >= self.settled else "zygote"
+            self.require(self.sup.lost == why, f"{why} is called {self.sup.lost!r}")
         self._check_processes()
         if not self.sup.stopping:
             self._check_slots()

@@ -225,6 +225,32 @@ def test_a_reload_brings_the_new_certificate_too(service: Service, files: Files)
         assert client.get().json["generation"] == "2"
 
 
+def test_a_rollback_shows_the_newest_certificate(files: Files) -> None:
+    """Old code, and never an old certificate: renewed meanwhile, or read by the reload."""
+    flags = ("-w", "1", "--start", "zygote", *files.flags)
+    with serve("held", *flags, cwd=APPS) as service:
+        service.wait_ready()
+        address = address_of(service)
+
+        def goes_back(generation: str) -> None:
+            assert service.leeward("rollback").returncode == 0
+            with Https(files, address) as client:
+                assert client.get().json["generation"] == generation
+                assert client.certificate == files.shown
+
+        assert service.leeward("reload").returncode == 0
+        files.renew()
+        assert service.leeward("reload", "--tls").returncode == 0
+        goes_back("1")
+        files.renew()
+        assert service.leeward("reload").returncode == 0
+        goes_back("1")
+        # A worker that is forked later, too.
+        assert service.leeward("recycle").returncode == 0
+        with Https(files, address) as client:
+            assert client.certificate == files.shown
+
+
 # --- adopted programs ---------------------------------------------------------------------
 
 

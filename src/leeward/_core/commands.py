@@ -18,13 +18,17 @@ class StartZygote:
 
 @dataclass(frozen=True)
 class StartWorker:
-    """Fork it from `zygote`, or spawn a fresh interpreter when there is none."""
+    """Fork it from `zygote`, or spawn a fresh interpreter when there is none.
+
+    canary:  no worker of its generation was ever ready.
+    """
 
     process: int
     generation: int
     slot: int
     row: int
     zygote: int | None
+    canary: bool
 
 
 @dataclass(frozen=True)

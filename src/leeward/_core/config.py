@@ -68,6 +68,8 @@ class Config:
     #: Between an order to stop and the drain: not ready, but accepting.
     drain_delay: float = 0.0
     health_path: str = ""
+    #: What a generation's first worker must answer by 2xx before it accepts; "" for nothing.
+    probe: str = ""
     log_level: str = "info"  # debug | info | warning | error | critical
     log_format: str = "auto"  # auto | pretty | json
     #: Working directory by the path that was typed, symbolic links unresolved,

@@ -93,6 +93,8 @@ class Fork(Message):
     worker: int  # never used twice in the life of an instance
     slot: int
     row: int  # in the shared page
+    #: No worker of its generation was ever ready: it is to be probed (--probe) first.
+    canary: bool = False
     channel: tuple[Descriptor, ...] = ()
 
 
@@ -162,7 +164,7 @@ class Ready(Message):
 class Failed(Message):
     """Loading or starting failed for a reason that the application's owner can read."""
 
-    stage: str  # "import" | "factory" | "program" | "usage"
+    stage: str  # "import" | "factory" | "probe" | "program" | "usage"
     text: str  # at most 8 lines: the application's frames, the guilty, the remedy
 
 

@@ -65,6 +65,9 @@ class Supervisor:
     previous: int | None = None
     #: Until when `previous` is kept.
     settled: float = 0.0
+    #: Why there is no `previous`: "settled", "spawn" (nothing is kept), "zygote" (it has
+    #: ended), "failed" (it was gone back to in vain); "" otherwise.
+    lost: str = ""
     #: "zygote" or "spawn", fixed when the first worker is ready.
     mode: str = ""
     #: Deadline of the settings' resolver while one runs.
@@ -126,6 +129,7 @@ class Supervisor:
             self._fail_candidate(f"was {GIVEN_UP}")
         if given_up:
             return self.serving
+        self._lose_previous(now)
         if self.can_go_back(now):
             self._go_back("leeward rollback")
         return self.candidate
@@ -305,6 +309,13 @@ class Supervisor:
         zygote = self.roster.zygote(number)
         return zygote is not None and zygote.state is State.SERVING
 
+    def _lose_previous(self, now: float) -> None:
+        """Keep it in mind no longer than it is kept."""
+        if self.previous is not None and not self.can_go_back(now):
+            why = "spawn" if self.generations[self.previous].mode == "spawn" else "zygote"
+            self.lost = "settled" if now >= self.settled else why
+            self.previous = None
+
     # --- the steps of plan -------------------------------------------------------------
 
     def _expire(self, now: float) -> None:
@@ -350,6 +361,7 @@ class Supervisor:
         if self._on_its_way_back and self.roster.zygote(self.candidate or 0) is None:
             # Another one would import whatever stands on the disk now.
             self._fail_candidate("cannot be had again: its zygote has ended")
+            self.lost = "zygote"
         if self.candidate is not None and self.serving is not None and self._next_to_roll() is None:
             old, new = self.generations[self.serving], self.generations[self.candidate]
             if new.workers != old.workers:
@@ -362,8 +374,8 @@ class Supervisor:
             self.previous, self.settled = old.number if forth else None, now + new.limits.settle
             self.serving, self.candidate = self.candidate, None
             self._out.append(c.Served(self.serving))
-        if not self.can_go_back(now):
-            self.previous = None
+            self.lost = ""
+        self._lose_previous(now)
         idle = self.candidate is None and self.resolving is None
         if self.queued and idle and self.serving is not None:
             self.queued = 0
@@ -448,7 +460,8 @@ class Supervisor:
         it = self.roster.add("worker", number, generation.limits, State.SPAWNING, now)
         it.slot, it.row = slot, row
         it.zygote = zygote.id if zygote is not None else None
-        self._out.append(c.StartWorker(it.id, number, slot, row, it.zygote))
+        canary = not generation.ever_ready
+        self._out.append(c.StartWorker(it.id, number, slot, row, it.zygote, canary))
 
     def _send_away(self, it: Process, reason: str, timeout: float, now: float) -> None:
         """Within `timeout` seconds, or in what is left of a time that was set before."""
@@ -523,6 +536,8 @@ class Supervisor:
 
     def _fail_candidate(self, why: str) -> None:
         assert self.candidate is not None and self.serving is not None
+        if self._on_its_way_back:
+            self.lost = "failed"
         self._out.append(c.RolledBack(self.candidate, why))
         self.candidate = None
 

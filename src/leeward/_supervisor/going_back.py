@@ -52,6 +52,7 @@ class GoingBack:
 
     def begins(self, generation: int, to: int, why: str) -> None:
         """`generation` is left for `to`, which is rolled out from now on."""
+        self._parts.processes.hand_on_certificate(generation, to)
         now = self._parts.monotonic()
         first = why.splitlines()[0]
         self.went_back = WentBack(generation, to, first, now)
@@ -86,22 +87,24 @@ class GoingBack:
         self._waiting.all_end(reloads.STOPPING, "it is stopping")
 
     def _nothing_to_go_back_to(self) -> str:
+        remedy = "Put the old code in its place and: leeward reload"
+        return f"nothing to go back to: {self._why_not()}\n{remedy}"
+
+    def _why_not(self) -> str:
         core = self._parts.core
         serving = core.serving
-        text = "nothing to go back to: "
         if serving is None:
-            return (
-                f"{text}no generation serves yet\nPut the old code in its place and: leeward reload"
-            )
+            return "no generation serves yet"
         settle = self._parts.processes.configs[serving].settle
-        if core.mode == "spawn":
-            text += "in spawn mode no process keeps the old code"
-        elif settle == 0:
-            text += "--settle 0s keeps nothing"
-        elif self.went_back is not None:
-            text += f"it has gone back to generation {serving} already"
-        elif serving == 1:
-            text += "generation 1 is the first"
-        else:
-            text += f"generation {serving} has settled ({settle:g} s, --settle)"
-        return f"{text}\nPut the old code in its place and: leeward reload"
+        if core.lost == "zygote":
+            return "the zygote that was kept has ended, and nothing else holds the old code"
+        if core.lost == "failed":
+            return "the generation before has failed as well"
+        if core.lost == "spawn":
+            return "in spawn mode no process keeps the old code"
+        if core.lost == "settled":
+            kept = f"generation {serving} has settled ({settle:g} s, --settle)"
+            return kept if settle else "--settle 0s keeps nothing"
+        if self.went_back is not None:
+            return f"it has gone back to generation {serving} already"
+        return f"generation {serving} is the first"

@@ -231,6 +231,15 @@ TABLE: tuple[Setting, ...] = (
         doc="Answered without the application: 200 while it serves, 503 once it is to stop.",
     ),
     Setting(
+        key="probe",
+        flags=("--probe",),
+        parse=values.url_path,
+        default="",
+        precedent="Kubernetes' startupProbe: none, as only the application knows what is cheap",
+        metavar="PATH",
+        doc="The first worker of each generation must answer GET PATH by 2xx before it accepts.",
+    ),
+    Setting(
         key="ssl_certfile",
         flags=("--ssl-certfile",),
         parse=values.text,

@@ -457,6 +457,8 @@ MUTANTS = (
         "            self._lose_unborn(it, now)\n",
         "            pass\n",
     ),
+    _decision("nobody is the canary", "canary = not generation.ever_ready", "canary = False"),
+    _decision("all are canaries", "canary = not generation.ever_ready", "canary = True"),
     # --- decisions: the plan -------------------------------------------------------------------
     _decision(
         "fill before trim",

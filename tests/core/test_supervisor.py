@@ -32,21 +32,21 @@ def test_boot_loads_then_tries_one_then_all() -> None:
     hand.forked(1)
     assert hand.plan() == []
     hand.sup.loaded(1, (), hand.now)
-    assert hand.plan() == [c.StartWorker(2, 1, slot=0, row=0, zygote=1)]
+    assert hand.plan() == [c.StartWorker(2, 1, slot=0, row=0, zygote=1, canary=True)]
     hand.forked(2)
     assert hand.plan() == []
     hand.sup.ready(2, hand.now)
     assert hand.plan() == [
         c.Up(1),
-        c.StartWorker(3, 1, slot=1, row=1, zygote=1),
-        c.StartWorker(4, 1, slot=2, row=2, zygote=1),
+        c.StartWorker(3, 1, slot=1, row=1, zygote=1, canary=False),
+        c.StartWorker(4, 1, slot=2, row=2, zygote=1, canary=False),
     ]
 
 
 def test_boot_in_spawn_mode_needs_no_zygote() -> None:
     """Each worker is an interpreter of its own."""
     hand = Hand(workers=1, start="spawn")
-    assert hand.plan()[1:] == [c.StartWorker(1, 1, slot=0, row=0, zygote=None)]
+    assert hand.plan()[1:] == [c.StartWorker(1, 1, slot=0, row=0, zygote=None, canary=True)]
 
 
 @pytest.mark.parametrize("hazards", [(), ("a thread at chat.py:3", "another")])

@@ -430,6 +430,8 @@ class World:
         if number == self.candidate:
             coming = [w for w in mine if w.coming]
             self.require(not coming, "two workers of a candidate come at once")
+        first = number not in self.ever_ready
+        self.require(command.canary is first, f"a canary of {number}? {command.canary}")
         mode = self.modes.get(number)
         self.require(mode == ("spawn" if command.zygote is None else "zygote"), f"not {mode}")
         it = self._started(command, "worker")

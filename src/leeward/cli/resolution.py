@@ -39,6 +39,7 @@ _PLAIN = (
     "settle",
     "drain_delay",
     "health_path",
+    "probe",
     "user",
     "group",
     "log_level",

@@ -41,6 +41,22 @@ class Drain:
 
 
 @dataclass(frozen=True)
+class Aside:
+    """Have a worker accept no more, keep what it has, and stay."""
+
+    process: int
+
+
+@dataclass(frozen=True)
+class Hurried:
+    """An old generation lingers that is one too many: its workers are told to stop."""
+
+    generation: int
+    workers: int
+    timeout: float
+
+
+@dataclass(frozen=True)
 class Kill:
     process: int
 
@@ -124,6 +140,8 @@ Command = (
     StartZygote
     | StartWorker
     | Drain
+    | Aside
+    | Hurried
     | Kill
     | Forget
     | Resolve

@@ -54,6 +54,7 @@ class Config:
     graceful_timeout: float = 25.0
     drain_window: float = 10.0
     settle: float = 300.0
+    max_lingering: int = 2
     #: PEM files by the paths that were typed; "" for none.  Read by the command line
     #: and the resolver only: the others get what they held (`Handover.tls`).
     ssl_certfile: str = ""

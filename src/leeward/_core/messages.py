@@ -199,6 +199,11 @@ class Drain(Message):
 
 
 @dataclass(frozen=True)
+class Aside(Message):
+    """Accept no more, announce the end of each connection with its next answer, and stay."""
+
+
+@dataclass(frozen=True)
 class Withdraw(Message):
     """A stop is near: answer that you are not ready, and go on accepting."""
 
@@ -270,6 +275,14 @@ class RecycleRequest(Message):
     """A fresh worker of the present generation in `slot`, or in every slot (-1)."""
 
     slot: int = -1
+
+
+@dataclass(frozen=True)
+class AsideRequest(Message):
+    """Replace the worker in `slot`, and keep the old one aside for so many seconds."""
+
+    slot: int
+    seconds: float
 
 
 @dataclass(frozen=True)

@@ -37,6 +37,7 @@ from leeward._supervisor.report import View, plural
 from leeward._supervisor.requests import Requests
 from leeward._supervisor.roll_out import RollOut
 from leeward._supervisor.say import Voice
+from leeward._supervisor.setting_aside import SettingAside
 from leeward._sys.page import Page
 from leeward._sys.posix import Posix
 from leeward._sys.signals import Signals
@@ -110,6 +111,7 @@ class Instance:
         self._waiting = Waiting(self._control)
         self._going_back = GoingBack(parts, self._waiting)
         self._recycling = Recycling(parts)
+        self._setting_aside = SettingAside(parts)
         self._renewal = Renewal(
             self._processes, self._control, self._voice, self._posix.monotonic, start_resolver
         )
@@ -128,6 +130,7 @@ class Instance:
             renewal=self._renewal,
             going_back=self._going_back,
             recycling=self._recycling,
+            setting_aside=self._setting_aside,
             ps=lambda: self._view().ps(self._posix.monotonic()),
             scale=self._scale,
             stop=self._stop,
@@ -157,6 +160,7 @@ class Instance:
             if not commands:
                 break
         self._recycling.look()
+        self._setting_aside.look()
         now = self._posix.monotonic()
         self._processes.keep_only(self._core.generations)
         self._control.expire(now)
@@ -188,6 +192,14 @@ class Instance:
                 self._processes.start_worker(command)
             case c.Drain():
                 self._processes.drain(command)
+            case c.Aside():
+                self._processes.aside(command)
+            case c.Hurried(generation, workers, timeout):
+                self._voice.say(
+                    f"generation {generation} lingers, and newer ones too (--max-lingering): "
+                    f"{plural(workers, 'worker')} of it must finish within {timeout:g} s",
+                    "warning",
+                )
             case c.Kill():
                 self._processes.kill(command)
             case c.Forget():
@@ -275,6 +287,7 @@ class Instance:
         self._waiting.all_end(reloads.STOPPING, "it is stopping; nothing was reloaded")
         self._going_back.stop()
         self._recycling.all_end(reloads.STOPPING, "it is stopping; the others were not recycled")
+        self._setting_aside.stop()
         self._renewal.stop()
 
     def _scale(self, workers: int) -> str:

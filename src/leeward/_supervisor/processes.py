@@ -119,6 +119,12 @@ class Processes:
             # The worker itself says what it has to finish; a line of ours would repeat it.
             self._say(it, f"told to drain ({command.reason})", "debug")
 
+    def aside(self, command: c.Aside) -> None:
+        it = self._core.roster.get(command.process)
+        if it is not None:
+            self._send(it.id, m.Aside())
+            self._say(it, f"aside for {it.aside_for:g} s: accepts no more, keeps what it has")
+
     def kill(self, command: c.Kill) -> None:
         it = self._core.roster.get(command.process)
         if it is None:

@@ -16,6 +16,7 @@ from leeward._supervisor.parts import Parts
 from leeward._supervisor.recycling import Recycling
 from leeward._supervisor.renewal import Renewal
 from leeward._supervisor.roll_out import RollOut
+from leeward._supervisor.setting_aside import SettingAside
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class Requests:
     renewal: Renewal
     going_back: GoingBack
     recycling: Recycling
+    setting_aside: SettingAside
     ps: Callable[[], str]
     scale: Callable[[int], str]
     stop: Callable[[str, float, bool, float], None]
@@ -58,6 +60,8 @@ class Requests:
                 self.going_back.ask(client)
             case m.RecycleRequest(slot):
                 self.recycling.ask(client, None if slot < 0 else slot)
+            case m.AsideRequest(slot, seconds):
+                self.setting_aside.ask(client, slot, seconds)
             case m.ModulesRequest():
                 control.answer(client, Answer(0, "", json.dumps(sorted(sys.modules))))
             case _:

@@ -98,7 +98,10 @@ class RollOut:
     def offer(self, config: Config, tls: tuple[int, ...]) -> None:
         """Roll `config` out, as a new generation."""
         limits = Limits(
-            start=config.start_timeout, graceful=config.graceful_timeout, settle=config.settle
+            start=config.start_timeout,
+            graceful=config.graceful_timeout,
+            settle=config.settle,
+            lingering=config.max_lingering,
         )
         number = self._parts.core.offer(
             limits=limits,

@@ -34,6 +34,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import tornado.process
 
 from leeward._core.messages import (
+    Aside,
     BadMessage,
     Closed,
     Drain,
@@ -287,6 +288,8 @@ class Worker:
         for message in messages:
             if isinstance(message, Drain):
                 self._drain(message)
+            elif isinstance(message, Aside):
+                self._set_aside()
             elif isinstance(message, Withdraw):
                 self._withdraw()
             elif isinstance(message, Renew):
@@ -300,6 +303,10 @@ class Worker:
         first = not self.drainer.reason
         self.drainer.begin(order)
         if first:
+            self._say_to_supervisor(Closed())
+
+    def _set_aside(self) -> None:
+        if self.drainer is not None and self.drainer.set_aside():
             self._say_to_supervisor(Closed())
 
     def _withdraw(self) -> None:

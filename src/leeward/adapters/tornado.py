@@ -166,6 +166,8 @@ class TornadoServer:
         for connection in tuple(self.live):
             connection.drain()
         upgraded = [c for c in self.live if c.life is Life.UPGRADED]
+        if reason == "aside":
+            return
         random.shuffle(upgraded)  # old and young mixed: reconnects come mixed too
         for place, connection in enumerate(upgraded):
             if reason == "stop":
@@ -178,6 +180,8 @@ class TornadoServer:
 
     def upgraded_in_drain(self, connection: Connection) -> None:
         """A handshake that was under way when the drain began: the same for it."""
+        if self.draining == "aside":
+            return
         left = max(0.0, self._window_ends - self._loop.time())
         self.later(
             left * random.random(),

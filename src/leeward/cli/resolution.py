@@ -37,6 +37,7 @@ _PLAIN = (
     "graceful_timeout",
     "drain_window",
     "settle",
+    "max_lingering",
     "drain_delay",
     "health_path",
     "probe",

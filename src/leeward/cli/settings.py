@@ -213,6 +213,15 @@ TABLE: tuple[Setting, ...] = (
         doc="After a reload the old generation stays warm so long, for rollback; 0s: not at all.",
     ),
     Setting(
+        key="max_lingering",
+        flags=("--max-lingering",),
+        parse=values.count,
+        default=2,
+        precedent="HAProxy's mworker-max-reloads (50); each costs the memory of its workers",
+        metavar="N",
+        doc="Old generations that may drain at a time; the oldest beyond that get 5 s.",
+    ),
+    Setting(
         key="drain_delay",
         flags=("--drain-delay",),
         parse=values.duration,

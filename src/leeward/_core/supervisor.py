@@ -467,16 +467,17 @@ class Supervisor:
                 self._send_away(it, "reload", it.limits.graceful, now)
             else:
                 it.step(Event.ASIDE, now)
-                it.told, it.retiring = "aside", False
+                it.told = "aside"
                 self._out.append(c.Aside(it.id))
 
     def _hurry(self, now: float) -> None:
         """The old generations that drain are few: those that began first have no more time."""
-        if self.serving is None or self.candidate is not None:
+        if self.serving is None:
             return
         draining: dict[int, list[Process]] = {}
         for it in self.roster.of("worker"):
-            if it.state is State.DRAINING and it.generation != self.serving:
+            old = it.generation not in (self.serving, self.candidate)
+            if it.state is State.DRAINING and old:
                 draining.setdefault(it.generation, []).append(it)
         # By the last that was told, as a generation's workers are told one after the other.
         order = sorted(draining, key=lambda n: (max(it.since for it in draining[n]), n))

@@ -402,7 +402,8 @@ class Processes:
     def _tell_end(self, it: Process, death: Death) -> None:
         if it.told:
             odd = death.why != "exited with code 0" and it.role == "worker"
-            self._say(it, f"gone ({death.why})" if odd else "gone")
+            gone = "gone while it was aside" if it.told == "aside" else "gone"
+            self._say(it, f"{gone} ({death.why})" if odd else gone)
             return
         why = it.failure.splitlines()[0] if it.failure else death.why
         self._say(it, f"died: {why}", "warning")

@@ -486,6 +486,7 @@ def test_renewals_under_load_cost_no_connection(service: Service, files: Files) 
             over.set()
             for thread in threads:
                 thread.join(PATIENCE)
+    print(f"{RENEWALS} times, {sum(answers)} answers, {len(faults)} errors")
     assert not faults, faults
     assert min(answers) > RENEWALS, answers
     assert service.ps()["generation"] == 1

@@ -57,17 +57,20 @@ async def ask(server: TornadoServer, config: Config) -> None:
         waits = _waiting(asyncio.all_tasks() - before)
         raise Failure(_told(path, said, waits), "Have it answer sooner") from None
     except (asyncio.IncompleteReadError, ConnectionError):
-        remedy = "The log may say why"
+        remedy = "The service's log may say why"
         raise Failure(_told(path, "got no answer: the connection was closed"), remedy) from None
     except asyncio.LimitOverrunError:
         said = f"answered by more than {MOST >> 10} KiB of headers"
         raise Failure(_told(path, said), "Name another path") from None
     if 200 <= status < 300:
         return
-    said, remedy = f"answered {status} {reason}".rstrip(), "The log may say why"
+    said = f"answered {status} {reason}".rstrip()
+    remedy = "Name a path that anybody may GET"
     if 300 <= status < 400:
         said += f", a redirect to {location or 'nowhere'}"
         remedy = "Name a path that is answered itself, by plain http and without a session"
+    elif status >= 500:
+        remedy = "The service's log has its traceback"
     elif status == 404:
         remedy = "Name a path that the application has"
         if path == config.health_path:

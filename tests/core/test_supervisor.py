@@ -934,6 +934,16 @@ def test_reloads_and_scaling_leave_the_one_that_is_aside_alone() -> None:
     assert c.Drain(it.id, "stop", 3.0) in hand.plan()
 
 
+def test_a_slot_that_is_taken_away_needs_no_replacement() -> None:
+    """Who waited to be set aside is, at once."""
+    hand = Hand(workers=2).up()
+    it = hand.sup.set_aside(1, 60.0)
+    assert it is not None
+    hand.sup.scale(1)
+    assert hand.plan() == [c.Aside(it.id)]
+    assert hand.sup.set_aside(1, 60.0) is None
+
+
 def test_a_stop_and_the_end_of_its_time_are_one_drain() -> None:
     """Both in one moment: the stop is told, once."""
     hand = Hand(workers=1).up()

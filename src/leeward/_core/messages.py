@@ -93,9 +93,9 @@ class Fork(Message):
     worker: int  # never used twice in the life of an instance
     slot: int
     row: int  # in the shared page
+    channel: tuple[Descriptor, ...] = ()
     #: No worker of its generation was ever ready: it is to be probed (--probe) first.
     canary: bool = False
-    channel: tuple[Descriptor, ...] = ()
 
 
 # --- zygote or worker → supervisor -----------------------------------------------------

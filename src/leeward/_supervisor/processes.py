@@ -84,7 +84,7 @@ class Processes:
 
     def start_worker(self, command: c.StartWorker) -> None:
         self._page.row(command.row).clear()
-        fork = m.Fork(command.process, command.slot, command.row, command.canary)
+        fork = m.Fork(command.process, command.slot, command.row, canary=command.canary)
         if command.zygote is None:
             if self._start(command.process, command.generation, "worker"):
                 self._send(command.process, fork)

@@ -217,6 +217,7 @@ def _be_worker(
         spawned=compared is not None,
         baseline=baseline,
         changed=changed,
+        canary=order.canary,
     )
     if config.kind == "script":
         from leeward._worker.adopted import adopt

@@ -155,11 +155,14 @@ MUTANTS = (
         f"{_STARTING}        E.DEADLINE: S.KILLING",
         f"{_STARTING}        E.DEADLINE: S.STARTING",
     ),
+    _table("who is aside accepts", "E.ASIDE: S.ASIDE,", "E.ASIDE: S.SERVING,"),
+    _table("aside fills its slot", "S.STARTING, S.SERVING})", "S.STARTING, S.SERVING, S.ASIDE})"),
+    _table("a late birth word kills who is aside", "        E.FORKED: S.ASIDE,\n", ""),
     _table("a late birth word kills", "        E.FORKED: S.SERVING,\n", ""),
     _table(
         "serving cannot die",
-        "        E.KILL: S.KILLING,\n        E.DIED: S.GONE,\n    },\n    S.DRAINING",
-        "        E.KILL: S.KILLING,\n        E.DIED: S.SERVING,\n    },\n    S.DRAINING",
+        "        E.KILL: S.KILLING,\n        E.DIED: S.GONE,\n    },\n    S.ASIDE",
+        "        E.KILL: S.KILLING,\n        E.DIED: S.SERVING,\n    },\n    S.ASIDE",
     ),
     _table(
         "READY on the way is unheard of",
@@ -359,6 +362,11 @@ MUTANTS = (
         "forth = True",
     ),
     _decision("the cold is kept", " and self._warm(self.previous)", ""),
+    _decision(
+        "whatever is lost has settled",
+        'self.lost = "settled" if now >= self.settled else why',
+        'self.lost = "settled"',
+    ),
     _decision("the settling never ends", "and now < self.settled and", "and"),
     _decision(
         "what is kept goes with the rest",
@@ -452,15 +460,81 @@ MUTANTS = (
         "            self._lose_unborn(it, now)\n",
         "            pass\n",
     ),
+    _decision("nobody is the canary", "canary = not generation.ever_ready", "canary = False"),
+    _decision("all are canaries", "canary = not generation.ever_ready", "canary = True"),
+    _decision(
+        "who was set aside stays for ever",
+        "            elif was is State.ASIDE:\n"
+        '                self._send_away(it, "reload", it.limits.graceful, now)\n',
+        "",
+    ),
+    _decision(
+        "nobody is set aside",
+        "if it.aside_for is None or it.state is not State.SERVING:",
+        "if True:",
+    ),
+    _decision(
+        "aside before it was replaced",
+        "            self.leaving(it.id)\n            it.aside_for = seconds\n",
+        "            self.leaving(it.id)\n            it.aside_for = seconds\n"
+        "            it.step(Event.ASIDE, 0.0)\n            self._out.append(c.Aside(it.id))\n",
+    ),
+    _decision(
+        "two of a slot are aside",
+        "if self.is_aside(slot) is not None or slot >= self.workers:",
+        "if slot >= self.workers:",
+    ),
+    _decision(
+        "slots that are not there are looked at",
+        "if self.is_aside(slot) is not None or slot >= self.workers:",
+        "if self.is_aside(slot) is not None:",
+    ),
+    _decision(
+        "a word of the one that is aside is not heard",
+        "            it.deadline = it.since  # somebody has seen enough\n",
+        "            pass\n",
+    ),
+    _decision(
+        "whoever dies aside has failed",
+        '                it.told = "aside"\n',
+        "",
+    ),
+    _decision(
+        "old generations linger",
+        "for number in order[: max(0, len(order) - most)]:",
+        "for number in order[:0]:",
+    ),
+    _decision(
+        "the newest is hurried",
+        "for number in order[: max(0, len(order) - most)]:",
+        "for number in order[most:]:",
+    ),
+    _decision(
+        "one too few may linger",
+        "for number in order[: max(0, len(order) - most)]:",
+        "for number in order[: max(0, len(order) - most + 1)]:",
+    ),
+    _decision(
+        "recycled workers are an old generation",
+        "if it.state is State.DRAINING and old:",
+        "if it.state is State.DRAINING:",
+    ),
+    _decision(
+        "hurried again and again",
+        'slow = [it for it in draining[number] if it.told != "stop"]',
+        "slow = draining[number]",
+    ),
     # --- decisions: the plan -------------------------------------------------------------------
     _decision(
         "fill before trim",
         "            self._trim(now)  # before _fill: a slot that nobody comes for any more "
         "is free now\n"
+        "            self._hurry(now)\n"
         "            self._retire()  # behind _trim: who was replaced just now makes room "
         "for the next\n"
         "            self._fill(now)\n",
-        "            self._retire()\n            self._fill(now)\n            self._trim(now)\n",
+        "            self._retire()\n            self._fill(now)\n            self._trim(now)\n"
+        "            self._hurry(now)\n",
     ),
     _decision(
         "the end comes too early",

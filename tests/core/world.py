@@ -15,6 +15,8 @@ The rules, by the function that holds them:
                       nobody shares a row, one zygote per generation, no start
                       during a pause or a stop
     _on_drain, _kill  nobody who is wanted is sent away, nobody early
+    _on_aside         who is looked at is replaced first, stays its time, and dies unjudged
+    _too_many         old generations that drain are few, the others are hurried
     _on_backed_off …  a pause needs a guilty death and doubles; each reload has
                       exactly one answer; proven code goes back after 3 strikes
     _check_processes  nobody outlives its deadline, the dead are forgotten
@@ -43,7 +45,7 @@ from leeward._core import generation, roster, supervisor, worker
 #: Times are sums of floats.
 EPSILON = 1e-6
 YOUNG, NEWBORN = 1.0, 0.1
-KILL, FORK, MARGIN, RETIRE, RESOLVE = 5.0, 5.0, 0.9, 2.0, 30.0
+KILL, FORK, MARGIN, RETIRE, RESOLVE, HURRY = 5.0, 5.0, 0.9, 2.0, 30.0, 5.0
 #: More turns than any world that comes to rest has needed.
 MOST_TURNS = 1500
 
@@ -78,6 +80,7 @@ class Code:
     start_timeout: float = 5.0
     graceful: float = 3.0
     settle: float = 0.0
+    lingering: int = 2
 
 
 @dataclass
@@ -104,7 +107,11 @@ class Fake:
     asked_to_go: bool = False
     dead: bool = False
     unclaimed: Any = None
+    aside_for: float | None = None  # somebody wants to look at it
+    let_go: bool = False  # and has seen enough
     # What it asked for.
+    aside_by: float | None = None
+    left_at: float = 0.0
     leave_by: float | None = None
     reason: str = ""
     drained_unborn: bool = False
@@ -114,6 +121,11 @@ class Fake:
     @property
     def stays(self) -> bool:
         """It has not been sent away, and as far as anybody has said it lives."""
+        return self.unasked and self.aside_by is None
+
+    @property
+    def unasked(self) -> bool:
+        """Nobody has told it to leave."""
         return self.leave_by is None and self.killed is None and not self.dead
 
     @property
@@ -193,6 +205,8 @@ class World:
             c.StartZygote: self._on_start_zygote,
             c.StartWorker: self._on_start_worker,
             c.Drain: self._on_drain,
+            c.Aside: self._on_aside,
+            c.Hurried: self._on_hurried,
             c.Kill: self._on_kill,
             c.Forget: self._on_forget,
             c.Resolve: self._on_resolve,
@@ -259,7 +273,7 @@ class World:
                 if type(command) is not c.Forget:
                     self.said.append(command)
                 self._hands[type(command)](command)
-            if not self.stopping and c.Drain in out_types | {c.Kill}:
+            if not self.stopping and out_types & {c.Drain, c.Aside, c.Kill}:
                 still = {it.slot for it in self.fakes.values() if it.role == "worker" and it.serves}
                 lost = [slot for slot in covered - still if slot < self.sup.workers]
                 self.require(not lost, f"slots {lost} lost their last serving worker")
@@ -269,8 +283,11 @@ class World:
             self.require(False, "plans without end")
         self.guilty.clear()
         self.asked_back = False
-        if not self._can_go_back():
+        if self.previous is not None and not self._can_go_back():
             self.previous = None
+            why = "settled" if self.now >= self.settled else "zygote"
+            known = self.sup.lost == why or bool(self.sup.stopping)
+            self.require(known, f"{why} is called {self.sup.lost!r}")
         self._check_processes()
         if not self.sup.stopping:
             self._check_slots()
@@ -330,6 +347,9 @@ class World:
                     self.require(it.leave_by <= by, f"{it.id} may outlive the stop")
             elif self.sup.stopping:
                 self.require(False, f"{it.role} {it.id} was not told of the stop")
+            elif it.aside_by is not None:
+                self.require(now < it.aside_by, f"{it.id} is aside for ever")
+                self.require(not it.let_go, f"{it.id} was seen enough of, and stays")
             elif it.ready is not None:
                 pass
             elif it.born is not None:
@@ -346,6 +366,9 @@ class World:
         self.require(self.sup.serving == self.serving, "another generation serves")
         self.require(self.sup.candidate == self.candidate, "another generation is on trial")
         self.require(self.sup.previous == self.previous, "another generation is kept")
+        for number, slow in self._too_many():
+            told = all(it.reason == "stop" for it in slow)
+            self.require(told, f"generation {number} lingers, and newer ones too")
         fakes = self.fakes.values()
         for number in {self.serving, self.candidate} - {None}:
             assert number is not None
@@ -376,6 +399,19 @@ class World:
                 coming = [w for w in mine if w.coming]
                 left = set(range(self.sup.workers)) - done
                 self.require(bool(coming or not left), f"the roll of {number} stands still")
+
+    def _too_many(self) -> list[tuple[int, list[Fake]]]:
+        """The old generations that drain and have no more time, with their workers."""
+        if self.serving is None:
+            return []
+        drain: dict[int, list[Fake]] = {}
+        for it in self.fakes.values():
+            told = it.leave_by is not None and it.killed is None and not it.dead
+            if it.role == "worker" and told and it.generation not in (self.serving, self.candidate):
+                drain.setdefault(it.generation, []).append(it)
+        order = sorted(drain, key=lambda n: (max(it.left_at for it in drain[n]), n))
+        most = self.codes[self.serving].lingering
+        return [(number, drain[number]) for number in order[: max(0, len(order) - most)]]
 
     def _warm(self, number: int | None) -> bool:
         return any(
@@ -428,6 +464,8 @@ class World:
         if number == self.candidate:
             coming = [w for w in mine if w.coming]
             self.require(not coming, "two workers of a candidate come at once")
+        first = number not in self.ever_ready
+        self.require(command.canary is first, f"a canary of {number}? {command.canary}")
         mode = self.modes.get(number)
         self.require(mode == ("spawn" if command.zygote is None else "zygote"), f"not {mode}")
         it = self._started(command, "worker")
@@ -594,7 +632,7 @@ class World:
             if it.role == "zygote":
                 for unborn in self.fakes.values():
                     unborn.dead = unborn.dead or (unborn.zygote == it.id and unborn.born is None)
-            if it.leave_by is None and it.killed is None:
+            if it.leave_by is None and it.killed is None and it.aside_by is None:
                 age = 0.0 if it.ready is None else self.now - it.ready
                 young = it.ready is None or age < YOUNG
                 excused = death.sigkill and (death.served or age >= NEWBORN)
@@ -634,10 +672,18 @@ class World:
             self.require(command.reason == "stop", "a stop is no reload")
             longest = max(0.0, self.stop_by - self.now)
             longest = longest if it.role == "worker" else min(longest, RETIRE)
+        elif command.reason == "stop":
+            hurried = [slow for _, workers in self._too_many() for slow in workers]
+            self.require(it in hurried, "nobody asked for a stop")
+            longest = HURRY
         else:
-            self.require(command.reason == "reload", "nobody asked for a stop")
+            self.require(command.reason == "reload", "what reason?")
             longest = limits.graceful if it.role == "worker" else RETIRE
-            if it.role == "worker" and not again:
+            if it.aside_by is not None and not again:
+                enough = it.let_go or self.now >= it.aside_by - EPSILON
+                self.require(enough, f"{it.id} is aside and sent away early")
+            elif it.role == "worker" and not again:
+                self.require(it.aside_for is None, f"{it.id} is sent away and not set aside")
                 self._check_unwanted(it)
             if it.role == "zygote":
                 spawns = self.modes.get(it.generation) == "spawn"
@@ -656,6 +702,7 @@ class World:
         left = max(0.0, by - margin - self.now)
         if self.sup.stopping != "kill":  # its KILL stands right behind
             self.require(abs(command.timeout - left) < EPSILON, f"{command.timeout} s, not {left}")
+        it.left_at = it.left_at if again else self.now
         it.leave_by, it.reason = by, command.reason
         it.drained_unborn = it.born is None
         if it.exists and not it.hung and it.born is not None:
@@ -665,6 +712,22 @@ class World:
                 soon = 0.001 if self.random.random() < 0.8 else 1e9
             if soon < 1e9:
                 self.at(soon, self.die, it, "exited with code 0")
+
+    def _on_aside(self, command: Any) -> None:
+        it = self.fakes[command.process]
+        self.require(it.role == "worker" and it.serves, f"{it.id} does not serve")
+        self.require(it.aside_for is not None, f"nobody wants to look at {it.id}")
+        self.require(not self.stopping, "set aside during a stop")
+        self._check_unwanted(it)
+        others = [w for w in self.fakes.values() if w.slot == it.slot and w.aside_by is not None]
+        self.require(not any(w.unasked for w in others), f"two are aside in slot {it.slot}")
+        assert it.aside_for is not None
+        it.aside_by = self.now + it.aside_for
+
+    def _on_hurried(self, command: Any) -> None:
+        slow = dict(self._too_many()).get(command.generation, [])
+        count = sum(it.reason != "stop" for it in slow)
+        self.require(command.workers == count > 0, f"{count} are hurried, not {command.workers}")
 
     def _check_unwanted(self, it: Fake) -> None:
         """Nobody who is wanted is sent away."""
@@ -729,7 +792,10 @@ class World:
 
     def offer(self, code: Code) -> None:
         limits = self.core.generation.Limits(
-            start=code.start_timeout, graceful=code.graceful, settle=code.settle
+            start=code.start_timeout,
+            graceful=code.graceful,
+            settle=code.settle,
+            lingering=code.lingering,
         )
         number = self.sup.offer(
             limits=limits,
@@ -917,7 +983,8 @@ class World:
             may_change_mode=random.random() < 0.5,
             workers=random.randint(1, 4) if random.random() < 0.3 else self.sup.workers,
             start_timeout=random.choice((3.0, 8.0, 12.5)),
-            graceful=random.choice((0.0, 1.0, 6.0)),
+            graceful=random.choice((0.0, 1.0, 6.0, 30.0)),
+            lingering=random.choice((1, 1, 2)),
             settle=random.choice((0.0, 3.0, 300.0, 300.0)),
         )
 
@@ -977,6 +1044,7 @@ class World:
     def _leaving(self) -> None:
         if (it := self._pick("worker")) is not None and it.born is not None:
             it.asked_to_go = True
+            it.let_go = it.aside_by is not None
             self.sup.leaving(it.id)
 
     def _recycle(self) -> None:
@@ -993,6 +1061,24 @@ class World:
         self.require(set(found) == {it.id for it in wanted}, f"recycles {found} in slot {slot}")
         for it in wanted:
             it.asked_to_go = True
+
+    def _set_aside(self) -> None:
+        """Somebody wants to look at a worker."""
+        slot, seconds = self.random.randint(0, 2), self.random.choice((0.5, 3.0, 40.0))
+        moved = (self.serving, self.candidate) != (self.sup.serving, self.sup.candidate)
+        if self.stopping or moved:  # and not said yet
+            return
+        there = [it for it in self.fakes.values() if it.role == "worker" and it.slot == slot]
+        taken = any(it.aside_for is not None and it.unasked for it in there)
+        rolled = any(it.serves and it.generation == self.candidate for it in there)
+        wanted = self.candidate if rolled else self.serving
+        found = [it for it in there if it.serves and it.generation == wanted]
+        expected = found[0] if found and not taken and slot < self.sup.workers else None
+        got = self.sup.set_aside(slot, seconds)
+        same = (got and got.id) == (expected and expected.id)
+        self.require(same, f"slot {slot}: {got} is to be set aside, not {expected}")
+        if expected is not None:
+            expected.asked_to_go, expected.aside_for = True, seconds
 
     def reload(self) -> None:
         if not self.stopping:
@@ -1121,6 +1207,7 @@ _WEATHER: tuple[Callable[[World], None], ...] = (
     World._unkillable,
     *[World._leaving] * 2,
     *[World._recycle] * 2,
+    *[World._set_aside] * 3,
     *[World.reload] * 4,
     *[World._rollback] * 2,
     *[World._deploy_and_return] * 3,

@@ -54,6 +54,7 @@ class Config:
     graceful_timeout: float = 25.0
     drain_window: float = 10.0
     settle: float = 300.0
+    max_lingering: int = 2
     #: PEM files by the paths that were typed; "" for none.  Read by the command line
     #: and the resolver only: the others get what they held (`Handover.tls`).
     ssl_certfile: str = ""
@@ -68,6 +69,8 @@ class Config:
     #: Between an order to stop and the drain: not ready, but accepting.
     drain_delay: float = 0.0
     health_path: str = ""
+    #: What a generation's first worker must answer by 2xx before it accepts; "" for nothing.
+    probe: str = ""
     log_level: str = "info"  # debug | info | warning | error | critical
     log_format: str = "auto"  # auto | pretty | json
     #: Working directory by the path that was typed, symbolic links unresolved,

@@ -94,6 +94,8 @@ class Fork(Message):
     slot: int
     row: int  # in the shared page
     channel: tuple[Descriptor, ...] = ()
+    #: No worker of its generation was ever ready: it is to be probed (--probe) first.
+    canary: bool = False
 
 
 # --- zygote or worker → supervisor -----------------------------------------------------
@@ -162,7 +164,7 @@ class Ready(Message):
 class Failed(Message):
     """Loading or starting failed for a reason that the application's owner can read."""
 
-    stage: str  # "import" | "factory" | "program" | "usage"
+    stage: str  # "import" | "factory" | "probe" | "program" | "usage"
     text: str  # at most 8 lines: the application's frames, the guilty, the remedy
 
 
@@ -194,6 +196,11 @@ class Drain(Message):
     reason: str
     timeout: float
     window: float
+
+
+@dataclass(frozen=True)
+class Aside(Message):
+    """Accept no more, announce the end of each connection with its next answer, and stay."""
 
 
 @dataclass(frozen=True)
@@ -268,6 +275,14 @@ class RecycleRequest(Message):
     """A fresh worker of the present generation in `slot`, or in every slot (-1)."""
 
     slot: int = -1
+
+
+@dataclass(frozen=True)
+class AsideRequest(Message):
+    """Replace the worker in `slot`, and keep the old one aside for so many seconds."""
+
+    slot: int
+    seconds: float
 
 
 @dataclass(frozen=True)

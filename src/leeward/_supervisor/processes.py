@@ -13,6 +13,7 @@ import contextlib
 import os
 import signal
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 from leeward._core import commands as c
 from leeward._core import messages as m
@@ -83,8 +84,8 @@ class Processes:
 
     def start_worker(self, command: c.StartWorker) -> None:
         self._page.row(command.row).clear()
+        fork = m.Fork(command.process, command.slot, command.row, canary=command.canary)
         if command.zygote is None:
-            fork = m.Fork(command.process, command.slot, command.row)
             if self._start(command.process, command.generation, "worker"):
                 self._send(command.process, fork)
             return
@@ -97,7 +98,7 @@ class Processes:
         fd = m.Descriptor(theirs.fileno())
         # If the zygote cannot be told, it is dying or stuck: its death or the
         # fork's deadline says so.
-        self._send(command.zygote, m.Fork(command.process, command.slot, command.row, (fd,)))
+        self._send(command.zygote, replace(fork, channel=(fd,)))
         theirs.close()
 
     def drain(self, command: c.Drain) -> None:
@@ -117,6 +118,12 @@ class Processes:
                 self._children.signal(it.pid, signal.SIGTERM)
             # The worker itself says what it has to finish; a line of ours would repeat it.
             self._say(it, f"told to drain ({command.reason})", "debug")
+
+    def aside(self, command: c.Aside) -> None:
+        it = self._core.roster.get(command.process)
+        if it is not None:
+            self._send(it.id, m.Aside())
+            self._say(it, f"aside for {it.aside_for:g} s: accepts no more, keeps what it has")
 
     def kill(self, command: c.Kill) -> None:
         it = self._core.roster.get(command.process)
@@ -191,6 +198,16 @@ class Processes:
             self._send(process, m.Renew(tuple(map(m.Descriptor, fds))))
         serve = (it.id for it in self._core.roster.of("worker") if it.state is State.SERVING)
         return {it for it in serve if it in self._channels}
+
+    def hand_on_certificate(self, generation: int, to: int) -> None:
+        """Have the older `to`, which was loaded with another one, show the certificate in force.
+
+        Its zygote reads this before it is asked for the first worker.
+        """
+        fds = self.certificates.hand_on(generation, to)
+        if fds:
+            for it in self._core.roster.of("zygote", to):
+                self._send(it.id, m.Renew(tuple(map(m.Descriptor, fds))))
 
     def withdraw(self) -> None:
         """Has every worker say that it is not ready, those that are born later too."""
@@ -385,7 +402,8 @@ class Processes:
     def _tell_end(self, it: Process, death: Death) -> None:
         if it.told:
             odd = death.why != "exited with code 0" and it.role == "worker"
-            self._say(it, f"gone ({death.why})" if odd else "gone")
+            gone = "gone while it was aside" if it.told == "aside" else "gone"
+            self._say(it, f"{gone} ({death.why})" if odd else gone)
             return
         why = it.failure.splitlines()[0] if it.failure else death.why
         self._say(it, f"died: {why}", "warning")

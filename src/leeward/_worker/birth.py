@@ -30,6 +30,7 @@ class Birth:
     tls:        None to serve plain http.
     spawned:    loaded the application itself instead of being forked.
     baseline, changed:  passed on in `Ready` as they are (spawned workers only).
+    canary:     no worker of its generation was ever ready.
     """
 
     config: Config
@@ -46,3 +47,4 @@ class Birth:
     spawned: bool = False
     baseline: tuple[Descriptor, ...] = ()
     changed: tuple[str, ...] = ()
+    canary: bool = False

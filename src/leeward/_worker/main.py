@@ -34,6 +34,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import tornado.process
 
 from leeward._core.messages import (
+    Aside,
     BadMessage,
     Closed,
     Drain,
@@ -46,7 +47,7 @@ from leeward._core.messages import (
     Renewed,
     Withdraw,
 )
-from leeward._worker import forks, leave, logs
+from leeward._worker import forks, leave, logs, probe
 from leeward._worker.accept import Acceptor
 from leeward._worker.drain import OVERRUN, Drainer
 from leeward._worker.factory import make
@@ -141,6 +142,7 @@ class Worker:
         self.server: TornadoServer | None = None
         self.acceptor: Acceptor | None = None
         self.drainer: Drainer | None = None
+        self.starts = "factory"  # what its start is at
         self.accepted = 0
         self.over = False
 
@@ -157,10 +159,10 @@ class Worker:
         try:
             self.loop.run_until_complete(self._begin())
         except TargetError as error:
-            self._fail("factory", str(error))
+            self._fail(self.starts, str(error))
         except RuntimeError as error:
             # "Event loop stopped before Future completed", by asyncio or uvloop.
-            self._fail("factory", f"the factory stopped the event loop ({error})")
+            self._fail(self.starts, f"the {self.starts} stopped the event loop ({error})")
         if not self.over:  # a Drain may come in the very turn that said Ready
             self.loop.run_forever()
         if not self.over:
@@ -186,12 +188,20 @@ class Worker:
         birth = self.birth
         with watched(self.channel, birth.config.start_timeout):
             application = await make(birth.application)
-        # A factory that stopped the loop stops it here, before anything is accepted.
-        await asyncio.sleep(0)
-        self._serve(application, describe(application))
+            # A factory that stopped the loop stops it here, before anything is accepted.
+            await asyncio.sleep(0)
+            self._furnish(application)
+            await self._probe()
+        self._accept(describe(application))
 
-    def _serve(self, application: HTTPServerConnectionDelegate, kind: str) -> None:
-        """Accept, and say so.  The loop runs."""
+    async def _probe(self) -> None:
+        """Raises `probe.Failure` if the canary does not answer its probe."""
+        if self.birth.canary and self.birth.config.probe and self.server is not None:
+            self.starts = "probe"
+            await probe.ask(self.server, self.birth.config)
+
+    def _furnish(self, application: HTTPServerConnectionDelegate) -> None:
+        """Make what connections will be served by.  The loop runs."""
         birth = self.birth
         logs.install(self.log)
         self.server = TornadoServer(
@@ -201,6 +211,11 @@ class Worker:
             birth.tls.context if birth.tls else None,
             birth.config.health_path,
         )
+
+    def _accept(self, kind: str) -> None:
+        """Accept, and say so."""
+        birth = self.birth
+        assert self.server is not None
         self.acceptor = Acceptor(birth.listeners, self.server.accept, self._accepted, self.log)
         self.drainer = Drainer(self.acceptor, self.server, self.log, self._finish)
         self._take_signals()
@@ -273,6 +288,8 @@ class Worker:
         for message in messages:
             if isinstance(message, Drain):
                 self._drain(message)
+            elif isinstance(message, Aside):
+                self._set_aside()
             elif isinstance(message, Withdraw):
                 self._withdraw()
             elif isinstance(message, Renew):
@@ -286,6 +303,10 @@ class Worker:
         first = not self.drainer.reason
         self.drainer.begin(order)
         if first:
+            self._say_to_supervisor(Closed())
+
+    def _set_aside(self) -> None:
+        if self.drainer is not None and self.drainer.set_aside():
             self._say_to_supervisor(Closed())
 
     def _withdraw(self) -> None:

@@ -52,8 +52,10 @@ class Server(Protocol):
                 WebSockets get 1012, spread evenly over `window` seconds.
         stop:   the same, but idle connections are closed and WebSockets get
                 1001 at once.
+        aside:  as for a reload, but WebSockets stay.
 
-        May be called again: "stop" after "reload" hurries what is left.
+        May be called again: "reload" after "aside" lets WebSockets go too, "stop"
+        after both hurries what is left.
         """
 
     def connections(self) -> dict[Life, int]:

@@ -35,7 +35,7 @@ from tornado.websocket import WebSocketHandler
 
 from leeward.adapters.following import follow
 from leeward.adapters.server import WAITING, Counters, Life
-from leeward.adapters.streams import bytes_wait, stream
+from leeward.adapters.streams import Stream, bytes_wait, stream
 
 if TYPE_CHECKING:
     import socket
@@ -102,13 +102,29 @@ class TornadoServer:
         self._tls = None if options is None else netutil.ssl_options_to_context(options, True)
 
     def accept(self, connection: socket.socket, address: Any) -> None:
-        http = self._http
-        found = stream(connection, self._tls, http.max_buffer_size, http.read_chunk_size)
+        found = self._stream(connection, self._tls)
         if found is None:
             return
         found.life = connected = Connection(self, found, self._loop.time())
         self.live.add(connected)
         self.counters.open = len(self.live)
+        self._handle(found, address)
+
+    def probe(self, connection: socket.socket) -> None:
+        """Serve `connection`, which no client has made: plain http, uncounted, and
+        `health_path` is the application's own on it.
+        """
+        found = self._stream(connection, None)
+        if found is not None:
+            found.life = Connection(Uncounted(), found, self._loop.time())
+            self._handle(found, ("127.0.0.1", 0))
+
+    def _stream(self, connection: socket.socket, tls: ssl.SSLContext | None) -> Stream | None:
+        http = self._http
+        return stream(connection, tls, http.max_buffer_size, http.read_chunk_size)
+
+    def _handle(self, found: Stream, address: Any) -> None:
+        http = self._http
         try:
             http.handle_stream(found, address)
         except Exception:
@@ -150,6 +166,8 @@ class TornadoServer:
         for connection in tuple(self.live):
             connection.drain()
         upgraded = [c for c in self.live if c.life is Life.UPGRADED]
+        if reason == "aside":
+            return
         random.shuffle(upgraded)  # old and young mixed: reconnects come mixed too
         for place, connection in enumerate(upgraded):
             if reason == "stop":
@@ -162,6 +180,8 @@ class TornadoServer:
 
     def upgraded_in_drain(self, connection: Connection) -> None:
         """A handshake that was under way when the drain began: the same for it."""
+        if self.draining == "aside":
+            return
         left = max(0.0, self._window_ends - self._loop.time())
         self.later(
             left * random.random(),
@@ -180,6 +200,25 @@ class TornadoServer:
             connection.stream.close()
 
 
+class Uncounted:
+    """What the connection of a probe has for a server: it tells nobody, and drains never."""
+
+    health_path = draining = ""
+
+    def serves(self) -> bool:
+        return True
+
+    def request_begins(self) -> None: ...
+
+    def in_flight(self, by: int) -> None: ...
+
+    def has_closed(self, connection: Connection) -> None: ...
+
+    def upgraded_in_drain(self, connection: Connection) -> None: ...
+
+    def later(self, delay: float, call: Callable[..., None], *args: Any) -> None: ...
+
+
 class Connection:
     """Where one connection stands, and how it is brought to its end."""
 
@@ -196,7 +235,7 @@ class Connection:
         "version",
     )
 
-    def __init__(self, server: TornadoServer, stream: IOStream, now: float) -> None:
+    def __init__(self, server: TornadoServer | Uncounted, stream: IOStream, now: float) -> None:
         self.server = server
         self.stream = stream
         self.born = now

@@ -213,6 +213,15 @@ TABLE: tuple[Setting, ...] = (
         doc="After a reload the old generation stays warm so long, for rollback; 0s: not at all.",
     ),
     Setting(
+        key="max_lingering",
+        flags=("--max-lingering",),
+        parse=values.count,
+        default=2,
+        precedent="HAProxy's mworker-max-reloads (50); each costs the memory of its workers",
+        metavar="N",
+        doc="Old generations that may drain at a time; the oldest beyond that get 5 s.",
+    ),
+    Setting(
         key="drain_delay",
         flags=("--drain-delay",),
         parse=values.duration,
@@ -229,6 +238,15 @@ TABLE: tuple[Setting, ...] = (
         precedent="none: the path may be one of the application's",
         metavar="PATH",
         doc="Answered without the application: 200 while it serves, 503 once it is to stop.",
+    ),
+    Setting(
+        key="probe",
+        flags=("--probe",),
+        parse=values.url_path,
+        default="",
+        precedent="Kubernetes' startupProbe: none, as only the application knows what is cheap",
+        metavar="PATH",
+        doc="The first worker of each generation must answer GET PATH by 2xx before it accepts.",
     ),
     Setting(
         key="ssl_certfile",

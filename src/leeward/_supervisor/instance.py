@@ -37,6 +37,7 @@ from leeward._supervisor.reloads import Resolver, Waiting
 from leeward._supervisor.renewal import Renewal
 from leeward._supervisor.report import Facts, View, WentBack, plural
 from leeward._supervisor.say import Voice
+from leeward._supervisor.watching import Watching
 from leeward._sys.page import Page
 from leeward._sys.posix import Posix
 from leeward._sys.signals import Signals
@@ -83,6 +84,9 @@ class Instance:
         self._processes = Processes(
             self._core, posix, self._loop, self._children, self._page, handover.listeners, voice
         )
+        self._watching = Watching(
+            self._core, posix, self._loop, self._children, self._page, self._processes, voice
+        )
         self._notify = Notify(environ, posix.getpid())
         sock = socket.socket(fileno=handover.control_fd)
         self._control = Control(sock, self._loop, self._on_request, posix.monotonic)
@@ -119,6 +123,7 @@ class Instance:
         """Decides and does until there is nothing left to do."""
         if self._delay.is_over(self._posix.monotonic()):
             self._stop(self._delay.asked_by, self._delay.timeout)
+        self._watching.tick()
         for _ in range(_ROUNDS):
             self._processes.search_strays()
             commands = self._core.plan(self._posix.monotonic())
@@ -148,7 +153,7 @@ class Instance:
         due = [self._core.next_deadline(now), self._control.next_deadline(), self._banner_by]
         if self._news is not None:
             due.append(self._news.by)
-        due += [self._renewal.next_deadline(), self._delay.due]
+        due += [self._renewal.next_deadline(), self._delay.due, self._watching.next_deadline()]
         if self._notify.interval is not None:
             due.append(self._notify.due)
         if self._voice_waits:
@@ -190,6 +195,9 @@ class Instance:
                     f"generation {generation}: {first}; pausing {delay:g} s ({strikes} in a row)",
                     "warning",
                 )
+            case c.Rests(generation, delay, why):
+                text = f"generation {generation}: a worker {why} when it was hardly ready"
+                self._voice.say(f"{text}; the next one is replaced in {delay:g} s", "warning")
             case c.Exit():
                 self._exit = command
 
@@ -357,7 +365,8 @@ class Instance:
     def _on_signals(self, numbers: list[int]) -> None:
         if signal.SIGCHLD in numbers:
             for reaped in self._children.reap():
-                self._processes.ended(reaped)
+                if not self._watching.stopped_or_continued(reaped):
+                    self._processes.ended(reaped)
         for number in numbers:
             self._on_signal(number)
 
@@ -504,5 +513,6 @@ class Instance:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(path)
         self._loop.close()
+        self._watching.close()
         self._page.close()
         return end.code

@@ -173,7 +173,8 @@ class _Life:
 @dataclass
 class _Slot:
     told_at: float = float("-inf")
-    more: int = 0
+    more: int = 0  # stalls that were not told
+    asked: bool = False  # for the stack of one that will be
 
 
 @dataclass
@@ -208,7 +209,8 @@ class Vitals:
 
     def next_look(self) -> float | None:
         """When `look` must be called, None to sleep until somebody rings."""
-        times = [it.told_at + QUIET for it in self._slots.values() if it.more]
+        told = (it for it in self._slots.values() if it.more and not it.asked)
+        times = [it.told_at + QUIET for it in told]
         times += [it.condemned_by for it in self._lives.values() if it.condemned_by is not None]
         times += [] if self._next is None else [self._next]
         return min(times, default=None)
@@ -237,9 +239,12 @@ class Vitals:
                 elif not pulse.beats or seen.waits is False:
                     found += self._stalled(worker, life, pulse, seen, now)
         for number, slot in self._slots.items():
-            if slot.more and now >= slot.told_at + QUIET:
+            # Whoever is about to be told of says it too.
+            stalls = (life.stall for it, life in self._lives.items() if pulses[it].slot == number)
+            slot.asked = any(it is not None and it.stage == "asked" for it in stalls)
+            if slot.more and not slot.asked and now >= slot.told_at + QUIET:
                 found.append(More(number, slot.more))
-                slot.more = 0
+                slot.more, slot.told_at = 0, now
         self._plan_next(now, pulses)
         return found
 

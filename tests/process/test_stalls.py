@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import select
 import shutil
 import signal
 import subprocess
@@ -12,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from process.clients import Gate, Http, address_of, get
-from process.support import APPS, PATIENCE, gone, until
+from process.support import APPS, PATIENCE, asleep, gone, until
 
 from leeward._sys import procfs
 from leeward.testing import Service, serve
@@ -35,16 +34,6 @@ def block(client: Http, gate: Gate, path: str) -> int:
 
 def told(service: Service, pid: int, after: int = 0) -> re.Match[str]:
     return service.wait_line(rf"pid={pid} loop (was )?blocked for ([\d.]+) s(.*)", after)
-
-
-def asleep(pid: int) -> bool:
-    """Has it made no step for 0.3 s?  Three ticks: who looks by himself would have."""
-    steps = []
-    for _ in range(2):
-        text = Path(f"/proc/{pid}/status").read_text()
-        steps.append(re.findall(r"ctxt_switches:\s+(\d+)", text))
-        select.select([], [], [], 0.3)
-    return steps[0] == steps[1]
 
 
 @pytest.fixture(params=LOOPS)
@@ -173,9 +162,8 @@ def test_a_deadlock_is_killed_stack_first_and_siblings_are_undisturbed() -> None
             sibling = next(it["pid"] for it in service.workers() if it["pid"] != pid)
             well.send("/waiting/3")
             told(service, pid)
-            service.wait_line(
-                rf"pid={pid} its loop has not turned for 2 s \(--stall-kill\); it hung"
-            )
+            why = r"its loop has not turned for 2 s \(--stall-kill\)"
+            service.wait_line(rf"pid={pid} {why}; it hung in")
             service.wait_line(rf"blocks_the_loop.py:{line_of('with LOCK:')} in get")
             service.wait_line(rf"pid={pid} died: {why}")
             assert stuck.cut()
@@ -192,15 +180,18 @@ def test_a_deadlock_is_killed_stack_first_and_siblings_are_undisturbed() -> None
 def test_what_burns_cpu_is_not_killed_unless_asked(busy: str) -> None:
     """Past the bound and working: it may be about to finish, and does."""
     flags = ("--stall-kill", "500ms", "--stall-kill-busy", busy)
-    with serve("blocks_the_loop", *flags, cwd=APPS) as service, Gate() as gate:
-        with Http(address_of(service)) as client:
-            pid = block(client, gate, "/burning/{port}/2.5")
-            if busy == "no":
-                assert int(client.answer().body) == pid
-                assert "died" not in service.log
-            else:
-                service.wait_line(rf"pid={pid} died: its loop has not turned")
-                assert client.cut()
+    with (
+        serve("blocks_the_loop", *flags, cwd=APPS) as service,
+        Gate() as gate,
+        Http(address_of(service)) as client,
+    ):
+        pid = block(client, gate, "/burning/{port}/2.5")
+        if busy == "no":
+            assert int(client.answer().body) == pid
+            assert "died" not in service.log
+        else:
+            service.wait_line(rf"pid={pid} died: its loop has not turned")
+            assert client.cut()
 
 
 # --- stopped -----------------------------------------------------------------------------------

@@ -8,6 +8,8 @@ here does not exist.
     flag  >  LEEWARD_* variable  >  leeward.toml or [tool.leeward]  >  default
 
 `leeward.cli.layers` reads the four, `leeward.cli.resolution` makes a `Config`.
+
+More than 400 lines, because each setting has its nine and all stand in one place.
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 from leeward._core import commands as c
-from leeward._core import generation, roster, supervisor, worker
+from leeward._core import generation, roster, supervisor, vitals, worker
 
 #: Times are sums of floats.
 EPSILON = 1e-6
@@ -59,9 +59,10 @@ class Core(NamedTuple):
     generation: ModuleType
     roster: ModuleType
     supervisor: ModuleType
+    vitals: ModuleType
 
 
-REAL = Core(worker, generation, roster, supervisor)
+REAL = Core(worker, generation, roster, supervisor, vitals)
 
 
 @dataclass

@@ -658,6 +658,31 @@ MUTANTS = (
     ),
     _decision("a failed candidate stays", "why))\n        self.candidate = None", "why))"),
     # --- limits and the condemned ----------------------------------------------------------------
+    _decision("a limit is not heard", "        self.leaving(process)\n        gen", "        gen"),
+    _decision("everybody rests", "if now - it.ready_at < YOUNG and not", "if not"),
+    _decision(
+        "nobody goes after a rest",
+        "return it.state is State.SERVING and rests.over(now)",
+        "return it.state is State.SERVING and not rests.strikes",
+    ),
+    _decision(
+        "the end of a rest wakes nobody",
+        "            times += [it for it in rests if it > now]\n",
+        "            pass\n",
+    ),
+    _decision(
+        "who is condemned lives",
+        "        it.step(Event.KILL, now)\n"
+        "        self._out.append(c.Kill(it.id))\n"
+        "        if it.ready_at",
+        "        if it.ready_at",
+    ),
+    _decision(
+        "no condemned worker speaks against the code",
+        "it.generation == self.candidate:\n"
+        "            self._judge(it, why, now)\n\n    def recycle",
+        "False:\n            pass\n\n    def recycle",
+    ),
     # --- loops -----------------------------------------------------------------------------------
     _watch(
         "the flag is never cleared",

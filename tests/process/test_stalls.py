@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -157,9 +158,12 @@ def test_a_deadlock_is_killed_stack_first_and_siblings_are_undisturbed() -> None
     flags = ("-w", "2", "--stall-kill", "1500ms", "--stall-warn", "250ms")
     with serve("blocks_the_loop", *flags, cwd=APPS) as service, Gate() as gate:
         service.wait_ready(2)
-        with Http(address_of(service)) as stuck, Http(address_of(service)) as well:
+        with contextlib.ExitStack() as clients:
+            stuck = clients.enter_context(Http(address_of(service)))
             pid = block(stuck, gate, "/locked/{port}")
             sibling = next(it["pid"] for it in service.workers() if it["pid"] != pid)
+            # Only the sibling accepts now.
+            well = clients.enter_context(Http(address_of(service)))
             well.send("/waiting/3")
             told(service, pid)
             why = r"its loop has not turned for 2 s \(--stall-kill\)"

@@ -466,10 +466,10 @@ MUTANTS = (
         "fill before trim",
         "            self._trim(now)  # before _fill: a slot that nobody comes for any more "
         "is free now\n"
-        "            self._retire()  # behind _trim: who was replaced just now makes room "
+        "            self._retire(now)  # behind _trim: who was replaced just now makes room "
         "for the next\n"
         "            self._fill(now)\n",
-        "            self._retire()\n            self._fill(now)\n            self._trim(now)\n",
+        "            self._retire(now)\n            self._fill(now)\n            self._trim(now)\n",
     ),
     _decision(
         "the end comes too early",
@@ -680,8 +680,8 @@ MUTANTS = (
     _decision(
         "no condemned worker speaks against the code",
         "it.generation == self.candidate:\n"
-        "            self._judge(it, why, now)\n\n    def recycle",
-        "False:\n            pass\n\n    def recycle",
+        "            self._judge(it, why, now)\n        it.failure",
+        "False:\n            pass\n        it.failure",
     ),
     # --- loops -----------------------------------------------------------------------------------
     _watch(

@@ -1169,3 +1169,20 @@ def test_a_condemned_worker_of_a_candidate_speaks_against_it() -> None:
     hand.plan()
     assert hand.only(c.RolledBack).why == "stopped by SIGSTOP for 30 s"
     assert hand.serving() == [(0, 1)]
+
+
+def test_a_first_worker_that_was_stopped_is_tried_again() -> None:
+    """Somebody's SIGSTOP is no reason to give up at once, as an import that raises is."""
+    hand = Hand(workers=1)
+    hand.plan()
+    hand.obey(hand.only(c.StartZygote))
+    hand.plan()
+    first = hand.only(c.StartWorker)
+    hand.forked(first.process)
+    hand.sup.condemn(first.process, "stopped by SIGSTOP for 30 s", hand.now)
+    hand.plan()
+    assert hand.only(c.BackedOff).why == "stopped by SIGSTOP for 30 s"
+    hand.sup.died(first.process, SIGKILL, hand.now)
+    hand.now += 1.0
+    hand.settle()
+    assert hand.serving() == [(0, 1)]

@@ -314,12 +314,7 @@ class World:
         """A kill for being late at its start, or deaf to forks, is a guilty end too."""
         if self.stopping or it.leave_by is not None or it.killed is not None:
             return
-        young = it.ready is None or self.now - it.ready < YOUNG
-        if it.condemned:
-            guilty = young or it.generation == self.candidate
-        else:
-            guilty = it.ready is None or it.role == "zygote"
-        if guilty:
+        if not it.condemned and (it.ready is None or it.role == "zygote"):
             self.words = True
             self._guilt(it)
 
@@ -1030,6 +1025,9 @@ class World:
     def _condemn(self) -> None:
         it = self._pick("worker")
         if it is not None and it.id in self.fakes and it.born is not None and it.killed is None:
+            young = it.ready is None or self.now - it.ready < YOUNG
+            if not self.stopping and it.stays and (young or it.generation == self.candidate):
+                self._guilt(it)
             it.condemned, it.hung = True, True
             self.sup.condemn(it.id, "worker does not turn", self.now)
 

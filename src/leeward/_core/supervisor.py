@@ -230,11 +230,11 @@ class Supervisor:
         it = self.roster.get(process)
         if it is None or it.state is State.KILLING:
             return
-        it.failure = why
         it.step(Event.KILL, now)
         self._out.append(c.Kill(it.id))
         if it.ready_at is None or now - it.ready_at < YOUNG or it.generation == self.candidate:
             self._judge(it, why, now)
+        it.failure = why  # behind the judgement: it has not said itself that it cannot start
 
     def recycle(self, slot: int | None = None) -> list[int]:
         """Asks for a fresh worker in `slot`, or in every slot.  Returns who is to go."""

@@ -214,6 +214,7 @@ def _be_worker(
         listeners=tuple(zip(map(int, begin.listeners), begin.addresses, strict=True)),
         application=application,
         tls=tls,
+        bell=int(begin.bell[0]) if begin.bell else -1,
         spawned=compared is not None,
         baseline=baseline,
         changed=changed,

@@ -1232,3 +1232,128 @@ def test_limits_are_those_of_the_generation() -> None:
     drains = [it for it in hand.said if isinstance(it, c.Drain) and it.timeout == 5.0]
     assert len(drains) == 1, "the old worker had its own 5 s"
     assert hand.worker(0).state is State.SERVING
+
+
+# --- limits and the condemned ----------------------------------------------------------------
+
+
+def test_a_worker_that_reaches_a_limit_is_replaced_like_one_that_asks() -> None:
+    """Of age: at once, the replacement before the drain, and nobody rests."""
+    hand = Hand(workers=2).up()
+    old = hand.worker(0)
+    hand.sup.limit_reached(old.id, "answered 1000 requests", hand.now)
+    (start,) = hand.plan()
+    assert isinstance(start, c.StartWorker) and start.slot == 0
+    assert not old.told
+    hand.settle()
+    assert hand.worker(0) is not old and hand.count(c.Rests) == 0
+
+
+def test_limits_that_are_reached_at_once_do_not_spin() -> None:
+    """--max-requests 1 under load: births become rare, nothing counts as crash, all serve on."""
+    hand = Hand(workers=4).up()
+    hand.settle()
+    began = hand.now
+    births = hand.count(c.StartWorker)
+    asked: set[int] = set()
+    while hand.now < began + 60.0:
+        for it in hand.sup.roster.of("worker"):
+            if it.state is State.SERVING and it.id not in asked:
+                asked.add(it.id)
+                hand.sup.limit_reached(it.id, "answered 1 request", hand.now)
+        hand.settle()
+        assert len(hand.serving()) == 4
+        hand.now += 0.01
+    # In one a second of 4 slots: 4 for each of the pauses 0.1, 0.2 … 25.6 s and the first.
+    assert 20 <= hand.count(c.StartWorker) - births <= 48
+    assert 8 <= hand.count(c.Rests) <= 10
+    assert hand.count(c.BackedOff) == 0 and hand.sup.generations[1].pauses.strikes == 0
+
+
+def test_a_rest_ends_by_itself() -> None:
+    """`next_deadline` knows when; until then only those who died are replaced."""
+    hand = Hand(workers=2)
+    hand.settle()
+    young = hand.worker(0)
+    hand.sup.limit_reached(young.id, "has 300 MiB of memory", hand.now)
+    (rests,) = hand.plan()
+    assert rests == c.Rests(1, 0.1, "has 300 MiB of memory")
+    assert hand.sup.next_deadline(hand.now) == hand.now + 0.1
+    other = hand.worker(1)
+    hand.sup.died(other.id, SIGKILL, hand.now)
+    assert {type(it) for it in hand.plan()} == {c.Forget, c.StartWorker}
+    hand.settle()
+    assert hand.worker(0) is young
+    (start,) = hand.later(0.1)
+    assert isinstance(start, c.StartWorker) and start.slot == 0
+
+
+def test_who_is_gone_reaches_no_limit() -> None:
+    """Its word was on its way; and during a stop nobody rests."""
+    hand = Hand(workers=1).up()
+    old = hand.worker(0)
+    hand.sup.died(old.id, SIGKILL, hand.now)
+    hand.sup.limit_reached(old.id, "late", hand.now)
+    hand.plan()
+    assert not hand.sup.retirees
+    hand = Hand(workers=1)
+    hand.settle()
+    hand.sup.stop(hand.now, 5.0)
+    hand.sup.limit_reached(hand.worker(0).id, "late", hand.now)
+    hand.plan()
+    assert hand.count(c.Rests) == 0
+
+
+def test_a_condemned_worker_is_killed_and_its_slot_filled_at_once() -> None:
+    """Of age: no strike; the reason is its failure."""
+    hand = Hand(workers=2).up()
+    stuck = hand.worker(0)
+    hand.sup.condemn(stuck.id, "its loop has not turned for 300 s", hand.now)
+    kill, start = hand.plan()
+    assert kill == c.Kill(stuck.id)
+    assert isinstance(start, c.StartWorker) and start.slot == 0
+    assert stuck.failure == "its loop has not turned for 300 s"
+    hand.sup.condemn(stuck.id, "again", hand.now)
+    assert hand.plan() == []
+    hand.sup.died(stuck.id, SIGKILL, hand.now)
+    hand.settle()
+    assert hand.serving() == [(0, 1), (1, 1)] and hand.count(c.BackedOff) == 0
+    hand.sup.condemn(stuck.id, "long gone", hand.now)
+    assert hand.plan() == []
+
+
+def test_a_condemned_newborn_is_a_strike() -> None:
+    """Code that blocks for ever as soon as it serves would be born for ever."""
+    hand = Hand(workers=1)
+    hand.settle()
+    hand.sup.condemn(hand.worker(0).id, "its loop has not turned for 1 s", hand.now)
+    hand.plan()
+    assert hand.only(c.BackedOff).why == "its loop has not turned for 1 s"
+
+
+def test_a_condemned_worker_of_a_candidate_speaks_against_it() -> None:
+    """However old it is; the canary that was stopped before it was ready too."""
+    hand = Hand(workers=1).up()
+    canary = hand.roll_begins()
+    hand.forked(canary)
+    hand.sup.condemn(canary, "stopped by SIGSTOP for 30 s", hand.now)
+    hand.plan()
+    assert hand.only(c.RolledBack).why == "stopped by SIGSTOP for 30 s"
+    assert hand.serving() == [(0, 1)]
+
+
+def test_a_first_worker_that_was_stopped_is_tried_again() -> None:
+    """Somebody's SIGSTOP is no reason to give up at once, as an import that raises is."""
+    hand = Hand(workers=1)
+    hand.plan()
+    hand.obey(hand.only(c.StartZygote))
+    hand.plan()
+    first = hand.only(c.StartWorker)
+    hand.forked(first.process)
+    hand.sup.condemn(first.process, "stopped by SIGSTOP for 30 s", hand.now)
+    hand.plan()
+    assert hand.only(c.BackedOff).why == "stopped by SIGSTOP for 30 s"
+    hand.sup.died(first.process, SIGKILL, hand.now)
+    hand.now += 1.0
+    hand.settle()
+    assert hand.serving() == [(0, 1)]

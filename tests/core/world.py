@@ -40,7 +40,7 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 from leeward._core import commands as c
-from leeward._core import generation, roster, supervisor, worker
+from leeward._core import generation, roster, supervisor, vitals, worker
 
 #: Times are sums of floats.
 EPSILON = 1e-6
@@ -61,9 +61,10 @@ class Core(NamedTuple):
     generation: ModuleType
     roster: ModuleType
     supervisor: ModuleType
+    vitals: ModuleType
 
 
-REAL = Core(worker, generation, roster, supervisor)
+REAL = Core(worker, generation, roster, supervisor, vitals)
 
 
 @dataclass
@@ -105,6 +106,7 @@ class Fake:
     born: float | None = None
     ready: float | None = None
     asked_to_go: bool = False
+    condemned: bool = False
     dead: bool = False
     unclaimed: Any = None
     aside_for: float | None = None  # somebody wants to look at it
@@ -126,7 +128,8 @@ class Fake:
     @property
     def unasked(self) -> bool:
         """Nobody has told it to leave."""
-        return self.leave_by is None and self.killed is None and not self.dead
+        away = self.leave_by is not None or self.killed is not None or self.condemned
+        return not away and not self.dead
 
     @property
     def serves(self) -> bool:
@@ -199,6 +202,10 @@ class World:
         self.strikes: Counter[tuple[int, str]] = Counter()
         self.struck_at: dict[tuple[int, str], float] = {}
         self.paused: dict[tuple[int, str], float] = {}
+        #: Until when workers of a generation that reach a limit have to wait, and how long that is.
+        self.rest_until: dict[int, float] = {}
+        self.rests: dict[int, float] = {}
+        self.hardly_ready: set[int] = set()
         #: Guilty deaths since the last plan: generation → kind of process.
         self.guilty: dict[int, set[str]] = {}
         self._hands: dict[type, Callable[[Any], None]] = {
@@ -216,6 +223,7 @@ class World:
             c.RolledBack: self._on_rolled_back,
             c.GoesBack: self._on_goes_back,
             c.BackedOff: self._on_backed_off,
+            c.Rests: self._on_rests,
             c.ModeChosen: self._on_mode_chosen,
             c.Exit: self._on_exit,
         }
@@ -275,7 +283,8 @@ class World:
                 self._hands[type(command)](command)
             if not self.stopping and out_types & {c.Drain, c.Aside, c.Kill}:
                 still = {it.slot for it in self.fakes.values() if it.role == "worker" and it.serves}
-                lost = [slot for slot in covered - still if slot < self.sup.workers]
+                dying = {it.slot for it in self.fakes.values() if it.condemned}
+                lost = [slot for slot in covered - still - dying if slot < self.sup.workers]
                 self.require(not lost, f"slots {lost} lost their last serving worker")
             if self.exit is not None:
                 return
@@ -322,7 +331,7 @@ class World:
         """A kill for being late at its start, or deaf to forks, is a guilty end too."""
         if self.stopping or it.leave_by is not None or it.killed is not None:
             return
-        if it.ready is None or it.role == "zygote":
+        if not it.condemned and (it.ready is None or it.role == "zygote"):
             self.words = True
             self._guilt(it)
 
@@ -390,9 +399,17 @@ class World:
                 self.require(not missing, f"nobody comes for slots {missing} of {number}")
                 waiting = {w.slot for w in mine if w.asked_to_go and w.serves}
                 crowds = Counter(w.slot for w in mine)
-                if waiting and self.candidate is None:
-                    turn = any(crowds[slot] > 1 for slot in waiting)
-                    self.require(turn, f"nobody in {waiting} has its turn to be replaced")
+                rests = self.now < self.rest_until.get(number, -1.0)
+                turn = any(crowds[slot] > 1 for slot in waiting)
+                # Or it is the turn of one of a roll-out that was given up meanwhile.
+                turn = turn or any(
+                    w.role == "worker" and w.generation != number and w.asked_to_go and w.serves
+                    for w in fakes
+                )
+                if waiting and self.candidate is None and not turn:
+                    self.require(rests, f"nobody in {waiting} has its turn to be replaced")
+                    wakes = self.sup.next_deadline(self.now) or float("inf")
+                    self.require(wakes <= self.rest_until[number], "a rest that wakes nobody")
             else:
                 self.require(bool(filled), f"nothing of candidate {number} is started")
                 done = {w.slot for w in mine if w.serves}
@@ -751,7 +768,7 @@ class World:
         else:
             no_time = self.stopping and it.role != "worker" and now >= self.stop_by
             deaf = self.stopping and it.role == "zygote" and it.ready is None
-            if no_time or deaf or self.sup.stopping == "kill":
+            if no_time or deaf or it.condemned or self.sup.stopping == "kill":
                 due = True
             elif it.leave_by is not None:
                 due = now >= it.leave_by
@@ -936,6 +953,17 @@ class World:
         self.strikes[key], self.struck_at[key] = strikes, self.now
         self.paused[key] = self.now + pause
 
+    def _on_rests(self, command: Any) -> None:
+        number = command.generation
+        self.require(number in self.hardly_ready, f"{number} rests for nothing")
+        self.hardly_ready.discard(number)
+        self.require(self.now >= self.rest_until.get(number, -1.0), "a rest within a rest")
+        longer = abs(command.delay - min(30.0, 2 * self.rests.get(number, 0.05))) < EPSILON
+        quiet = self.now - self.rest_until.get(number, -1e9) > 10.0 - self.rests.get(number, 0.0)
+        first = abs(command.delay - 0.1) < EPSILON and quiet
+        self.require(longer or first, f"a rest of {command.delay} s")
+        self.rests[number], self.rest_until[number] = command.delay, self.now + command.delay
+
     @staticmethod
     def _needs(code: Code) -> str:
         return "spawn" if code.hazards else "zygote"
@@ -1046,6 +1074,30 @@ class World:
             it.asked_to_go = True
             it.let_go = it.aside_by is not None
             self.sup.leaving(it.id)
+
+    def _reaches_limit(self) -> None:
+        """Some that have just become ready, and others of any age."""
+        there = [
+            it for it in self.fakes.values() if it.role == "worker" and it.exists and it.serves
+        ]
+        for it in self.random.sample(there, min(len(there), 2)):
+            it.asked_to_go = True
+            assert it.ready is not None
+            resting = self.now < self.rest_until.get(it.generation, -1.0)
+            if self.now - it.ready < YOUNG and not self.stopping and not resting:
+                self.hardly_ready.add(it.generation)
+            self.sup.limit_reached(it.id, "answered 1 request", self.now)
+        if self.random.random() < 0.7:
+            self.at(self.random.choice((0.05, 0.3, 1.0)), self._reaches_limit)
+
+    def _condemn(self) -> None:
+        it = self._pick("worker")
+        if it is not None and it.id in self.fakes and it.born is not None and it.killed is None:
+            young = it.ready is None or self.now - it.ready < YOUNG
+            if not self.stopping and it.stays and (young or it.generation == self.candidate):
+                self._guilt(it)
+            it.condemned, it.hung = True, True
+            self.sup.condemn(it.id, "worker does not turn", self.now)
 
     def _recycle(self) -> None:
         slot = self.random.choice((None, None, 0, 1))
@@ -1208,6 +1260,8 @@ _WEATHER: tuple[Callable[[World], None], ...] = (
     *[World._leaving] * 2,
     *[World._recycle] * 2,
     *[World._set_aside] * 3,
+    World._reaches_limit,
+    World._condemn,
     *[World.reload] * 4,
     *[World._rollback] * 2,
     *[World._deploy_and_return] * 3,

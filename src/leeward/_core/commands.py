@@ -122,6 +122,15 @@ class BackedOff:
 
 
 @dataclass(frozen=True)
+class Rests:
+    """A generation's workers reach a limit when they are hardly ready: replaced with pauses."""
+
+    generation: int
+    delay: float
+    why: str
+
+
+@dataclass(frozen=True)
 class ModeChosen:
     """How this generation's workers are made, and why."""
 
@@ -151,6 +160,7 @@ Command = (
     | RolledBack
     | GoesBack
     | BackedOff
+    | Rests
     | ModeChosen
     | Exit
 )

@@ -55,6 +55,16 @@ class Config:
     drain_window: float = 10.0
     settle: float = 300.0
     max_lingering: int = 2
+    #: When a worker asks to be replaced; 0: never.
+    max_requests: int = 0
+    max_requests_jitter: int = 0
+    max_age: float = 0.0
+    max_pss: int = 0
+    #: What is done about a loop that does not turn, or a process that is stopped; 0: nothing.
+    stall_warn: float = 0.25
+    stall_kill: float = 300.0
+    stall_kill_busy: bool = False
+    stopped_kill: float = 30.0
     #: PEM files by the paths that were typed; "" for none.  Read by the command line
     #: and the resolver only: the others get what they held (`Handover.tls`).
     ssl_certfile: str = ""

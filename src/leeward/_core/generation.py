@@ -84,3 +84,5 @@ class Generation:
     ever_loaded: bool = False
     pauses: Pauses = field(default_factory=Pauses)
     zygote_pauses: Pauses = field(default_factory=Pauses)
+    #: Between replacements of workers that reach a limit as soon as they are ready.
+    rests: Pauses = field(default_factory=Pauses)

@@ -78,6 +78,8 @@ class Begin(Message):
     baseline: tuple[Descriptor, ...] = ()
     #: memfds of the certificate, its key and, where there are any, the CAs.
     tls: tuple[Descriptor, ...] = ()
+    #: To be rung by a worker that wakes while the head of the page says that we sleep.
+    bell: tuple[Descriptor, ...] = ()
     #: Only load, audit and report: `leeward check`.
     rehearse: bool = False
 
@@ -103,7 +105,10 @@ class Fork(Message):
 
 @dataclass(frozen=True)
 class Watched(Message):
-    """My stack will stand in this memfd if my start takes too long."""
+    """My stack will stand in this memfd if my start takes too long.
+
+    From a worker that is ready: when you send me the signal of `leeward._sys.signals.STACK`.
+    """
 
     stack: Descriptor
 
@@ -175,9 +180,13 @@ class Closed(Message):
 
 @dataclass(frozen=True)
 class Leaving(Message):
-    """A worker wants to go (SIGTERM came to it): replace it first, then drain it."""
+    """A worker wants to go: replace it first, then drain it.
+
+    limit:  it has reached one that the settings set; else a SIGTERM came to it.
+    """
 
     reason: str
+    limit: bool = False
 
 
 # --- supervisor → worker ---------------------------------------------------------------

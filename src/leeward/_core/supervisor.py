@@ -219,6 +219,34 @@ class Supervisor:
         elif not it.retiring and process not in self.retirees:
             self.retirees.append(process)
 
+    def limit_reached(self, process: int, why: str, now: float) -> None:
+        """A worker asks to be replaced because it has reached one of its limits.
+
+        Who does so as soon as it is ready is replaced with pauses, as if it had died:
+        `--max-requests 1` under load would be nothing but births.  It serves on meanwhile,
+        and nobody holds it against the code.
+        """
+        it = self.roster.get(process)
+        if it is None or it.ready_at is None:
+            return
+        self.leaving(process)
+        generation = self.generations[it.generation]
+        if now - it.ready_at < YOUNG and not self.stopping:
+            pause = generation.rests.strike(now, why)
+            if pause is not None:
+                self._out.append(c.Rests(it.generation, pause, why))
+
+    def condemn(self, process: int, why: str, now: float) -> None:
+        """A worker does not come to life again by itself: kill it, its slot is free now."""
+        it = self.roster.get(process)
+        if it is None or it.state is State.KILLING:
+            return
+        it.step(Event.KILL, now)
+        self._out.append(c.Kill(it.id))
+        if it.ready_at is None or now - it.ready_at < YOUNG or it.generation == self.candidate:
+            self._judge(it, why, now)
+        it.failure = why  # behind the judgement: it has not said itself that it cannot start
+
     def recycle(self, slot: int | None = None) -> list[int]:
         """Asks for a fresh worker in `slot`, or in every slot.  Returns who is to go."""
         workers = self.roster.of("worker", self.serving)
@@ -289,7 +317,7 @@ class Supervisor:
             self._zygotes(now)
             self._trim(now)  # before _fill: a slot that nobody comes for any more is free now
             self._hurry(now)
-            self._retire()  # behind _trim: who was replaced just now makes room for the next
+            self._retire(now)  # behind _trim: who was replaced just now makes room for the next
             self._fill(now)
         self._out.extend(c.Forget(it.id) for it in self.roster.remove_gone())
         if self.stopping and not self.roster.processes and not self._finished:
@@ -310,6 +338,9 @@ class Supervisor:
                 times += [it.not_before for it in pauses if it.not_before > now]
         if self.previous is not None and not self.stopping:
             times.append(self.settled)
+        if self.retirees and not self.stopping:
+            rests = (it.rests.not_before for it in self.generations.values())
+            times += [it for it in rests if it > now]
         return min(times, default=None)
 
     # --- reading what is wanted ---------------------------------------------------------
@@ -489,7 +520,7 @@ class Supervisor:
             for it in slow:
                 self._send_away(it, "stop", HURRY, now)
 
-    def _retire(self) -> None:
+    def _retire(self, now: float) -> None:
         """Whose turn is it to be replaced?  One at a time: each costs a start and memory.
 
         A roll-out replaces everybody; who waits for his turn meanwhile waits no longer.
@@ -499,10 +530,14 @@ class Supervisor:
         busy = any(it.retiring and it.alive for it in self.roster.of("worker"))
         if busy or self.candidate is not None:
             return
-        first = next((it for it in found if it.state is State.SERVING), None)
+        first = next((it for it in found if self._may_go(it, now)), None)
         if first is not None:
             self.retirees.remove(first.id)
             first.retiring = True
+
+    def _may_go(self, it: Process, now: float) -> bool:
+        rests = self.generations[it.generation].rests
+        return it.state is State.SERVING and rests.over(now)
 
     # --- smaller pieces ----------------------------------------------------------------
 

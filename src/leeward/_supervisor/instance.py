@@ -38,6 +38,7 @@ from leeward._supervisor.requests import Requests
 from leeward._supervisor.roll_out import RollOut
 from leeward._supervisor.say import Voice
 from leeward._supervisor.setting_aside import SettingAside
+from leeward._supervisor.watching import Watching
 from leeward._sys.page import Page
 from leeward._sys.posix import Posix
 from leeward._sys.signals import Signals
@@ -81,6 +82,9 @@ class Instance:
         self._children = Children(posix, environ, handover.control_path)
         self._processes = Processes(
             self._core, posix, self._loop, self._children, self._page, handover.listeners, voice
+        )
+        self._watching = Watching(
+            self._core, posix, self._loop, self._children, self._page, self._processes, voice
         )
         self._notify = Notify(environ, posix.getpid())
         sock = socket.socket(fileno=handover.control_fd)
@@ -152,6 +156,7 @@ class Instance:
         """Decides and does until there is nothing left to do."""
         if self._delay.is_over(self._posix.monotonic()):
             self._stop(self._delay.asked_by, self._delay.timeout)
+        self._watching.tick()
         for _ in range(_ROUNDS):
             self._processes.search_strays()
             commands = self._core.plan(self._posix.monotonic())
@@ -176,7 +181,8 @@ class Instance:
         """Seconds until something is due by itself, None to sleep until something happens."""
         now = self._posix.monotonic()
         due = [self._core.next_deadline(now), self._control.next_deadline(), self._banner_by]
-        due += [self._roll_out.next_deadline(), self._renewal.next_deadline(), self._delay.due]
+        due += [self._roll_out.next_deadline(), self._renewal.next_deadline()]
+        due += [self._delay.due, self._watching.next_deadline()]
         if self._notify.interval is not None:
             due.append(self._notify.due)
         if self._voice_waits:
@@ -226,6 +232,9 @@ class Instance:
                     f"generation {generation}: {first}; pausing {delay:g} s ({strikes} in a row)",
                     "warning",
                 )
+            case c.Rests(generation, delay, why):
+                text = f"generation {generation}: a worker {why} when it was hardly ready"
+                self._voice.say(f"{text}; the next one is replaced in {delay:g} s", "warning")
             case c.Exit():
                 self._exit = command
 
@@ -238,7 +247,8 @@ class Instance:
     def _on_signals(self, numbers: list[int]) -> None:
         if signal.SIGCHLD in numbers:
             for reaped in self._children.reap():
-                self._processes.ended(reaped)
+                if not self._watching.stopped_or_continued(reaped):
+                    self._processes.ended(reaped)
         for number in numbers:
             self._on_signal(number)
 
@@ -343,5 +353,6 @@ class Instance:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(path)
         self._loop.close()
+        self._watching.close()
         self._page.close()
         return end.code

@@ -33,6 +33,9 @@ from leeward._sys.page import Page
 from leeward._sys.posix import Posix
 from leeward.errors import ChannelClosed
 
+#: Frames in the log of a process that is killed for its silence.
+LAST_FRAMES = 8
+
 
 class Processes:
     """The children of one instance.
@@ -54,6 +57,8 @@ class Processes:
         self.facts: dict[int, Facts] = {}
         self.ends: dict[int, End] = {}
         self.certificates = Certificates()
+        #: Rung by workers that wake; -1: nobody is to ring.
+        self.bell = -1
         #: Nobody is ready any more, because a stop is near or has begun.
         self.withdrawn = False
         #: Told (process, error) when a process has taken a renewed certificate or not.
@@ -135,13 +140,17 @@ class Processes:
             self._children.kill_group(it.pid)
         if it.failure:
             stack = self._stacks.get(it.id)
-            self._hung = {it.failure: "" if stack is None else stacks.where(stack)}
+            self._hung = {it.failure: "" if stack is None else stacks.where(stack, LAST_FRAMES)}
             self._say(it, f"{self.explained(it.failure)}", "warning")
 
     def explained(self, why: str) -> str:
         """`why` a start failed and, if it hung, where."""
         hung = self._hung.get(why)
         return f"{why}; it hung in\n{hung}" if hung else why
+
+    def stack(self, process: int) -> int | None:
+        """The memfd that its stack is written into, if it has one."""
+        return self._stacks.get(process)
 
     def forget(self, command: c.Forget) -> None:
         self.accepting.discard(command.process)
@@ -247,6 +256,7 @@ class Processes:
                 addresses=tuple(it.address for it in self._listeners),
                 baseline=() if baseline is None else (m.Descriptor(baseline),),
                 tls=tuple(map(m.Descriptor, self.certificates.of(generation))),
+                bell=() if self.bell < 0 else (m.Descriptor(self.bell),),
             ),
         )
         self._core.forked(process, pid, self._posix.monotonic())
@@ -340,9 +350,12 @@ class Processes:
                 if error:
                     self._say(it, f"keeps the old certificate: {error}", "error")
                 self.on_renewed(it.id, error)
-            case m.Leaving(reason):
+            case m.Leaving(reason, limit):
                 self._say(it, f"asks to be replaced ({reason})")
-                self._core.leaving(it.id)
+                if limit:
+                    self._core.limit_reached(it.id, reason, now)
+                else:
+                    self._core.leaving(it.id)
             case _:
                 self._say(it, f"said {type(message).__name__}, which is not its to say", "error")
 

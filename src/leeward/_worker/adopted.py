@@ -117,6 +117,7 @@ class Adopted(Worker):
     def _finish(self) -> None:
         """The drain is done: let the program end as it would by itself, but in time."""
         self.over = True
+        self.end_turns()
         leave.guard(self.budget())
         if self._main is None:
             self.loop.stop()
@@ -161,6 +162,7 @@ class Adopted(Worker):
 
     def _leave(self, status: int) -> NoReturn:
         budget = self.budget()
+        self.end_turns()
         self._have_loop()
         leave.leave(self.loop, status, budget, self.log)
 

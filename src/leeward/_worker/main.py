@@ -51,6 +51,8 @@ from leeward._worker import forks, leave, logs, probe
 from leeward._worker.accept import Acceptor
 from leeward._worker.drain import OVERRUN, Drainer
 from leeward._worker.factory import make
+from leeward._worker.limits import Limits
+from leeward._worker.turns import Turns
 from leeward.adapters.loading import watched
 from leeward.adapters.tornado import TornadoServer, describe
 from leeward.errors import ChannelClosed, TargetError
@@ -99,10 +101,12 @@ def run(birth: Birth) -> NoReturn:
             leave.leave_child(leave.exit_status(error))
         status = leave.exit_status(error)
         worker.log.say("warning", f"the application called sys.exit: status {status}")
+        worker.end_turns()
         leave.leave(worker.loop, status, worker.budget(), worker.log)
     except KeyboardInterrupt:
         if os.getpid() != worker.pid:
             leave.leave_child(128 + signal.SIGINT)
+        worker.end_turns()
         leave.leave(worker.loop, 128 + signal.SIGINT, worker.budget(), worker.log)
 
 
@@ -143,6 +147,7 @@ class Worker:
         self.acceptor: Acceptor | None = None
         self.drainer: Drainer | None = None
         self.starts = "factory"  # what its start is at
+        self.turns: Turns | None = None
         self.accepted = 0
         self.over = False
 
@@ -218,9 +223,15 @@ class Worker:
         assert self.server is not None
         self.acceptor = Acceptor(birth.listeners, self.server.accept, self._accepted, self.log)
         self.drainer = Drainer(self.acceptor, self.server, self.log, self._finish)
+        limits = Limits(birth.config, self._say_to_supervisor)
+        self.server.most, self.server.at_most = limits.most, limits.answered
         self._take_signals()
         self.acceptor.start()
         self._say_to_supervisor(Ready(kind, birth.application.found, birth.baseline, birth.changed))
+        if birth.config.stall_warn or birth.config.stall_kill:
+            self.turns = Turns(self.loop, birth.page, self.row, birth.bell)
+            self.turns.begin(self._say_to_supervisor)
+            self.server.active = self.turns.active
         self.log.say("debug", f"ready in {(time.monotonic() - self.born) * 1000:.1f} ms")
 
     def _fail(self, stage: str, text: str) -> NoReturn:
@@ -254,6 +265,8 @@ class Worker:
             for fd, _ in self.birth.listeners:
                 with contextlib.suppress(OSError):
                     os.close(fd)
+        if self.turns is not None:
+            self.turns.abandon()
         self.row = _Nowhere()
         if self.server is not None:
             self.server.counters = self.row
@@ -265,6 +278,8 @@ class Worker:
     def _accepted(self) -> None:
         self.accepted += 1
         self.row.accepted = self.accepted
+        if self.server is not None and self.server.active is not None:
+            self.server.active()
 
     def _connection_closed(self) -> None:
         if self.drainer is not None:
@@ -272,7 +287,15 @@ class Worker:
 
     def _finish(self) -> None:
         self.over = True
+        self.end_turns()
         self.loop.stop()
+
+    def end_turns(self) -> None:
+        """What comes now has a guard of its own, and is no stall."""
+        if self.turns is not None:
+            self.turns.end()
+        if self.server is not None:
+            self.server.active = None
 
     # --- the channel -----------------------------------------------------------------
 

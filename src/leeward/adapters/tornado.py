@@ -88,6 +88,9 @@ class TornadoServer:
         self.health_path = health_path
         self.withdrawn = False  # a stop is near: not ready, but accepting
         self.draining = ""  # the reason, once
+        self.active: Callable[[], None] | None = None  # told when bytes arrive
+        self.most = 0  # requests after which `at_most` is called, once
+        self.at_most: Callable[[], None]
         self.live: set[Connection] = set()
         self._requests = self._in_flight = 0
         self._window_ends = 0.0
@@ -139,6 +142,8 @@ class TornadoServer:
     def request_begins(self) -> None:
         self._requests += 1
         self.counters.requests = self._requests
+        if self._requests == self.most:
+            self.at_most()
 
     def in_flight(self, by: int) -> None:
         self._in_flight += by
@@ -204,6 +209,7 @@ class Uncounted:
     """What the connection of a probe has for a server: it tells nobody, and drains never."""
 
     health_path = draining = ""
+    active = None
 
     def serves(self) -> bool:
         return True
@@ -263,6 +269,12 @@ class Connection:
             and not bytes_wait(self.stream)
         ):
             self.stream.close()
+
+    def bytes_arrive(self) -> None:
+        if self.life in WAITING:
+            self.request_arrives()
+        if self.server.active is not None:
+            self.server.active()
 
     def request_arrives(self) -> None:
         """First byte of a request."""

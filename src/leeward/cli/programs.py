@@ -1,4 +1,5 @@
-"""Which files are programs, and what is left to them: their address, their number of processes."""
+"""Which files are programs, and what is left to them: their address, their number of processes
+and how long they compute."""
 
 from __future__ import annotations
 
@@ -57,6 +58,10 @@ def leave_to_it(found: MutableMapping[str, Value]) -> None:
         found["bind"] = Value((), _OWN)
     if found["workers"].origin.startswith("default"):
         found["workers"] = Value(0, _OWN)
+    if found["stall_kill"].origin.startswith("default"):
+        # What a program does with its loop is its own affair: a tool that computes for
+        # minutes between two requests is no accident.
+        found["stall_kill"] = Value(0.0, "default (of a program)")
 
 
 def must_be_asked(resolution: Resolution, adopts: bool) -> bool:

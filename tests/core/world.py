@@ -1259,7 +1259,7 @@ _WEATHER: tuple[Callable[[World], None], ...] = (
     World._unkillable,
     *[World._leaving] * 2,
     *[World._recycle] * 2,
-    *[World._set_aside] * 3,
+    *[World._set_aside] * 5,
     World._reaches_limit,
     World._condemn,
     *[World.reload] * 4,

@@ -39,7 +39,7 @@ class Config:
 
     target: str
     #: "script": a program to be run; else an application to be imported.
-    kind: str = "auto"  # tornado | script once it is resolved
+    kind: str = "auto"  # tornado | script once it is resolved, auto for what is no Python
     args: tuple[str, ...] = ()
     name: str = "leeward"
     #: Empty: the addresses that the program itself asks for.
@@ -149,7 +149,11 @@ class Handover:
 
 def changed_keys(old: Config, new: Config) -> tuple[str, ...]:
     """The keys that need a restart and differ between `old` and `new`."""
-    changed = [key for key in NEEDS_RESTART if getattr(old, key) != getattr(new, key)]
+    # A file that is no Python will not serve, and loading it says why: whether it is an
+    # application or a program, with an address of its own, cannot be told any more.
+    untold = ("kind", "bind") if new.kind == "auto" else ()
+    keys = [key for key in NEEDS_RESTART if key not in untold]
+    changed = [key for key in keys if getattr(old, key) != getattr(new, key)]
     # Another certificate is fine; but old and new workers share the listeners, and
     # half of the clients would be answered in the wrong language.
     if bool(old.ssl_certfile) != bool(new.ssl_certfile):

@@ -23,7 +23,10 @@ _OWN = "default (the program's own)"
 
 
 def kind(target: Value, given: Value, directory: str, notes: list[str]) -> Value:
-    """ "tornado" or "script", told by the text of the file where nobody says it."""
+    """ "tornado" or "script", told by the text of the file where nobody says it.
+
+    "auto" for a file that is no Python: what it was meant to be nobody can tell.
+    """
     path: str = target.value
     is_file = path.endswith(".py")
     if given.value == "script" and not is_file:
@@ -41,7 +44,7 @@ def kind(target: Value, given: Value, directory: str, notes: list[str]) -> Value
         return Value("script", f"{given.origin.partition(' (')[0]} ({why})")
     if seen.serves:
         notes.append(f"{seen.usual} is served; --kind script runs {path} with its {seen.serves}")
-    return Value("tornado", given.origin)
+    return given if seen.broken else Value("tornado", given.origin)
 
 
 def _look(path: str) -> Look:

@@ -58,6 +58,8 @@ def default(setting: Setting) -> str:
         value = ", ".join(map(str, value))
     if setting.key.endswith("_mode") and isinstance(value, int):
         value = f"{value:04o}"
+    if isinstance(value, bool):
+        value = "yes" if value else "no"
     if isinstance(value, float):
         value = f"{value:g}s"
     return f"`{value}`"

@@ -29,7 +29,7 @@ page = pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative
 #: Flags of others' commands and of our scripts, and those that a page says we do not have.
 FOREIGN = {"--keep-alive", "--preload"}
 #: Those that the design says are planned; struck off here once they are there.
-PLANNED = {"--probe"}
+PLANNED: set[str] = set()
 
 
 def commands(text: str) -> list[str]:

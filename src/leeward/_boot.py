@@ -214,9 +214,11 @@ def _be_worker(
         listeners=tuple(zip(map(int, begin.listeners), begin.addresses, strict=True)),
         application=application,
         tls=tls,
+        bell=int(begin.bell[0]) if begin.bell else -1,
         spawned=compared is not None,
         baseline=baseline,
         changed=changed,
+        canary=order.canary,
     )
     if config.kind == "script":
         from leeward._worker.adopted import adopt

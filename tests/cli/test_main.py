@@ -72,7 +72,7 @@ def name(environ: dict[str, str]) -> Iterator[str]:
 def test_no_arguments_show_the_verbs(run: Run) -> None:
     done = run()
     assert done.returncode == 0
-    verbs = "serve check ps reload rollback recycle scale stop config"
+    verbs = "serve check ps reload rollback recycle drain scale stop config"
     for verb in verbs.split():
         assert f"\n  {verb} " in done.stdout
         page = run(verb, "--help")

@@ -137,3 +137,28 @@ def test_settings_are_searched_where_the_application_is(tmp_path: Path) -> None:
 def test_a_missing_env_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"env file gone\.env: No such file"):
         resolved(tmp_path, {"env_file": "gone.env"})
+
+
+@pytest.mark.parametrize(
+    ("flags", "jitter"),
+    [
+        ({}, 0),
+        ({"max_requests": "1000"}, 100),
+        ({"max_requests": "5"}, 0),
+        ({"max_requests": "1000", "max_requests_jitter": "20%"}, 200),
+        ({"max_requests": "1000", "max_requests_jitter": "7"}, 7),
+        ({"max_requests": "1000", "max_requests_jitter": "0"}, 0),
+    ],
+)
+def test_the_jitter_is_a_number_or_a_part_of_the_limit(
+    tmp_path: Path, flags: dict[str, Any], jitter: int
+) -> None:
+    assert resolved(tmp_path, flags).config.max_requests_jitter == jitter
+
+
+def test_a_program_is_not_killed_for_computing_unless_one_says_so(tmp_path: Path) -> None:
+    (tmp_path / "program.py").write_text("import tornado.web\n")
+    program = {"target": "program.py", "kind": "script"}
+    assert resolved(tmp_path).config.stall_kill == 300.0
+    assert resolved(tmp_path, program).config.stall_kill == 0.0
+    assert resolved(tmp_path, {**program, "stall_kill": "60s"}).config.stall_kill == 60.0

@@ -84,3 +84,51 @@ def test_addresses_are_one_or_many_and_never_twice_the_same() -> None:
     for raw in ([], "", ["127.0.0.1:99999"], [1.5], "127.0.0.1:http"):
         with pytest.raises(Bad):
             values.addresses(raw)
+
+
+@pytest.mark.parametrize(
+    ("raw", "size"),
+    [
+        (0, 0),
+        (1000, 1000),
+        ("1000", 1000),
+        ("512b", 512),
+        ("256MiB", 256 * 2**20),
+        ("256mib", 256 * 2**20),
+        ("256M", 256 * 2**20),
+        ("256 Mi", 256 * 2**20),
+        ("1GB", 10**9),
+        ("1.5G", 3 * 2**29),
+        ("64kB", 64_000),
+        ("2TiB", 2**41),
+    ],
+)
+def test_sizes_are_bytes_binary_or_decimal_by_their_unit(raw: object, size: int) -> None:
+    assert values.size(raw) == size
+
+
+@pytest.mark.parametrize("raw", ["", "-1", "MiB", "1 2", "1X", -1, 1.5, True, None, [], "٣"])
+def test_what_is_no_size_is_told_what_one_looks_like(raw: object) -> None:
+    with pytest.raises(Bad, match="expected a size such as 256MiB, 1GB"):
+        values.size(raw)
+
+
+def test_a_limit_of_0_is_none() -> None:
+    assert [values.limit(raw) for raw in (0, "0", "1000")] == [0, 0, 1000]
+    with pytest.raises(Bad, match="of at least 0"):
+        values.limit("-1")
+
+
+def test_a_part_is_a_number_or_so_many_per_cent() -> None:
+    assert [values.part(raw) for raw in (0, "50", "10%", " 5% ")] == [0, 50, "10%", "5%"]
+    for raw in ("-1", "x%", "1.5%", True, "1000%"):
+        with pytest.raises(Bad, match="a part such as 10%"):
+            values.part(raw)
+
+
+def test_yes_and_no_in_every_tongue_of_configuration() -> None:
+    assert all(values.yes_or_no(raw) is True for raw in (True, "yes", "True", "on"))
+    assert all(values.yes_or_no(raw) is False for raw in (False, "no", "false", "OFF"))
+    for raw in ("maybe", 1, 0, None, ""):
+        with pytest.raises(Bad, match="expected yes or no"):
+            values.yes_or_no(raw)

@@ -16,10 +16,11 @@ from pathlib import Path
 from types import CodeType, ModuleType
 from typing import NamedTuple
 
+from core import loops
 from core.world import REAL, Core, live
 
 #: In the order in which they build on each other.
-MODULES = ("worker", "generation", "roster", "supervisor")
+MODULES = ("worker", "generation", "roster", "supervisor", "vitals")
 
 
 #: Worlds that together notice all of them; tried first.  When `World` or the code
@@ -59,8 +60,8 @@ def build(mutant: Mutant) -> Core:
     for name in MODULES[MODULES.index(mutant.module) :]:
         if name == mutant.module:
             code = compile(text, f"<{name}, {mutant.name}>", "exec", dont_inherit=True)
-        elif name == "generation":
-            continue  # builds on nothing
+        elif name in ("generation", "vitals"):
+            continue  # build on nothing
         else:
             code = _code(name)
         fresh[name] = _execute(name, code, fresh)
@@ -84,15 +85,18 @@ def noticed(mutant: Mutant) -> int | None:
     """The seed of the first world that breaks on this mistake, or None."""
     core = build(mutant)
     for seed in (*SHARP, *range(PATIENCE)):
-        if breaks(seed, core):
+        if breaks(seed, core, mutant.module):
             return seed
     return None
 
 
-def breaks(seed: int, core: Core) -> bool:
+def breaks(seed: int, core: Core, module: str = "") -> bool:
     """Any exception counts: a broken rule, an `IllegalEvent`, a `KeyError`."""
     try:
-        live(seed, core)
+        if module == "vitals":  # loops have a world of their own
+            loops.live(seed, core.vitals)
+        else:
+            live(seed, core)
     except Exception:
         return True
     return False
@@ -103,7 +107,8 @@ def _choose(worlds: int) -> list[int]:
     unnoticed = {}
     for mutant in MUTANTS:
         core = build(mutant)
-        unnoticed[mutant.name] = {seed for seed in range(worlds) if breaks(seed, core)}
+        broken = (seed for seed in range(worlds) if breaks(seed, core, mutant.module))
+        unnoticed[mutant.name] = set(broken)
     chosen = []
     while unnoticed:
         counts = Counter(seed for seeds in unnoticed.values() for seed in seeds)
@@ -116,6 +121,10 @@ def _choose(worlds: int) -> list[int]:
 
 def _table(name: str, old: str, new: str) -> Mutant:
     return Mutant(name, "worker", old, new)
+
+
+def _watch(name: str, old: str, new: str) -> Mutant:
+    return Mutant(name, "vitals", old, new)
 
 
 def _decision(name: str, old: str, new: str) -> Mutant:
@@ -155,11 +164,14 @@ MUTANTS = (
         f"{_STARTING}        E.DEADLINE: S.KILLING",
         f"{_STARTING}        E.DEADLINE: S.STARTING",
     ),
+    _table("who is aside accepts", "E.ASIDE: S.ASIDE,", "E.ASIDE: S.SERVING,"),
+    _table("aside fills its slot", "S.STARTING, S.SERVING})", "S.STARTING, S.SERVING, S.ASIDE})"),
+    _table("a late birth word kills who is aside", "        E.FORKED: S.ASIDE,\n", ""),
     _table("a late birth word kills", "        E.FORKED: S.SERVING,\n", ""),
     _table(
         "serving cannot die",
-        "        E.KILL: S.KILLING,\n        E.DIED: S.GONE,\n    },\n    S.DRAINING",
-        "        E.KILL: S.KILLING,\n        E.DIED: S.SERVING,\n    },\n    S.DRAINING",
+        "        E.KILL: S.KILLING,\n        E.DIED: S.GONE,\n    },\n    S.ASIDE",
+        "        E.KILL: S.KILLING,\n        E.DIED: S.SERVING,\n    },\n    S.ASIDE",
     ),
     _table(
         "READY on the way is unheard of",
@@ -359,6 +371,11 @@ MUTANTS = (
         "forth = True",
     ),
     _decision("the cold is kept", " and self._warm(self.previous)", ""),
+    _decision(
+        "whatever is lost has settled",
+        'self.lost = "settled" if now >= self.settled else why',
+        'self.lost = "settled"',
+    ),
     _decision("the settling never ends", "and now < self.settled and", "and"),
     _decision(
         "what is kept goes with the rest",
@@ -452,15 +469,81 @@ MUTANTS = (
         "            self._lose_unborn(it, now)\n",
         "            pass\n",
     ),
+    _decision("nobody is the canary", "canary = not generation.ever_ready", "canary = False"),
+    _decision("all are canaries", "canary = not generation.ever_ready", "canary = True"),
+    _decision(
+        "who was set aside stays for ever",
+        "            elif was is State.ASIDE:\n"
+        '                self._send_away(it, "reload", it.limits.graceful, now)\n',
+        "",
+    ),
+    _decision(
+        "nobody is set aside",
+        "if it.aside_for is None or it.state is not State.SERVING:",
+        "if True:",
+    ),
+    _decision(
+        "aside before it was replaced",
+        "            self.leaving(it.id)\n            it.aside_for = seconds\n",
+        "            self.leaving(it.id)\n            it.aside_for = seconds\n"
+        "            it.step(Event.ASIDE, 0.0)\n            self._out.append(c.Aside(it.id))\n",
+    ),
+    _decision(
+        "two of a slot are aside",
+        "if self.is_aside(slot) is not None or slot >= self.workers:",
+        "if slot >= self.workers:",
+    ),
+    _decision(
+        "slots that are not there are looked at",
+        "if self.is_aside(slot) is not None or slot >= self.workers:",
+        "if self.is_aside(slot) is not None:",
+    ),
+    _decision(
+        "a word of the one that is aside is not heard",
+        "            it.deadline = it.since  # somebody has seen enough\n",
+        "            pass\n",
+    ),
+    _decision(
+        "whoever dies aside has failed",
+        '                it.told = "aside"\n',
+        "",
+    ),
+    _decision(
+        "old generations linger",
+        "for number in order[: max(0, len(order) - most)]:",
+        "for number in order[:0]:",
+    ),
+    _decision(
+        "the newest is hurried",
+        "for number in order[: max(0, len(order) - most)]:",
+        "for number in order[most:]:",
+    ),
+    _decision(
+        "one too few may linger",
+        "for number in order[: max(0, len(order) - most)]:",
+        "for number in order[: max(0, len(order) - most + 1)]:",
+    ),
+    _decision(
+        "recycled workers are an old generation",
+        "if it.state is State.DRAINING and old:",
+        "if it.state is State.DRAINING:",
+    ),
+    _decision(
+        "hurried again and again",
+        'slow = [it for it in draining[number] if it.told != "stop"]',
+        "slow = draining[number]",
+    ),
     # --- decisions: the plan -------------------------------------------------------------------
     _decision(
         "fill before trim",
         "            self._trim(now)  # before _fill: a slot that nobody comes for any more "
         "is free now\n"
-        "            self._retire()  # behind _trim: who was replaced just now makes room "
+        "            self._hurry(now)\n"
+        "            self._retire(now)  # behind _trim: who was replaced just now makes room "
         "for the next\n"
         "            self._fill(now)\n",
-        "            self._retire()\n            self._fill(now)\n            self._trim(now)\n",
+        "            self._retire(now)\n            self._fill(now)\n            self._trim(now)\n"
+        "            self._hurry(now)\n",
     ),
     _decision(
         "the end comes too early",
@@ -648,6 +731,96 @@ MUTANTS = (
         "worker.zygote == zygote.id",
     ),
     _decision("a failed candidate stays", "why))\n        self.candidate = None", "why))"),
+    # --- limits and the condemned ----------------------------------------------------------------
+    _decision("a limit is not heard", "        self.leaving(process)\n        gen", "        gen"),
+    _decision("everybody rests", "if now - it.ready_at < YOUNG and not", "if not"),
+    _decision(
+        "nobody goes after a rest",
+        "return it.state is State.SERVING and rests.over(now)",
+        "return it.state is State.SERVING and not rests.strikes",
+    ),
+    _decision(
+        "the end of a rest wakes nobody",
+        "            times += [it for it in rests if it > now]\n",
+        "            pass\n",
+    ),
+    _decision(
+        "who is condemned lives",
+        "        it.step(Event.KILL, now)\n"
+        "        self._out.append(c.Kill(it.id))\n"
+        "        if it.ready_at",
+        "        if it.ready_at",
+    ),
+    _decision(
+        "no condemned worker speaks against the code",
+        "it.generation == self.candidate:\n"
+        "            self._judge(it, why, now)\n        it.failure",
+        "False:\n            pass\n        it.failure",
+    ),
+    # --- loops -----------------------------------------------------------------------------------
+    _watch(
+        "the flag is never cleared",
+        "self.awake, self._next = False, now + TICK",
+        "self.awake, self._next = True, now + TICK",
+    ),
+    _watch(
+        "no second look",
+        "self.awake, self._next = False, now + TICK  # once more, see above",
+        "self.awake, self._next = False, None",
+    ),
+    _watch("a ring is not heard", "self.awake, self._next = True, now\n", "pass\n"),
+    _watch("ticks are rare", "(SOON if waits else TICK)", "(SOON if waits else 5 * TICK)"),
+    _watch("the idle are suspects", "if not it.since or not bounds:", "if not bounds:"),
+    _watch("suspects come late", ">= min(bounds) + grace", ">= max(bounds) + grace"),
+    _watch(
+        "a stall never ends",
+        "turned, life.turns = pulse.turns != life.turns or not pulse.since, pulse.turns",
+        "turned, life.turns = not pulse.since, pulse.turns",
+    ),
+    _watch(
+        "every stall is told",
+        'if stall.stage == "unsaid" and late and now >= slot.told_at + QUIET:',
+        'if stall.stage == "unsaid" and late:',
+    ),
+    _watch(
+        "a stall is told before its time",
+        "late = bool(pulse.bounds.warn) and seconds >= pulse.bounds.warn",
+        "late = bool(pulse.bounds.warn)",
+    ),
+    _watch("what is not told is not counted", "slot.more += seconds >= pulse.bounds.warn", "pass"),
+    _watch(
+        "what is not told counts twice", "            slot.more = 0\n        else", "        else"
+    ),
+    _watch("a debugged process is signalled", "if not seen.traced:  # a deb", "if True:  # a deb"),
+    _watch("a stack is waited for for ever", " or now - self.since >= PATIENCE", ""),
+    _watch("a stack is not waited for", "return details.written or now", "return True or now"),
+    _watch("told and told again", '            stall.enter("told", now)\n', ""),
+    _watch("nobody hears that it turns", "yield TurnsAgain(worker, seconds)", "pass"),
+    _watch(
+        "work is no excuse", "return pulse.bounds.kill_working or not stall.working", "return True"
+    ),
+    _watch(
+        "work is always an excuse",
+        "return pulse.bounds.kill_working or not stall.working",
+        "return not stall.working",
+    ),
+    _watch("idleness is work", "> WORKS * spent", ">= 0.0"),
+    _watch("work is idleness", "> WORKS * spent", "> 2.0 * spent"),
+    _watch("killed while it is debugged", "< kill or seen.traced:", "< kill:"),
+    _watch("killed early", "now - stall.began < kill", "now - stall.began < kill / 2"),
+    _watch(
+        "killed without its stack",
+        '            yield Ask(worker)\n            stall.enter("sentenced", now)',
+        '            stall.enter("sentenced", now)',
+    ),
+    _watch("condemned again and again", '            stall.enter("condemned", now)\n', ""),
+    _watch(
+        "a stopped process wakes us for ever",
+        "        life.condemned_by = None\n        s",
+        "        s",
+    ),
+    _watch("a stopped process stays", "times += [it.condemned_by for", "[it.condemned_by for"),
+    _watch("more is never said", "slot.more and not slot.asked and now", "False and now"),
 )
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import pytest
 from leeward._core.config import NEEDS_RESTART, Config, Handover, Listener, changed_keys
 
 FULL = Config(
+    kind="tornado",
     target="chat:make_app",
     args=("--room", "söndag"),
     bind=("127.0.0.1:0", "unix:/run/chat.sock"),
@@ -54,6 +55,12 @@ def test_what_needs_a_restart_is_named(key: str) -> None:
     """Exactly the keys that a running instance cannot change, and only if they differ."""
     new = replace(FULL, **{key: "something else"})
     assert changed_keys(FULL, new) == ((key,) if key in NEEDS_RESTART else ())
+
+
+def test_what_is_no_python_wants_no_restart() -> None:
+    """Whether it was an application or a program cannot be told: loading it says what is wrong."""
+    broken = replace(FULL, kind="auto", bind=())
+    assert changed_keys(FULL, broken) == ()
 
 
 def test_tls_neither_comes_nor_goes() -> None:

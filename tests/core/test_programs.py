@@ -95,4 +95,4 @@ def test_which_files_are_programs(text: str | bytes, program: bool) -> None:
 
 def test_what_cannot_be_parsed_shows_nothing() -> None:
     """Who imports it will say what is wrong."""
-    assert look("def broken(:") == Look("", "", False)
+    assert look("def broken(:") == Look(broken=True)

@@ -20,6 +20,7 @@ def add(
         State.SPAWNING: [],
         State.STARTING: [Event.FORKED],
         State.SERVING: [Event.FORKED, Event.READY],
+        State.ASIDE: [Event.FORKED, Event.READY, Event.ASIDE],
         State.DRAINING: [Event.DRAIN],
         State.KILLING: [Event.KILL],
         State.GONE: [Event.DIED],

@@ -9,7 +9,7 @@ from core.hand import EXIT_0, SEGV, SIGKILL, Hand
 
 from leeward._core import commands as c
 from leeward._core.generation import Limits
-from leeward._core.roster import Death
+from leeward._core.roster import Death, Process
 from leeward._core.supervisor import Supervisor
 from leeward._core.worker import Event, State
 
@@ -32,21 +32,21 @@ def test_boot_loads_then_tries_one_then_all() -> None:
     hand.forked(1)
     assert hand.plan() == []
     hand.sup.loaded(1, (), hand.now)
-    assert hand.plan() == [c.StartWorker(2, 1, slot=0, row=0, zygote=1)]
+    assert hand.plan() == [c.StartWorker(2, 1, slot=0, row=0, zygote=1, canary=True)]
     hand.forked(2)
     assert hand.plan() == []
     hand.sup.ready(2, hand.now)
     assert hand.plan() == [
         c.Up(1),
-        c.StartWorker(3, 1, slot=1, row=1, zygote=1),
-        c.StartWorker(4, 1, slot=2, row=2, zygote=1),
+        c.StartWorker(3, 1, slot=1, row=1, zygote=1, canary=False),
+        c.StartWorker(4, 1, slot=2, row=2, zygote=1, canary=False),
     ]
 
 
 def test_boot_in_spawn_mode_needs_no_zygote() -> None:
     """Each worker is an interpreter of its own."""
     hand = Hand(workers=1, start="spawn")
-    assert hand.plan()[1:] == [c.StartWorker(1, 1, slot=0, row=0, zygote=None)]
+    assert hand.plan()[1:] == [c.StartWorker(1, 1, slot=0, row=0, zygote=None, canary=True)]
 
 
 @pytest.mark.parametrize("hazards", [(), ("a thread at chat.py:3", "another")])
@@ -682,13 +682,13 @@ def test_nothing_to_go_back_to() -> None:
     assert hand.sup.rollback(hand.now) is None
     hand.sup.reload()
     hand.settle()
-    assert hand.sup.rollback(hand.now) is None
+    assert (hand.sup.rollback(hand.now), hand.sup.lost) == (None, "settled")
     spawned = Hand(start="spawn")
     spawned.limits = dataclasses.replace(spawned.limits, settle=50.0)
     spawned.up()
     spawned.sup.reload()
     spawned.settle()
-    assert spawned.sup.rollback(spawned.now) is None
+    assert (spawned.sup.rollback(spawned.now), spawned.sup.lost) == (None, "spawn")
 
 
 def test_a_crash_loop_goes_back_by_itself() -> None:
@@ -731,8 +731,9 @@ def test_without_its_zygote_a_generation_is_not_gone_back_to() -> None:
     (zygote,) = hand.sup.roster.of("zygote", 1)
     hand.sup.died(zygote.id, SIGKILL, hand.now)
     assert hand.sup.rollback(hand.now) is None
+    assert (hand.sup.previous, hand.sup.lost) == (None, "zygote")
     assert hand.plan() == [c.Forget(zygote.id)]
-    assert hand.sup.previous is None
+    assert hand.sup.lost == "zygote"
 
 
 def test_a_zygote_that_ends_on_the_way_back_ends_it() -> None:
@@ -744,6 +745,7 @@ def test_a_zygote_that_ends_on_the_way_back_ends_it() -> None:
     hand.sup.died(zygote.id, SIGKILL, hand.now)
     out = hand.plan()
     assert c.RolledBack(1, "cannot be had again: its zygote has ended") in out
+    assert hand.sup.lost == "zygote"
     hand.settle()
     assert hand.serving() == [(0, 2), (1, 2)]
 
@@ -757,6 +759,7 @@ def test_old_code_that_fails_now_is_left_again() -> None:
         hand.plan()
         hand.sup.died(hand.only(c.StartWorker).process, SEGV, hand.now)
     assert c.RolledBack(1, "killed by SIGSEGV") in hand.plan()
+    assert hand.sup.lost == "failed"
     hand.settle()
     assert hand.serving() == [(0, 2)]
 
@@ -845,6 +848,174 @@ def test_a_drain_has_a_deadline() -> None:
     assert hand.later(0.2) == [c.Kill(drain.process)]
     assert hand.later(4.9) == []
     assert hand.later(0.2) == [c.Forget(drain.process)], "unkillable: its slot does not wait"
+
+
+# --- aside ----------------------------------------------------------------------------------------
+
+
+def aside(hand: Hand, slot: int = 0, seconds: float = 60.0) -> Process:
+    """Somebody looks at the worker of `slot`."""
+    it = hand.sup.set_aside(slot, seconds)
+    assert it is not None
+    (start,) = hand.plan()
+    assert isinstance(start, c.StartWorker) and start.slot == slot
+    assert it.state is State.SERVING, "its replacement comes first"
+    hand.obey(start)
+    assert hand.plan() == [c.Aside(it.id)]
+    return it
+
+
+def test_who_is_set_aside_is_replaced_first_and_stays_for_its_time() -> None:
+    """Then it drains as for a reload; nothing is asked of it in between."""
+    hand = Hand(workers=2).up()
+    it = aside(hand)
+    assert hand.serving() == [(0, 1), (1, 1)]
+    assert hand.sup.next_deadline(hand.now) == hand.now + 60.0
+    assert hand.later(59.9) == []
+    assert hand.later(0.2) == [c.Drain(it.id, "reload", 5.0)]
+    assert hand.later(5.9) == [c.Kill(it.id)]
+
+
+def test_one_of_a_slot_is_aside_at_a_time() -> None:
+    """From the request on, until it drains; a slot that is not there has none."""
+    hand = Hand(workers=2).up()
+    first = hand.sup.set_aside(0, 60.0)
+    assert first is not None
+    assert hand.sup.is_aside(0) is first and hand.sup.set_aside(0, 60.0) is None
+    hand.obey(hand.plan()[0])  # type: ignore[arg-type]
+    hand.plan()
+    assert hand.sup.is_aside(0) is first and hand.sup.set_aside(0, 60.0) is None
+    aside(hand, slot=1)
+    assert hand.sup.set_aside(2, 60.0) is None
+    hand.later(60.0)
+    assert hand.sup.is_aside(0) is None and hand.sup.set_aside(0, 60.0) is not None
+
+
+def test_who_starts_cannot_be_set_aside() -> None:
+    """There is nothing to look at yet."""
+    hand = Hand(workers=1)
+    hand.plan()
+    assert hand.sup.set_aside(0, 60.0) is None
+
+
+def test_whoever_dies_aside_is_held_against_nobody() -> None:
+    """Not even within a second of its READY, and its slot has somebody else."""
+    hand = Hand(workers=1).up()
+    it = aside(hand)
+    it.ready_at = hand.now
+    hand.sup.died(it.id, SEGV, hand.now)
+    assert hand.plan() == [c.Forget(it.id)]
+
+
+def test_term_lets_the_one_that_is_aside_go() -> None:
+    """Somebody has seen enough."""
+    hand = Hand(workers=1).up()
+    it = aside(hand)
+    hand.sup.leaving(it.id)
+    assert hand.plan() == [c.Drain(it.id, "reload", 5.0)]
+
+
+def test_reloads_and_scaling_leave_the_one_that_is_aside_alone() -> None:
+    """Only its time, somebody's signal and a stop end it."""
+    hand = Hand(workers=2).up()
+    it = aside(hand, slot=1)
+    hand.sup.reload()
+    while hand.sup.serving != 2:
+        hand.plan()
+        if hand.sup.resolving is not None:
+            hand.offer()
+        for other in hand.sup.roster:
+            if other is not it and other.state is not State.SERVING:
+                hand.turn_out_well(other)
+    hand.sup.scale(1)
+    hand.plan()
+    assert it.state is State.ASIDE
+    hand.sup.stop(hand.now, 3.0)
+    assert c.Drain(it.id, "stop", 3.0) in hand.plan()
+
+
+def test_a_slot_that_is_taken_away_needs_no_replacement() -> None:
+    """Who waited to be set aside is, at once."""
+    hand = Hand(workers=2).up()
+    it = hand.sup.set_aside(1, 60.0)
+    assert it is not None
+    hand.sup.scale(1)
+    assert hand.plan() == [c.Aside(it.id)]
+    assert hand.sup.set_aside(1, 60.0) is None
+
+
+def test_a_stop_and_the_end_of_its_time_are_one_drain() -> None:
+    """Both in one moment: the stop is told, once."""
+    hand = Hand(workers=1).up()
+    it = aside(hand)
+    hand.now += 60.0
+    hand.sup.stop(hand.now, 3.0)
+    assert [out for out in hand.plan() if getattr(out, "process", 0) == it.id] == [
+        c.Drain(it.id, "stop", 3.0)
+    ]
+
+
+def test_a_roll_out_sets_aside_whom_it_replaces() -> None:
+    """The new code is the replacement."""
+    hand = Hand(workers=1).up()
+    hand.roll_begins()
+    it = hand.sup.set_aside(0, 60.0)
+    assert it is not None
+    hand.obey(hand.only(c.StartWorker))
+    out = hand.plan()
+    assert c.Aside(it.id) in out and hand.serving() == [(0, 2)]
+
+
+# --- lingering ------------------------------------------------------------------------------------
+
+
+def reload_beside(hand: Hand) -> list[c.Command]:
+    """A reload whose old workers do not end.  Returns what was asked for."""
+    begin = len(hand.said)
+    hand.sup.reload()
+    before = hand.sup.serving
+    while hand.sup.serving == before:
+        hand.plan()
+        if hand.sup.resolving is not None:
+            hand.offer()
+        for it in hand.sup.roster:
+            if it.state in (State.SPAWNING, State.STARTING):
+                hand.turn_out_well(it)
+    hand.plan()
+    return hand.said[begin:]
+
+
+def test_old_generations_that_linger_are_few() -> None:
+    """Two may drain for their whole time; with the third the oldest gets five seconds."""
+    hand = Hand(workers=2)
+    hand.limits = dataclasses.replace(hand.limits, graceful=1000.0)
+    hand.sup.generations[1].limits = hand.limits
+    hand.up()
+    old = [it.id for it in hand.sup.roster.of("worker", 1)]
+    for _ in range(2):
+        assert not [it for it in reload_beside(hand) if isinstance(it, c.Hurried)]
+        hand.now += 1.0
+    out = reload_beside(hand)
+    assert c.Hurried(1, 2, 5.0) in out
+    stops = [it for it in out if isinstance(it, c.Drain) and it.reason == "stop"]
+    assert stops == [c.Drain(id, "stop", 5.0) for id in old]
+    assert not [it for it in hand.later(5.0) if getattr(it, "process", 0) in old]
+    assert {c.Kill(id) for id in old} <= set(hand.later(1.0))
+
+
+def test_who_has_less_time_left_is_given_no_more() -> None:
+    """Five seconds at most."""
+    hand = Hand(workers=1)
+    hand.limits = dataclasses.replace(hand.limits, graceful=4.0, lingering=1)
+    hand.sup.generations[1].limits = hand.limits
+    hand.up()
+    reload_beside(hand)
+    hand.now += 3.0
+    (stop,) = [it for it in reload_beside(hand) if isinstance(it, c.Drain) and it.reason == "stop"]
+    assert stop.timeout == pytest.approx(1.0)
+
+
+# --- strays ---------------------------------------------------------------------------------------
 
 
 def test_a_stray_gets_term_and_then_kill() -> None:
@@ -1061,3 +1232,128 @@ def test_limits_are_those_of_the_generation() -> None:
     drains = [it for it in hand.said if isinstance(it, c.Drain) and it.timeout == 5.0]
     assert len(drains) == 1, "the old worker had its own 5 s"
     assert hand.worker(0).state is State.SERVING
+
+
+# --- limits and the condemned ----------------------------------------------------------------
+
+
+def test_a_worker_that_reaches_a_limit_is_replaced_like_one_that_asks() -> None:
+    """Of age: at once, the replacement before the drain, and nobody rests."""
+    hand = Hand(workers=2).up()
+    old = hand.worker(0)
+    hand.sup.limit_reached(old.id, "answered 1000 requests", hand.now)
+    (start,) = hand.plan()
+    assert isinstance(start, c.StartWorker) and start.slot == 0
+    assert not old.told
+    hand.settle()
+    assert hand.worker(0) is not old and hand.count(c.Rests) == 0
+
+
+def test_limits_that_are_reached_at_once_do_not_spin() -> None:
+    """--max-requests 1 under load: births become rare, nothing counts as crash, all serve on."""
+    hand = Hand(workers=4).up()
+    hand.settle()
+    began = hand.now
+    births = hand.count(c.StartWorker)
+    asked: set[int] = set()
+    while hand.now < began + 60.0:
+        for it in hand.sup.roster.of("worker"):
+            if it.state is State.SERVING and it.id not in asked:
+                asked.add(it.id)
+                hand.sup.limit_reached(it.id, "answered 1 request", hand.now)
+        hand.settle()
+        assert len(hand.serving()) == 4
+        hand.now += 0.01
+    # In one a second of 4 slots: 4 for each of the pauses 0.1, 0.2 … 25.6 s and the first.
+    assert 20 <= hand.count(c.StartWorker) - births <= 48
+    assert 8 <= hand.count(c.Rests) <= 10
+    assert hand.count(c.BackedOff) == 0 and hand.sup.generations[1].pauses.strikes == 0
+
+
+def test_a_rest_ends_by_itself() -> None:
+    """`next_deadline` knows when; until then only those who died are replaced."""
+    hand = Hand(workers=2)
+    hand.settle()
+    young = hand.worker(0)
+    hand.sup.limit_reached(young.id, "has 300 MiB of memory", hand.now)
+    (rests,) = hand.plan()
+    assert rests == c.Rests(1, 0.1, "has 300 MiB of memory")
+    assert hand.sup.next_deadline(hand.now) == hand.now + 0.1
+    other = hand.worker(1)
+    hand.sup.died(other.id, SIGKILL, hand.now)
+    assert {type(it) for it in hand.plan()} == {c.Forget, c.StartWorker}
+    hand.settle()
+    assert hand.worker(0) is young
+    (start,) = hand.later(0.1)
+    assert isinstance(start, c.StartWorker) and start.slot == 0
+
+
+def test_who_is_gone_reaches_no_limit() -> None:
+    """Its word was on its way; and during a stop nobody rests."""
+    hand = Hand(workers=1).up()
+    old = hand.worker(0)
+    hand.sup.died(old.id, SIGKILL, hand.now)
+    hand.sup.limit_reached(old.id, "late", hand.now)
+    hand.plan()
+    assert not hand.sup.retirees
+    hand = Hand(workers=1)
+    hand.settle()
+    hand.sup.stop(hand.now, 5.0)
+    hand.sup.limit_reached(hand.worker(0).id, "late", hand.now)
+    hand.plan()
+    assert hand.count(c.Rests) == 0
+
+
+def test_a_condemned_worker_is_killed_and_its_slot_filled_at_once() -> None:
+    """Of age: no strike; the reason is its failure."""
+    hand = Hand(workers=2).up()
+    stuck = hand.worker(0)
+    hand.sup.condemn(stuck.id, "its loop has not turned for 300 s", hand.now)
+    kill, start = hand.plan()
+    assert kill == c.Kill(stuck.id)
+    assert isinstance(start, c.StartWorker) and start.slot == 0
+    assert stuck.failure == "its loop has not turned for 300 s"
+    hand.sup.condemn(stuck.id, "again", hand.now)
+    assert hand.plan() == []
+    hand.sup.died(stuck.id, SIGKILL, hand.now)
+    hand.settle()
+    assert hand.serving() == [(0, 1), (1, 1)] and hand.count(c.BackedOff) == 0
+    hand.sup.condemn(stuck.id, "long gone", hand.now)
+    assert hand.plan() == []
+
+
+def test_a_condemned_newborn_is_a_strike() -> None:
+    """Code that blocks for ever as soon as it serves would be born for ever."""
+    hand = Hand(workers=1)
+    hand.settle()
+    hand.sup.condemn(hand.worker(0).id, "its loop has not turned for 1 s", hand.now)
+    hand.plan()
+    assert hand.only(c.BackedOff).why == "its loop has not turned for 1 s"
+
+
+def test_a_condemned_worker_of_a_candidate_speaks_against_it() -> None:
+    """However old it is; the canary that was stopped before it was ready too."""
+    hand = Hand(workers=1).up()
+    canary = hand.roll_begins()
+    hand.forked(canary)
+    hand.sup.condemn(canary, "stopped by SIGSTOP for 30 s", hand.now)
+    hand.plan()
+    assert hand.only(c.RolledBack).why == "stopped by SIGSTOP for 30 s"
+    assert hand.serving() == [(0, 1)]
+
+
+def test_a_first_worker_that_was_stopped_is_tried_again() -> None:
+    """Somebody's SIGSTOP is no reason to give up at once, as an import that raises is."""
+    hand = Hand(workers=1)
+    hand.plan()
+    hand.obey(hand.only(c.StartZygote))
+    hand.plan()
+    first = hand.only(c.StartWorker)
+    hand.forked(first.process)
+    hand.sup.condemn(first.process, "stopped by SIGSTOP for 30 s", hand.now)
+    hand.plan()
+    assert hand.only(c.BackedOff).why == "stopped by SIGSTOP for 30 s"
+    hand.sup.died(first.process, SIGKILL, hand.now)
+    hand.now += 1.0
+    hand.settle()
+    assert hand.serving() == [(0, 1)]

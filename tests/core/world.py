@@ -15,6 +15,8 @@ The rules, by the function that holds them:
                       nobody shares a row, one zygote per generation, no start
                       during a pause or a stop
     _on_drain, _kill  nobody who is wanted is sent away, nobody early
+    _on_aside         who is looked at is replaced first, stays its time, and dies unjudged
+    _too_many         old generations that drain are few, the others are hurried
     _on_backed_off …  a pause needs a guilty death and doubles; each reload has
                       exactly one answer; proven code goes back after 3 strikes
     _check_processes  nobody outlives its deadline, the dead are forgotten
@@ -38,12 +40,12 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 from leeward._core import commands as c
-from leeward._core import generation, roster, supervisor, worker
+from leeward._core import generation, roster, supervisor, vitals, worker
 
 #: Times are sums of floats.
 EPSILON = 1e-6
 YOUNG, NEWBORN = 1.0, 0.1
-KILL, FORK, MARGIN, RETIRE, RESOLVE = 5.0, 5.0, 0.9, 2.0, 30.0
+KILL, FORK, MARGIN, RETIRE, RESOLVE, HURRY = 5.0, 5.0, 0.9, 2.0, 30.0, 5.0
 #: More turns than any world that comes to rest has needed.
 MOST_TURNS = 1500
 
@@ -59,9 +61,10 @@ class Core(NamedTuple):
     generation: ModuleType
     roster: ModuleType
     supervisor: ModuleType
+    vitals: ModuleType
 
 
-REAL = Core(worker, generation, roster, supervisor)
+REAL = Core(worker, generation, roster, supervisor, vitals)
 
 
 @dataclass
@@ -78,6 +81,7 @@ class Code:
     start_timeout: float = 5.0
     graceful: float = 3.0
     settle: float = 0.0
+    lingering: int = 2
 
 
 @dataclass
@@ -102,9 +106,14 @@ class Fake:
     born: float | None = None
     ready: float | None = None
     asked_to_go: bool = False
+    condemned: bool = False
     dead: bool = False
     unclaimed: Any = None
+    aside_for: float | None = None  # somebody wants to look at it
+    let_go: bool = False  # and has seen enough
     # What it asked for.
+    aside_by: float | None = None
+    left_at: float = 0.0
     leave_by: float | None = None
     reason: str = ""
     drained_unborn: bool = False
@@ -114,7 +123,13 @@ class Fake:
     @property
     def stays(self) -> bool:
         """It has not been sent away, and as far as anybody has said it lives."""
-        return self.leave_by is None and self.killed is None and not self.dead
+        return self.unasked and self.aside_by is None
+
+    @property
+    def unasked(self) -> bool:
+        """Nobody has told it to leave."""
+        away = self.leave_by is not None or self.killed is not None or self.condemned
+        return not away and not self.dead
 
     @property
     def serves(self) -> bool:
@@ -187,12 +202,18 @@ class World:
         self.strikes: Counter[tuple[int, str]] = Counter()
         self.struck_at: dict[tuple[int, str], float] = {}
         self.paused: dict[tuple[int, str], float] = {}
+        #: Until when workers of a generation that reach a limit have to wait, and how long that is.
+        self.rest_until: dict[int, float] = {}
+        self.rests: dict[int, float] = {}
+        self.hardly_ready: set[int] = set()
         #: Guilty deaths since the last plan: generation → kind of process.
         self.guilty: dict[int, set[str]] = {}
         self._hands: dict[type, Callable[[Any], None]] = {
             c.StartZygote: self._on_start_zygote,
             c.StartWorker: self._on_start_worker,
             c.Drain: self._on_drain,
+            c.Aside: self._on_aside,
+            c.Hurried: self._on_hurried,
             c.Kill: self._on_kill,
             c.Forget: self._on_forget,
             c.Resolve: self._on_resolve,
@@ -202,6 +223,7 @@ class World:
             c.RolledBack: self._on_rolled_back,
             c.GoesBack: self._on_goes_back,
             c.BackedOff: self._on_backed_off,
+            c.Rests: self._on_rests,
             c.ModeChosen: self._on_mode_chosen,
             c.Exit: self._on_exit,
         }
@@ -259,9 +281,10 @@ class World:
                 if type(command) is not c.Forget:
                     self.said.append(command)
                 self._hands[type(command)](command)
-            if not self.stopping and c.Drain in out_types | {c.Kill}:
+            if not self.stopping and out_types & {c.Drain, c.Aside, c.Kill}:
                 still = {it.slot for it in self.fakes.values() if it.role == "worker" and it.serves}
-                lost = [slot for slot in covered - still if slot < self.sup.workers]
+                dying = {it.slot for it in self.fakes.values() if it.condemned}
+                lost = [slot for slot in covered - still - dying if slot < self.sup.workers]
                 self.require(not lost, f"slots {lost} lost their last serving worker")
             if self.exit is not None:
                 return
@@ -269,8 +292,11 @@ class World:
             self.require(False, "plans without end")
         self.guilty.clear()
         self.asked_back = False
-        if not self._can_go_back():
+        if self.previous is not None and not self._can_go_back():
             self.previous = None
+            why = "settled" if self.now >= self.settled else "zygote"
+            known = self.sup.lost == why or bool(self.sup.stopping)
+            self.require(known, f"{why} is called {self.sup.lost!r}")
         self._check_processes()
         if not self.sup.stopping:
             self._check_slots()
@@ -305,7 +331,7 @@ class World:
         """A kill for being late at its start, or deaf to forks, is a guilty end too."""
         if self.stopping or it.leave_by is not None or it.killed is not None:
             return
-        if it.ready is None or it.role == "zygote":
+        if not it.condemned and (it.ready is None or it.role == "zygote"):
             self.words = True
             self._guilt(it)
 
@@ -330,6 +356,9 @@ class World:
                     self.require(it.leave_by <= by, f"{it.id} may outlive the stop")
             elif self.sup.stopping:
                 self.require(False, f"{it.role} {it.id} was not told of the stop")
+            elif it.aside_by is not None:
+                self.require(now < it.aside_by, f"{it.id} is aside for ever")
+                self.require(not it.let_go, f"{it.id} was seen enough of, and stays")
             elif it.ready is not None:
                 pass
             elif it.born is not None:
@@ -346,6 +375,9 @@ class World:
         self.require(self.sup.serving == self.serving, "another generation serves")
         self.require(self.sup.candidate == self.candidate, "another generation is on trial")
         self.require(self.sup.previous == self.previous, "another generation is kept")
+        for number, slow in self._too_many():
+            told = all(it.reason == "stop" for it in slow)
+            self.require(told, f"generation {number} lingers, and newer ones too")
         fakes = self.fakes.values()
         for number in {self.serving, self.candidate} - {None}:
             assert number is not None
@@ -367,15 +399,36 @@ class World:
                 self.require(not missing, f"nobody comes for slots {missing} of {number}")
                 waiting = {w.slot for w in mine if w.asked_to_go and w.serves}
                 crowds = Counter(w.slot for w in mine)
-                if waiting and self.candidate is None:
-                    turn = any(crowds[slot] > 1 for slot in waiting)
-                    self.require(turn, f"nobody in {waiting} has its turn to be replaced")
+                rests = self.now < self.rest_until.get(number, -1.0)
+                turn = any(crowds[slot] > 1 for slot in waiting)
+                # Or it is the turn of one of a roll-out that was given up meanwhile.
+                turn = turn or any(
+                    w.role == "worker" and w.generation != number and w.asked_to_go and w.serves
+                    for w in fakes
+                )
+                if waiting and self.candidate is None and not turn:
+                    self.require(rests, f"nobody in {waiting} has its turn to be replaced")
+                    wakes = self.sup.next_deadline(self.now) or float("inf")
+                    self.require(wakes <= self.rest_until[number], "a rest that wakes nobody")
             else:
                 self.require(bool(filled), f"nothing of candidate {number} is started")
                 done = {w.slot for w in mine if w.serves}
                 coming = [w for w in mine if w.coming]
                 left = set(range(self.sup.workers)) - done
                 self.require(bool(coming or not left), f"the roll of {number} stands still")
+
+    def _too_many(self) -> list[tuple[int, list[Fake]]]:
+        """The old generations that drain and have no more time, with their workers."""
+        if self.serving is None:
+            return []
+        drain: dict[int, list[Fake]] = {}
+        for it in self.fakes.values():
+            told = it.leave_by is not None and it.killed is None and not it.dead
+            if it.role == "worker" and told and it.generation not in (self.serving, self.candidate):
+                drain.setdefault(it.generation, []).append(it)
+        order = sorted(drain, key=lambda n: (max(it.left_at for it in drain[n]), n))
+        most = self.codes[self.serving].lingering
+        return [(number, drain[number]) for number in order[: max(0, len(order) - most)]]
 
     def _warm(self, number: int | None) -> bool:
         return any(
@@ -428,6 +481,8 @@ class World:
         if number == self.candidate:
             coming = [w for w in mine if w.coming]
             self.require(not coming, "two workers of a candidate come at once")
+        first = number not in self.ever_ready
+        self.require(command.canary is first, f"a canary of {number}? {command.canary}")
         mode = self.modes.get(number)
         self.require(mode == ("spawn" if command.zygote is None else "zygote"), f"not {mode}")
         it = self._started(command, "worker")
@@ -594,7 +649,7 @@ class World:
             if it.role == "zygote":
                 for unborn in self.fakes.values():
                     unborn.dead = unborn.dead or (unborn.zygote == it.id and unborn.born is None)
-            if it.leave_by is None and it.killed is None:
+            if it.leave_by is None and it.killed is None and it.aside_by is None:
                 age = 0.0 if it.ready is None else self.now - it.ready
                 young = it.ready is None or age < YOUNG
                 excused = death.sigkill and (death.served or age >= NEWBORN)
@@ -634,10 +689,18 @@ class World:
             self.require(command.reason == "stop", "a stop is no reload")
             longest = max(0.0, self.stop_by - self.now)
             longest = longest if it.role == "worker" else min(longest, RETIRE)
+        elif command.reason == "stop":
+            hurried = [slow for _, workers in self._too_many() for slow in workers]
+            self.require(it in hurried, "nobody asked for a stop")
+            longest = HURRY
         else:
-            self.require(command.reason == "reload", "nobody asked for a stop")
+            self.require(command.reason == "reload", "what reason?")
             longest = limits.graceful if it.role == "worker" else RETIRE
-            if it.role == "worker" and not again:
+            if it.aside_by is not None and not again:
+                enough = it.let_go or self.now >= it.aside_by - EPSILON
+                self.require(enough, f"{it.id} is aside and sent away early")
+            elif it.role == "worker" and not again:
+                self.require(it.aside_for is None, f"{it.id} is sent away and not set aside")
                 self._check_unwanted(it)
             if it.role == "zygote":
                 spawns = self.modes.get(it.generation) == "spawn"
@@ -656,6 +719,7 @@ class World:
         left = max(0.0, by - margin - self.now)
         if self.sup.stopping != "kill":  # its KILL stands right behind
             self.require(abs(command.timeout - left) < EPSILON, f"{command.timeout} s, not {left}")
+        it.left_at = it.left_at if again else self.now
         it.leave_by, it.reason = by, command.reason
         it.drained_unborn = it.born is None
         if it.exists and not it.hung and it.born is not None:
@@ -665,6 +729,22 @@ class World:
                 soon = 0.001 if self.random.random() < 0.8 else 1e9
             if soon < 1e9:
                 self.at(soon, self.die, it, "exited with code 0")
+
+    def _on_aside(self, command: Any) -> None:
+        it = self.fakes[command.process]
+        self.require(it.role == "worker" and it.serves, f"{it.id} does not serve")
+        self.require(it.aside_for is not None, f"nobody wants to look at {it.id}")
+        self.require(not self.stopping, "set aside during a stop")
+        self._check_unwanted(it)
+        others = [w for w in self.fakes.values() if w.slot == it.slot and w.aside_by is not None]
+        self.require(not any(w.unasked for w in others), f"two are aside in slot {it.slot}")
+        assert it.aside_for is not None
+        it.aside_by = self.now + it.aside_for
+
+    def _on_hurried(self, command: Any) -> None:
+        slow = dict(self._too_many()).get(command.generation, [])
+        count = sum(it.reason != "stop" for it in slow)
+        self.require(command.workers == count > 0, f"{count} are hurried, not {command.workers}")
 
     def _check_unwanted(self, it: Fake) -> None:
         """Nobody who is wanted is sent away."""
@@ -688,7 +768,7 @@ class World:
         else:
             no_time = self.stopping and it.role != "worker" and now >= self.stop_by
             deaf = self.stopping and it.role == "zygote" and it.ready is None
-            if no_time or deaf or self.sup.stopping == "kill":
+            if no_time or deaf or it.condemned or self.sup.stopping == "kill":
                 due = True
             elif it.leave_by is not None:
                 due = now >= it.leave_by
@@ -729,7 +809,10 @@ class World:
 
     def offer(self, code: Code) -> None:
         limits = self.core.generation.Limits(
-            start=code.start_timeout, graceful=code.graceful, settle=code.settle
+            start=code.start_timeout,
+            graceful=code.graceful,
+            settle=code.settle,
+            lingering=code.lingering,
         )
         number = self.sup.offer(
             limits=limits,
@@ -870,6 +953,17 @@ class World:
         self.strikes[key], self.struck_at[key] = strikes, self.now
         self.paused[key] = self.now + pause
 
+    def _on_rests(self, command: Any) -> None:
+        number = command.generation
+        self.require(number in self.hardly_ready, f"{number} rests for nothing")
+        self.hardly_ready.discard(number)
+        self.require(self.now >= self.rest_until.get(number, -1.0), "a rest within a rest")
+        longer = abs(command.delay - min(30.0, 2 * self.rests.get(number, 0.05))) < EPSILON
+        quiet = self.now - self.rest_until.get(number, -1e9) > 10.0 - self.rests.get(number, 0.0)
+        first = abs(command.delay - 0.1) < EPSILON and quiet
+        self.require(longer or first, f"a rest of {command.delay} s")
+        self.rests[number], self.rest_until[number] = command.delay, self.now + command.delay
+
     @staticmethod
     def _needs(code: Code) -> str:
         return "spawn" if code.hazards else "zygote"
@@ -917,7 +1011,8 @@ class World:
             may_change_mode=random.random() < 0.5,
             workers=random.randint(1, 4) if random.random() < 0.3 else self.sup.workers,
             start_timeout=random.choice((3.0, 8.0, 12.5)),
-            graceful=random.choice((0.0, 1.0, 6.0)),
+            graceful=random.choice((0.0, 1.0, 6.0, 30.0)),
+            lingering=random.choice((1, 1, 2)),
             settle=random.choice((0.0, 3.0, 300.0, 300.0)),
         )
 
@@ -977,7 +1072,32 @@ class World:
     def _leaving(self) -> None:
         if (it := self._pick("worker")) is not None and it.born is not None:
             it.asked_to_go = True
+            it.let_go = it.aside_by is not None
             self.sup.leaving(it.id)
+
+    def _reaches_limit(self) -> None:
+        """Some that have just become ready, and others of any age."""
+        there = [
+            it for it in self.fakes.values() if it.role == "worker" and it.exists and it.serves
+        ]
+        for it in self.random.sample(there, min(len(there), 2)):
+            it.asked_to_go = True
+            assert it.ready is not None
+            resting = self.now < self.rest_until.get(it.generation, -1.0)
+            if self.now - it.ready < YOUNG and not self.stopping and not resting:
+                self.hardly_ready.add(it.generation)
+            self.sup.limit_reached(it.id, "answered 1 request", self.now)
+        if self.random.random() < 0.7:
+            self.at(self.random.choice((0.05, 0.3, 1.0)), self._reaches_limit)
+
+    def _condemn(self) -> None:
+        it = self._pick("worker")
+        if it is not None and it.id in self.fakes and it.born is not None and it.killed is None:
+            young = it.ready is None or self.now - it.ready < YOUNG
+            if not self.stopping and it.stays and (young or it.generation == self.candidate):
+                self._guilt(it)
+            it.condemned, it.hung = True, True
+            self.sup.condemn(it.id, "worker does not turn", self.now)
 
     def _recycle(self) -> None:
         slot = self.random.choice((None, None, 0, 1))
@@ -993,6 +1113,24 @@ class World:
         self.require(set(found) == {it.id for it in wanted}, f"recycles {found} in slot {slot}")
         for it in wanted:
             it.asked_to_go = True
+
+    def _set_aside(self) -> None:
+        """Somebody wants to look at a worker."""
+        slot, seconds = self.random.randint(0, 2), self.random.choice((0.5, 3.0, 40.0))
+        moved = (self.serving, self.candidate) != (self.sup.serving, self.sup.candidate)
+        if self.stopping or moved:  # and not said yet
+            return
+        there = [it for it in self.fakes.values() if it.role == "worker" and it.slot == slot]
+        taken = any(it.aside_for is not None and it.unasked for it in there)
+        rolled = any(it.serves and it.generation == self.candidate for it in there)
+        wanted = self.candidate if rolled else self.serving
+        found = [it for it in there if it.serves and it.generation == wanted]
+        expected = found[0] if found and not taken and slot < self.sup.workers else None
+        got = self.sup.set_aside(slot, seconds)
+        same = (got and got.id) == (expected and expected.id)
+        self.require(same, f"slot {slot}: {got} is to be set aside, not {expected}")
+        if expected is not None:
+            expected.asked_to_go, expected.aside_for = True, seconds
 
     def reload(self) -> None:
         if not self.stopping:
@@ -1121,6 +1259,9 @@ _WEATHER: tuple[Callable[[World], None], ...] = (
     World._unkillable,
     *[World._leaving] * 2,
     *[World._recycle] * 2,
+    *[World._set_aside] * 5,
+    World._reaches_limit,
+    World._condemn,
     *[World.reload] * 4,
     *[World._rollback] * 2,
     *[World._deploy_and_return] * 3,

@@ -130,12 +130,12 @@ def releases_of(address: Address, asked: int = 8) -> set[str]:
 def check_capacity(service: Service, slots: int, after: int = 0) -> None:
     """Since the `after`th line of the log every slot had a worker that accepts.
 
-    Read off the lines: the supervisor's `ready`, and `draining` as a worker obeys.
+    Read off the lines: the supervisor's `ready`, and `draining` or `aside` as a worker obeys.
     Call it once all those that were to go have gone.
     """
     accepting: set[tuple[str, str]] = set()
     for number, line in enumerate(service.lines):
-        if found := re.search(r"worker=(\d+) gen=\d+ pid=(\d+) (ready|draining|died)", line):
+        if found := re.search(r"worker=(\d+) gen=\d+ pid=(\d+) (ready|draining|died|aside:)", line):
             slot, pid, what = found.groups()
             (accepting.add if what == "ready" else accepting.discard)((slot, pid))
         if number >= after:

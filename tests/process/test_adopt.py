@@ -232,6 +232,23 @@ def test_a_release_that_wants_another_port_is_refused(tmp_path: Path) -> None:
         assert get(service)["name"] == "__main__"
 
 
+def test_a_release_that_is_no_python(tmp_path: Path) -> None:
+    """The caller gets its file and line, the old program serves on; put right, it is taken."""
+    program = tmp_path / "adopted.py"
+    text = (APPS / "adopted.py").read_text(encoding="utf-8")
+    program.write_text(text, encoding="utf-8")
+    with adopt("listen", cwd=tmp_path) as service:
+        service.wait_ready(1)
+        program.write_text(f"def broken(:\n{text}", encoding="utf-8")
+        done = service.leeward("reload")
+        assert done.returncode == 3, done
+        assert re.search(r"adopted\.py:1\b", done.stderr) and "SyntaxError" in done.stderr, done
+        assert "serves on" in done.stderr
+        assert get(service)["pid"]
+        program.write_text(text, encoding="utf-8")
+        assert service.leeward("reload").returncode == 0
+
+
 def test_the_program_ends_as_by_itself() -> None:
     """After the drain IOLoop.start() returns, and what stands behind it is done."""
     with adopt("listen_start") as service:

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import tornado
 from process.clients import Http, address_of, get
-from process.support import APPS, PATIENCE
+from process.support import APPS, PATIENCE, asleep, until
 
 import leeward
 from leeward._core.messages import ModulesRequest
@@ -54,6 +54,8 @@ def test_it_makes_no_system_call_while_nothing_happens(mode: str) -> None:
         with Http(address_of(service)) as client:
             client.get()
             service.ps()
+            # It looked after the worker that woke for us, and goes to sleep behind it.
+            until(lambda: asleep(service.pid), "the supervisor to sleep")
             watch = ["timeout", "-s", "INT", "2", "strace", "-f", "-q", "-p", str(service.pid)]
             found = subprocess.run(
                 watch, capture_output=True, text=True, timeout=PATIENCE, check=False

@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 from process.clients import Gate, address_of, get
 from process.crowd import Crowd
-from process.releases import deploy, releases_of, served, wait_at
+from process.releases import MODULE, NO_PYC, deploy, releases_of, served, wait_at
 
 from leeward._core.messages import Answer, Message, RecycleRequest, ReloadRequest, RollbackRequest
 from leeward._sys.channel import Channel
 from leeward.cli.client import Client
 from leeward.cli.instances import Instance
-from leeward.testing import Service
+from leeward.testing import Service, serve
 
 #: Seconds from the command to the first answer of the old generation: the median must
 #: keep the promise, the worst may share two cores with a whole test suite.
@@ -129,6 +129,36 @@ def test_nothing_to_go_back_to_is_said(
         assert [it["pid"] for it in service.workers()] == before
 
 
+def test_before_anything_serves_there_is_nothing_to_go_back_to(tmp_path: Path) -> None:
+    """Asked while the first generation still imports, which goes on."""
+    with Gate() as gate:
+        deploy(tmp_path, "one", at_import=wait_at(gate))
+        with serve(MODULE, cwd=tmp_path, env=NO_PYC) as service:
+            held = gate.arrival()
+            done = service.leeward("rollback")
+            assert done.returncode == 2 and "no generation serves yet" in done.stderr, done
+            held.release()
+            service.wait_ready()
+
+
+def test_old_code_that_fails_now_is_left_again(tmp_path: Path) -> None:
+    """What it needs is gone as well: the newer code serves on, and nothing is kept any more."""
+    needed = tmp_path / "database"
+    needed.touch()
+    needs = f"import pathlib\nif not pathlib.Path({str(needed)!r}).exists(): os.abort()"
+    deploy(tmp_path, "one", in_factory=needs)
+    with served(tmp_path, workers=1) as service:
+        deploy(tmp_path, "two")
+        reloaded(service)
+        needed.unlink()
+        done = service.leeward("rollback")
+        assert done.returncode == 3 and "generation 2 serves on" in done.stderr, done
+        again = service.leeward("rollback")
+        assert again.returncode == 2, again
+        assert "the generation before has failed as well" in again.stderr, again
+        assert releases_of(address_of(service)) == {"two"}
+
+
 def test_after_the_settling_the_old_zygote_retires(tmp_path: Path) -> None:
     """It costs memory for `--settle` and no longer."""
     deploy(tmp_path, "one")
@@ -149,7 +179,8 @@ def test_without_its_zygote_the_old_generation_is_not_loaded_anew(tmp_path: Path
         os.kill(old, signal.SIGKILL)
         service.wait_line(r"gen=1 pid=\d+ zygote died")
         done = service.leeward("rollback")
-        assert done.returncode == 2 and "nothing to go back to" in done.stderr, done
+        assert done.returncode == 2, done
+        assert "nothing to go back to: the zygote that was kept has ended" in done.stderr, done
         assert service.ps()["generation"] == 2
 
 

@@ -23,7 +23,7 @@ from leeward.testing import Service, serve
 pytestmark = needs_openssl
 
 #: `leeward reload --tls` under load; 100 in `LEEWARDTEST_RENEWALS=100 pytest -k under_load`.
-RENEWALS = int(os.environ.get("LEEWARDTEST_RENEWALS", "8"))
+RENEWALS = int(os.environ.get("LEEWARDTEST_RENEWALS", "16"))
 
 
 class Files:
@@ -223,6 +223,32 @@ def test_a_reload_brings_the_new_certificate_too(service: Service, files: Files)
     with Https(files, address_of(service)) as client:
         assert client.certificate == files.shown
         assert client.get().json["generation"] == "2"
+
+
+def test_a_rollback_shows_the_newest_certificate(files: Files) -> None:
+    """Old code, and never an old certificate: renewed meanwhile, or read by the reload."""
+    flags = ("-w", "1", "--start", "zygote", *files.flags)
+    with serve("held", *flags, cwd=APPS) as service:
+        service.wait_ready()
+        address = address_of(service)
+
+        def goes_back(generation: str) -> None:
+            assert service.leeward("rollback").returncode == 0
+            with Https(files, address) as client:
+                assert client.get().json["generation"] == generation
+                assert client.certificate == files.shown
+
+        assert service.leeward("reload").returncode == 0
+        files.renew()
+        assert service.leeward("reload", "--tls").returncode == 0
+        goes_back("1")
+        files.renew()
+        assert service.leeward("reload").returncode == 0
+        goes_back("1")
+        # A worker that is forked later, too.
+        assert service.leeward("recycle").returncode == 0
+        with Https(files, address) as client:
+            assert client.certificate == files.shown
 
 
 # --- adopted programs ---------------------------------------------------------------------
@@ -460,6 +486,7 @@ def test_renewals_under_load_cost_no_connection(service: Service, files: Files) 
             over.set()
             for thread in threads:
                 thread.join(PATIENCE)
+    print(f"{RENEWALS} times, {sum(answers)} answers, {len(faults)} errors")
     assert not faults, faults
     assert min(answers) > RENEWALS, answers
     assert service.ps()["generation"] == 1

@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import NoneType
 
 import pytest
 from process.clients import Gate, Http, address_of, get
@@ -75,6 +76,7 @@ WORKER = {
     "generation": int,
     "pid": int,
     "state": str,
+    "aside_left": NoneType,
     "uptime": float,
     "connections": int,
     "accepted": int,

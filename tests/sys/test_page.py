@@ -11,10 +11,13 @@ import sys
 
 import pytest
 
-from leeward._sys.page import ROW_BYTES, ROWS, Page
+from leeward._sys.page import PAGE_BYTES, ROWS, Page
 from leeward._sys.posix import memfd, memfd_create
 
-WORDS = ("pid", "slot", "generation", "open", "accepted", "requests", "in_flight")
+WORDS = (
+    *("pid", "slot", "generation", "open", "accepted", "requests", "in_flight"),
+    *("busy_since", "turns", "beats"),
+)
 
 
 def test_a_new_page_is_all_zeros():
@@ -29,11 +32,15 @@ def test_words_are_apart_and_hold_64_bits():
     page = Page.create()
     rng = random.Random(7)
     wanted = {(row, word): rng.randrange(2**64) for row in (0, 1, 2, ROWS - 1) for word in WORDS}
+    page.awake = rng.randrange(2**64)
+    before = page.awake
     for (row, word), value in wanted.items():
         setattr(page.row(row), word, value)
     assert {key: getattr(page.row(key[0]), key[1]) for key in wanted} == wanted
     page.row(1).clear()
+    page.row(0).clear()
     assert all(getattr(page.row(1), word) == 0 for word in WORDS)
+    assert page.awake == before and page.head[0] == before
     assert all(getattr(page.row(2), word) == wanted[2, word] for word in WORDS)
     page.close()
 
@@ -91,7 +98,7 @@ def test_attaching_makes_the_descriptor_private():
 def test_nobody_can_pull_the_page_away():
     """Shrinking it would be SIGBUS in every other process; the kernel refuses."""
     page = Page.create()
-    for size in (0, ROWS * ROW_BYTES - 1, ROWS * ROW_BYTES + 1):
+    for size in (0, PAGE_BYTES - 1, PAGE_BYTES + 1):
         with pytest.raises(PermissionError):
             os.ftruncate(page.fd, size)
     page.close()
@@ -100,9 +107,9 @@ def test_nobody_can_pull_the_page_away():
 def test_what_is_no_page_is_refused(tmp_path):
     """Another file, a memfd of another size or one that can shrink; each stays the caller's."""
     loose = memfd_create("loose")
-    os.truncate(loose, ROWS * ROW_BYTES)
+    os.truncate(loose, PAGE_BYTES)
     file = os.open(tmp_path / "file", os.O_RDWR | os.O_CREAT)
-    os.truncate(file, ROWS * ROW_BYTES)
+    os.truncate(file, PAGE_BYTES)
     for fd in (loose, file, memfd("small", b"x")):
         with pytest.raises((ValueError, OSError)):
             Page.attach(fd)
@@ -128,6 +135,8 @@ def test_a_closed_page_is_closed_for_its_rows_too():
         row.pid = 1
     with pytest.raises(ValueError):
         page.row(1)
+    with pytest.raises(ValueError):
+        page.awake = 1
 
 
 def test_a_page_that_cannot_be_made_leaves_nothing_behind(monkeypatch):

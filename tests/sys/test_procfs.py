@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import resource
+import select
 import signal
 import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -204,3 +206,49 @@ def test_listening_unix_sockets_are_listed(tmp_path):
         f"{tmp_path}/{name}" for name in ("plain", "a b", "ü", "line")
     )
     assert all(path.startswith("/") for path in found)
+
+
+def test_who_catches_what():
+    """A handler, and not the default action; for a process that has gone: no."""
+    before = signal.signal(signal.SIGUSR2, lambda *_: None)
+    try:
+        assert procfs.catches(os.getpid(), signal.SIGUSR2)
+        signal.signal(signal.SIGUSR2, signal.SIG_DFL)
+        assert not procfs.catches(os.getpid(), signal.SIGUSR2)
+    finally:
+        signal.signal(signal.SIGUSR2, before)
+    assert not procfs.catches(NOBODY, signal.SIGUSR2)
+
+
+def test_nobody_debugs_us():
+    """No tracer here, and none of a process that has gone."""
+    assert procfs.tracer_of(os.getpid()) == 0
+    assert procfs.tracer_of(NOBODY) == 0
+
+
+@pytest.mark.parametrize(("code", "waits"), [("select.epoll().poll()", True), ("input()", False)])
+def test_who_waits_for_events(code, waits):
+    """A child in epoll_wait and one that reads; None where /proc does not tell."""
+    with subprocess.Popen(
+        [sys.executable, "-c", f"import select; print(flush=True); {code}"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as child:
+        try:
+            child.stdout.readline()
+            deadline = time.monotonic() + 10
+            while procfs.state_of(child.pid) != "S":
+                assert time.monotonic() < deadline
+                select.select([], [], [], 0.005)
+            assert procfs.waits_for_events(child.pid) in (waits, None)
+        finally:
+            child.kill()
+    assert procfs.waits_for_events(NOBODY) is None
+
+
+def test_where_system_calls_are_hidden_the_place_in_the_kernel_is_read(monkeypatch):
+    """/proc/PID/syscall is for root and parents; wchan may be "0" for whoever may not know."""
+    for place, waits in ((b"ep_poll", True), (b"hrtimer_nanosleep", False), (b"0", None)):
+        shown = {"/proc/7/wchan": place}
+        monkeypatch.setattr(procfs, "read", shown.get)
+        assert procfs.waits_for_events(7) is waits

@@ -84,7 +84,7 @@ def test_out_of_descriptors_it_pauses_and_recovers(serving):
     """EMFILE: no spin, one line a second at most, the connections it has are served."""
     import resource
 
-    one = serving(limit=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (46, 46)))
+    one = serving(limit=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (50, 50)))
     clients = [one.connect() for _ in range(60)]
     one.expect(r"level|cannot accept on .*Too many open files")
     cpu = _cpu(one.pid)

@@ -18,13 +18,17 @@ class StartZygote:
 
 @dataclass(frozen=True)
 class StartWorker:
-    """Fork it from `zygote`, or spawn a fresh interpreter when there is none."""
+    """Fork it from `zygote`, or spawn a fresh interpreter when there is none.
+
+    canary:  no worker of its generation was ever ready.
+    """
 
     process: int
     generation: int
     slot: int
     row: int
     zygote: int | None
+    canary: bool
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,22 @@ class Drain:
 
     process: int
     reason: str
+    timeout: float
+
+
+@dataclass(frozen=True)
+class Aside:
+    """Have a worker accept no more, keep what it has, and stay."""
+
+    process: int
+
+
+@dataclass(frozen=True)
+class Hurried:
+    """An old generation lingers that is one too many: its workers are told to stop."""
+
+    generation: int
+    workers: int
     timeout: float
 
 
@@ -102,6 +122,15 @@ class BackedOff:
 
 
 @dataclass(frozen=True)
+class Rests:
+    """A generation's workers reach a limit when they are hardly ready: replaced with pauses."""
+
+    generation: int
+    delay: float
+    why: str
+
+
+@dataclass(frozen=True)
 class ModeChosen:
     """How this generation's workers are made, and why."""
 
@@ -120,6 +149,8 @@ Command = (
     StartZygote
     | StartWorker
     | Drain
+    | Aside
+    | Hurried
     | Kill
     | Forget
     | Resolve
@@ -129,6 +160,7 @@ Command = (
     | RolledBack
     | GoesBack
     | BackedOff
+    | Rests
     | ModeChosen
     | Exit
 )

@@ -39,7 +39,7 @@ class Config:
 
     target: str
     #: "script": a program to be run; else an application to be imported.
-    kind: str = "auto"  # tornado | script once it is resolved
+    kind: str = "auto"  # tornado | script once it is resolved, auto for what is no Python
     args: tuple[str, ...] = ()
     name: str = "leeward"
     #: Empty: the addresses that the program itself asks for.
@@ -54,6 +54,17 @@ class Config:
     graceful_timeout: float = 25.0
     drain_window: float = 10.0
     settle: float = 300.0
+    max_lingering: int = 2
+    #: When a worker asks to be replaced; 0: never.
+    max_requests: int = 0
+    max_requests_jitter: int = 0
+    max_age: float = 0.0
+    max_pss: int = 0
+    #: What is done about a loop that does not turn, or a process that is stopped; 0: nothing.
+    stall_warn: float = 0.25
+    stall_kill: float = 300.0
+    stall_kill_busy: bool = False
+    stopped_kill: float = 30.0
     #: PEM files by the paths that were typed; "" for none.  Read by the command line
     #: and the resolver only: the others get what they held (`Handover.tls`).
     ssl_certfile: str = ""
@@ -70,6 +81,8 @@ class Config:
     health_path: str = ""
     engine: str = "leeward"  # leeward | tornado
     loop: str = "auto"  # auto | asyncio | uvloop
+    #: What a generation's first worker must answer by 2xx before it accepts; "" for nothing.
+    probe: str = ""
     log_level: str = "info"  # debug | info | warning | error | critical
     log_format: str = "auto"  # auto | pretty | json
     #: Working directory by the path that was typed, symbolic links unresolved,
@@ -138,7 +151,11 @@ class Handover:
 
 def changed_keys(old: Config, new: Config) -> tuple[str, ...]:
     """The keys that need a restart and differ between `old` and `new`."""
-    changed = [key for key in NEEDS_RESTART if getattr(old, key) != getattr(new, key)]
+    # A file that is no Python will not serve, and loading it says why: whether it is an
+    # application or a program, with an address of its own, cannot be told any more.
+    untold = ("kind", "bind") if new.kind == "auto" else ()
+    keys = [key for key in NEEDS_RESTART if key not in untold]
+    changed = [key for key in keys if getattr(old, key) != getattr(new, key)]
     # Another certificate is fine; but old and new workers share the listeners, and
     # half of the clients would be answered in the wrong language.
     if bool(old.ssl_certfile) != bool(new.ssl_certfile):

@@ -23,7 +23,7 @@ FORGIVEN = 10.0
 
 @dataclass(frozen=True)
 class Limits:
-    """Durations in seconds that a generation's settings decide."""
+    """What a generation's settings decide; durations in seconds."""
 
     start: float = 60.0
     graceful: float = 25.0
@@ -34,6 +34,8 @@ class Limits:
     margin: float = 0.9
     #: A generation that serves keeps the one before it warm for so long.
     settle: float = 300.0
+    #: Old generations that may drain at a time while this one serves.
+    lingering: int = 2
 
 
 @dataclass
@@ -82,3 +84,5 @@ class Generation:
     ever_loaded: bool = False
     pauses: Pauses = field(default_factory=Pauses)
     zygote_pauses: Pauses = field(default_factory=Pauses)
+    #: Between replacements of workers that reach a limit as soon as they are ready.
+    rests: Pauses = field(default_factory=Pauses)

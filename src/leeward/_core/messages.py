@@ -78,6 +78,8 @@ class Begin(Message):
     baseline: tuple[Descriptor, ...] = ()
     #: memfds of the certificate, its key and, where there are any, the CAs.
     tls: tuple[Descriptor, ...] = ()
+    #: To be rung by a worker that wakes while the head of the page says that we sleep.
+    bell: tuple[Descriptor, ...] = ()
     #: Only load, audit and report: `leeward check`.
     rehearse: bool = False
 
@@ -94,6 +96,8 @@ class Fork(Message):
     slot: int
     row: int  # in the shared page
     channel: tuple[Descriptor, ...] = ()
+    #: No worker of its generation was ever ready: it is to be probed (--probe) first.
+    canary: bool = False
 
 
 # --- zygote or worker → supervisor -----------------------------------------------------
@@ -101,7 +105,10 @@ class Fork(Message):
 
 @dataclass(frozen=True)
 class Watched(Message):
-    """My stack will stand in this memfd if my start takes too long."""
+    """My stack will stand in this memfd if my start takes too long.
+
+    From a worker that is ready: when you send me the signal of `leeward._sys.signals.STACK`.
+    """
 
     stack: Descriptor
 
@@ -162,7 +169,7 @@ class Ready(Message):
 class Failed(Message):
     """Loading or starting failed for a reason that the application's owner can read."""
 
-    stage: str  # "import" | "factory" | "program" | "usage"
+    stage: str  # "import" | "factory" | "probe" | "program" | "usage"
     text: str  # at most 8 lines: the application's frames, the guilty, the remedy
 
 
@@ -173,9 +180,13 @@ class Closed(Message):
 
 @dataclass(frozen=True)
 class Leaving(Message):
-    """A worker wants to go (SIGTERM came to it): replace it first, then drain it."""
+    """A worker wants to go: replace it first, then drain it.
+
+    limit:  it has reached one that the settings set; else a SIGTERM came to it.
+    """
 
     reason: str
+    limit: bool = False
 
 
 # --- supervisor → worker ---------------------------------------------------------------
@@ -194,6 +205,11 @@ class Drain(Message):
     reason: str
     timeout: float
     window: float
+
+
+@dataclass(frozen=True)
+class Aside(Message):
+    """Accept no more, announce the end of each connection with its next answer, and stay."""
 
 
 @dataclass(frozen=True)
@@ -268,6 +284,14 @@ class RecycleRequest(Message):
     """A fresh worker of the present generation in `slot`, or in every slot (-1)."""
 
     slot: int = -1
+
+
+@dataclass(frozen=True)
+class AsideRequest(Message):
+    """Replace the worker in `slot`, and keep the old one aside for so many seconds."""
+
+    slot: int
+    seconds: float
 
 
 @dataclass(frozen=True)

@@ -28,11 +28,13 @@ class Look:
     usual:   the first of `USUAL` that importing the file would define, or "".
     serves:  "listen() in line 12", the first call by which it would serve; or "".
     at_once: merely importing the file would run that call.
+    broken:  it is no Python; whoever loads it will say why.
     """
 
     usual: str = ""
     serves: str = ""
     at_once: bool = False
+    broken: bool = False
 
     @property
     def is_program(self) -> bool:
@@ -40,11 +42,11 @@ class Look:
 
 
 def look(source: bytes | str) -> Look:
-    """What `source` shows; nothing if it cannot be parsed: whoever imports it will say so."""
+    """What `source` shows."""
     try:
         tree = ast.parse(source)
     except (SyntaxError, ValueError, RecursionError):
-        return Look()
+        return Look(broken=True)
     names = set(_names(tree.body))
     usual = next((name for name in USUAL if name in names), "")
     calls = [call for node in tree.body for call in _serving(node)]

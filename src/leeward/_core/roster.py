@@ -42,7 +42,9 @@ class Process:
     ready_at: float | None = None
     #: It is its turn to be replaced first and drained then.
     retiring: bool = False
-    #: Why we sent it away: "reload" or "stop"; empty while it is to stay.
+    #: It is to be set aside when it has been replaced, for so many seconds.
+    aside_for: float | None = None
+    #: Why we sent it away: "aside", "reload" or "stop"; empty while it is to stay.
     told: str = ""
     #: What it said of itself, or what is held against it.
     failure: str = ""
@@ -66,6 +68,7 @@ class Process:
         lasts = {
             State.SPAWNING: self.limits.fork,
             State.STARTING: self.limits.start,
+            State.ASIDE: self.aside_for or 0.0,
             State.DRAINING: self.limits.graceful + self.limits.margin,
             State.KILLING: self.limits.kill,
         }

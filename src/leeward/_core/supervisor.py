@@ -23,7 +23,8 @@ Going back to `previous` makes it the candidate again, with a lower number than
 what serves: nothing is imported for it, and without its zygote it is no candidate.
 
 Fresh workers of the same generation come one slot after the other too: whoever is
-to be replaced waits in `retirees`, and the next is `retiring` when nobody is.
+to be replaced waits in `retirees`, and the next is `retiring` when nobody is.  Who is
+to be set aside (`Process.aside_for`) is replaced in the same way, and then stays.
 
 More than 400 lines, because it is one decision: the events write what the steps
 of `plan` read, and a wall between them would only be a list of imports.
@@ -47,6 +48,8 @@ RESOLVE_TIMEOUT = 30.0
 #: A retired zygote only has to notice the end of its channel; what the
 #: application exec'ed gets this long between TERM and KILL.
 RETIRE_TIMEOUT = 2.0
+#: Old generations that are too many have this long to finish.
+HURRY = 5.0
 #: Why a roll-out ended that nothing was wrong with.
 GIVEN_UP = "given up: leeward rollback"
 #: Exit codes (docs/reference/exit-codes.md).
@@ -65,6 +68,9 @@ class Supervisor:
     previous: int | None = None
     #: Until when `previous` is kept.
     settled: float = 0.0
+    #: Why there is no `previous`: "settled", "spawn" (nothing is kept), "zygote" (it has
+    #: ended), "failed" (it was gone back to in vain); "" otherwise.
+    lost: str = ""
     #: "zygote" or "spawn", fixed when the first worker is ready.
     mode: str = ""
     #: Deadline of the settings' resolver while one runs.
@@ -126,6 +132,7 @@ class Supervisor:
             self._fail_candidate(f"was {GIVEN_UP}")
         if given_up:
             return self.serving
+        self._lose_previous(now)
         if self.can_go_back(now):
             self._go_back("leeward rollback")
         return self.candidate
@@ -205,8 +212,40 @@ class Supervisor:
     def leaving(self, process: int) -> None:
         """A worker asks to be replaced; its turn comes."""
         it = self.roster.get(process)
-        if it is not None and not it.retiring and process not in self.retirees:
+        if it is None:
+            return
+        if it.state is State.ASIDE:
+            it.deadline = it.since  # somebody has seen enough
+        elif not it.retiring and process not in self.retirees:
             self.retirees.append(process)
+
+    def limit_reached(self, process: int, why: str, now: float) -> None:
+        """A worker asks to be replaced because it has reached one of its limits.
+
+        Who does so as soon as it is ready is replaced with pauses, as if it had died:
+        `--max-requests 1` under load would be nothing but births.  It serves on meanwhile,
+        and nobody holds it against the code.
+        """
+        it = self.roster.get(process)
+        if it is None or it.ready_at is None:
+            return
+        self.leaving(process)
+        generation = self.generations[it.generation]
+        if now - it.ready_at < YOUNG and not self.stopping:
+            pause = generation.rests.strike(now, why)
+            if pause is not None:
+                self._out.append(c.Rests(it.generation, pause, why))
+
+    def condemn(self, process: int, why: str, now: float) -> None:
+        """A worker does not come to life again by itself: kill it, its slot is free now."""
+        it = self.roster.get(process)
+        if it is None or it.state is State.KILLING:
+            return
+        it.step(Event.KILL, now)
+        self._out.append(c.Kill(it.id))
+        if it.ready_at is None or now - it.ready_at < YOUNG or it.generation == self.candidate:
+            self._judge(it, why, now)
+        it.failure = why  # behind the judgement: it has not said itself that it cannot start
 
     def recycle(self, slot: int | None = None) -> list[int]:
         """Asks for a fresh worker in `slot`, or in every slot.  Returns who is to go."""
@@ -216,6 +255,29 @@ class Supervisor:
         for process in found:
             self.leaving(process)
         return found
+
+    def set_aside(self, slot: int, seconds: float) -> Process | None:
+        """Asks for the worker in `slot` to be set aside for so long, once it is replaced.
+
+        None if no worker serves there, or if one is aside already: somebody looks at one
+        at a time, and each is a process more than the memory was planned for.
+        """
+        workers = [it for it in self.roster.of("worker") if it.slot == slot]
+        if self.is_aside(slot) is not None or slot >= self.workers:
+            return None
+        wanted = self._wanted(slot)
+        serving = (it for it in workers if it.state is State.SERVING and it.generation == wanted)
+        it = next(serving, None)
+        if it is not None:
+            self.leaving(it.id)
+            it.aside_for = seconds
+        return it
+
+    def is_aside(self, slot: int) -> Process | None:
+        """The worker of `slot` that is aside, or will be when it is replaced."""
+        there = (it for it in self.roster.of("worker") if it.slot == slot)
+        staying = (it for it in there if it.alive or it.state is State.ASIDE)
+        return next((it for it in staying if it.aside_for is not None), None)
 
     def stray(self, pid: int, dead: Process, now: float) -> int:
         """A child of the `dead` worker came to us: it gets TERM, later KILL."""
@@ -254,7 +316,8 @@ class Supervisor:
             self._settle(now)
             self._zygotes(now)
             self._trim(now)  # before _fill: a slot that nobody comes for any more is free now
-            self._retire()  # behind _trim: who was replaced just now makes room for the next
+            self._hurry(now)
+            self._retire(now)  # behind _trim: who was replaced just now makes room for the next
             self._fill(now)
         self._out.extend(c.Forget(it.id) for it in self.roster.remove_gone())
         if self.stopping and not self.roster.processes and not self._finished:
@@ -275,6 +338,9 @@ class Supervisor:
                 times += [it.not_before for it in pauses if it.not_before > now]
         if self.previous is not None and not self.stopping:
             times.append(self.settled)
+        if self.retirees and not self.stopping:
+            rests = (it.rests.not_before for it in self.generations.values())
+            times += [it for it in rests if it > now]
         return min(times, default=None)
 
     # --- reading what is wanted ---------------------------------------------------------
@@ -305,6 +371,13 @@ class Supervisor:
         zygote = self.roster.zygote(number)
         return zygote is not None and zygote.state is State.SERVING
 
+    def _lose_previous(self, now: float) -> None:
+        """Keep it in mind no longer than it is kept."""
+        if self.previous is not None and not self.can_go_back(now):
+            why = "spawn" if self.generations[self.previous].mode == "spawn" else "zygote"
+            self.lost = "settled" if now >= self.settled else why
+            self.previous = None
+
     # --- the steps of plan -------------------------------------------------------------
 
     def _expire(self, now: float) -> None:
@@ -316,6 +389,8 @@ class Supervisor:
             if it.deadline is None or now < it.deadline:
                 continue
             was = it.state
+            if was is State.ASIDE and self.stopping:
+                continue  # the stop is told to everybody
             it.step(Event.DEADLINE, now)
             if it.state is State.KILLING:
                 self._out.append(c.Kill(it.id))
@@ -327,6 +402,8 @@ class Supervisor:
                 self._judge(it, it.failure, now)
             elif was is State.SPAWNING:
                 self._zygote_hangs(it, now)
+            elif was is State.ASIDE:
+                self._send_away(it, "reload", it.limits.graceful, now)
 
     def _wind_down(self, now: float) -> None:
         """Stopping: everybody is told once, or killed."""
@@ -350,6 +427,7 @@ class Supervisor:
         if self._on_its_way_back and self.roster.zygote(self.candidate or 0) is None:
             # Another one would import whatever stands on the disk now.
             self._fail_candidate("cannot be had again: its zygote has ended")
+            self.lost = "zygote"
         if self.candidate is not None and self.serving is not None and self._next_to_roll() is None:
             old, new = self.generations[self.serving], self.generations[self.candidate]
             if new.workers != old.workers:
@@ -362,8 +440,8 @@ class Supervisor:
             self.previous, self.settled = old.number if forth else None, now + new.limits.settle
             self.serving, self.candidate = self.candidate, None
             self._out.append(c.Served(self.serving))
-        if not self.can_go_back(now):
-            self.previous = None
+            self.lost = ""
+        self._lose_previous(now)
         idle = self.candidate is None and self.resolving is None
         if self.queued and idle and self.serving is not None:
             self.queued = 0
@@ -416,9 +494,33 @@ class Supervisor:
                 replaced = self.roster.serves(it.slot, wanted)
                 if belongs or (it.state is State.SERVING and not replaced):
                     continue
-            self._send_away(it, "reload", it.limits.graceful, now)
+            if it.aside_for is None or it.state is not State.SERVING:
+                self._send_away(it, "reload", it.limits.graceful, now)
+            else:
+                it.step(Event.ASIDE, now)
+                it.told = "aside"
+                self._out.append(c.Aside(it.id))
 
-    def _retire(self) -> None:
+    def _hurry(self, now: float) -> None:
+        """The old generations that drain are few: those that began first have no more time."""
+        if self.serving is None:
+            return
+        draining: dict[int, list[Process]] = {}
+        for it in self.roster.of("worker"):
+            old = it.generation not in (self.serving, self.candidate)
+            if it.state is State.DRAINING and old:
+                draining.setdefault(it.generation, []).append(it)
+        # By the last that was told, as a generation's workers are told one after the other.
+        order = sorted(draining, key=lambda n: (max(it.since for it in draining[n]), n))
+        most = self.generations[self.serving].limits.lingering
+        for number in order[: max(0, len(order) - most)]:
+            slow = [it for it in draining[number] if it.told != "stop"]
+            if slow:
+                self._out.append(c.Hurried(number, len(slow), HURRY))
+            for it in slow:
+                self._send_away(it, "stop", HURRY, now)
+
+    def _retire(self, now: float) -> None:
         """Whose turn is it to be replaced?  One at a time: each costs a start and memory.
 
         A roll-out replaces everybody; who waits for his turn meanwhile waits no longer.
@@ -428,10 +530,14 @@ class Supervisor:
         busy = any(it.retiring and it.alive for it in self.roster.of("worker"))
         if busy or self.candidate is not None:
             return
-        first = next((it for it in found if it.state is State.SERVING), None)
+        first = next((it for it in found if self._may_go(it, now)), None)
         if first is not None:
             self.retirees.remove(first.id)
             first.retiring = True
+
+    def _may_go(self, it: Process, now: float) -> bool:
+        rests = self.generations[it.generation].rests
+        return it.state is State.SERVING and rests.over(now)
 
     # --- smaller pieces ----------------------------------------------------------------
 
@@ -448,7 +554,8 @@ class Supervisor:
         it = self.roster.add("worker", number, generation.limits, State.SPAWNING, now)
         it.slot, it.row = slot, row
         it.zygote = zygote.id if zygote is not None else None
-        self._out.append(c.StartWorker(it.id, number, slot, row, it.zygote))
+        canary = not generation.ever_ready
+        self._out.append(c.StartWorker(it.id, number, slot, row, it.zygote, canary))
 
     def _send_away(self, it: Process, reason: str, timeout: float, now: float) -> None:
         """Within `timeout` seconds, or in what is left of a time that was set before."""
@@ -523,6 +630,8 @@ class Supervisor:
 
     def _fail_candidate(self, why: str) -> None:
         assert self.candidate is not None and self.serving is not None
+        if self._on_its_way_back:
+            self.lost = "failed"
         self._out.append(c.RolledBack(self.candidate, why))
         self.candidate = None
 

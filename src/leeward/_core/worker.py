@@ -2,8 +2,9 @@
 
             FORKED             READY            DRAIN              DEADLINE
  SPAWNING ─────────► STARTING ───────► SERVING ───────► DRAINING ────────────► KILLING
-     │                   │                │                 │                     │
-     └───────────────────┴──────── DIED ──┴─────────────────┴─────────────────────┴──► GONE
+     │                   │                │ ASIDE           ▲                     │
+     │                   │                └─────► ASIDE ────┘ DRAIN, DEADLINE     │
+     └───────────────────┴──────── DIED, from each ───────────────────────────────┴──► GONE
 
 Workers live it, and so do zygotes: for a zygote STARTING is importing the
 application, SERVING is forking on request, DRAINING is being retired.
@@ -28,6 +29,7 @@ class State(enum.Enum):
     SPAWNING = "spawning"  # asked for; nobody has told its pid yet
     STARTING = "starting"  # exists; imports, opens, has not said READY
     SERVING = "serving"  # said READY, accepts
+    ASIDE = "aside"  # accepts no more, and stays for somebody to look at it
     DRAINING = "draining"  # told to finish and leave
     KILLING = "killing"  # got SIGKILL, not reaped yet
     GONE = "gone"  # reaped, or given up as unkillable
@@ -36,6 +38,7 @@ class State(enum.Enum):
 class Event(enum.Enum):
     FORKED = "forked"  # its pid became known
     READY = "ready"  # it says that it accepts
+    ASIDE = "aside"  # we take it out of accept
     DRAIN = "drain"  # we tell it to leave
     KILL = "kill"  # we end it now
     DEADLINE = "deadline"  # its state lasted too long
@@ -70,8 +73,17 @@ LIFE: dict[State, dict[Event, State]] = {
     },
     S.SERVING: {
         E.FORKED: S.SERVING,
+        E.ASIDE: S.ASIDE,
         E.DRAIN: S.DRAINING,
         E.KILL: S.KILLING,
+        E.DIED: S.GONE,
+    },
+    S.ASIDE: {
+        E.FORKED: S.ASIDE,
+        E.DRAIN: S.DRAINING,
+        E.KILL: S.KILLING,
+        # Nobody looks for ever: it leaves as for a reload.
+        E.DEADLINE: S.DRAINING,
         E.DIED: S.GONE,
     },
     S.DRAINING: {

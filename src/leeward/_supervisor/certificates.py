@@ -38,6 +38,21 @@ class Certificates:
             self.forget(number)
             self.keep(number, fds)
 
+    def hand_on(self, generation: int, to: int) -> Credentials:
+        """The older `to` shows what `generation` shows, from now on.  () if it does already.
+
+        Whether clients must show a certificate is a setting, and settings are `to`'s own:
+        where only one of the two has CAs, `to` keeps what it has of them.
+        """
+        newest, mine = self._all[generation], self._all[to]
+        if newest == mine:
+            return ()
+        if len(newest) != len(mine):
+            newest = tuple(map(os.dup, newest[:2] + mine[2:]))
+        self.forget(to)
+        self.keep(to, newest)
+        return newest
+
 
 def close(fds: Iterable[int]) -> None:
     for fd in fds:

@@ -133,10 +133,13 @@ class Children:
                 self._posix.killpg(pid, signal.SIGKILL)
 
     def reap(self) -> Iterator[Reaped]:
-        """Every child that has ended, strangers included (we may be PID 1 or sub-reaper)."""
+        """Every child that has ended, strangers included (we may be PID 1 or sub-reaper).
+
+        And every one that was stopped or continued: its status says so.
+        """
         for _ in range(_REAPED_PER_CALL):
             try:
-                pid, status = self._posix.waitpid(-1, os.WNOHANG)
+                pid, status = self._posix.waitpid(-1, os.WNOHANG | os.WUNTRACED | os.WCONTINUED)
             except ChildProcessError:
                 return
             if pid == 0:

@@ -12,6 +12,7 @@ from leeward._sys import cgroup
 STAGES = {
     "import": "could not be imported",
     "factory": "failed in its factory",
+    "probe": "did not pass its probe",
     "listen": "could not listen",
     "tls": "could not use the certificate",
     "user": "could not become the user that runs it",

@@ -13,6 +13,7 @@ import contextlib
 import os
 import signal
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 from leeward._core import commands as c
 from leeward._core import messages as m
@@ -31,6 +32,9 @@ from leeward._sys.channel import Channel, ChannelFull
 from leeward._sys.page import Page
 from leeward._sys.posix import Posix
 from leeward.errors import ChannelClosed
+
+#: Frames in the log of a process that is killed for its silence.
+LAST_FRAMES = 8
 
 
 class Processes:
@@ -53,6 +57,8 @@ class Processes:
         self.facts: dict[int, Facts] = {}
         self.ends: dict[int, End] = {}
         self.certificates = Certificates()
+        #: Rung by workers that wake; -1: nobody is to ring.
+        self.bell = -1
         #: Nobody is ready any more, because a stop is near or has begun.
         self.withdrawn = False
         #: Told (process, error) when a process has taken a renewed certificate or not.
@@ -83,8 +89,8 @@ class Processes:
 
     def start_worker(self, command: c.StartWorker) -> None:
         self._page.row(command.row).clear()
+        fork = m.Fork(command.process, command.slot, command.row, canary=command.canary)
         if command.zygote is None:
-            fork = m.Fork(command.process, command.slot, command.row)
             if self._start(command.process, command.generation, "worker"):
                 self._send(command.process, fork)
             return
@@ -97,7 +103,7 @@ class Processes:
         fd = m.Descriptor(theirs.fileno())
         # If the zygote cannot be told, it is dying or stuck: its death or the
         # fork's deadline says so.
-        self._send(command.zygote, m.Fork(command.process, command.slot, command.row, (fd,)))
+        self._send(command.zygote, replace(fork, channel=(fd,)))
         theirs.close()
 
     def drain(self, command: c.Drain) -> None:
@@ -118,6 +124,12 @@ class Processes:
             # The worker itself says what it has to finish; a line of ours would repeat it.
             self._say(it, f"told to drain ({command.reason})", "debug")
 
+    def aside(self, command: c.Aside) -> None:
+        it = self._core.roster.get(command.process)
+        if it is not None:
+            self._send(it.id, m.Aside())
+            self._say(it, f"aside for {it.aside_for:g} s: accepts no more, keeps what it has")
+
     def kill(self, command: c.Kill) -> None:
         it = self._core.roster.get(command.process)
         if it is None:
@@ -128,13 +140,17 @@ class Processes:
             self._children.kill_group(it.pid)
         if it.failure:
             stack = self._stacks.get(it.id)
-            self._hung = {it.failure: "" if stack is None else stacks.where(stack)}
+            self._hung = {it.failure: "" if stack is None else stacks.where(stack, LAST_FRAMES)}
             self._say(it, f"{self.explained(it.failure)}", "warning")
 
     def explained(self, why: str) -> str:
         """`why` a start failed and, if it hung, where."""
         hung = self._hung.get(why)
         return f"{why}; it hung in\n{hung}" if hung else why
+
+    def stack(self, process: int) -> int | None:
+        """The memfd that its stack is written into, if it has one."""
+        return self._stacks.get(process)
 
     def forget(self, command: c.Forget) -> None:
         self.accepting.discard(command.process)
@@ -192,6 +208,16 @@ class Processes:
         serve = (it.id for it in self._core.roster.of("worker") if it.state is State.SERVING)
         return {it for it in serve if it in self._channels}
 
+    def hand_on_certificate(self, generation: int, to: int) -> None:
+        """Have the older `to`, which was loaded with another one, show the certificate in force.
+
+        Its zygote reads this before it is asked for the first worker.
+        """
+        fds = self.certificates.hand_on(generation, to)
+        if fds:
+            for it in self._core.roster.of("zygote", to):
+                self._send(it.id, m.Renew(tuple(map(m.Descriptor, fds))))
+
     def withdraw(self) -> None:
         """Has every worker say that it is not ready, those that are born later too."""
         self.withdrawn = True
@@ -230,6 +256,7 @@ class Processes:
                 addresses=tuple(it.address for it in self._listeners),
                 baseline=() if baseline is None else (m.Descriptor(baseline),),
                 tls=tuple(map(m.Descriptor, self.certificates.of(generation))),
+                bell=() if self.bell < 0 else (m.Descriptor(self.bell),),
             ),
         )
         self._core.forked(process, pid, self._posix.monotonic())
@@ -323,9 +350,12 @@ class Processes:
                 if error:
                     self._say(it, f"keeps the old certificate: {error}", "error")
                 self.on_renewed(it.id, error)
-            case m.Leaving(reason):
+            case m.Leaving(reason, limit):
                 self._say(it, f"asks to be replaced ({reason})")
-                self._core.leaving(it.id)
+                if limit:
+                    self._core.limit_reached(it.id, reason, now)
+                else:
+                    self._core.leaving(it.id)
             case _:
                 self._say(it, f"said {type(message).__name__}, which is not its to say", "error")
 
@@ -385,7 +415,8 @@ class Processes:
     def _tell_end(self, it: Process, death: Death) -> None:
         if it.told:
             odd = death.why != "exited with code 0" and it.role == "worker"
-            self._say(it, f"gone ({death.why})" if odd else "gone")
+            gone = "gone while it was aside" if it.told == "aside" else "gone"
+            self._say(it, f"{gone} ({death.why})" if odd else gone)
             return
         why = it.failure.splitlines()[0] if it.failure else death.why
         self._say(it, f"died: {why}", "warning")

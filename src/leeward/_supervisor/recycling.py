@@ -9,8 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from leeward._core.messages import Answer
-from leeward._core.supervisor import Supervisor
-from leeward._supervisor.control import Client, Control
+from leeward._supervisor import reloads
+from leeward._supervisor.control import Client
+from leeward._supervisor.parts import Parts
 from leeward._supervisor.report import plural
 
 
@@ -25,13 +26,26 @@ class _Asker:
 class Recycling:
     """The clients of `leeward recycle`."""
 
-    def __init__(self, core: Supervisor, control: Control) -> None:
-        self._core = core
-        self._control = control
+    def __init__(self, parts: Parts) -> None:
+        self._core = parts.core
+        self._control = parts.control
+        self._voice = parts.voice
         self._askers: list[_Asker] = []
 
-    def add(self, client: Client, workers: list[int]) -> None:
-        self._askers.append(_Asker(client, self._core.serving, len(workers), workers))
+    def ask(self, client: Client, slot: int | None) -> None:
+        """slot:  None for every one."""
+        if self._core.stopping:
+            self._control.answer(client, Answer(reloads.STOPPING, "it is stopping"))
+            return
+        found = self._core.recycle(slot)
+        if found:
+            text = f"recycling {plural(len(found), 'worker')}, one after the other"
+            self._voice.say(f"{text}, asked for by leeward recycle")
+            self._askers.append(_Asker(client, self._core.serving, len(found), found))
+        else:
+            where = "" if slot is None else f" in slot {slot}"
+            text = f"no worker serves{where}: nothing to recycle\nleeward ps shows the slots"
+            self._control.answer(client, Answer(reloads.REFUSED, text))
 
     def look(self) -> None:
         """Tells what has changed since the last look."""

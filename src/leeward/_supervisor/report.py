@@ -183,6 +183,7 @@ class View:
             "generation": it.generation,
             "pid": it.pid or None,  # 0 would be a whole process group to kill(2)
             "state": it.state.value,
+            "aside_left": it.deadline - now if it.state is State.ASIDE and it.deadline else None,
             "uptime": now - (it.ready_at if it.ready_at is not None else it.since),
             "connections": row.open,
             "accepted": row.accepted,

@@ -22,6 +22,8 @@ from leeward._sys.files import read as read
 _ARGUMENTS = 6 * 1024 * 1024
 #: Flags in /proc/net/unix of a socket that listens: __SO_ACCEPTCON, linux/net.h.
 _LISTENING = "00010000"
+#: Numbers of epoll_wait, epoll_pwait and epoll_pwait2 (asm/unistd.h).
+_EPOLL_WAITS = {"x86_64": (232, 281, 441), "aarch64": (22, 441)}
 _STATE, _PPID, _UTIME, _STIME, _START = 0, 1, 11, 12, 19  # places after "pid (comm)"
 
 
@@ -74,6 +76,39 @@ def cpu_seconds(pid: int) -> float | None:
     if not fields:
         return None
     return (int(fields[_UTIME]) + int(fields[_STIME])) / os.sysconf("SC_CLK_TCK")
+
+
+def _status(pid: int, name: bytes) -> bytes | None:
+    """The value of one line of /proc/PID/status."""
+    for line in (read(f"/proc/{pid}/status") or b"").splitlines():
+        if line.startswith(name + b":"):
+            return line.partition(b":")[2].strip()
+    return None
+
+
+def catches(pid: int, signum: int) -> bool:
+    """Has it a handler for this signal, and not the default action?  False if it has gone."""
+    caught = _status(pid, b"SigCgt")
+    return caught is not None and bool(int(caught, 16) >> (signum - 1) & 1)
+
+
+def tracer_of(pid: int) -> int:
+    """The pid of the debugger that is attached to it, or 0."""
+    return int(_status(pid, b"TracerPid") or 0)
+
+
+def waits_for_events(pid: int) -> bool | None:
+    """Does its main thread stand in epoll_wait?  None where nobody may know.
+
+    From the number of the system call (root, or its parent), else from the name of the
+    kernel's function that it sleeps in (often hidden: "0").
+    """
+    words = (read(f"/proc/{pid}/syscall") or b"").split()
+    numbers = _EPOLL_WAITS.get(os.uname().machine)
+    if words and numbers is not None:
+        return words[0].isdigit() and int(words[0]) in numbers
+    place = read(f"/proc/{pid}/wchan") or b"0"
+    return None if place in (b"", b"0") else place in (b"ep_poll", b"do_epoll_wait")
 
 
 def threads_of(pid: int) -> list[int]:

@@ -17,6 +17,10 @@ from collections.abc import Iterable
 from types import FrameType
 from typing import Any
 
+#: Has a worker write its stack (`faulthandler.register`).  A real-time one, which hardly
+#: any application uses; glibc and the kernel have no use for it either.
+STACK = int(signal.SIGRTMAX) - 3
+
 
 def _nothing(signum: int, frame: FrameType | None) -> None:
     """A Python handler, because SIG_IGN would be inherited by exec'ed children."""

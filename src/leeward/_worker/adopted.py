@@ -47,6 +47,7 @@ class Adopted(Worker):
         self._starting = ExitStack()  # until Ready the supervisor may see where it hangs
         self._main: Coroutine[Any, Any, Any] | None = None
         self._http: HTTPServer | None = None
+        self._opening: asyncio.Task[None] | None = None
 
     def begin(self) -> Adopted:
         """Be the supervisor's, before the program goes on."""
@@ -96,17 +97,27 @@ class Adopted(Worker):
             return
         self.loop = asyncio.get_running_loop()
         self.loop.add_reader(self.channel.fileno(), self._hear)
-        self._starting.close()
         try:
-            self._serve(self._http, programs.KIND)
+            self._furnish(self._http)
         except Exception as error:  # ssl_options that cannot be used
             self.fail(blame.tell(error, f"serving {self.program.path}"))
+        # Not awaited by the program, which goes on meanwhile.
+        self._opening = self.loop.create_task(self._accept_probed())
+
+    async def _accept_probed(self) -> None:
+        try:
+            await self._probe()
+        except TargetError as error:
+            self.fail(error, "probe")
+        self._starting.close()
+        self._accept(programs.KIND)
 
     # --- the end -----------------------------------------------------------------------
 
     def _finish(self) -> None:
         """The drain is done: let the program end as it would by itself, but in time."""
         self.over = True
+        self.end_turns()
         leave.guard(self.budget())
         if self._main is None:
             self.loop.stop()
@@ -115,15 +126,15 @@ class Adopted(Worker):
             if task.get_coro() is self._main:
                 task.cancel()
 
-    def fail(self, error: LeewardError) -> NoReturn:
+    def fail(self, error: LeewardError, stage: str = "program") -> NoReturn:
         in_main = threading.current_thread() is threading.main_thread()
         if not in_main or asyncio._get_running_loop() is not None:
             # Leaving in order needs signals, and a loop that stands still.
             with contextlib.suppress(ChannelClosed):  # nobody is left to be told
-                last_words(self.channel, Failed("program", str(error)))
+                last_words(self.channel, Failed(stage, str(error)))
             os._exit(TargetError.exit_code)
         self._have_loop()
-        self._fail("program", str(error))
+        self._fail(stage, str(error))
 
     def ended(self, error: BaseException | None) -> NoReturn:
         if self.over:
@@ -151,6 +162,7 @@ class Adopted(Worker):
 
     def _leave(self, status: int) -> NoReturn:
         budget = self.budget()
+        self.end_turns()
         self._have_loop()
         leave.leave(self.loop, status, budget, self.log)
 

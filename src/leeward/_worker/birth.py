@@ -27,9 +27,11 @@ class Birth:
     row_index:  of this worker's row in the shared page.
     supervisor: pid of the parent.
     listeners:  (descriptor, address as in `Listener.address`) of each socket.
+    bell:       rung when the loop wakes and the head of the page asks for it; -1: nobody.
     tls:        None to serve plain http.
     spawned:    loaded the application itself instead of being forked.
     baseline, changed:  passed on in `Ready` as they are (spawned workers only).
+    canary:     no worker of its generation was ever ready.
     """
 
     config: Config
@@ -43,6 +45,8 @@ class Birth:
     listeners: tuple[tuple[int, str], ...]
     application: Application
     tls: Tls | None = None
+    bell: int = -1
     spawned: bool = False
     baseline: tuple[Descriptor, ...] = ()
     changed: tuple[str, ...] = ()
+    canary: bool = False

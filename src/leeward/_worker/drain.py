@@ -44,6 +44,20 @@ class Drainer:
         self.reason = ""  # "" until a drain begins
         self.deadline = 0.0  # on the loop's clock
 
+    def set_aside(self) -> bool:
+        """Accept no more, and keep what is there.  False if it drains already."""
+        if self.reason:
+            return False
+        self._acceptor.stop()
+        self._server.begin_drain("aside", 0.0)
+        count = self._server.connections()
+        self._log.say(
+            "info",
+            f"aside: {_plural(sum(count.values()), 'connection')} left, "
+            f"{count[Life.ACTIVE]} in flight, {_plural(count[Life.UPGRADED], 'WebSocket')}",
+        )
+        return True
+
     def begin(self, order: Drain) -> None:
         """Obey `order`.  A second one may hurry the first, never slow it down."""
         if self._over:

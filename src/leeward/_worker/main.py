@@ -34,6 +34,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import tornado.process
 
 from leeward._core.messages import (
+    Aside,
     BadMessage,
     Closed,
     Drain,
@@ -46,10 +47,12 @@ from leeward._core.messages import (
     Renewed,
     Withdraw,
 )
-from leeward._worker import forks, leave, logs, loops
+from leeward._worker import forks, leave, logs, loops, probe
 from leeward._worker.accept import Acceptor
 from leeward._worker.drain import OVERRUN, Drainer
 from leeward._worker.factory import make
+from leeward._worker.limits import Limits
+from leeward._worker.turns import Turns
 from leeward.adapters.loading import watched
 from leeward.adapters.serving import server
 from leeward.adapters.tornado import describe
@@ -101,10 +104,12 @@ def run(birth: Birth) -> NoReturn:
             leave.leave_child(leave.exit_status(error))
         status = leave.exit_status(error)
         worker.log.say("warning", f"the application called sys.exit: status {status}")
+        worker.end_turns()
         leave.leave(worker.loop, status, worker.budget(), worker.log)
     except KeyboardInterrupt:
         if os.getpid() != worker.pid:
             leave.leave_child(128 + signal.SIGINT)
+        worker.end_turns()
         leave.leave(worker.loop, 128 + signal.SIGINT, worker.budget(), worker.log)
 
 
@@ -144,6 +149,8 @@ class Worker:
         self.server: Engine | TornadoServer | None = None
         self.acceptor: Acceptor | None = None
         self.drainer: Drainer | None = None
+        self.starts = "factory"  # what its start is at
+        self.turns: Turns | None = None
         self.accepted = 0
         self.over = False
 
@@ -164,10 +171,10 @@ class Worker:
         try:
             self.loop.run_until_complete(self._begin())
         except TargetError as error:
-            self._fail("factory", str(error))
+            self._fail(self.starts, str(error))
         except RuntimeError as error:
             # "Event loop stopped before Future completed", by asyncio or uvloop.
-            self._fail("factory", f"the factory stopped the event loop ({error})")
+            self._fail(self.starts, f"the {self.starts} stopped the event loop ({error})")
         if not self.over:  # a Drain may come in the very turn that said Ready
             self.loop.run_forever()
         if not self.over:
@@ -193,14 +200,22 @@ class Worker:
         birth = self.birth
         with watched(self.channel, birth.config.start_timeout):
             application = await make(birth.application)
-        # A factory that stopped the loop stops it here, before anything is accepted;
-        # uvloop stops a turn later than asyncio.
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
-        self._serve(application, describe(application))
+            # A factory that stopped the loop stops it here, before anything is accepted;
+            # uvloop stops a turn later than asyncio.
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            self._furnish(application)
+            await self._probe()
+        self._accept(describe(application))
 
-    def _serve(self, application: HTTPServerConnectionDelegate, kind: str) -> None:
-        """Accept, and say so.  The loop runs."""
+    async def _probe(self) -> None:
+        """Raises `probe.Failure` if the canary does not answer its probe."""
+        if self.birth.canary and self.birth.config.probe and self.server is not None:
+            self.starts = "probe"
+            await probe.ask(self.server, self.birth.config)
+
+    def _furnish(self, application: HTTPServerConnectionDelegate) -> None:
+        """Make what connections will be served by.  The loop runs."""
         birth = self.birth
         logs.install(self.log)
         self.server = server(
@@ -211,11 +226,22 @@ class Worker:
             birth.tls.context if birth.tls else None,
             birth.config.health_path,
         )
+
+    def _accept(self, kind: str) -> None:
+        """Accept, and say so."""
+        birth = self.birth
+        assert self.server is not None
         self.acceptor = Acceptor(birth.listeners, self.server.accept, self._accepted, self.log)
         self.drainer = Drainer(self.acceptor, self.server, self.log, self._finish)
+        limits = Limits(birth.config, self._say_to_supervisor)
+        self.server.most, self.server.at_most = limits.most, limits.answered
         self._take_signals()
         self.acceptor.start()
         self._say_to_supervisor(Ready(kind, birth.application.found, birth.baseline, birth.changed))
+        if birth.config.stall_warn or birth.config.stall_kill:
+            self.turns = Turns(self.loop, birth.page, self.row, birth.bell)
+            self.turns.begin(self._say_to_supervisor)
+            self.server.active = self.turns.active
         self.log.say("debug", f"ready in {(time.monotonic() - self.born) * 1000:.1f} ms")
 
     def _fail(self, stage: str, text: str) -> NoReturn:
@@ -249,6 +275,8 @@ class Worker:
             for fd, _ in self.birth.listeners:
                 with contextlib.suppress(OSError):
                     os.close(fd)
+        if self.turns is not None:
+            self.turns.abandon()
         self.row = _Nowhere()
         if self.server is not None:
             self.server.counters = self.row
@@ -260,6 +288,8 @@ class Worker:
     def _accepted(self) -> None:
         self.accepted += 1
         self.row.accepted = self.accepted
+        if self.server is not None and self.server.active is not None:
+            self.server.active()
 
     def _connection_closed(self) -> None:
         if self.drainer is not None:
@@ -267,7 +297,15 @@ class Worker:
 
     def _finish(self) -> None:
         self.over = True
+        self.end_turns()
         self.loop.stop()
+
+    def end_turns(self) -> None:
+        """What comes now has a guard of its own, and is no stall."""
+        if self.turns is not None:
+            self.turns.end()
+        if self.server is not None:
+            self.server.active = None
 
     # --- the channel -----------------------------------------------------------------
 
@@ -283,6 +321,8 @@ class Worker:
         for message in messages:
             if isinstance(message, Drain):
                 self._drain(message)
+            elif isinstance(message, Aside):
+                self._set_aside()
             elif isinstance(message, Withdraw):
                 self._withdraw()
             elif isinstance(message, Renew):
@@ -296,6 +336,10 @@ class Worker:
         first = not self.drainer.reason
         self.drainer.begin(order)
         if first:
+            self._say_to_supervisor(Closed())
+
+    def _set_aside(self) -> None:
+        if self.drainer is not None and self.drainer.set_aside():
             self._say_to_supervisor(Closed())
 
     def _withdraw(self) -> None:

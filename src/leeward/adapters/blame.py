@@ -11,6 +11,7 @@ import os
 import sys
 import sysconfig
 import traceback
+from collections.abc import Iterable
 from types import TracebackType
 
 from leeward.errors import TargetError
@@ -40,11 +41,16 @@ def words(error: BaseException) -> str:
 
 def frames(trace: TracebackType | None) -> list[str]:
     """One line for each of the application's frames, outermost first, at most `FRAMES`."""
+    return told(traceback.extract_tb(trace))
+
+
+def told(stack: Iterable[traceback.FrameSummary]) -> list[str]:
+    """The same of any stack, outermost first."""
     paths = sysconfig.get_paths()
     library = tuple({paths[key] + os.sep for key in ("stdlib", "platstdlib", "purelib", "platlib")})
     own: list[str] = []
     last = ""
-    for frame in traceback.extract_tb(trace):
+    for frame in stack:
         if frame.filename.startswith(_OURS) or frame.filename.startswith("<frozen "):
             continue
         if not frame.filename.startswith(library):

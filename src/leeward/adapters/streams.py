@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Protocol
 
 from tornado.iostream import IOStream, SSLIOStream
 
-from leeward._core.connection import WAITING, Life
-
 if TYPE_CHECKING:
     import socket
     import ssl
@@ -18,10 +16,8 @@ if TYPE_CHECKING:
 class Told(Protocol):
     """What a stream tells whom."""
 
-    life: Life
-
-    def request_arrives(self) -> None:
-        """First byte of a request."""
+    def bytes_arrive(self) -> None:
+        """Something was read."""
 
     def has_closed(self) -> None:
         """The connection has ended, whoever ended it."""
@@ -34,8 +30,8 @@ class Stream(IOStream):
 
     def read_from_fd(self, buf: bytearray | memoryview) -> int | None:
         count = super().read_from_fd(buf)
-        if count and self.life.life in WAITING:
-            self.life.request_arrives()
+        if count:
+            self.life.bytes_arrive()
         return count
 
     def close_fd(self) -> None:

@@ -34,7 +34,7 @@ from tornado.websocket import WebSocketHandler
 
 from leeward._core.connection import WAITING, Life
 from leeward.adapters.following import follow
-from leeward.adapters.streams import bytes_wait, stream
+from leeward.adapters.streams import Stream, bytes_wait, stream
 from leeward.engine.registry import NEW_GRACE, SERVICE_RESTART, Registry
 
 if TYPE_CHECKING:
@@ -88,18 +88,54 @@ class TornadoServer(Registry["Connection"]):
         self._tls = None if options is None else netutil.ssl_options_to_context(options, True)
 
     def accept(self, connection: socket.socket, address: Any) -> None:
-        http = self._http
-        found = stream(connection, self._tls, http.max_buffer_size, http.read_chunk_size)
+        found = self._stream(connection, self._tls)
         if found is None:
             return
         found.life = connected = Connection(self, found, self._loop.time())
         self.add(connected)
+        self._handle(found, address)
+
+    def probe(self, connection: socket.socket) -> None:
+        """Serve `connection`, which no client has made: plain http, uncounted, and
+        `health_path` is the application's own on it.
+        """
+        found = self._stream(connection, None)
+        if found is not None:
+            found.life = Connection(Uncounted(), found, self._loop.time())
+            self._handle(found, ("127.0.0.1", 0))
+
+    def _stream(self, connection: socket.socket, tls: ssl.SSLContext | None) -> Stream | None:
+        http = self._http
+        return stream(connection, tls, http.max_buffer_size, http.read_chunk_size)
+
+    def _handle(self, found: Stream, address: Any) -> None:
+        http = self._http
         try:
             http.handle_stream(found, address)
         except Exception:
             # A program's subclass may override it.
             _log.exception("%s.handle_stream() raised; cut", type(http).__name__)
             found.close()
+
+
+class Uncounted:
+    """What the connection of a probe has for a server: it tells nobody, and drains never."""
+
+    health_path = draining = ""
+    active = None
+
+    def serves(self) -> bool:
+        return True
+
+    def request_begins(self) -> None: ...
+
+    def in_flight(self, by: int) -> None: ...
+
+    def remove(self, member: Connection) -> None: ...
+
+    def upgraded_in_drain(self, member: Connection) -> None: ...
+
+    def later(self, delay: float, call: Callable[..., None], *args: Any) -> None: ...
 
 
 class Connection:
@@ -118,7 +154,7 @@ class Connection:
         "version",
     )
 
-    def __init__(self, server: TornadoServer, stream: IOStream, now: float) -> None:
+    def __init__(self, server: TornadoServer | Uncounted, stream: IOStream, now: float) -> None:
         self.server = server
         self.stream = stream
         self.born = now
@@ -146,6 +182,12 @@ class Connection:
             and not bytes_wait(self.stream)
         ):
             self.stream.close()
+
+    def bytes_arrive(self) -> None:
+        if self.life in WAITING:
+            self.request_arrives()
+        if self.server.active is not None:
+            self.server.active()
 
     def request_arrives(self) -> None:
         """First byte of a request."""

@@ -22,7 +22,10 @@ from leeward.errors import LeewardError, UsageError
 
 #: In the order in which a person meets them.  Each is a module of this package
 #: with a `command`, imported when it is asked for.
-VERBS = ("serve", "check", "ps", "reload", "rollback", "recycle", "scale", "stop", "config")
+VERBS = (
+    *("serve", "check", "ps", "reload", "rollback", "recycle", "drain", "scale", "stop"),
+    "config",
+)
 
 #: The system has no more to give: descriptors, memory, processes.
 _NO_MORE = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN})

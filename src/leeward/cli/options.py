@@ -64,6 +64,8 @@ def shown(setting: Setting) -> str:
     value = setting.default
     if setting.key == "uds_mode":
         return f"{value:o}"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if isinstance(value, float):
         return f"{value:g}s"
     if isinstance(value, tuple):

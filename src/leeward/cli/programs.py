@@ -1,4 +1,5 @@
-"""Which files are programs, and what is left to them: their address, their number of processes."""
+"""Which files are programs, and what is left to them: their address, their number of processes
+and how long they compute."""
 
 from __future__ import annotations
 
@@ -22,7 +23,10 @@ _OWN = "default (the program's own)"
 
 
 def kind(target: Value, given: Value, directory: str, notes: list[str]) -> Value:
-    """ "tornado" or "script", told by the text of the file where nobody says it."""
+    """ "tornado" or "script", told by the text of the file where nobody says it.
+
+    "auto" for a file that is no Python: what it was meant to be nobody can tell.
+    """
     path: str = target.value
     is_file = path.endswith(".py")
     if given.value == "script" and not is_file:
@@ -40,7 +44,7 @@ def kind(target: Value, given: Value, directory: str, notes: list[str]) -> Value
         return Value("script", f"{given.origin.partition(' (')[0]} ({why})")
     if seen.serves:
         notes.append(f"{seen.usual} is served; --kind script runs {path} with its {seen.serves}")
-    return Value("tornado", given.origin)
+    return given if seen.broken else Value("tornado", given.origin)
 
 
 def _look(path: str) -> Look:
@@ -57,6 +61,10 @@ def leave_to_it(found: MutableMapping[str, Value]) -> None:
         found["bind"] = Value((), _OWN)
     if found["workers"].origin.startswith("default"):
         found["workers"] = Value(0, _OWN)
+    if found["stall_kill"].origin.startswith("default"):
+        # What a program does with its loop is its own affair: a tool that computes for
+        # minutes between two requests is no accident.
+        found["stall_kill"] = Value(0.0, "default (of a program)")
 
 
 def must_be_asked(resolution: Resolution, adopts: bool) -> bool:

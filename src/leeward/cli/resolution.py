@@ -37,10 +37,20 @@ _PLAIN = (
     "graceful_timeout",
     "drain_window",
     "settle",
+    "max_lingering",
+    "max_requests",
+    "max_requests_jitter",
+    "max_age",
+    "max_pss",
+    "stall_warn",
+    "stall_kill",
+    "stall_kill_busy",
+    "stopped_kill",
     "drain_delay",
     "health_path",
     "engine",
     "loop",
+    "probe",
     "user",
     "group",
     "log_level",
@@ -108,6 +118,7 @@ def resolve(
     if found["kind"].value != "script" or not found["workers"].origin.startswith("default"):
         found["workers"] = processes(found["workers"], machine, notes)
     found["drain_window"] = _drain_window(found, notes)
+    found["max_requests_jitter"] = _jitter(found)
     config = Config(
         **{key: found[key].value for key in (*_PLAIN, *_PATHS)},
         bind=tuple(_absolute(address, cwd) for address in found["bind"].value),
@@ -205,6 +216,16 @@ def _drain_window(found: Mapping[str, Value], notes: list[str]) -> Value:
     if not window.origin.startswith("default"):
         notes.append(f"drain-window {window.value:g} s cut to graceful-timeout {timeout.value:g} s")
     return Value(timeout.value, f"{window.origin}, cut to graceful-timeout")
+
+
+def _jitter(found: Mapping[str, Value]) -> Value:
+    """A part of --max-requests comes to a number."""
+    jitter = found["max_requests_jitter"]
+    if isinstance(jitter.value, int):
+        return jitter
+    percent = int(jitter.value.removesuffix("%"))
+    number = found["max_requests"].value * percent // 100
+    return Value(number, f"{jitter.origin}, {jitter.value}")
 
 
 def _directory(chdir: Value, cwd: str) -> str:

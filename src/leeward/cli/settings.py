@@ -8,6 +8,8 @@ here does not exist.
     flag  >  LEEWARD_* variable  >  leeward.toml or [tool.leeward]  >  default
 
 `leeward.cli.layers` reads the four, `leeward.cli.resolution` makes a `Config`.
+
+More than 400 lines, because each setting has its nine and all stand in one place.
 """
 
 from __future__ import annotations
@@ -213,6 +215,89 @@ TABLE: tuple[Setting, ...] = (
         doc="After a reload the old generation stays warm so long, for rollback; 0s: not at all.",
     ),
     Setting(
+        key="max_lingering",
+        flags=("--max-lingering",),
+        parse=values.count,
+        default=2,
+        precedent="HAProxy's mworker-max-reloads (50); each costs the memory of its workers",
+        metavar="N",
+        doc="Old generations that may drain at a time; the oldest beyond that get 5 s.",
+    ),
+    Setting(
+        key="max_requests",
+        flags=("--max-requests",),
+        parse=values.limit,
+        default=0,
+        precedent="gunicorn, uvicorn (--limit-max-requests): never",
+        metavar="N",
+        doc="A worker that has been asked so often is replaced; 0: never.",
+    ),
+    Setting(
+        key="max_requests_jitter",
+        flags=("--max-requests-jitter",),
+        parse=values.part,
+        default="10%",
+        precedent="gunicorn has 0: workers that were born together are then all replaced at once",
+        metavar="N|PART",
+        doc="Up to so many requests more, drawn by each worker; a number, or a part of the limit.",
+    ),
+    Setting(
+        key="max_age",
+        flags=("--max-age",),
+        parse=values.duration,
+        default=0.0,
+        precedent="none: a healthy worker may serve for years",
+        metavar="TIME",
+        doc="A worker is replaced when it is so old, or up to a tenth earlier; 0s: never.",
+    ),
+    Setting(
+        key="max_pss",
+        flags=("--max-pss",),
+        parse=values.size,
+        default=0,
+        precedent="none; PSS, because with a zygote most of RSS is shared",
+        metavar="SIZE",
+        doc="A worker with more memory of its own is replaced: 256MiB, 1GB; 0: never.",
+    ),
+    Setting(
+        key="stall_warn",
+        flags=("--stall-warn",),
+        parse=values.duration,
+        default=0.25,
+        precedent="asyncio's debug mode has 100 ms; a quarter of a second is what people notice",
+        metavar="TIME",
+        doc="A loop that does not turn for so long is told with file and line; 0s: never.",
+    ),
+    Setting(
+        key="stall_kill",
+        flags=("--stall-kill",),
+        parse=values.duration,
+        default=300.0,
+        precedent="gunicorn's --timeout 30 s kills honest work; PHP-FPM has none",
+        metavar="TIME",
+        doc="A worker whose loop does not turn for so long, and that does not work, is killed; "
+        "0s: never, as for a program.",
+    ),
+    Setting(
+        key="stall_kill_busy",
+        flags=("--stall-kill-busy",),
+        parse=values.yes_or_no,
+        default=False,
+        precedent="what burns CPU may be about to finish; gunicorn's --timeout does not ask",
+        metavar="yes|no",
+        doc="Does --stall-kill also end a worker that burns CPU?",
+    ),
+    Setting(
+        key="stopped_kill",
+        flags=("--stopped-kill",),
+        parse=values.duration,
+        default=30.0,
+        precedent="none has it; longer than it takes to look at a process and let it go on",
+        metavar="TIME",
+        doc="A worker that is stopped (SIGSTOP, not by a debugger) for so long is killed; "
+        "0s: never.",
+    ),
+    Setting(
         key="drain_delay",
         flags=("--drain-delay",),
         parse=values.duration,
@@ -247,6 +332,15 @@ TABLE: tuple[Setting, ...] = (
         precedent="uvicorn, granian: uvloop where it is installed",
         metavar="auto|asyncio|uvloop",
         doc="The event loop; auto: uvloop where it is installed.  The application's policy wins.",
+    ),
+    Setting(
+        key="probe",
+        flags=("--probe",),
+        parse=values.url_path,
+        default="",
+        precedent="Kubernetes' startupProbe: none, as only the application knows what is cheap",
+        metavar="PATH",
+        doc="The first worker of each generation must answer GET PATH by 2xx before it accepts.",
     ),
     Setting(
         key="ssl_certfile",

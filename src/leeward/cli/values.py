@@ -19,6 +19,7 @@ _DURATION = re.compile(r"(\d+(?:\.\d+)?|\.\d+)\s*(ms|s|m|h)?\Z", re.ASCII)
 #: The shared page has 1024 rows; a reload that overlaps uses several per slot.
 MOST_WORKERS = 256
 
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?\Z", re.ASCII | re.IGNORECASE)
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, None: 1.0}
 
 
@@ -53,6 +54,44 @@ def duration(raw: object) -> float:
     elif isinstance(raw, str) and (match := _DURATION.match(raw.strip())):
         return round(float(match[1]) * _UNITS[match[2]], 6)
     raise Bad(f"expected a duration such as 30s, 250ms, 2m or plain seconds, found {raw!r}")
+
+
+def size(raw: object) -> int:
+    """Bytes: 268435456, "256MiB", "1GB", "1.5G"; with i, or without a B, times 1024.
+
+    "256M" is what systemd, docker and ulimits call 256 MiB; "256MB" is decimal by SI.
+    """
+    if isinstance(raw, int) and not isinstance(raw, bool) and raw >= 0:
+        return raw
+    if isinstance(raw, str) and (match := _SIZE.match(raw.strip())):
+        number, prefix, binary = match.groups()
+        step = 1024 if binary or raw.strip()[-1] not in "bB" else 1000
+        return int(float(number) * step ** " kmgt".index(prefix.lower() or " "))
+    raise Bad(f"expected a size such as 256MiB, 1GB or plain bytes, found {raw!r}")
+
+
+def limit(raw: object) -> int:
+    """A number, 0 for none."""
+    return count(raw, low=0)
+
+
+def part(raw: object) -> object:
+    """A number, or a text such as "10%"."""
+    if isinstance(raw, str) and re.fullmatch(r"[0-9]{1,3}%", raw.strip()):
+        return raw.strip()
+    try:
+        return count(raw, low=0)
+    except Bad:
+        raise Bad(f"expected a whole number or a part such as 10%, found {raw!r}") from None
+
+
+def yes_or_no(raw: object) -> bool:
+    words = {"yes": True, "true": True, "on": True, "no": False, "false": False, "off": False}
+    if isinstance(raw, bool):
+        return raw
+    if isinstance(raw, str) and raw.strip().lower() in words:
+        return words[raw.strip().lower()]
+    raise Bad(f"expected yes or no, found {raw!r}")
 
 
 def positive_duration(raw: object) -> float:

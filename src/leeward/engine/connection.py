@@ -64,6 +64,8 @@ class Connection(Link):
         self._next_is_due = False  # there are bytes behind the request that was answered
 
     def data_received(self, data: bytes) -> None:
+        if self.server.active is not None:
+            self.server.active()
         if self.life is _UPGRADED:
             self.stream.feed(data)
         elif self.life is not _ENDING:

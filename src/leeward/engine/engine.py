@@ -47,6 +47,7 @@ class Engine(Registry["Link"]):
                  arguments are honoured.
     tls:         None to speak plain http, or what a program's own ssl_options say.
     health_path: answered here (`leeward.engine.health`); "" for none.
+    plain:       plain http even so.
     Counters and `closed` as `Registry` has them.
 
     Made and used on the thread of the running loop.
@@ -59,6 +60,8 @@ class Engine(Registry["Link"]):
         closed: Callable[[], None],
         tls: ssl.SSLContext | None = None,
         health_path: str = "",
+        *,
+        plain: bool = False,
     ) -> None:
         super().__init__(counters, closed)
         self.loop = self._loop
@@ -75,7 +78,9 @@ class Engine(Registry["Link"]):
         self.parser = Parser(max_body_size=None)
         self.idle_timeout = self.header_timeout = self.params.header_timeout
         options = http.ssl_options if tls is None else tls
-        self._tls = None if options is None else netutil.ssl_options_to_context(options, True)
+        self._tls = (
+            None if options is None or plain else netutil.ssl_options_to_context(options, True)
+        )
         #: What a write returns that has left us already; one for all of them.
         self.flushed: asyncio.Future[None] = self.loop.create_future()
         self.flushed.set_result(None)
@@ -97,6 +102,13 @@ class Engine(Registry["Link"]):
             )
         )
         member.task.add_done_callback(lambda task: self._connected(task, member, connection))
+
+    def probe(self, connection: socket.socket) -> None:
+        """Serve `connection`, which no client has made: plain http, uncounted, and
+        `health_path` is the application's own on it.
+        """
+        aside = Engine(self._http, _Nobody(), lambda: None, plain=True)
+        aside.accept(connection, ("127.0.0.1", 0))
 
     def _connected(
         self, task: asyncio.Task[Any], member: Connection, connection: socket.socket
@@ -176,6 +188,12 @@ class Engine(Registry["Link"]):
                 self._sweeper.cancel()
             self._sweep_at = max(earliest, now + 0.05)
             self._sweeper = self.loop.call_at(self._sweep_at, self._sweep)
+
+
+class _Nobody:
+    """Counters that nobody reads."""
+
+    open = requests = in_flight = 0
 
 
 class ServerConnection:

@@ -55,6 +55,9 @@ class Registry(Generic[M]):
         self.closed = closed
         self.withdrawn = False  # a stop is near: not ready, but accepting
         self.draining = ""  # the reason, once
+        self.active: Callable[[], None] | None = None  # told when bytes arrive
+        self.most = 0  # requests after which `at_most` is called, once
+        self.at_most: Callable[[], None]
         self.live: set[M] = set()
         self._requests = self._in_flight = 0
         self._window_ends = 0.0
@@ -75,6 +78,8 @@ class Registry(Generic[M]):
     def request_begins(self) -> None:
         self._requests += 1
         self.counters.requests = self._requests
+        if self._requests == self.most:
+            self.at_most()
 
     def in_flight(self, by: int) -> None:
         self._in_flight += by
@@ -103,6 +108,8 @@ class Registry(Generic[M]):
         for member in tuple(self.live):
             member.drain()
         upgraded = [it for it in self.live if it.life is Life.UPGRADED]
+        if reason == "aside":
+            return
         random.shuffle(upgraded)  # old and young mixed: reconnects come mixed too
         for place, member in enumerate(upgraded):
             if reason == "stop":
@@ -115,6 +122,8 @@ class Registry(Generic[M]):
 
     def upgraded_in_drain(self, member: M) -> None:
         """A handshake that was under way when the drain began: the same for it."""
+        if self.draining == "aside":
+            return
         left = max(0.0, self._window_ends - self._loop.time())
         self.later(
             left * random.random(),

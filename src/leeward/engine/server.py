@@ -27,6 +27,9 @@ class Server(Protocol):
     def accept(self, connection: socket.socket, address: Any) -> None:
         """Serve `connection` from now on.  Never raises; owns the socket."""
 
+    def probe(self, connection: socket.socket) -> None:
+        """Serve `connection`, which no client has made: plain http, counted nowhere."""
+
     def begin_drain(self, reason: str, window: float) -> None:
         """Let each connection end by itself, in the way that `reason` asks for.
 
@@ -35,8 +38,10 @@ class Server(Protocol):
                 WebSockets get 1012, spread evenly over `window` seconds.
         stop:   the same, but idle connections are closed and WebSockets get
                 1001 at once.
+        aside:  as for a reload, but WebSockets stay.
 
-        May be called again: "stop" after "reload" hurries what is left.
+        May be called again: "reload" after "aside" lets WebSockets go too, "stop"
+        after both hurries what is left.
         """
 
     def connections(self) -> dict[Life, int]:

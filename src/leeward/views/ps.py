@@ -98,7 +98,7 @@ _COLUMNS: tuple[tuple[str, Callable[[Snapshot], str], int], ...] = (
     ("SLOT", lambda w: number(w.get("slot")), 0),
     ("GEN", lambda w: number(w.get("generation")), 5),
     ("PID", lambda w: number(w.get("pid")), 0),
-    ("STATE", lambda w: str(w.get("state", "?")), 0),
+    ("STATE", lambda w: _state(w), 0),
     ("UP", lambda w: span(w.get("uptime")), 4),
     ("CONNS", lambda w: number(w.get("connections")), 0),
     ("ACTIVE", lambda w: number(w.get("in_flight")), 6),
@@ -136,6 +136,12 @@ def _table(it: Snapshot, width: int) -> list[str]:
         ).rstrip()
         for row in rows
     ]
+
+
+def _state(worker: Snapshot) -> str:
+    left = worker.get("aside_left")
+    state = str(worker.get("state", "?"))
+    return state if left is None else f"{state}, {span(left)} left"
 
 
 def _fds(worker: Snapshot) -> str:

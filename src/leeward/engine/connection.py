@@ -64,6 +64,16 @@ class Connection(Link):
         if self.life is _UPGRADED:
             self.stream.feed(data)
         elif self.life is not _ENDING:
+            if not self._buffer and self._step is not None and self.life is not _ACTIVE:
+                # As a rule a read is a whole head: no need to collect it.
+                found = find_head(data)
+                if found is not None and found[1] <= self.params.max_header_size:
+                    end, start = found
+                    if start < len(data):
+                        self._buffer += memoryview(data)[start:]
+                    self._activate()
+                    self._advance(data[:end])
+                    return
             self._buffer += data
             if self._step is not None:
                 self._advance()
@@ -105,11 +115,12 @@ class Connection(Link):
 
     # --- reading requests ------------------------------------------------------------------------
 
-    def _advance(self) -> None:
-        """Go on as far as the bytes reach."""
+    def _advance(self, head: bytes | None = None) -> None:
+        """Go on as far as the bytes reach; `head` came before what is in the buffer."""
         try:
-            while self._step is not None and self._step():
-                pass
+            if head is None or self._begin(head):
+                while self._step is not None and self._step():
+                    pass
         except (BadRequest, HTTPInputError) as error:
             self._refuse(error)
         except Exception as error:
@@ -125,8 +136,7 @@ class Connection(Link):
         if self.life is not _ACTIVE:
             if not buffer:
                 return False
-            self.life = _ACTIVE
-            self.server.in_flight(+1)
+            self._activate()
             self.deadline = self.server.deadline(self.server.header_timeout)
         most = self.params.max_header_size
         found = find_head(buffer, self._scanned)
@@ -146,6 +156,15 @@ class Connection(Link):
         raw = bytes(buffer[:end])
         del buffer[:start]
         self._scanned = 0
+        return self._begin(raw)
+
+    def _activate(self) -> None:
+        self.life = _ACTIVE
+        self.deadline = 0.0
+        self.server.in_flight(+1)
+
+    def _begin(self, raw: bytes) -> bool:
+        """A head is complete: make the exchange, and let the application see the headers."""
         head = self.server.parser.parse(raw)
         self.server.request_begins()
         exchange = self.exchange = Exchange(self, head)

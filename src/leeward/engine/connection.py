@@ -168,8 +168,9 @@ class Connection(Link):
         head = self.server.parser.parse(raw)
         self.server.request_begins()
         exchange = self.exchange = Exchange(self, head)
-        exchange.max_body_size = self.server.max_body_size
-        exchange.body_timeout = self.params.body_timeout
+        if head.length or self.params.decompress:
+            exchange.max_body_size = self.server.max_body_size
+            exchange.body_timeout = self.params.body_timeout
         if self.params.no_keep_alive:
             exchange.disconnect = True
         if self.server.health_path and health.asked(self.server.health_path, head.start_line):

@@ -11,7 +11,7 @@ import re
 from typing import TYPE_CHECKING
 
 from tornado.escape import native_str, utf8
-from tornado.httputil import HTTPConnection, HTTPOutputError
+from tornado.httputil import HTTPConnection, HTTPOutputError, ResponseStartLine
 
 from leeward.engine import layout
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from tornado.httputil import HTTPHeaders, RequestStartLine, ResponseStartLine
+    from tornado.httputil import HTTPHeaders, RequestStartLine
 
     from leeward.engine.connection import Connection
     from leeward.engine.head import Head
@@ -145,6 +145,25 @@ class Exchange(HTTPConnection):
         if chunk:
             data += self._framed(chunk)
         return self.connection.send(data)
+
+    def answer(
+        self, code: int, reason: str, headers: HTTPHeaders, body: bytes
+    ) -> asyncio.Future[None]:
+        """`write_headers` and `finish` in one: `headers` have the length of `body`.
+
+        code:  one whose answer has a body; the request's method is not HEAD.
+        """
+        connection, head = self.connection, self.head
+        if head.version != "HTTP/1.1" or self.disconnect or connection.server.draining:
+            future = self.write_headers(ResponseStartLine("", code, reason), headers, body)
+            self.finish()
+            return future
+        self._code = code
+        future = connection.send(_head_bytes(code, reason, layout.lists(headers)) + body)
+        self.write_finished = True
+        self._close_callback = None
+        connection.answered(self)
+        return future
 
     def write(self, chunk: bytes) -> asyncio.Future[None]:
         """Send a piece of the answer's body.  The future is done when it has left us."""

@@ -9,12 +9,15 @@ the original decides, so that its refusals and attributes are Tornado's.
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tornado import httputil
 
+from leeward.engine import layout
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from leeward.engine.engine import ServerConnection
+    from leeward.engine.exchange import Exchange
 
 #: Hosts that Tornado has accepted, with the `host_name` that it made of each.
 _HOSTS = 1024
@@ -27,7 +30,6 @@ _FIELDS = 32
 _FORMS = ("application/x-www-form-urlencoded", "multipart/form-data")
 
 _known_hosts: dict[str, str] = {}
-_original: Callable[..., None] = httputil.HTTPServerRequest.__init__
 _new = object.__new__
 
 #: What `make` and `_parse_body` take the place of.
@@ -42,15 +44,14 @@ class HTTPServerRequest(httputil.HTTPServerRequest):
     """Is named like its base because log lines show the name."""
 
     def _parse_body(self) -> None:
-        kind = self.headers.get("Content-Type", "")
-        # Bytes are possible: who puts them there gets what Tornado makes of them.
-        if type(kind) is not str or kind.startswith(_FORMS):
+        kinds = layout.lists(self.headers).get("Content-Type")
+        if kinds is not None and (len(kinds) != 1 or kinds[0].startswith(_FORMS)):
             super()._parse_body()
 
 
 def make(
-    connection: Any,
-    server_connection: object,
+    connection: Exchange,
+    server_connection: ServerConnection,
     start_line: httputil.RequestStartLine,
     headers: httputil.HTTPHeaders,
 ) -> HTTPServerRequest:
@@ -70,7 +71,7 @@ def make(
     request.version = version
     request.headers = headers
     request.body = b""
-    context = connection.context
+    context = server_connection.context
     request.remote_ip = context.remote_ip
     request.protocol = context.protocol
     request.host = host  # type: ignore[assignment]
@@ -89,8 +90,8 @@ def make(
 
 
 def _by_tornado(
-    connection: Any,
-    server_connection: object,
+    connection: Exchange,
+    server_connection: ServerConnection,
     start_line: httputil.RequestStartLine,
     headers: httputil.HTTPHeaders,
 ) -> HTTPServerRequest:

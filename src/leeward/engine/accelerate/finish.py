@@ -12,7 +12,7 @@ import hashlib
 from collections.abc import Callable
 from typing import Any
 
-from tornado.httputil import HTTPHeaders, ResponseStartLine
+from tornado.httputil import HTTPHeaders
 from tornado.web import RequestHandler
 
 from leeward.engine import layout
@@ -83,20 +83,18 @@ def finish(original: Callable[..., Any]) -> Callable[..., Any]:
         ):
             return original(self)
         buffer, lists = self._write_buffer, headers._as_list
+        if "Content-Length" in lists:  # it may be wrong
+            return original(self)
         body = buffer[0] if len(buffer) == 1 else b"".join(buffer)
         if status == 200 and method == "GET" and "Etag" not in lists:
-            if "If-None-Match" in request.headers:
+            if "If-None-Match" in layout.lists(request.headers):
                 return original(self)
             put(headers, "Etag", f'"{hashlib.sha1(body).hexdigest()}"')
-        if "Content-Length" not in lists:
-            put(headers, "Content-Length", str(len(body)))
+        put(headers, "Content-Length", str(len(body)))
         connection.set_close_callback(None)
         self._write_buffer = []
         self._headers_written = True
-        future = connection.write_headers(
-            ResponseStartLine("", status, self._reason), headers, body
-        )
-        connection.finish()
+        future = connection.answer(status, self._reason, headers, body)
         self._log()
         self._finished = True
         self.on_finish()

@@ -84,3 +84,13 @@ def test_addresses_are_one_or_many_and_never_twice_the_same() -> None:
     for raw in ([], "", ["127.0.0.1:99999"], [1.5], "127.0.0.1:http"):
         with pytest.raises(Bad):
             values.addresses(raw)
+
+
+def test_a_switch_is_on_or_off_and_nothing_else() -> None:
+    for raw in (True, "true", "on", "Yes", " 1 "):
+        assert values.switch(raw) is True
+    for raw in (False, "false", "off", "No", "0"):
+        assert values.switch(raw) is False
+    for raw in ("", "2", "maybe", 1, 0, None, []):
+        with pytest.raises(Bad, match="true or false"):
+            values.switch(raw)

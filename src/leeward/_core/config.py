@@ -69,6 +69,7 @@ class Config:
     drain_delay: float = 0.0
     health_path: str = ""
     engine: str = "leeward"  # leeward | tornado
+    accelerate: bool = True
     loop: str = "auto"  # auto | asyncio | uvloop
     log_level: str = "info"  # debug | info | warning | error | critical
     log_format: str = "auto"  # auto | pretty | json

@@ -203,15 +203,15 @@ class Worker:
         logs.install(self.log)
         self.server = server(
             application,
-            birth.config.engine,
+            birth.config,
             self.row,
             self._connection_closed,
             birth.tls.context if birth.tls else None,
-            birth.config.health_path,
         )
         self.acceptor = Acceptor(birth.listeners, self.server.accept, self._accepted, self.log)
         self.drainer = Drainer(self.acceptor, self.server, self.log, self._finish)
         self._take_signals()
+        self.server.ready()
         self.acceptor.start()
         self._say_to_supervisor(Ready(kind, birth.application.found, birth.baseline, birth.changed))
         self.log.say("debug", f"ready in {(time.monotonic() - self.born) * 1000:.1f} ms")

@@ -57,6 +57,8 @@ def _toml(key: str, value: Any) -> str:
         return ""
     if key == "uds_mode":
         return f'"{value:o}"'
+    if isinstance(value, bool):
+        return str(value).lower()
     if isinstance(value, float):
         return f'"{value:g}s"'
     if isinstance(value, tuple):

@@ -40,6 +40,7 @@ _PLAIN = (
     "drain_delay",
     "health_path",
     "engine",
+    "accelerate",
     "loop",
     "user",
     "group",

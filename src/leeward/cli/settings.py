@@ -240,6 +240,15 @@ TABLE: tuple[Setting, ...] = (
         doc="What speaks HTTP: leeward's own engine, or Tornado's server.",
     ),
     Setting(
+        key="accelerate",
+        flags=("--accelerate/--no-accelerate",),
+        parse=values.switch,
+        default=True,
+        precedent="none: each acceleration is installed only where Tornado is as it knows it",
+        metavar="",
+        doc="Replace functions of tornado.web by equal ones that are faster; `check` lists them.",
+    ),
+    Setting(
         key="loop",
         flags=("--loop",),
         parse=values.one_of("auto", "asyncio", "uvloop"),

@@ -14,10 +14,10 @@ from __future__ import annotations
 import asyncio
 import sys
 from types import CoroutineType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from tornado import gen
-from tornado.httputil import HTTPMessageDelegate
+from tornado.httputil import HTTPMessageDelegate, RequestStartLine
 from tornado.web import Application, RequestHandler, _HandlerDelegate
 
 from leeward.engine import request as requests
@@ -27,13 +27,9 @@ from leeward.engine.routes import Routes
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Coroutine
 
-    from tornado.httputil import (
-        HTTPHeaders,
-        HTTPServerRequest,
-        RequestStartLine,
-        ResponseStartLine,
-    )
+    from tornado.httputil import HTTPHeaders, HTTPServerRequest, ResponseStartLine
 
+    from leeward.engine.engine import ServerConnection
     from leeward.engine.exchange import Exchange
 
 #: Before 3.12.5, Task.get_coro() of an eager task that is done crashes the interpreter
@@ -90,16 +86,14 @@ class Dispatch:
 
     def ordinary(self) -> bool:
         """Do templates and static files stay as they are?  In debug mode they do not."""
-        settings = self.application.settings
-        return bool(
-            settings.get("compiled_template_cache", True) and settings.get("static_hash_cache", True)
-        )
+        get = self.application.settings.get
+        return bool(get("compiled_template_cache", True) and get("static_hash_cache", True))
 
     def start(self, work: Coroutine[Any, Any, Any]) -> None:
         """Run `work` in a task; what escapes it is logged as Tornado's delegate does."""
         task: asyncio.Future[Any]
         if self._eager and type(work) is CoroutineType and self._loop.get_task_factory() is None:
-            task = asyncio.Task(work, loop=self._loop, eager_start=True)
+            task = asyncio.Task(work, loop=self._loop, eager_start=True)  # type: ignore[call-arg]
             if task.done() and not task.cancelled() and task.exception() is None:
                 return
         else:
@@ -128,9 +122,9 @@ class Handling(HTTPMessageDelegate):
     _handler: type[RequestHandler]
     _request: HTTPServerRequest
 
-    def __init__(self, dispatch: Dispatch, server_connection: object, exchange: Exchange) -> None:
+    def __init__(self, dispatch: Dispatch, server: ServerConnection, exchange: Exchange) -> None:
         self._dispatch = dispatch
-        self._server_connection = server_connection
+        self._server_connection = server
         self._exchange = exchange
         #: Tornado's delegate, for what is not ours to serve.
         self._other: HTTPMessageDelegate | None = None
@@ -140,9 +134,9 @@ class Handling(HTTPMessageDelegate):
         self, start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders
     ) -> Awaitable[None] | None:
         dispatch = self._dispatch
-        request = self._request = requests.make(
-            self._exchange, self._server_connection, start_line, headers  # type: ignore[arg-type]
-        )
+        line = cast(RequestStartLine, start_line)
+        request = requests.make(self._exchange, self._server_connection, line, headers)
+        self._request = request
         route = dispatch.routes.known(request.path)
         if route is not None and dispatch.ordinary():
             rule, self._args, self._kwargs = route

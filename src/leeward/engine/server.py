@@ -27,6 +27,9 @@ class Server(Protocol):
     def accept(self, connection: socket.socket, address: Any) -> None:
         """Serve `connection` from now on.  Never raises; owns the socket."""
 
+    def ready(self) -> None:
+        """Accepting begins."""
+
     def begin_drain(self, reason: str, window: float) -> None:
         """Let each connection end by itself, in the way that `reason` asks for.
 

@@ -71,6 +71,6 @@ def clear(original: Callable[..., None]) -> Callable[..., None]:
         self.set_default_headers()
         self._write_buffer = []
         self._status_code = 200
-        self._reason = httputil.responses[200]
+        self._reason = httputil.responses[200]  # type: ignore[attr-defined]
 
     return clear

@@ -13,12 +13,16 @@ import logging
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import tornado
 
 from leeward.engine.accelerate import finish, handler, headers
 from leeward.engine.accelerate.pristine import find, pristine
+from leeward.engine.execute import REPLACED
+
+if TYPE_CHECKING:
+    from leeward._core.config import Config
 
 _log = logging.getLogger("leeward")
 
@@ -170,3 +174,18 @@ class Accelerations:
 
 
 installed = Accelerations()
+
+
+def survey(config: Config) -> str:
+    """Which accelerations a worker would have, and why not the others: a line for people."""
+    if config.engine != "leeward":
+        return "nothing (--engine tornado)"
+    if not config.accelerate:
+        return "nothing (--no-accelerate)"
+    fresh = Accelerations()
+    objections = {each.name: fresh.objection(each) for each in ACCELERATIONS}
+    fault = next((path for path in REPLACED if not pristine(path)), "")
+    objections["dispatch"] = f"{fault} is not Tornado's" if fault else ""
+    there = [name for name, why in objections.items() if not why]
+    missing = [f"not {name}: {why}" for name, why in objections.items() if why]
+    return "; ".join([", ".join(there) or "nothing", *missing])

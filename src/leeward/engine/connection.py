@@ -357,7 +357,8 @@ class Connection(Link):
         self._step = self._read_head
         if self._buffer or self._paused_reading:
             # Not in the middle of the application's call, and the others have their turn.
-            self.server.loop.call_soon(self._next_request)
+            # In a context of its own: we are in that of the handler which has answered.
+            self.server.loop.call_soon(self._next_request, context=self.server.context)
 
     def _next_request(self) -> None:
         if self._step is not None:

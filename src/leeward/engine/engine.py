@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
 import ssl
 from collections import Counter
@@ -67,6 +68,8 @@ class Engine(Registry["Link"]):
     ) -> None:
         super().__init__(counters, closed)
         self.loop = self._loop
+        #: What is scheduled from within a handler runs here, and sees none of its variables.
+        self.context = contextvars.copy_context()
         self.health_path = health_path
         own = isinstance(application, HTTPServer)
         http: Any = application if own else HTTPServer(application, xheaders=False)
@@ -185,7 +188,7 @@ class Engine(Registry["Link"]):
             if self._sweeper is not None:
                 self._sweeper.cancel()
             self._sweep_at = due
-            self._sweeper = self.loop.call_at(due, self._sweep)
+            self._sweeper = self.loop.call_at(due, self._sweep, context=self.context)
         return at
 
     def _sweep(self) -> None:
@@ -203,7 +206,7 @@ class Engine(Registry["Link"]):
             if self._sweeper is not None:
                 self._sweeper.cancel()
             self._sweep_at = max(earliest, now + 0.05)
-            self._sweeper = self.loop.call_at(self._sweep_at, self._sweep)
+            self._sweeper = self.loop.call_at(self._sweep_at, self._sweep, context=self.context)
 
 
 class ServerConnection:

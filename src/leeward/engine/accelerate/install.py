@@ -168,9 +168,11 @@ class Accelerations:
             return
         self._said = True  # once a process: each worker says it once a generation
         names = ", ".join(refused)
-        why = next(iter(refused.values()))
+        why = max(refused.values(), key=lambda it: it.endswith("not known"))
         running = f"Tornado {tornado.version} on Python {sys.version_info[0]}.{sys.version_info[1]}"
-        _log.warning("not accelerated: %s (%s; %s)", names, why, running)
+        # Patched by the application or its instruments: that is as they want it.
+        level = logging.WARNING if why.endswith("not known") else logging.INFO
+        _log.log(level, "not accelerated: %s (%s; %s)", names, why, running)
 
 
 installed = Accelerations()

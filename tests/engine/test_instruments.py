@@ -30,9 +30,7 @@ def run(*arguments: str) -> Any:
         ("opentelemetry", "opentelemetry.instrumentation.tornado", 15),
     ],
 )
-def test_every_span_and_error_is_seen(
-    instrument: str, module: str, least: int, when: str
-) -> None:
+def test_every_span_and_error_is_seen(instrument: str, module: str, least: int, when: str) -> None:
     pytest.importorskip(module)
     if instrument == "opentelemetry":
         pytest.importorskip("opentelemetry.sdk")

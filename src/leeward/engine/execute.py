@@ -83,6 +83,8 @@ class Dispatch:
         self.routes = Routes(application)
         self._loop = loop
         self._eager = EAGER and _makes_plain_tasks(loop)
+        #: Until 6.4 the delegate parses the body, since 6.5 `RequestHandler._execute`.
+        self.parses = "_parse_body" in _HandlerDelegate.finish.__code__.co_names
 
     def ordinary(self) -> bool:
         """Do templates and static files stay as they are?  In debug mode they do not."""
@@ -175,6 +177,8 @@ class Handling(HTTPMessageDelegate):
         dispatch, request = self._dispatch, self._request
         application = dispatch.application
         request.body = bytes(self._body)
+        if dispatch.parses:
+            request._parse_body()
         handler = self._handler(application, request, **self._keywords)
         transforms = [transform(request) for transform in application.transforms]
         dispatch.start(handler._execute(transforms, *self._args, **self._kwargs))

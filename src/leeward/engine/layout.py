@@ -49,6 +49,19 @@ def _set_last_key(headers: HTTPHeaders, name: str, value: str) -> None:
     headers._as_list[name] = [value]
 
 
+def _assigned_last_key(fields: dict[str, str]) -> HTTPHeaders:
+    headers = _last_key(fields)
+    headers._last_key = None  # type: ignore[attr-defined]
+    return headers
+
+
+@cache
+def assigned() -> Builder | None:
+    """As `builder`, for headers that were not parsed: `HTTPHeaders({name: value})`."""
+    build = builder()
+    return _assigned_last_key if build is _last_key else build
+
+
 @cache
 def combined() -> bool:
     """Are values kept by name in `_combined_cache`, until they are changed?"""

@@ -102,7 +102,8 @@ def _by_tornado(
         headers=headers,
     )
     host = headers.get("Host")
-    if host is not None and len(host) <= _LONGEST:
+    # Tornado 6.4 makes another host of an empty one.
+    if host is not None and host == request.host and len(host) <= _LONGEST:
         if len(_known_hosts) >= _HOSTS:
             _known_hosts.clear()
         _known_hosts[host] = request.host_name

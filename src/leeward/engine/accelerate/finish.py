@@ -31,7 +31,6 @@ NEEDS = (
     *(f"tornado.web:RequestHandler.{name}" for name in _SKIPPED),
     "tornado.httputil:HTTPHeaders.__init__",
     "tornado.httputil:HTTPHeaders.__setitem__",
-    "tornado.httputil:HTTPHeaders.__contains__",
 )
 
 

@@ -15,7 +15,7 @@ from tornado import httputil
 from tornado.util import ObjectDict
 from tornado.web import RequestHandler, _UIModuleNamespace
 
-from leeward.engine.layout import builder
+from leeward.engine.layout import assigned
 
 INIT_NEEDS = ("tornado.web:_UIModuleNamespace.__init__",)
 CLEAR_NEEDS = (
@@ -50,7 +50,7 @@ def init(original: Callable[..., None]) -> Callable[..., None]:
 
 
 def clear(original: Callable[..., None]) -> Callable[..., None]:
-    build = builder()
+    build = assigned()
     if build is None:
         return original
     second = -1

@@ -9,9 +9,6 @@ from __future__ import annotations
 KNOWN: dict[str, dict[str, frozenset[str]]] = {
     "3.11": {
         "tornado.httpserver:HTTPServer.start_request": frozenset({"05cf56ad156f787e"}),
-        "tornado.httputil:HTTPHeaders.__contains__": frozenset(
-            {"b0d1efa1aa110d6d", "e3d25c4db5a34671"}
-        ),
         "tornado.httputil:HTTPHeaders.__delitem__": frozenset(
             {"0a95e49f79432d26", "91b809933670ffeb", "93032749977d8e94"}
         ),
@@ -86,9 +83,6 @@ KNOWN: dict[str, dict[str, frozenset[str]]] = {
     },
     "3.12": {
         "tornado.httpserver:HTTPServer.start_request": frozenset({"b283eb8f90c1ff88"}),
-        "tornado.httputil:HTTPHeaders.__contains__": frozenset(
-            {"7f221e7ff87bef6b", "8c1eff37a10aefdb"}
-        ),
         "tornado.httputil:HTTPHeaders.__delitem__": frozenset(
             {"25adbc281097a3e5", "648d35ca689bb6e0", "9fd2985b7d8f1d4e"}
         ),
@@ -163,9 +157,6 @@ KNOWN: dict[str, dict[str, frozenset[str]]] = {
     },
     "3.13": {
         "tornado.httpserver:HTTPServer.start_request": frozenset({"9d55e38481af15e2"}),
-        "tornado.httputil:HTTPHeaders.__contains__": frozenset(
-            {"303e55145392956f", "340eb18c4438b099"}
-        ),
         "tornado.httputil:HTTPHeaders.__delitem__": frozenset(
             {"10fa92adbb78ce29", "718da15e3be58c58", "b281c0fd5e151e32"}
         ),

@@ -17,7 +17,7 @@ from typing import Any
 from tornado.web import Application, HTTPError, RequestHandler
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from engine.hall import ask, installed, served  # noqa: E402
+from engine.hall import ask, installed, served
 
 
 class Fine(RequestHandler):

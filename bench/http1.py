@@ -112,11 +112,11 @@ def wait(server: c.Server) -> None:
             time.sleep(0.05)
 
 
-def requests(port: int, load: Load, seconds: float, connections: int) -> int:
+def requests(port: int, load: Load, seconds: int, connections: int) -> int:
     """How many were answered.  Raises ValueError if one was not answered with 2xx."""
     if load is ECHO:
         return echoes(port, seconds, connections)
-    words = ["wrk", "-t1", f"-c{connections}", f"-d{seconds:g}s"]
+    words = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s"]
     if load.script:
         words += ["-s", str(HERE / "lua" / load.script)]
     done = subprocess.run(
@@ -137,7 +137,7 @@ def able(it: c.Contender, load: Load) -> bool:
 
 
 def measure(
-    contenders: list[c.Contender], load: Load, rounds: int, seconds: float, cpus: set[int]
+    contenders: list[c.Contender], load: Load, rounds: int, seconds: int, cpus: set[int]
 ) -> dict[str, list[float]]:
     """Microseconds of CPU per request, of each round."""
     found: dict[str, list[float]] = defaultdict(list)
@@ -162,7 +162,7 @@ def measure(
 def main() -> None:
     parser = telling.arguments(__doc__ or "")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=1.0, help="of a turn")
+    parser.add_argument("--seconds", type=int, default=1, help="of a turn")
     parser.add_argument("--loads", help=f"of {', '.join(it.name for it in LOADS)}")
     options = parser.parse_args()
     _, cpus = pin()

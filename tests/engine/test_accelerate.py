@@ -6,6 +6,7 @@ import asyncio
 import importlib
 import logging
 import random
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,9 +16,10 @@ from tornado import httputil
 from tornado.httputil import HTTPHeaders
 from tornado.web import Application, RequestHandler
 
+from leeward._core.config import Config
 from leeward.engine import execute, layout
 from leeward.engine.accelerate import pristine as knowledge
-from leeward.engine.accelerate.install import Accelerations, installed
+from leeward.engine.accelerate.install import Accelerations, installed, survey
 from leeward.engine.accelerate.pristine import find, fingerprint, known, pristine
 
 BY_NAME = {each.name: each for each in ACCELERATIONS}
@@ -129,6 +131,19 @@ def test_what_is_patched_until_ready_takes_the_acceleration_out(
         assert "handler clear" not in installed.active()
         assert "finish" in installed.active()
         assert pristine("tornado.web:RequestHandler.clear")
+
+
+def test_check_tells_what_there_would_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [each.name for each in ACCELERATIONS]
+    config = Config(target="a:b")
+    assert survey(config) == ", ".join([*names, "dispatch"])
+    assert survey(replace(config, accelerate=False)) == "nothing (--no-accelerate)"
+    assert survey(replace(config, engine="tornado")) == "nothing (--engine tornado)"
+    monkeypatch.setattr(RequestHandler, "flush", lambda self, include_footers=False: None)
+    said = survey(config)
+    assert "not finish: tornado.web:RequestHandler.flush was replaced" in said
+    assert "handler clear" in said
+    assert installed.active() == ()
 
 
 # --- equal to what they replace --------------------------------------------------------------

@@ -24,7 +24,6 @@ from tornado.iostream import StreamClosedError
 from tornado.websocket import WebSocketHandler
 
 from leeward._core.connection import Life
-from leeward.engine import health
 from leeward.engine.body import Chunked
 from leeward.engine.exchange import Exchange
 from leeward.engine.head import BadRequest, find_head
@@ -144,15 +143,11 @@ class Connection(Link):
             # The terminator may have begun in the last three bytes.
             self._scanned = max(0, len(buffer) - 3)
             if len(buffer) > most:
-                raise BadRequest(
-                    "header-size", f"Unsatisfiable read of more than {most} bytes of headers", 431
-                )
+                raise BadRequest("header-size", _TOO_LARGE % most, 431)
             return False
         end, start = found
         if start > most:
-            raise BadRequest(
-                "header-size", f"Unsatisfiable read of more than {most} bytes of headers", 431
-            )
+            raise BadRequest("header-size", _TOO_LARGE % most, 431)
         raw = bytes(buffer[:end])
         del buffer[:start]
         self._scanned = 0
@@ -173,12 +168,8 @@ class Connection(Link):
             exchange.body_timeout = self.params.body_timeout
         if self.params.no_keep_alive:
             exchange.disconnect = True
-        if self.server.health_path and health.asked(self.server.health_path, head.start_line):
-            delegate: HTTPMessageDelegate = health.Health(exchange, head.method, self.server.serves)
-        else:
-            assert self.serving is not None
-            delegate = self.server.start_request(self.serving, exchange)
-        self._delegate = delegate
+        assert self.serving is not None
+        delegate = self._delegate = self.server.start_request(self.serving, exchange)
         try:
             waiting = delegate.headers_received(head.start_line, head.headers)
         except HTTPInputError:
@@ -200,10 +191,7 @@ class Connection(Link):
             self.send(b"HTTP/1.1 100 Continue\r\n\r\n")
         if head.length == 0:
             return self._request_complete()
-        if exchange.body_timeout:
-            self.deadline = self.server.deadline(exchange.body_timeout)
-        else:
-            self.deadline = 0.0
+        self.deadline = self.server.deadline(exchange.body_timeout)
         if head.length > exchange.max_body_size:
             raise BadRequest("body-size", "Content-Length too long")
         if head.length > 0:
@@ -391,11 +379,6 @@ class Connection(Link):
             self.server.upgraded_in_drain(self)
 
 
-def _too_large(most: int) -> BadRequest:
-    text = f"Unsatisfiable read of more than {most} bytes of headers"
-    return BadRequest("header-size", text, 431)
-
-
 class _Uncaught(Exception):
     """An exception of the application's, logged already."""
 
@@ -405,6 +388,7 @@ def _uncaught(error: Exception) -> _Uncaught:
     return _Uncaught()
 
 
+_TOO_LARGE = "Unsatisfiable read of more than %d bytes of headers"
 #: As bare as Tornado's, to whose tests and users' monitors it is known.
 _REFUSALS = {
     status: f"HTTP/1.1 {status} {reason}\r\n\r\n".encode()

@@ -14,6 +14,7 @@ from tornado.http1connection import _GzipMessageDelegate
 from tornado.httpserver import HTTPServer, _HTTPRequestContext, _ProxyAdapter
 from tornado.httputil import HTTPMessageDelegate, HTTPServerConnectionDelegate
 
+from leeward.engine import health
 from leeward.engine.accelerate.install import installed
 from leeward.engine.connection import Connection
 from leeward.engine.execute import Dispatch, Handling, dispatch
@@ -140,6 +141,8 @@ class Engine(Registry["Link"]):
     def start_request(
         self, connection: ServerConnection, exchange: Exchange
     ) -> HTTPMessageDelegate:
+        if self.health_path and health.asked(self.health_path, exchange.head.start_line):
+            return health.Health(exchange, exchange.head.method, self.serves)
         delegate: HTTPMessageDelegate
         if self._dispatch is not None:
             delegate = Handling(self._dispatch, connection, exchange)

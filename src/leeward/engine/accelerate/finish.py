@@ -34,17 +34,14 @@ NEEDS = (
 )
 
 
-def finish(original: Callable[..., Any]) -> Callable[..., Any]:
-    put = layout.setter()
-    if put is None:
-        return original
+def _plain() -> Callable[[RequestHandler], bool]:
+    """Has a handler from Tornado all that we skip?  Asked for each answer: 0.3 µs."""
     ours = RequestHandler
     flush, compute, set_etag = ours.flush, ours.compute_etag, ours.set_etag_header
     check, set_header, convert = ours.check_etag_header, ours.set_header, ours._convert_header_value
     break_cycles = ours._break_cycles
 
     def plain(handler: RequestHandler) -> bool:
-        """Does the handler have from Tornado all that we skip?"""
         kind, own = type(handler), vars(handler)
         return (
             kind.flush is flush
@@ -63,6 +60,14 @@ def finish(original: Callable[..., Any]) -> Callable[..., Any]:
             and "_convert_header_value" not in own
             and "_break_cycles" not in own
         )
+
+    return plain
+
+
+def finish(original: Callable[..., Any]) -> Callable[..., Any]:
+    put, plain = layout.setter(), _plain()
+    if put is None:
+        return original
 
     def finish(self: RequestHandler, chunk: str | bytes | dict[str, Any] | None = None) -> Any:
         if self._finished:

@@ -78,13 +78,17 @@ async def each(application: Callable[[], Application], request: bytes) -> dict[s
     return found
 
 
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
 @pytest.mark.parametrize("path", [b"teller", b"plain"])
-def test_tasks_and_context_are_as_under_tornado(path: bytes) -> None:
+def test_tasks_and_context_are_as_under_tornado(path: bytes, loop: str) -> None:
+    factory = None if loop == "asyncio" else pytest.importorskip("uvloop").new_event_loop
+
     def application() -> Application:
         return Application([("/teller", Teller), ("/plain", Plain)])
 
     request = GET % (path, b"") + GET % (path, CLOSE)
-    found = asyncio.run(each(application, request))
+    with asyncio.Runner(loop_factory=factory) as runner:
+        found = runner.run(each(application, request))
     assert found["leeward"] == found["leeward plain"] == found["tornado"]
     assert found["leeward"].count(b"HTTP/1.1 200 OK") == 2
     assert b"leaked" not in found["leeward"]  # of the first request, in the second

@@ -56,6 +56,8 @@ def default(setting: Setting) -> str:
         return "–"
     if isinstance(value, tuple):
         value = ", ".join(map(str, value))
+    if isinstance(value, bool):
+        value = str(value).lower()
     if setting.key.endswith("_mode") and isinstance(value, int):
         value = f"{value:04o}"
     if isinstance(value, bool):
@@ -66,12 +68,13 @@ def default(setting: Setting) -> str:
 
 
 def row(setting: Setting) -> str:
-    flags = ", ".join(f"`{flag}`" for flag in setting.flags) or "`TARGET`"
+    flags = ", ".join(f"`{flag}`" for it in setting.flags for flag in it.split("/")) or "`TARGET`"
     return f"| {flags} | {default(setting)} | {cell(setting.doc)} |\n"
 
 
 def detail(setting: Setting) -> str:
-    flag = f"{setting.flags[-1]} {setting.metavar}" if setting.flags else setting.metavar
+    flag = f"{setting.flags[-1]} {setting.metavar}".rstrip() if setting.flags else setting.metavar
+    flag = flag.replace("/--", "`, `--")
     lines = [f"\n### {setting.toml}\n", f"{setting.doc}\n"]
     variable = f"`{setting.env}`" + (f", then `{setting.also_env}`" if setting.also_env else "")
     places = [f"flag `{flag}`", f"variable {variable}"]

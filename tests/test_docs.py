@@ -58,7 +58,8 @@ def verb(name: str) -> click.Command:
 def flags() -> frozenset[str]:
     verbs = [cli, *(verb(name) for name in VERBS)]
     options = [it for command in verbs for it in command.params if isinstance(it, click.Option)]
-    return frozenset({"--help", *(flag for it in options for flag in it.opts)})
+    names = (flag for it in options for flag in (*it.opts, *it.secondary_opts))
+    return frozenset({"--help", *names})
 
 
 @page

@@ -19,7 +19,17 @@ from typing import Any
 from common.measure import median
 
 RESULTS = Path(__file__).resolve().parent.parent / "results"
-_DISTRIBUTIONS = ("tornado", "gunicorn", "uvicorn", "granian", "numpy", "pandas", "uvloop")
+_DISTRIBUTIONS = (
+    "tornado",
+    "gunicorn",
+    "uvicorn",
+    "granian",
+    "starlette",
+    "aiohttp",
+    "numpy",
+    "pandas",
+    "uvloop",
+)
 
 
 @dataclass(frozen=True)

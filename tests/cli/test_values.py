@@ -126,9 +126,11 @@ def test_a_part_is_a_number_or_so_many_per_cent() -> None:
             values.part(raw)
 
 
-def test_yes_and_no_in_every_tongue_of_configuration() -> None:
-    assert all(values.yes_or_no(raw) is True for raw in (True, "yes", "True", "on"))
-    assert all(values.yes_or_no(raw) is False for raw in (False, "no", "false", "OFF"))
-    for raw in ("maybe", 1, 0, None, ""):
-        with pytest.raises(Bad, match="expected yes or no"):
-            values.yes_or_no(raw)
+def test_a_switch_is_on_or_off_and_nothing_else() -> None:
+    for raw in (True, "true", "on", "Yes", " 1 "):
+        assert values.switch(raw) is True
+    for raw in (False, "false", "off", "No", "0"):
+        assert values.switch(raw) is False
+    for raw in ("", "2", "maybe", 1, 0, None, []):
+        with pytest.raises(Bad, match="true or false"):
+            values.switch(raw)

@@ -1,6 +1,6 @@
 """Runs modules of Tornado's own test suite with the engine in the place of its server.
 
-    python tests/outside/on_the_engine.py [--loop uvloop] [--list] [MODULE…]
+    python tests/outside/on_the_engine.py [--loop uvloop] [--no-accelerate] [MODULE…]
 
 `HTTPServer.configure` is Tornado's documented hook: every `HTTPServer(...)` that the
 suite makes becomes one whose accepted sockets go to the engine.  Prints what failed and
@@ -45,17 +45,19 @@ class Counters:
 
 class EngineServer(HTTPServer):
     _engine: Engine | None = None
+    accelerate = True
 
     def _handle_connection(self, connection: Any, address: Any) -> None:
         connection.setblocking(False)
         if self._engine is None:
-            self._engine = Engine(self, Counters(), lambda: None)
+            self._engine = Engine(self, Counters(), lambda: None, accelerate=self.accelerate)
         self._engine.accept(connection, address)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--loop", choices=("asyncio", "uvloop"), default="asyncio")
+    parser.add_argument("--no-accelerate", action="store_true")
     parser.add_argument("-v", action="store_true")
     parser.add_argument("names", nargs="*", metavar="MODULE", default=[])
     options = parser.parse_args()
@@ -66,6 +68,7 @@ def main() -> int:
     # The suite's own settings: it judges log lines, and turns warnings into errors.
     importlib.import_module("tornado.test.runtests")
     logging.getLogger("tornado.access").setLevel(logging.CRITICAL)
+    EngineServer.accelerate = not options.no_accelerate
     HTTPServer.configure(EngineServer)
     names = [f"tornado.test.{name}" for name in options.names or MODULES]
     suite = unittest.defaultTestLoader.loadTestsFromNames(names)

@@ -80,6 +80,7 @@ class Config:
     drain_delay: float = 0.0
     health_path: str = ""
     engine: str = "leeward"  # leeward | tornado
+    accelerate: bool = True
     loop: str = "auto"  # auto | asyncio | uvloop
     #: What a generation's first worker must answer by 2xx before it accepts; "" for nothing.
     probe: str = ""

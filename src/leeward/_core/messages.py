@@ -131,6 +131,7 @@ class Loaded(Message):
     wants: tuple[str, ...] = ()
     processes: int = -1
     tls: bool = False
+    accelerated: str = ""  # of a rehearsal: which accelerations there would be, and which not
 
 
 @dataclass(frozen=True)

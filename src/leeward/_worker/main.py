@@ -220,11 +220,10 @@ class Worker:
         logs.install(self.log)
         self.server = server(
             application,
-            birth.config.engine,
+            birth.config,
             self.row,
             self._connection_closed,
             birth.tls.context if birth.tls else None,
-            birth.config.health_path,
         )
 
     def _accept(self, kind: str) -> None:
@@ -236,6 +235,7 @@ class Worker:
         limits = Limits(birth.config, self._say_to_supervisor)
         self.server.most, self.server.at_most = limits.most, limits.answered
         self._take_signals()
+        self.server.ready()
         self.acceptor.start()
         self._say_to_supervisor(Ready(kind, birth.application.found, birth.baseline, birth.changed))
         if birth.config.stall_warn or birth.config.stall_kill:

@@ -156,7 +156,14 @@ class _Zygote:
             print(f"zygote gen={self.begin.generation}: not warmed: {failure}", file=sys.stderr)
         self.handlers = _take_signals()
         hazards = tuple(hazard.line for hazard in audit(self.own))
-        return Loaded(application.kind, application.found, load_ms, hazards)
+        accelerated = ""
+        if self.begin.rehearse:
+            from leeward.engine.accelerate.install import survey
+
+            accelerated = survey(self.config)
+        return Loaded(
+            application.kind, application.found, load_ms, hazards, accelerated=accelerated
+        )
 
     def deliver(self, application: Application, report: Loaded) -> Any:
         """Report, and fork on request.  Returns what `become` does, in each worker."""

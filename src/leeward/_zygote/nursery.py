@@ -142,6 +142,7 @@ class Rehearsal(Nursery):
                     wants=tuple(dict.fromkeys(want.address for want in served.wants)),
                     processes=-1 if program.processes is None else program.processes,
                     tls=served.server.ssl_options is not None,
+                    accelerated=report.accelerated,
                 ),
             )
         except ChannelClosed:

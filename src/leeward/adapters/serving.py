@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from tornado.httputil import HTTPServerConnectionDelegate
 
+    from leeward._core.config import Config
     from leeward.engine.server import Counters
 
 #: What a program's own HTTPServer may have overridden that the engine does not call.
@@ -32,12 +33,13 @@ def needs_tornado(application: HTTPServerConnectionDelegate) -> str:
 
 def server(
     application: HTTPServerConnectionDelegate,
-    engine: str,
+    config: Config,
     counters: Counters,
     closed: Callable[[], None],
     tls: ssl.SSLContext | None,
-    health_path: str,
 ) -> Engine | TornadoServer:
-    """The server for `application`.  engine: "leeward" or "tornado"."""
-    kind = TornadoServer if engine == "tornado" or needs_tornado(application) else Engine
-    return kind(application, counters, closed, tls, health_path)
+    """The server for `application`, as `config.engine` says."""
+    path = config.health_path
+    if config.engine == "tornado" or needs_tornado(application):
+        return TornadoServer(application, counters, closed, tls, path)
+    return Engine(application, counters, closed, tls, path, config.accelerate)

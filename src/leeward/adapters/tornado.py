@@ -87,6 +87,9 @@ class TornadoServer(Registry["Connection"]):
         options = self._http.ssl_options if tls is None else tls
         self._tls = None if options is None else netutil.ssl_options_to_context(options, True)
 
+    def ready(self) -> None:
+        pass
+
     def accept(self, connection: socket.socket, address: Any) -> None:
         found = self._stream(connection, self._tls)
         if found is None:

@@ -59,6 +59,8 @@ def check(ctx: click.Context, /, **flags: object) -> int:
         # A factory is called in the workers only: what it makes is not known here.
         kind = "" if loaded.found.startswith(loaded.kind) else f"{loaded.kind}: "
         output.say(f"found      {kind}{loaded.found}, loaded in {loaded.load_ms} ms")
+        if loaded.accelerated:
+            output.say(f"faster     {loaded.accelerated}")
         for line in mode(config, loaded):
             output.say(line)
     if fault is not None:

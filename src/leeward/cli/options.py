@@ -52,7 +52,7 @@ def _option(setting: Setting) -> click.Option:
     # Text only: one parser per setting reads flags, variables and files alike.
     return click.Option(
         [*setting.flags, setting.key],
-        metavar=setting.metavar,
+        metavar=setting.metavar or None,
         multiple=setting.many,
         help=f"{setting.doc}  [{shown(setting)}]" if setting.default != "" else setting.doc,
         default=None,
@@ -65,7 +65,7 @@ def shown(setting: Setting) -> str:
     if setting.key == "uds_mode":
         return f"{value:o}"
     if isinstance(value, bool):
-        return "yes" if value else "no"
+        return str(value).lower()
     if isinstance(value, float):
         return f"{value:g}s"
     if isinstance(value, tuple):

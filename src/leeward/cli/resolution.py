@@ -49,6 +49,7 @@ _PLAIN = (
     "drain_delay",
     "health_path",
     "engine",
+    "accelerate",
     "loop",
     "probe",
     "user",

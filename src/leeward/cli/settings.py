@@ -280,12 +280,12 @@ TABLE: tuple[Setting, ...] = (
     ),
     Setting(
         key="stall_kill_busy",
-        flags=("--stall-kill-busy",),
-        parse=values.yes_or_no,
+        flags=("--stall-kill-busy/--no-stall-kill-busy",),
+        parse=values.switch,
         default=False,
         precedent="what burns CPU may be about to finish; gunicorn's --timeout does not ask",
-        metavar="yes|no",
-        doc="Does --stall-kill also end a worker that burns CPU?",
+        metavar="",
+        doc="--stall-kill also ends a worker that burns CPU.",
     ),
     Setting(
         key="stopped_kill",
@@ -323,6 +323,15 @@ TABLE: tuple[Setting, ...] = (
         precedent="none: the engine speaks what Tornado's server speaks, in a quarter of the time",
         metavar="leeward|tornado",
         doc="What speaks HTTP: leeward's own engine, or Tornado's server.",
+    ),
+    Setting(
+        key="accelerate",
+        flags=("--accelerate/--no-accelerate",),
+        parse=values.switch,
+        default=True,
+        precedent="none: each acceleration is installed only where Tornado is as it knows it",
+        metavar="",
+        doc="Replace functions of tornado.web by equal ones that are faster; `check` lists them.",
     ),
     Setting(
         key="loop",

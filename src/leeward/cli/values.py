@@ -33,6 +33,18 @@ def text(raw: object) -> str:
     raise Bad(f"expected a text that is not empty, found {raw!r}")
 
 
+def switch(raw: object) -> bool:
+    """true or false; a variable may say on, yes, 1 and their opposites."""
+    if isinstance(raw, bool):
+        return raw
+    word = raw.strip().lower() if isinstance(raw, str) else ""
+    if word in ("true", "on", "yes", "1"):
+        return True
+    if word in ("false", "off", "no", "0"):
+        return False
+    raise Bad(f"expected true or false, found {raw!r}")
+
+
 def account(raw: object) -> str:
     """A name, or a number as text."""
     if isinstance(raw, int) and not isinstance(raw, bool) and 0 <= raw < 2**32 - 1:
@@ -83,15 +95,6 @@ def part(raw: object) -> object:
         return count(raw, low=0)
     except Bad:
         raise Bad(f"expected a whole number or a part such as 10%, found {raw!r}") from None
-
-
-def yes_or_no(raw: object) -> bool:
-    words = {"yes": True, "true": True, "on": True, "no": False, "false": False, "off": False}
-    if isinstance(raw, bool):
-        return raw
-    if isinstance(raw, str) and raw.strip().lower() in words:
-        return words[raw.strip().lower()]
-    raise Bad(f"expected yes or no, found {raw!r}")
 
 
 def positive_duration(raw: object) -> float:

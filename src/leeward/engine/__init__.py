@@ -7,6 +7,8 @@ same requests and answer with the same calls.
     head, body      bytes into requests, strictly; rules: where we differ from Tornado
     connection      one client: its life, its buffer, which exchange is at work
     exchange        one request and its answer, as Tornado's handlers see it
+    execute         from an exchange to its handler; request, routes: what it needs for that
+    accelerate      functions of Tornado replaced by equal ones
     stream          what is left when HTTP is over: WebSockets, `detach()`
     registry        all connections of a worker, how they are counted and drained
     server          what the worker hands accepted sockets to

@@ -23,7 +23,6 @@ from tornado.httputil import HTTPInputError, HTTPMessageDelegate
 from tornado.iostream import StreamClosedError
 
 from leeward._core.connection import Life
-from leeward.engine import health
 from leeward.engine.body import Chunked
 from leeward.engine.exchange import Exchange
 from leeward.engine.fields import check_length
@@ -69,6 +68,16 @@ class Connection(Link):
         if self.life is _UPGRADED:
             self.stream.feed(data)
         elif self.life is not _ENDING:
+            if not self._buffer and self._step is not None and self.life is not _ACTIVE:
+                # As a rule a read is a whole head: no need to collect it.
+                found = find_head(data)
+                if found is not None and found[1] <= self.params.max_header_size:
+                    end, start = found
+                    if start < len(data):
+                        self._buffer += memoryview(data)[start:]
+                    self._activate()
+                    self._advance(data[:end])
+                    return
             self._buffer += data
             if self._step is not None:
                 self._advance()
@@ -110,11 +119,12 @@ class Connection(Link):
 
     # --- reading requests ------------------------------------------------------------------------
 
-    def _advance(self) -> None:
-        """Go on as far as the bytes reach."""
+    def _advance(self, head: bytes | None = None) -> None:
+        """Go on as far as the bytes reach; `head` came before what is in the buffer."""
         try:
-            while self._step is not None and self._step():
-                pass
+            if head is None or self._begin(head):
+                while self._step is not None and self._step():
+                    pass
         except (BadRequest, HTTPInputError) as error:
             self._refuse(error)
         except Exception as error:
@@ -130,8 +140,7 @@ class Connection(Link):
         if self.life is not _ACTIVE:
             if not buffer:
                 return False
-            self.life = _ACTIVE
-            self.server.in_flight(+1)
+            self._activate()
             self.deadline = self.server.deadline(self.server.header_timeout)
         most = self.params.max_header_size
         found = find_head(buffer, self._scanned)
@@ -139,31 +148,33 @@ class Connection(Link):
             # The terminator may have begun in the last three bytes.
             self._scanned = max(0, len(buffer) - 3)
             if len(buffer) > most:
-                raise BadRequest(
-                    "header-size", f"Unsatisfiable read of more than {most} bytes of headers", 431
-                )
+                raise BadRequest("header-size", _TOO_LARGE % most, 431)
             return False
         end, start = found
         if start > most:
-            raise BadRequest(
-                "header-size", f"Unsatisfiable read of more than {most} bytes of headers", 431
-            )
+            raise BadRequest("header-size", _TOO_LARGE % most, 431)
         raw = bytes(buffer[:end])
         del buffer[:start]
         self._scanned = 0
+        return self._begin(raw)
+
+    def _activate(self) -> None:
+        self.life = _ACTIVE
+        self.deadline = 0.0
+        self.server.in_flight(+1)
+
+    def _begin(self, raw: bytes) -> bool:
+        """A head is complete: make the exchange, and let the application see the headers."""
         head = self.server.parser.parse(raw)
         self.server.request_begins()
         exchange = self.exchange = Exchange(self, head)
-        exchange.max_body_size = self.server.max_body_size
-        exchange.body_timeout = self.params.body_timeout
+        if head.length or self.params.decompress:
+            exchange.max_body_size = self.server.max_body_size
+            exchange.body_timeout = self.params.body_timeout
         if self.params.no_keep_alive:
             exchange.disconnect = True
-        if self.server.health_path and health.asked(self.server.health_path, head.start_line):
-            delegate: HTTPMessageDelegate = health.Health(exchange, head.method, self.server.serves)
-        else:
-            assert self.serving is not None
-            delegate = self.server.start_request(self.serving, exchange)
-        self._delegate = delegate
+        assert self.serving is not None
+        delegate = self._delegate = self.server.start_request(self.serving, exchange)
         try:
             waiting = delegate.headers_received(head.start_line, head.headers)
         except HTTPInputError:
@@ -185,10 +196,7 @@ class Connection(Link):
             self.send(b"HTTP/1.1 100 Continue\r\n\r\n")
         if head.length == 0:
             return self._request_complete()
-        if exchange.body_timeout:
-            self.deadline = self.server.deadline(exchange.body_timeout)
-        else:
-            self.deadline = 0.0
+        self.deadline = self.server.deadline(exchange.body_timeout)
         check_length(head.length, exchange.max_body_size)
         if head.length > 0:
             self._remaining = head.length
@@ -341,8 +349,9 @@ class Connection(Link):
         self._step = self._read_head
         if self._buffer or self._paused_reading:
             # Not in the middle of the application's call, and the others have their turn.
+            # In a context of its own: we are in that of the handler which has answered.
             self._next_is_due = True
-            self.server.loop.call_soon(self._next_request)
+            self.server.loop.call_soon(self._next_request, context=self.server.context)
 
     def _next_request(self) -> None:
         self._next_is_due = False
@@ -374,11 +383,6 @@ class Connection(Link):
             self.server.upgraded_in_drain(self)
 
 
-def _too_large(most: int) -> BadRequest:
-    text = f"Unsatisfiable read of more than {most} bytes of headers"
-    return BadRequest("header-size", text, 431)
-
-
 class _Uncaught(Exception):
     """An exception of the application's, logged already."""
 
@@ -388,6 +392,7 @@ def _uncaught(error: Exception) -> _Uncaught:
     return _Uncaught()
 
 
+_TOO_LARGE = "Unsatisfiable read of more than %d bytes of headers"
 #: As bare as Tornado's, to whose tests and users' monitors it is known.
 _REFUSALS = {
     status: f"HTTP/1.1 {status} {reason}\r\n\r\n".encode()

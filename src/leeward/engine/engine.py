@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
 import ssl
 from collections import Counter
@@ -10,10 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from tornado import netutil
 from tornado.http1connection import _GzipMessageDelegate
-from tornado.httpserver import HTTPServer, _HTTPRequestContext
+from tornado.httpserver import HTTPServer, _HTTPRequestContext, _ProxyAdapter
 from tornado.httputil import HTTPMessageDelegate, HTTPServerConnectionDelegate
 
+from leeward.engine import health
+from leeward.engine.accelerate.install import installed
 from leeward.engine.connection import Connection
+from leeward.engine.execute import Dispatch, Handling, dispatch
 from leeward.engine.head import Parser
 from leeward.engine.registry import Registry
 
@@ -47,6 +51,8 @@ class Engine(Registry["Link"]):
                  arguments are honoured.
     tls:         None to speak plain http, or what a program's own ssl_options say.
     health_path: answered here (`leeward.engine.health`); "" for none.
+    accelerate:  whether what we know of Tornado's inside may be used (`engine.accelerate`,
+                 `engine.execute`).
     plain:       plain http even so.
     Counters and `closed` as `Registry` has them.
 
@@ -60,16 +66,24 @@ class Engine(Registry["Link"]):
         closed: Callable[[], None],
         tls: ssl.SSLContext | None = None,
         health_path: str = "",
+        accelerate: bool = True,
         *,
         plain: bool = False,
     ) -> None:
         super().__init__(counters, closed)
         self.loop = self._loop
+        #: What is scheduled from within a handler runs here, and sees none of its variables.
+        self.context = contextvars.copy_context()
         self.health_path = health_path
         own = isinstance(application, HTTPServer)
         http: Any = application if own else HTTPServer(application, xheaders=False)
         self._http = http
         self.params = http.conn_params
+        self.accelerate = accelerate
+        self._dispatch: Dispatch | None = None
+        if accelerate:
+            installed.install()
+            self._choose_dispatch()
         self.max_buffer_size = http.max_buffer_size or _MAX_BUFFER
         self.max_body_size = (
             self.max_buffer_size if self.params.max_body_size is None else self.params.max_body_size
@@ -89,6 +103,17 @@ class Engine(Registry["Link"]):
         self._said = float("-inf")
         self._sweep_at = float("inf")
         self._sweeper: asyncio.TimerHandle | None = None
+
+    def ready(self) -> None:
+        """All that patches Tornado has done so: look once more whether we still know it."""
+        if self.accelerate:
+            installed.recheck()
+            self._choose_dispatch()
+
+    def _choose_dispatch(self) -> None:
+        http = self._http
+        plain = type(http).start_request is HTTPServer.start_request
+        self._dispatch = dispatch(http.request_callback, self.loop) if plain else None
 
     # --- for the worker --------------------------------------------------------------------------
 
@@ -127,7 +152,15 @@ class Engine(Registry["Link"]):
     def start_request(
         self, connection: ServerConnection, exchange: Exchange
     ) -> HTTPMessageDelegate:
-        delegate: HTTPMessageDelegate = self._http.start_request(connection, exchange)
+        if self.health_path and health.asked(self.health_path, exchange.head.start_line):
+            return health.Health(exchange, exchange.head.method, self.serves)
+        delegate: HTTPMessageDelegate
+        if self._dispatch is not None:
+            delegate = Handling(self._dispatch, connection, exchange)
+            if self._http.xheaders:
+                delegate = _ProxyAdapter(delegate, exchange)
+        else:
+            delegate = self._http.start_request(connection, exchange)
         if self.params.decompress:
             delegate = _GzipMessageDelegate(
                 delegate, self.params.chunk_size, exchange.max_body_size
@@ -169,7 +202,7 @@ class Engine(Registry["Link"]):
             if self._sweeper is not None:
                 self._sweeper.cancel()
             self._sweep_at = due
-            self._sweeper = self.loop.call_at(due, self._sweep)
+            self._sweeper = self.loop.call_at(due, self._sweep, context=self.context)
         return at
 
     def _sweep(self) -> None:
@@ -187,7 +220,7 @@ class Engine(Registry["Link"]):
             if self._sweeper is not None:
                 self._sweeper.cancel()
             self._sweep_at = max(earliest, now + 0.05)
-            self._sweeper = self.loop.call_at(self._sweep_at, self._sweep)
+            self._sweeper = self.loop.call_at(self._sweep_at, self._sweep, context=self.context)
 
 
 class _Nobody:

@@ -11,21 +11,26 @@ import re
 from typing import TYPE_CHECKING
 
 from tornado.escape import native_str, utf8
-from tornado.httputil import HTTPConnection, HTTPOutputError
+from tornado.httputil import HTTPConnection, HTTPOutputError, ResponseStartLine
 from tornado.websocket import WebSocketHandler
+
+from leeward.engine import layout
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from tornado.httputil import HTTPHeaders, RequestStartLine, ResponseStartLine
+    from tornado.httputil import HTTPHeaders, RequestStartLine
 
     from leeward.engine.connection import Connection
     from leeward.engine.head import Head
     from leeward.engine.stream import TransportStream
 
 _LINE_BREAK = re.compile(r"[\r\n]")
-_DIGITS = re.compile(r"[0-9]+", re.ASCII)
+
+#: Status lines that were sent, by code and reason; handlers may make up reasons.
+_STATUS: dict[tuple[int, str], bytes] = {}
+_REASONS = 256
 
 
 class Exchange(HTTPConnection):
@@ -122,7 +127,7 @@ class Exchange(HTTPConnection):
         self._code = code
         modern = head.version == "HTTP/1.1"
         bodiless = head.method == "HEAD" or code in (204, 304) or 100 <= code < 200
-        sized = "Content-Length" in headers
+        sized = "Content-Length" in layout.lists(headers)
         if modern:
             self._chunking = not (bodiless or sized)
             if self._chunking:
@@ -137,16 +142,36 @@ class Exchange(HTTPConnection):
                     headers["Connection"] = "close"
             elif not modern:
                 headers["Connection"] = "Keep-Alive"
+        fields = layout.lists(headers)
         if head.method == "HEAD" or code == 304:
             self._left = 0
         elif sized:
             self._left = _length(headers["Content-Length"])
         else:
             self._left = None
-        data = _head_bytes(code, start_line[2], headers)
+        data = _head_bytes(code, start_line[2], fields)
         if chunk:
             data += self._framed(chunk)
         return self.connection.send(data)
+
+    def answer(
+        self, code: int, reason: str, headers: HTTPHeaders, body: bytes
+    ) -> asyncio.Future[None]:
+        """`write_headers` and `finish` in one: `headers` have the length of `body`.
+
+        code:  one whose answer has a body; the request's method is not HEAD.
+        """
+        connection, head = self.connection, self.head
+        if head.version != "HTTP/1.1" or self.disconnect or connection.server.draining:
+            future = self.write_headers(ResponseStartLine("", code, reason), headers, body)
+            self.finish()
+            return future
+        self._code = code
+        future = connection.send(_head_bytes(code, reason, layout.lists(headers)) + body)
+        self.write_finished = True
+        self._close_callback = None
+        connection.answered(self)
+        return future
 
     def write(self, chunk: bytes) -> asyncio.Future[None]:
         """Send a piece of the answer's body.  The future is done when it has left us."""
@@ -187,21 +212,33 @@ class Exchange(HTTPConnection):
 
 
 def _length(value: str) -> int:
-    if _DIGITS.fullmatch(value) is None:
+    if not (value.isdigit() and value.isascii()):
         raise ValueError(f"not an integer: {value!r}")
     return int(value)
 
 
-def _head_bytes(code: int, reason: str, headers: HTTPHeaders) -> bytes:
+def _head_bytes(code: int, reason: str, fields: dict[str, list[str]]) -> bytes:
     """Raises ValueError for a line break within a line."""
+    status = _STATUS.get((code, reason))
+    if status is None:
+        if _LINE_BREAK.search(reason):
+            raise ValueError(f"Illegal characters (CR or LF) in header: {reason!r}")
+        status = utf8(f"HTTP/1.1 {code} {reason}\r\n")
+        if len(_STATUS) < _REASONS:
+            _STATUS[code, reason] = status
     try:
-        lines = [name + ": " + value for name, value in headers.get_all()]
+        lines = [name + ": " + value for name, values in fields.items() for value in values]
     except TypeError:  # bytes, which Tornado lets pass
-        lines = [f"{native_str(name)}: {native_str(value)}" for name, value in headers.get_all()]
+        lines = [
+            f"{native_str(name)}: {native_str(value)}"
+            for name, values in fields.items()
+            for value in values
+        ]
+    if not lines:
+        return status + b"\r\n"
     text = "\r\n".join(lines)
-    breaks = len(lines) - 1 if lines else 0
-    if text.count("\n") != breaks or text.count("\r") != breaks or _LINE_BREAK.search(reason):
-        wrong = next((it for it in [reason, *lines] if _LINE_BREAK.search(it)), "")
+    breaks = len(lines) - 1
+    if text.count("\n") != breaks or text.count("\r") != breaks:
+        wrong = next((it for it in lines if _LINE_BREAK.search(it)), "")
         raise ValueError(f"Illegal characters (CR or LF) in header: {wrong!r}")
-    status = utf8(f"HTTP/1.1 {code} {reason}\r\n")
-    return status + text.encode("latin1") + b"\r\n\r\n" if lines else status + b"\r\n"
+    return status + text.encode("latin1") + b"\r\n\r\n"

@@ -73,7 +73,7 @@ class Head:
         self.length, self.keep_alive, self.expect, self.upgrade = framing
 
 
-def find_head(buffer: bytearray, start: int = 0) -> tuple[int, int] | None:
+def find_head(buffer: bytes | bytearray, start: int = 0) -> tuple[int, int] | None:
     """Where the head's text ends and where the body starts, or None when more must come.
 
     The end is an empty line; each of the two CR may be missing (as in Tornado).

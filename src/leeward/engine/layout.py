@@ -18,6 +18,9 @@ from tornado.httputil import HTTPHeaders
 #: Makes headers from `{name: value}`: names in their normal spelling, each but once, in order.
 Builder = Callable[[dict[str, str]], HTTPHeaders]
 
+#: Sets one header, as `headers[name] = value` does.
+Setter = Callable[[HTTPHeaders, str, str], None]
+
 _new = HTTPHeaders.__new__
 
 
@@ -34,6 +37,51 @@ def _last_key(fields: dict[str, str]) -> HTTPHeaders:
     headers._as_list = {name: [value] for name, value in fields.items()}
     headers._last_key = next(reversed(fields), None)  # type: ignore[attr-defined]
     return headers
+
+
+def _set_combined(headers: HTTPHeaders, name: str, value: str) -> None:
+    headers._combined_cache[name] = value
+    headers._as_list[name] = [value]
+
+
+def _set_last_key(headers: HTTPHeaders, name: str, value: str) -> None:
+    headers._dict[name] = value  # type: ignore[attr-defined]
+    headers._as_list[name] = [value]
+
+
+def _assigned_last_key(fields: dict[str, str]) -> HTTPHeaders:
+    headers = _last_key(fields)
+    headers._last_key = None  # type: ignore[attr-defined]
+    return headers
+
+
+@cache
+def assigned() -> Builder | None:
+    """As `builder`, for headers that were not parsed: `HTTPHeaders({name: value})`."""
+    build = builder()
+    return _assigned_last_key if build is _last_key else build
+
+
+@cache
+def combined() -> bool:
+    """Are values kept by name in `_combined_cache`, until they are changed?"""
+    return builder() is _combined
+
+
+@cache
+def setter() -> Setter | None:
+    """What sets a header whose name is in its normal spelling, or None."""
+    return {_combined: _set_combined, _last_key: _set_last_key}.get(builder())  # type: ignore[arg-type]
+
+
+def lists(headers: HTTPHeaders) -> dict[str, list[str]]:
+    """All values by name, for reading only."""
+    if type(headers) is HTTPHeaders and builder() is not None:
+        return headers._as_list
+    found: dict[str, list[str]] = {}
+    for name, value in headers.get_all():
+        found.setdefault(name, []).append(value)
+    return found
 
 
 @cache

@@ -30,6 +30,9 @@ class Server(Protocol):
     def probe(self, connection: socket.socket) -> None:
         """Serve `connection`, which no client has made: plain http, counted nowhere."""
 
+    def ready(self) -> None:
+        """Accepting begins."""
+
     def begin_drain(self, reason: str, window: float) -> None:
         """Let each connection end by itself, in the way that `reason` asks for.
 

@@ -1,0 +1,232 @@
+"""Fingerprints of functions of Tornado that are known: Python › function › code.
+
+Tornado 6.4, 6.4.1, 6.4.2, 6.5, 6.5.1, 6.5.2, 6.5.3, 6.5.4, 6.6, 6.6.1.
+Made by tests/outside/fingerprints.py; not to be edited.
+"""
+
+from __future__ import annotations
+
+KNOWN: dict[str, dict[str, frozenset[str]]] = {
+    "3.11": {
+        "tornado.httpserver:HTTPServer.start_request": frozenset({"05cf56ad156f787e"}),
+        "tornado.httputil:HTTPHeaders.__delitem__": frozenset(
+            {"0a95e49f79432d26", "91b809933670ffeb", "93032749977d8e94"}
+        ),
+        "tornado.httputil:HTTPHeaders.__getitem__": frozenset(
+            {"62bf8d46eed75596", "d90253a1993e9f6b"}
+        ),
+        "tornado.httputil:HTTPHeaders.__init__": frozenset(
+            {"6197ee0d1150d9df", "a63db58e05f9f67b", "d4e57a91683adb61"}
+        ),
+        "tornado.httputil:HTTPHeaders.__setitem__": frozenset(
+            {"433b97157594f386", "a1e2cdb7fe1fb779"}
+        ),
+        "tornado.httputil:HTTPHeaders.add": frozenset(
+            {
+                "112d01ea42160295",
+                "115f0f6b48b84711",
+                "6406fd6ae39bd88d",
+                "e4f0d8f8b13204fe",
+                "f4e87d14343f1cd2",
+            }
+        ),
+        "tornado.httputil:HTTPServerRequest.__init__": frozenset(
+            {"48652b8af1c72885", "68e5a74858a6266d", "812005c2a7d70e6c", "b2dc95d292b1108c"}
+        ),
+        "tornado.httputil:HTTPServerRequest._parse_body": frozenset({"daf20fc3c38d03df"}),
+        "tornado.httputil:_normalize_header": frozenset({"6e1f8743889ca7c7"}),
+        "tornado.httputil:format_timestamp": frozenset({"042d9788a724fb87"}),
+        "tornado.httputil:parse_body_arguments": frozenset(
+            {"27844fd904147392", "82a47233d5a6c87e", "af31d01af363f5d7"}
+        ),
+        "tornado.routing:AnyMatches.match": frozenset({"379737f1ffa724b9"}),
+        "tornado.routing:PathMatches.match": frozenset({"47d83cfa621a35d7", "9986c86dba4a0031"}),
+        "tornado.routing:Router.start_request": frozenset({"cb2ac83f5f4f670c"}),
+        "tornado.routing:RuleRouter.find_handler": frozenset({"130f194634930d43"}),
+        "tornado.routing:RuleRouter.get_target_delegate": frozenset({"44b19ffc650cb992"}),
+        "tornado.routing:_RoutingDelegate.__init__": frozenset({"1b8c4147d28a4f58"}),
+        "tornado.routing:_RoutingDelegate.data_received": frozenset({"9a73b6f4472885f3"}),
+        "tornado.routing:_RoutingDelegate.finish": frozenset({"8f84ee68debd5cdb"}),
+        "tornado.routing:_RoutingDelegate.headers_received": frozenset({"61e90340bc875889"}),
+        "tornado.routing:_RoutingDelegate.on_connection_close": frozenset(
+            {"918613357f302b30", "e456e7579793a016"}
+        ),
+        "tornado.web:Application.find_handler": frozenset({"5e55da46b97c18a0"}),
+        "tornado.web:Application.get_handler_delegate": frozenset({"2ab0301143054e40"}),
+        "tornado.web:RequestHandler.__init__": frozenset({"80b7dbfc8b60551c"}),
+        "tornado.web:RequestHandler._break_cycles": frozenset({"a5096075cf57376e"}),
+        "tornado.web:RequestHandler._convert_header_value": frozenset(
+            {"4aed625022867314", "ce5be9c9a37a4487", "d26d7027a7c2f089"}
+        ),
+        "tornado.web:RequestHandler.check_etag_header": frozenset({"dab9155f13afc430"}),
+        "tornado.web:RequestHandler.clear": frozenset({"3bcbabc7289b9a80"}),
+        "tornado.web:RequestHandler.compute_etag": frozenset({"6211ff239425791d"}),
+        "tornado.web:RequestHandler.finish": frozenset({"3d24183c175c27eb", "6cc822d661303d13"}),
+        "tornado.web:RequestHandler.flush": frozenset({"0b3028d45e932987"}),
+        "tornado.web:RequestHandler.set_etag_header": frozenset({"0eb9e3f93ceeff44"}),
+        "tornado.web:RequestHandler.set_header": frozenset({"09e63a7edb18b47e"}),
+        "tornado.web:_ApplicationRouter.get_target_delegate": frozenset({"acdf97de53df8e8e"}),
+        "tornado.web:_HandlerDelegate.__init__": frozenset(
+            {"cd6e91b3bb41cd7d", "f5e722620926bdb9"}
+        ),
+        "tornado.web:_HandlerDelegate.data_received": frozenset(
+            {"adb494b678eadf36", "ccea6c13e5d0f82f"}
+        ),
+        "tornado.web:_HandlerDelegate.execute": frozenset({"41123c4553143750", "aee8f571303ab557"}),
+        "tornado.web:_HandlerDelegate.finish": frozenset(
+            {"02c42a3f19ea1725", "312ad48560a88151", "635b4b0e9b18dbdc"}
+        ),
+        "tornado.web:_HandlerDelegate.headers_received": frozenset({"9429582d016ad2f7"}),
+        "tornado.web:_HandlerDelegate.on_connection_close": frozenset({"774fb4e90cd61525"}),
+        "tornado.web:_UIModuleNamespace.__init__": frozenset({"94c82898c7662a0c"}),
+        "tornado.web:_has_stream_request_body": frozenset({"7c1d106562a2d688", "c8c688552cb0da1d"}),
+    },
+    "3.12": {
+        "tornado.httpserver:HTTPServer.start_request": frozenset({"b283eb8f90c1ff88"}),
+        "tornado.httputil:HTTPHeaders.__delitem__": frozenset(
+            {"25adbc281097a3e5", "648d35ca689bb6e0", "9fd2985b7d8f1d4e"}
+        ),
+        "tornado.httputil:HTTPHeaders.__getitem__": frozenset(
+            {"94c03d8d88a3186b", "d21e59c0f74433c2"}
+        ),
+        "tornado.httputil:HTTPHeaders.__init__": frozenset(
+            {"19f0ef9a992af5ba", "86865c0244adb6bd", "f4cc1a13b0a57b7b"}
+        ),
+        "tornado.httputil:HTTPHeaders.__setitem__": frozenset(
+            {"0da0a7539546d891", "9228585002371d56"}
+        ),
+        "tornado.httputil:HTTPHeaders.add": frozenset(
+            {
+                "3f5c0b99d41f3de6",
+                "7fb2d11583ddcf37",
+                "db0a137b3135faf7",
+                "dff253bd02cbcbd7",
+                "efffd971e33e4bbd",
+            }
+        ),
+        "tornado.httputil:HTTPServerRequest.__init__": frozenset(
+            {"2839fa6a8da51c86", "37be92e002028c2b", "9246b8dbedb3f0cd", "c90217fcbcb08981"}
+        ),
+        "tornado.httputil:HTTPServerRequest._parse_body": frozenset({"46c73fa2d2484915"}),
+        "tornado.httputil:_normalize_header": frozenset({"3ad0379fcdd3197c"}),
+        "tornado.httputil:format_timestamp": frozenset({"91b6293985286c57"}),
+        "tornado.httputil:parse_body_arguments": frozenset(
+            {"69a028068e0309a8", "93b79c39b6693554", "993e4897ccb03b11"}
+        ),
+        "tornado.routing:AnyMatches.match": frozenset({"379737f1ffa724b9"}),
+        "tornado.routing:PathMatches.match": frozenset({"172cc68e1d8d6e9c", "ed5f31a2ec231531"}),
+        "tornado.routing:Router.start_request": frozenset({"2060af523ffbd555"}),
+        "tornado.routing:RuleRouter.find_handler": frozenset({"fbfc8e06d00a526c"}),
+        "tornado.routing:RuleRouter.get_target_delegate": frozenset({"3d4fae0d1d68b018"}),
+        "tornado.routing:_RoutingDelegate.__init__": frozenset({"f3a53c78b016ec80"}),
+        "tornado.routing:_RoutingDelegate.data_received": frozenset({"df59d58fcfc0ca74"}),
+        "tornado.routing:_RoutingDelegate.finish": frozenset({"33c46f17ed91a2fa"}),
+        "tornado.routing:_RoutingDelegate.headers_received": frozenset({"c3eaf3a3f5f07169"}),
+        "tornado.routing:_RoutingDelegate.on_connection_close": frozenset(
+            {"1067be60182dce36", "f89e2dd2786e0091"}
+        ),
+        "tornado.web:Application.find_handler": frozenset({"0b23ec0d596dddbb"}),
+        "tornado.web:Application.get_handler_delegate": frozenset({"d2cff556b34abd2d"}),
+        "tornado.web:RequestHandler.__init__": frozenset({"39d828acd5e6470c"}),
+        "tornado.web:RequestHandler._break_cycles": frozenset({"05cdf4791314bc66"}),
+        "tornado.web:RequestHandler._convert_header_value": frozenset(
+            {"194023a49a03b419", "921b0b8685aad699", "ce1ea56ec3744511"}
+        ),
+        "tornado.web:RequestHandler.check_etag_header": frozenset({"9bec2cd8af0eedf6"}),
+        "tornado.web:RequestHandler.clear": frozenset({"20a51f0ba8a27f0f"}),
+        "tornado.web:RequestHandler.compute_etag": frozenset({"9ec32771c019804e"}),
+        "tornado.web:RequestHandler.finish": frozenset({"4656d8f11f74b833", "b670f4ac14556af4"}),
+        "tornado.web:RequestHandler.flush": frozenset({"83b732d037992a6b"}),
+        "tornado.web:RequestHandler.set_etag_header": frozenset({"f3b8f1aa15293ef6"}),
+        "tornado.web:RequestHandler.set_header": frozenset({"67331e063690d28e"}),
+        "tornado.web:_ApplicationRouter.get_target_delegate": frozenset({"ba0fbc774fb6859a"}),
+        "tornado.web:_HandlerDelegate.__init__": frozenset(
+            {"d1b791700a898806", "f02b654fed444651"}
+        ),
+        "tornado.web:_HandlerDelegate.data_received": frozenset(
+            {"a4685335b40d9649", "e35a0b617f29d05f"}
+        ),
+        "tornado.web:_HandlerDelegate.execute": frozenset({"5f3026ed8309523e", "e6a85da667d7f50d"}),
+        "tornado.web:_HandlerDelegate.finish": frozenset(
+            {"05e1fc70506830ab", "14dd723605c0e263", "1d03b3293e43f319"}
+        ),
+        "tornado.web:_HandlerDelegate.headers_received": frozenset({"3cc51c19f5c32228"}),
+        "tornado.web:_HandlerDelegate.on_connection_close": frozenset({"e5b4496628ce2f22"}),
+        "tornado.web:_UIModuleNamespace.__init__": frozenset({"cdd1defc63643175"}),
+        "tornado.web:_has_stream_request_body": frozenset({"4650b971c43b9a77", "6b2bb9b91026f25c"}),
+    },
+    "3.13": {
+        "tornado.httpserver:HTTPServer.start_request": frozenset({"9d55e38481af15e2"}),
+        "tornado.httputil:HTTPHeaders.__delitem__": frozenset(
+            {"10fa92adbb78ce29", "718da15e3be58c58", "b281c0fd5e151e32"}
+        ),
+        "tornado.httputil:HTTPHeaders.__getitem__": frozenset(
+            {"08cbe1eef3030cc0", "63dbcb7dd8c71dd0"}
+        ),
+        "tornado.httputil:HTTPHeaders.__init__": frozenset(
+            {"8e416df48181f4b6", "c7af49d2078a3257", "df7b5d78f344490b"}
+        ),
+        "tornado.httputil:HTTPHeaders.__setitem__": frozenset(
+            {"aadc204c9d5c5d0d", "bcdb28fbc8d69392"}
+        ),
+        "tornado.httputil:HTTPHeaders.add": frozenset(
+            {
+                "1153668ea4e87c56",
+                "40e061ff4b9022ae",
+                "99b3c9bf04635bb8",
+                "a63be3c8877c7e7e",
+                "c82e5e9eac60e44a",
+            }
+        ),
+        "tornado.httputil:HTTPServerRequest.__init__": frozenset(
+            {"4ebeabcd0aba1a7b", "69273e63b94f2eb2", "8cc7f0d600dd0845", "949d775b82c12163"}
+        ),
+        "tornado.httputil:HTTPServerRequest._parse_body": frozenset({"e0bb4a6d9cdbd8d9"}),
+        "tornado.httputil:_normalize_header": frozenset({"f7465877e639b1e3"}),
+        "tornado.httputil:format_timestamp": frozenset({"a8ea0ad832131667"}),
+        "tornado.httputil:parse_body_arguments": frozenset(
+            {"11e636efd8e123a2", "1660c7a955bf4078", "f39c5709b333cf43"}
+        ),
+        "tornado.routing:AnyMatches.match": frozenset({"402115fe094e056b"}),
+        "tornado.routing:PathMatches.match": frozenset({"4a2568ef120b2dc5", "7a036ab3874a398c"}),
+        "tornado.routing:Router.start_request": frozenset({"0809b4da87cb742b"}),
+        "tornado.routing:RuleRouter.find_handler": frozenset({"b5ebc8b8d6a811f4"}),
+        "tornado.routing:RuleRouter.get_target_delegate": frozenset({"09b295dd0d3c109f"}),
+        "tornado.routing:_RoutingDelegate.__init__": frozenset({"0f73e88401789cde"}),
+        "tornado.routing:_RoutingDelegate.data_received": frozenset({"27b4751bca9b8dd4"}),
+        "tornado.routing:_RoutingDelegate.finish": frozenset({"0f00a19422b9bcbb"}),
+        "tornado.routing:_RoutingDelegate.headers_received": frozenset({"c6e1d5f9f0d4a426"}),
+        "tornado.routing:_RoutingDelegate.on_connection_close": frozenset(
+            {"316e874427e45c31", "50686330fd455a2a"}
+        ),
+        "tornado.web:Application.find_handler": frozenset({"06ba8740d0862637"}),
+        "tornado.web:Application.get_handler_delegate": frozenset({"0771dcc6c60bd0bc"}),
+        "tornado.web:RequestHandler.__init__": frozenset({"8e341aab9e9e0f51"}),
+        "tornado.web:RequestHandler._break_cycles": frozenset({"d4cef7933d67a0e8"}),
+        "tornado.web:RequestHandler._convert_header_value": frozenset(
+            {"64806790eb011d17", "741fcf1b782c22a4", "f071963ee55e23d9"}
+        ),
+        "tornado.web:RequestHandler.check_etag_header": frozenset({"3f44ec3df7be93d9"}),
+        "tornado.web:RequestHandler.clear": frozenset({"272cbfca770b5f82"}),
+        "tornado.web:RequestHandler.compute_etag": frozenset({"fd28eddba6f1d7df"}),
+        "tornado.web:RequestHandler.finish": frozenset({"2a907eb742fc4877", "7d10cd74159e52c9"}),
+        "tornado.web:RequestHandler.flush": frozenset({"b7fd01ccb63fea4f"}),
+        "tornado.web:RequestHandler.set_etag_header": frozenset({"a4974179acc1e678"}),
+        "tornado.web:RequestHandler.set_header": frozenset({"ef8ec9fabf2d7ab2"}),
+        "tornado.web:_ApplicationRouter.get_target_delegate": frozenset({"d39e832a0420df09"}),
+        "tornado.web:_HandlerDelegate.__init__": frozenset(
+            {"77295321bcb11c5b", "7cd7d0281cfd557a"}
+        ),
+        "tornado.web:_HandlerDelegate.data_received": frozenset(
+            {"56ecaf3844205360", "6ada6a73982daf28"}
+        ),
+        "tornado.web:_HandlerDelegate.execute": frozenset({"ba5de212d55647c1", "c4df299a95837ac2"}),
+        "tornado.web:_HandlerDelegate.finish": frozenset(
+            {"531da24cdee85c2b", "61d13d70c691ae5f", "76307193ccf64d0f"}
+        ),
+        "tornado.web:_HandlerDelegate.headers_received": frozenset({"884ab7adaa4c9ad9"}),
+        "tornado.web:_HandlerDelegate.on_connection_close": frozenset({"2acb3c8c62f66a9f"}),
+        "tornado.web:_UIModuleNamespace.__init__": frozenset({"4c5669b7bf7ff2b4"}),
+        "tornado.web:_has_stream_request_body": frozenset({"08d8e6dad43b9f0a", "f8c92c39d404c075"}),
+    },
+}

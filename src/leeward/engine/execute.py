@@ -1,0 +1,203 @@
+"""From a request to its handler, without what stands between them in Tornado.
+
+Tornado goes through a routing delegate, the router, a handler delegate and a task that
+starts in the loop's next turn.  `Dispatch` does the same steps in one object, for
+applications and routers that are Tornado's own and unchanged; whatever is overridden
+or replaced anywhere on the way is served by Tornado's own path.
+
+The handler starts at once, inside the connection's `data_received`, in a task of its own
+(docs/explanation/engine.md).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from types import CoroutineType
+from typing import TYPE_CHECKING, Any, cast
+
+from tornado import gen
+from tornado.httputil import HTTPMessageDelegate, RequestStartLine
+from tornado.web import Application, RequestHandler, _HandlerDelegate
+
+from leeward.engine import request as requests
+from leeward.engine.accelerate.pristine import pristine
+from leeward.engine.routes import Routes
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Coroutine
+
+    from tornado.httputil import HTTPHeaders, HTTPServerRequest, ResponseStartLine
+
+    from leeward.engine.engine import ServerConnection
+    from leeward.engine.exchange import Exchange
+
+#: Before 3.12.5, Task.get_coro() of an eager task that is done crashes the interpreter
+#: (python/cpython#122332).
+EAGER = sys.version_info >= (3, 12, 5)
+
+#: What `Dispatch` takes the place of.
+REPLACED = (
+    *requests.REPLACED,
+    "tornado.httpserver:HTTPServer.start_request",
+    "tornado.routing:Router.start_request",
+    "tornado.routing:RuleRouter.find_handler",
+    "tornado.routing:RuleRouter.get_target_delegate",
+    "tornado.routing:PathMatches.match",
+    "tornado.routing:AnyMatches.match",
+    *(
+        f"tornado.routing:_RoutingDelegate.{name}"
+        for name in (
+            "__init__",
+            "headers_received",
+            "data_received",
+            "finish",
+            "on_connection_close",
+        )
+    ),
+    "tornado.web:Application.find_handler",
+    "tornado.web:Application.get_handler_delegate",
+    "tornado.web:_ApplicationRouter.get_target_delegate",
+    *(
+        f"tornado.web:_HandlerDelegate.{name}"
+        for name in (
+            "__init__",
+            "headers_received",
+            "data_received",
+            "finish",
+            "execute",
+            "on_connection_close",
+        )
+    ),
+    "tornado.web:_has_stream_request_body",
+)
+
+_SKIPPED = ("start_request", "find_handler", "get_handler_delegate", "__call__")
+
+
+class Dispatch:
+    """One application's requests.  loop:  the running one."""
+
+    def __init__(self, application: Application, loop: asyncio.AbstractEventLoop) -> None:
+        self.application = application
+        self.routes = Routes(application)
+        self._loop = loop
+        self._eager = EAGER and _makes_plain_tasks(loop)
+        #: Until 6.4 the delegate parses the body, since 6.5 `RequestHandler._execute`.
+        self.parses = "_parse_body" in _HandlerDelegate.finish.__code__.co_names
+
+    def ordinary(self) -> bool:
+        """Do templates and static files stay as they are?  In debug mode they do not."""
+        get = self.application.settings.get
+        return bool(get("compiled_template_cache", True) and get("static_hash_cache", True))
+
+    def start(self, work: Coroutine[Any, Any, Any]) -> None:
+        """Run `work` in a task; what escapes it is logged as Tornado's delegate does."""
+        task: asyncio.Future[Any]
+        if self._eager and type(work) is CoroutineType and self._loop.get_task_factory() is None:
+            task = asyncio.Task(work, loop=self._loop, eager_start=True)  # type: ignore[call-arg]
+            if task.done() and not task.cancelled() and task.exception() is None:
+                return
+        else:
+            task = gen.convert_yielded(work)
+        task.add_done_callback(_look_at)
+
+
+def dispatch(application: object, loop: asyncio.AbstractEventLoop) -> Dispatch | None:
+    """None if only Tornado's own path does for this application."""
+    if not isinstance(application, Application):
+        return None
+    kind = type(application)
+    if any(getattr(kind, it) is not getattr(Application, it) for it in _SKIPPED):
+        return None
+    if not _SKIPPED_BY_INSTANCE.isdisjoint(vars(application)):
+        return None
+    return Dispatch(application, loop) if all(map(pristine, REPLACED)) else None
+
+
+_SKIPPED_BY_INSTANCE = frozenset(_SKIPPED)
+
+
+class Handling(HTTPMessageDelegate):
+    """One request on its way through its handler."""
+
+    _handler: type[RequestHandler]
+    _request: HTTPServerRequest
+
+    def __init__(self, dispatch: Dispatch, server: ServerConnection, exchange: Exchange) -> None:
+        self._dispatch = dispatch
+        self._server_connection = server
+        self._exchange = exchange
+        #: Tornado's delegate, for what is not ours to serve.
+        self._other: HTTPMessageDelegate | None = None
+        self._body: bytes | bytearray = b""
+
+    def headers_received(
+        self, start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders
+    ) -> Awaitable[None] | None:
+        dispatch = self._dispatch
+        line = cast(RequestStartLine, start_line)
+        request = requests.make(self._exchange, self._server_connection, line, headers)
+        self._request = request
+        route = dispatch.routes.known(request.path)
+        if route is not None and dispatch.ordinary():
+            rule, self._args, self._kwargs = route
+            handler = rule.target
+            if not handler._stream_request_body:
+                self._handler, self._keywords = handler, rule.target_kwargs
+                return None
+        found = dispatch.application.find_handler(request)
+        if (
+            type(found) is not _HandlerDelegate
+            or found.stream_request_body
+            or not dispatch.ordinary()
+        ):
+            self._other = found
+            return found.headers_received(start_line, headers)
+        dispatch.routes.learn(request)
+        self._handler, self._keywords = found.handler_class, found.handler_kwargs
+        self._args, self._kwargs = found.path_args, found.path_kwargs
+        return None
+
+    def data_received(self, chunk: bytes) -> Awaitable[None] | None:
+        if self._other is not None:
+            return self._other.data_received(chunk)
+        if not self._body:
+            self._body = chunk  # the only one, as a rule: not copied
+        else:
+            if type(self._body) is not bytearray:
+                self._body = bytearray(self._body)
+            self._body += chunk
+        return None
+
+    def finish(self) -> None:
+        if self._other is not None:
+            self._other.finish()
+            return
+        dispatch, request = self._dispatch, self._request
+        application = dispatch.application
+        request.body = bytes(self._body)
+        if dispatch.parses:
+            request._parse_body()
+        handler = self._handler(application, request, **self._keywords)
+        transforms = [transform(request) for transform in application.transforms]
+        dispatch.start(handler._execute(transforms, *self._args, **self._kwargs))
+
+    def on_connection_close(self) -> None:
+        if self._other is not None:
+            self._other.on_connection_close()
+        self._body = b""
+
+
+def _makes_plain_tasks(loop: asyncio.AbstractEventLoop) -> bool:
+    """Is `loop.create_task` one of those that make an `asyncio.Task` and nothing else?"""
+    found = type(loop).create_task
+    if found is asyncio.BaseEventLoop.create_task:
+        return True
+    return type(loop).__module__ == "uvloop" and "create_task" not in vars(type(loop))
+
+
+def _look_at(future: asyncio.Future[Any]) -> None:
+    """Have the loop's exception handler log what escaped, as it logs Tornado's callback."""
+    if not future.cancelled():
+        future.result()

@@ -1,0 +1,89 @@
+"""Writes the table of the functions of Tornado that the accelerations know.
+
+    python tests/outside/fingerprints.py --python 3.11/bin/python … --tornado DIR …
+
+Each DIR is an unpacked release (`pip download --no-deps tornado==6.6.1`, unzipped), each
+PYTHON an interpreter of its own minor version.  What a release changed has to be read
+before its functions are added: that they are known means that somebody has compared what
+takes their place.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from collections import defaultdict
+from pathlib import Path
+
+SOURCE = Path(__file__).resolve().parents[2] / "src"
+TABLE = SOURCE / "leeward/engine/accelerate/table.py"
+
+_ASK = """
+import json, sys, tornado
+from leeward.engine import execute
+from leeward.engine.accelerate.install import ACCELERATIONS
+from leeward.engine.accelerate.pristine import find, fingerprint
+paths = set(execute.REPLACED)
+for each in ACCELERATIONS:
+    paths.update(each.needs)
+    if each.inherited is None:
+        paths.add(each.place)
+found = {path: find(path) for path in sorted(paths)}
+print(json.dumps({
+    "python": "%d.%d" % sys.version_info[:2],
+    "tornado": tornado.version,
+    "found": {path: fingerprint(it) for path, it in found.items() if it is not None},
+}))
+"""
+
+_HEAD = '''"""Fingerprints of functions of Tornado that are known: Python › function › code.
+
+Tornado {versions}.
+Made by tests/outside/fingerprints.py; not to be edited.
+"""
+
+from __future__ import annotations
+
+KNOWN: dict[str, dict[str, frozenset[str]]] = {{
+'''
+
+
+def ask(python: str, tornado: str) -> dict[str, object]:
+    environment = {**os.environ, "PYTHONPATH": f"{tornado}{os.pathsep}{SOURCE}"}
+    done = subprocess.run(
+        [python, "-c", _ASK], env=environment, capture_output=True, text=True, check=True
+    )
+    answer: dict[str, object] = json.loads(done.stdout)
+    return answer
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--python", nargs="+", default=[sys.executable])
+    parser.add_argument("--tornado", nargs="+", required=True)
+    options = parser.parse_args()
+    table: dict[str, dict[str, set[str]]] = {}
+    versions: dict[str, None] = {}
+    for python in options.python:
+        for tornado in options.tornado:
+            answer = ask(python, tornado)
+            versions[str(answer["tornado"])] = None
+            rows = table.setdefault(str(answer["python"]), defaultdict(set))
+            for path, code in answer["found"].items():  # type: ignore[attr-defined]
+                rows[path].add(code)
+    text = _HEAD.format(versions=", ".join(versions))
+    for python, rows in sorted(table.items()):
+        text += f'    "{python}": {{\n'
+        for path, codes in sorted(rows.items()):
+            listed = ", ".join(f'"{it}"' for it in sorted(codes))
+            text += f'        "{path}": frozenset({{{listed}}}),\n'
+        text += "    },\n"
+    TABLE.write_text(text + "}\n")
+    subprocess.run([sys.executable, "-m", "ruff", "format", "-q", str(TABLE)], check=True)
+
+
+if __name__ == "__main__":
+    main()

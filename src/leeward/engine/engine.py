@@ -41,6 +41,9 @@ _HANDSHAKE = 60.0
 #: Tornado's default of IOStream.max_buffer_size, which bounds bodies too.
 _MAX_BUFFER = 104857600
 
+#: Numbers that Tornado's decompression takes: the size of pieces, and later of bodies.
+_GZIP_LIMITS = _GzipMessageDelegate.__init__.__code__.co_argcount - 2
+
 _general = logging.getLogger("tornado.general")
 
 
@@ -162,9 +165,9 @@ class Engine(Registry["Link"]):
         else:
             delegate = self._http.start_request(connection, exchange)
         if self.params.decompress:
-            delegate = _GzipMessageDelegate(
-                delegate, self.params.chunk_size, exchange.max_body_size
-            )
+            # Before 6.5 it knows no limit of its own.
+            limits = (self.params.chunk_size, exchange.max_body_size)[:_GZIP_LIMITS]
+            delegate = _GzipMessageDelegate(delegate, *limits)
         return delegate
 
     def begin_serving(self, connection: Link) -> ServerConnection:

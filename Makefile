@@ -8,6 +8,8 @@ VENV    ?= .venv
 BIN     := $(VENV)/bin
 NAME    ?= chat
 PYTEST  ?= $(BIN)/python -m pytest
+# Test files run side by side: most of their time they wait.
+JOBS    ?= 2
 
 .PHONY: setup fast test fuzz bench docs examples clean
 
@@ -29,7 +31,7 @@ fast: setup
 
 # Everything there is.
 test: fast
-	$(PYTEST)
+	$(PYTEST) -n $(JOBS) --dist loadfile
 
 # The engine's parser against Tornado's own, for a minute. SEED chooses another course.
 fuzz: setup

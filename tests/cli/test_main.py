@@ -57,7 +57,7 @@ while True:
 @pytest.fixture
 def name(environ: dict[str, str]) -> Iterator[str]:
     """A running instance, of which only the control socket is real."""
-    name = f"t{os.getpid()}-{time.monotonic_ns()}"
+    name = f"t{time.monotonic_ns() % 10**6}"  # short: a socket's path has 107 bytes
     process = subprocess.Popen(
         [sys.executable, "-c", SUPERVISOR, name], env=environ, stdout=subprocess.PIPE
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import fields
 
 from leeward._core.config import NEEDS_RESTART, Config
+from leeward.cli import values
 from leeward.cli.settings import TABLE
 
 
@@ -12,7 +13,7 @@ def test_every_setting_says_what_it_is_for_and_why_its_default_is_so() -> None:
     for setting in TABLE:
         assert setting.doc.endswith((".", "?")), setting.key
         assert setting.precedent, setting.key
-        assert setting.metavar, setting.key
+        assert bool(setting.metavar) is (setting.parse is not values.switch), setting.key
 
 
 def test_no_key_flag_or_variable_stands_twice() -> None:

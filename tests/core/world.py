@@ -691,7 +691,8 @@ class World:
             longest = longest if it.role == "worker" else min(longest, RETIRE)
         elif command.reason == "stop":
             hurried = [slow for _, workers in self._too_many() for slow in workers]
-            self.require(it in hurried, "nobody asked for a stop")
+            repeated = again and it.reason == "stop"  # to one that was not born yet
+            self.require(it in hurried or repeated, "nobody asked for a stop")
             longest = HURRY
         else:
             self.require(command.reason == "reload", "what reason?")

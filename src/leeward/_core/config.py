@@ -54,7 +54,7 @@ class Config:
     graceful_timeout: float = 25.0
     drain_window: float = 10.0
     settle: float = 300.0
-    max_lingering: int = 2
+    max_lingering: int = 10
     #: When a worker asks to be replaced; 0: never.
     max_requests: int = 0
     max_requests_jitter: int = 0

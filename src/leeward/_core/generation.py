@@ -35,7 +35,7 @@ class Limits:
     #: A generation that serves keeps the one before it warm for so long.
     settle: float = 300.0
     #: Old generations that may drain at a time while this one serves.
-    lingering: int = 2
+    lingering: int = 10
 
 
 @dataclass

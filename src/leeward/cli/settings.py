@@ -59,7 +59,7 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def flag(self) -> str:
         """The long flag, for messages."""
-        return self.flags[-1] if self.flags else "TARGET"
+        return self.flags[-1].partition("/")[0] if self.flags else "TARGET"
 
     @property
     def needs_restart(self) -> bool:
@@ -218,7 +218,7 @@ TABLE: tuple[Setting, ...] = (
         key="max_lingering",
         flags=("--max-lingering",),
         parse=values.count,
-        default=2,
+        default=10,
         precedent="HAProxy's mworker-max-reloads (50); each costs the memory of its workers",
         metavar="N",
         doc="Old generations that may drain at a time; the oldest beyond that get 5 s.",

@@ -395,9 +395,6 @@ def _uncaught(error: Exception) -> _Uncaught:
 _TOO_LARGE = "Unsatisfiable read of more than %d bytes of headers"
 #: As bare as Tornado's, to whose tests and users' monitors it is known.
 _REFUSALS = {
-    status: f"HTTP/1.1 {status} {reason}\r\n\r\n".encode()
-    for status, reason in (
-        (400, "Bad Request"),
-        (431, "Request Header Fields Too Large"),
-    )
+    400: b"HTTP/1.1 400 Bad Request\r\n\r\n",
+    431: b"HTTP/1.1 431 Request Header Fields Too Large\r\n\r\n",
 }

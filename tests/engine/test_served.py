@@ -1,0 +1,52 @@
+"""The engine behind a socket reads what its parser reads: nothing is lost between the two."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+
+import pytest
+from engine.corpus import HOSTILE, LEGAL, TAIL, Case
+from engine.grammar import Grammar
+from engine.sides import MAX_BODY, Connected, Ours, Recorder, quiet, same
+from tornado.httpserver import HTTPServer
+
+from leeward.engine.engine import Engine
+
+SEED = 20
+INPUTS = 1500
+
+
+class _Counters:
+    open = requests = in_flight = 0
+
+
+def engine_serve(sock: socket.socket, delegate: Recorder) -> Callable[[], None]:
+    """Serves `sock` with the engine; returns what ends that."""
+    sock.setblocking(False)
+    http = HTTPServer(delegate, max_body_size=MAX_BODY)  # type: ignore[arg-type]
+    engine = Engine(http, _Counters(), lambda: None)
+    engine.accept(sock, ("127.0.0.1", 1))
+    return engine.close_rest
+
+
+@pytest.fixture(scope="module")
+def served() -> Connected:
+    quiet()
+    return Connected(engine_serve)
+
+
+@pytest.mark.parametrize("case", (*HOSTILE, *LEGAL), ids=lambda it: it.name.replace(" ", "-"))
+def test_the_corpus(case: Case, served: Connected) -> None:
+    """The same requests, bodies and end, in one piece and with the tail behind it."""
+    ours, theirs = Ours()([case.wire, TAIL]), served([case.wire, TAIL])
+    assert same(ours, theirs), (ours, theirs)
+
+
+def test_random_requests(served: Connected) -> None:
+    """Cut where the input is cut, pipelined, half, hostile: the verdict is the parser's."""
+    grammar = Grammar(SEED)
+    for _ in range(INPUTS):
+        case = grammar.input()
+        ours, theirs = Ours()(case.pieces), served(case.pieces)
+        assert same(ours, theirs), (case.pieces, ours, theirs)

@@ -988,7 +988,7 @@ def reload_beside(hand: Hand) -> list[c.Command]:
 def test_old_generations_that_linger_are_few() -> None:
     """Two may drain for their whole time; with the third the oldest gets five seconds."""
     hand = Hand(workers=2)
-    hand.limits = dataclasses.replace(hand.limits, graceful=1000.0)
+    hand.limits = dataclasses.replace(hand.limits, graceful=1000.0, lingering=2)
     hand.sup.generations[1].limits = hand.limits
     hand.up()
     old = [it.id for it in hand.sup.roster.of("worker", 1)]

@@ -270,10 +270,19 @@ class _Stream:
         pass
 
 
+_LOGGERS = ("tornado.general", "tornado.application")
+
+
 def quiet() -> None:
     """No log line for each refusal: there are 100,000 of them."""
-    for name in ("tornado.general", "tornado.application"):
+    for name in _LOGGERS:
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+
+
+def loud() -> None:
+    """As it was before `quiet`."""
+    for name in _LOGGERS:
+        logging.getLogger(name).setLevel(logging.NOTSET)
 
 
 class Simulated:

@@ -192,7 +192,7 @@ def test_an_application_keeps_its_own_handler(page):
 @pytest.mark.parametrize("factory", LOOPS)
 def test_a_worker_that_serves_tells_its_turns(serving, factory):
     """Busy while it is asked, 0 when it is idle again."""
-    one = serving(factory)
+    one = serving(factory, loop="asyncio")
     one.page.awake = 1
     client = one.connect()
     before = one.row.turns

@@ -126,6 +126,13 @@ class _Notify:
         self.worker.loop.call_soon_threadsafe(self.worker.wants_to_leave, signum)
 
 
+def _leave_child(error: BaseException) -> NoReturn:
+    """A process that the application forked comes to its end."""
+    if isinstance(error, SystemExit):
+        leave.leave_child(leave.exit_status(error))
+    leave.leave_child(128 + signal.SIGINT)
+
+
 class _Nowhere:
     """Counters of a process that is no worker any more."""
 
@@ -280,6 +287,8 @@ class Worker:
         self.row = _Nowhere()
         if self.server is not None:
             self.server.counters = self.row
+            # The loop is the parent's: nothing must turn it here.
+            self.server.exits = _leave_child
         self.channel.close()
         self.birth.page.close()
 

@@ -116,7 +116,8 @@ class Engine(Registry["Link"]):
     def _choose_dispatch(self) -> None:
         http = self._http
         plain = type(http).start_request is HTTPServer.start_request
-        self._dispatch = dispatch(http.request_callback, self.loop) if plain else None
+        exits = lambda error: self.exits(error)  # noqa: E731 - a fork puts another in its place
+        self._dispatch = dispatch(http.request_callback, self.loop, exits) if plain else None
 
     # --- for the worker --------------------------------------------------------------------------
 

@@ -25,7 +25,7 @@ from leeward.engine.accelerate.pristine import pristine
 from leeward.engine.routes import Routes
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Coroutine
+    from collections.abc import Awaitable, Callable, Coroutine
 
     from tornado.httputil import HTTPHeaders, HTTPServerRequest, ResponseStartLine
 
@@ -78,8 +78,14 @@ _SKIPPED = ("start_request", "find_handler", "get_handler_delegate", "__call__")
 class Dispatch:
     """One application's requests.  loop:  the running one."""
 
-    def __init__(self, application: Application, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self,
+        application: Application,
+        loop: asyncio.AbstractEventLoop,
+        exits: Callable[[BaseException], None],
+    ) -> None:
         self.application = application
+        self._exits = exits
         self.routes = Routes(application)
         self._loop = loop
         self._eager = EAGER and _makes_plain_tasks(loop)
@@ -95,7 +101,11 @@ class Dispatch:
         """Run `work` in a task; what escapes it is logged as Tornado's delegate does."""
         task: asyncio.Future[Any]
         if self._eager and type(work) is CoroutineType and self._loop.get_task_factory() is None:
-            task = asyncio.Task(work, loop=self._loop, eager_start=True)  # type: ignore[call-arg]
+            try:
+                task = asyncio.Task(work, loop=self._loop, eager_start=True)  # type: ignore[call-arg]
+            except (SystemExit, KeyboardInterrupt) as error:
+                self._exits(error)
+                return
             if task.done() and not task.cancelled() and task.exception() is None:
                 return
         else:
@@ -103,8 +113,15 @@ class Dispatch:
         task.add_done_callback(_look_at)
 
 
-def dispatch(application: object, loop: asyncio.AbstractEventLoop) -> Dispatch | None:
-    """None if only Tornado's own path does for this application."""
+def dispatch(
+    application: object,
+    loop: asyncio.AbstractEventLoop,
+    exits: Callable[[BaseException], None],
+) -> Dispatch | None:
+    """None if only Tornado's own path does for this application.
+
+    exits:  given the `sys.exit` or Ctrl-C that a handler ran into before its first wait.
+    """
     if not isinstance(application, Application):
         return None
     kind = type(application)
@@ -112,7 +129,7 @@ def dispatch(application: object, loop: asyncio.AbstractEventLoop) -> Dispatch |
         return None
     if not _SKIPPED_BY_INSTANCE.isdisjoint(vars(application)):
         return None
-    return Dispatch(application, loop) if all(map(pristine, REPLACED)) else None
+    return Dispatch(application, loop, exits) if all(map(pristine, REPLACED)) else None
 
 
 _SKIPPED_BY_INSTANCE = frozenset(_SKIPPED)

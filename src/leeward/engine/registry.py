@@ -58,11 +58,19 @@ class Registry(Generic[M]):
         self.active: Callable[[], None] | None = None  # told when bytes arrive
         self.most = 0  # requests after which `at_most` is called, once
         self.at_most: Callable[[], None]
+        self.exits: Callable[[BaseException], None] = self._exits
         self.live: set[M] = set()
         self._requests = self._in_flight = 0
         self._window_ends = 0.0
         self._timers: list[asyncio.TimerHandle] = []
         self._loop = asyncio.get_running_loop()
+
+    def _exits(self, error: BaseException) -> None:
+        """An application's `sys.exit` ends the loop, from wherever it was called.
+
+        In a turn of its own: uvloop logs what comes out of a transport's callback, and goes on.
+        """
+        self._loop.call_soon(_raise, error)
 
     # --- counting --------------------------------------------------------------------------------
 
@@ -140,3 +148,7 @@ class Registry(Generic[M]):
         # close, the less likely that a request is under way to one of them.
         for member in sorted(self.live, key=lambda it: it.life is not Life.IDLE):
             member.cut()
+
+
+def _raise(error: BaseException) -> None:
+    raise error

@@ -132,7 +132,7 @@ def test_a_worker_is_the_supervisors_child(play):
 
 def test_a_worker_has_no_descriptor_of_its_zygote(play):
     """Neither the zygote's channel nor the pipe; the zygote keeps none of the worker's."""
-    zygote = play(APP).begin()
+    zygote = play(APP, loop="asyncio").begin()  # uvloop has pipes of its own
     zygote.says()
     ready(zygote, 1)
     before = sorted(os.listdir(f"/proc/{zygote.pid}/fd"))

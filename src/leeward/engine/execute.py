@@ -86,6 +86,7 @@ class Dispatch:
     ) -> None:
         self.application = application
         self._exits = exits
+        self._running: set[asyncio.Future[Any]] = set()
         self.routes = Routes(application)
         self._loop = loop
         self._eager = EAGER and _makes_plain_tasks(loop)
@@ -110,7 +111,14 @@ class Dispatch:
                 return
         else:
             task = gen.convert_yielded(work)
-        task.add_done_callback(_look_at)
+        # asyncio itself knows a task by a weak reference only: one that waits for a reader
+        # of its own was collected in the middle (seen with StreamReader, on both loops).
+        self._running.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Future[Any]) -> None:
+        self._running.discard(task)
+        _look_at(task)
 
 
 def dispatch(

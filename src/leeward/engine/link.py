@@ -20,13 +20,16 @@ from tornado.websocket import WebSocketHandler
 
 from leeward._core.connection import WAITING, Life
 from leeward.engine.registry import NEW_GRACE, SERVICE_RESTART
-from leeward.engine.stream import TransportStream, bytes_wait
+from leeward.engine.stream import TransportStream, bytes_wait, unsent
 
 if TYPE_CHECKING:
     from leeward.engine.engine import Engine, ServerConnection
 
-#: Seconds for the last bytes of a connection that we close, renewed while they go out.
+#: Seconds without progress for the last bytes of a connection that we close.
 _CLOSING = 30.0
+#: How often that is looked at; and seconds for a client's TLS farewell, which need not come:
+#: asyncio waits half a minute for it, and with it the stop of a whole worker.
+_FAREWELL = 0.5
 #: Seconds for an answer to a client that has said FIN, renewed likewise.
 _HALF_CLOSED = 30.0
 
@@ -57,7 +60,8 @@ class Link(asyncio.Protocol):
         #: Makes the transport, with TLS its handshake too.
         self.task: asyncio.Task[Any] | None = None
         self._connected = False
-        self._left = -1  # bytes that had left us when a deadline was renewed
+        self._left = -1  # bytes that had left us at the last look
+        self._patience_ends = 0.0
         self._paused_reading = False
         self._paused_writing = False
         self._flushing: list[asyncio.Future[None]] = []
@@ -179,7 +183,7 @@ class Link(asyncio.Protocol):
         if self.life in (_ENDING, _CLOSED):
             return
         self._leave(_ENDING)
-        self.deadline = self.server.deadline(_CLOSING)
+        self.deadline = self.server.deadline(_FAREWELL)
         if self._connected:
             self.transport.close()
 
@@ -197,10 +201,16 @@ class Link(asyncio.Protocol):
         """The deadline has come."""
         if self._connected and (self.ended or self.life is _ENDING):
             # A slow reader is no dead one: it stays while bytes go out.
-            left = self.sent - self.transport.get_write_buffer_size()
-            if left > self._left:
-                self._left = left
-                self.deadline = self.server.deadline(_CLOSING)
+            waiting = self.transport.get_write_buffer_size() + unsent(self.transport)
+            now = self.server.loop.time()
+            moves = self.sent - waiting > self._left
+            if moves:
+                self._left, self._patience_ends = self.sent - waiting, now + _CLOSING
+            if self.life is _ENDING and waiting and now < self._patience_ends:
+                self.deadline = self.server.deadline(_FAREWELL)
+                return
+            if self.life is not _ENDING and moves:
+                self.deadline = self.server.deadline(_HALF_CLOSED)
                 return
         self.cut()
 

@@ -16,9 +16,11 @@ not leave the coroutine, which is most of what makes WebSockets cheaper here.
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import re
 import select
 import sys
+import termios
 from typing import TYPE_CHECKING, Any
 
 from tornado.ioloop import IOLoop
@@ -321,3 +323,15 @@ def bytes_wait(transport: asyncio.BaseTransport) -> bool:
     poll = select.poll()
     poll.register(sock.fileno(), select.POLLIN)
     return bool(poll.poll(0))
+
+
+def unsent(transport: asyncio.BaseTransport) -> int:
+    """Bytes that the kernel has from us and the peer has not acknowledged yet."""
+    sock = transport.get_extra_info("socket")
+    if sock is None or sock.fileno() < 0:
+        return 0
+    try:
+        answer = fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, bytes(4))
+    except OSError:  # gone meanwhile
+        return 0
+    return int.from_bytes(answer, sys.byteorder)

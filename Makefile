@@ -31,7 +31,7 @@ fast: setup
 
 # Everything there is.
 test: fast
-	$(PYTEST) -n $(JOBS) --dist loadfile
+	$(PYTEST) -n $(JOBS) --dist worksteal
 
 # The engine's parser against Tornado's own, for a minute. SEED chooses another course.
 fuzz: setup

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 from tornado.httpserver import HTTPServer
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
     from leeward._core.config import Config
     from leeward.engine.server import Counters
+
+_log = logging.getLogger("leeward.tornado")
 
 #: What a program's own HTTPServer may have overridden that the engine does not call.
 _STREAMS = ("handle_stream", "_handle_connection")
@@ -40,6 +43,9 @@ def server(
 ) -> Engine | TornadoServer:
     """The server for `application`, as `config.engine` says."""
     path = config.health_path
-    if config.engine == "tornado" or needs_tornado(application):
+    why = needs_tornado(application)
+    if why and config.engine != "tornado":
+        _log.info("served by Tornado's own HTTP server: %s", why)
+    if why or config.engine == "tornado":
         return TornadoServer(application, counters, closed, tls, path)
     return Engine(application, counters, closed, tls, path, config.accelerate)

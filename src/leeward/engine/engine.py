@@ -136,7 +136,7 @@ class Engine(Registry["Link"]):
         """Serve `connection`, which no client has made: plain http, uncounted, and
         `health_path` is the application's own on it.
         """
-        aside = Engine(self._http, _Nobody(), lambda: None, plain=True)
+        aside = Engine(self._http, _Nobody(), lambda: None, accelerate=self.accelerate, plain=True)
         aside.accept(connection, ("127.0.0.1", 0))
 
     def _connected(

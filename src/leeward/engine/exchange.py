@@ -42,7 +42,6 @@ class Exchange(HTTPConnection):
     _websocket: WebSocketHandler | None = None
     _chunking = False
     _left: int | None = None  # bytes of the answer's body that Content-Length still promises
-    _code = 0
     _detached = False
     #: Has the application given its whole answer?  Has the whole request been read?
     write_finished = False
@@ -124,7 +123,6 @@ class Exchange(HTTPConnection):
         """
         head = self.head
         code: int = start_line[1]  # type: ignore[assignment]
-        self._code = code
         modern = head.version == "HTTP/1.1"
         bodiless = head.method == "HEAD" or code in (204, 304) or 100 <= code < 200
         sized = "Content-Length" in layout.lists(headers)
@@ -166,7 +164,6 @@ class Exchange(HTTPConnection):
             future = self.write_headers(ResponseStartLine("", code, reason), headers, body)
             self.finish()
             return future
-        self._code = code
         future = connection.send(_head_bytes(code, reason, layout.lists(headers)) + body)
         self.write_finished = True
         self._close_callback = None

@@ -6,7 +6,7 @@ applications and routers that are Tornado's own and unchanged; whatever is overr
 or replaced anywhere on the way is served by Tornado's own path.
 
 The handler starts at once, inside the connection's `data_received`, in a task of its own
-(docs/explanation/engine.md).
+(docs/explanation/speed.md).
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ it answers all the same is still sent.
 
 from __future__ import annotations
 
+import abc
 import asyncio
 import logging
 from typing import TYPE_CHECKING, Any, cast
@@ -40,7 +41,7 @@ _UPGRADED, _ENDING, _CLOSED = Life.UPGRADED, Life.CLOSING, Life.CLOSED
 _general = logging.getLogger("tornado.general")
 
 
-class Link(asyncio.Protocol):
+class Link(asyncio.Protocol, abc.ABC):
     """A `leeward.engine.registry.Member` without its requests."""
 
     transport: asyncio.Transport
@@ -78,25 +79,25 @@ class Link(asyncio.Protocol):
 
     # --- what the requests' side does ------------------------------------------------------------
 
+    @abc.abstractmethod
     def awaits_bytes(self) -> bool:
         """Are there no bytes here of a request that nobody has answered?"""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def owes_an_answer(self) -> bool:
         """Has a whole request come that is not answered yet?"""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def stop_reading_requests(self) -> None:
         """The connection is closing."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def client_left(self) -> None:
         """Tell the application, once."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def flushed(self) -> None:
         """All that was sent has left us."""
-        raise NotImplementedError
 
     # --- the transport speaks --------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import Callable
 
@@ -11,6 +12,7 @@ from engine.grammar import Grammar
 from engine.sides import MAX_BODY, Connected, Ours, Recorder, quiet, same
 from tornado.httpserver import HTTPServer
 
+from leeward.engine.accelerate.install import installed
 from leeward.engine.engine import Engine
 
 SEED = 20
@@ -50,3 +52,20 @@ def test_random_requests(served: Connected) -> None:
         case = grammar.input()
         ours, theirs = Ours()(case.pieces), served(case.pieces)
         assert same(ours, theirs), (case.pieces, ours, theirs)
+
+
+def test_a_probe_installs_nothing_that_was_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """--no-accelerate holds for the probe's own engine too."""
+    asked: list[str] = []
+    monkeypatch.setattr(installed, "install", lambda: asked.append("install"))
+    mine, theirs = socket.socketpair()
+
+    async def probe() -> None:
+        engine = Engine(Recorder(), _Counters(), lambda: None, accelerate=False)
+        theirs.setblocking(False)
+        engine.probe(theirs)
+        await asyncio.sleep(0)
+
+    with mine, theirs:
+        asyncio.run(probe())
+    assert not asked

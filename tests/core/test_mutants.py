@@ -17,7 +17,7 @@ def test_a_faithful_copy_survives(module: str) -> None:
     """What kills a mutant is its mistake, not the way it is made."""
     same = "from __future__ import annotations\n"
     core = build(Mutant("faithful", module, same, same + "\n"))
-    assert not any(breaks(seed, core) for seed in range(10))
+    assert not any(breaks(seed, core) for seed in range(4))
 
 
 def test_the_list_is_long_and_its_names_are_distinct() -> None:

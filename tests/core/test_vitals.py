@@ -312,7 +312,7 @@ def test_without_a_bound_it_is_never_killed() -> None:
     """As for programs."""
     loops = Loops(kill=0.0)
     loops.turn(1)
-    assert not any(isinstance(it, Condemn) for it in loops.run(10_000.0))
+    assert not any(isinstance(it, Condemn) for it in loops.run(1_000.0))
 
 
 def test_the_unwarned_are_killed_without_a_line() -> None:
@@ -473,4 +473,4 @@ def test_stopped_for_ever_if_one_wants() -> None:
     """--stopped-kill 0s."""
     loops = Loops(stopped=0.0)
     loops.vitals.stopped(1, "SIGSTOP", loops.bounds, loops.now)
-    assert loops.run(10_000.0) == []
+    assert loops.run(1_000.0) == []

@@ -106,7 +106,10 @@ class Roster:
         return gone
 
     def of(self, role: str, generation: int | None = None) -> list[Process]:
-        return [it for it in self if it.role == role and generation in (None, it.generation)]
+        every = self.processes.values()
+        if generation is None:
+            return [it for it in every if it.role == role]
+        return [it for it in every if it.role == role and it.generation == generation]
 
     def zygote(self, generation: int) -> Process | None:
         """The generation's zygote that has not been sent away."""

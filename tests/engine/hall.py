@@ -11,6 +11,7 @@ from typing import Any
 from tornado.httpserver import HTTPServer
 from tornado.web import Application
 
+from leeward._core.config import Config
 from leeward.engine.accelerate.install import ACCELERATIONS, Acceleration, installed
 from leeward.engine.connection import Connection
 from leeward.engine.engine import Engine
@@ -57,7 +58,7 @@ def connection(engine: Engine) -> tuple[Connection, Transport]:
 
 
 def engine(application: Any, accelerate: bool = True) -> Engine:
-    return Engine(application, Counters(), lambda: None, accelerate=accelerate)
+    return Engine(application, Config("", accelerate=accelerate), Counters(), lambda: None)
 
 
 @contextlib.contextmanager

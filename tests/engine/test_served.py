@@ -12,6 +12,7 @@ from engine.grammar import Grammar
 from engine.sides import MAX_BODY, Connected, Ours, Recorder, quiet, same
 from tornado.httpserver import HTTPServer
 
+from leeward._core.config import Config
 from leeward.engine.accelerate.install import installed
 from leeward.engine.engine import Engine
 
@@ -27,7 +28,7 @@ def engine_serve(sock: socket.socket, delegate: Recorder) -> Callable[[], None]:
     """Serves `sock` with the engine; returns what ends that."""
     sock.setblocking(False)
     http = HTTPServer(delegate, max_body_size=MAX_BODY)  # type: ignore[arg-type]
-    engine = Engine(http, _Counters(), lambda: None)
+    engine = Engine(http, Config(""), _Counters(), lambda: None)
     engine.accept(sock, ("127.0.0.1", 1))
     return engine.close_rest
 
@@ -61,7 +62,7 @@ def test_a_probe_installs_nothing_that_was_refused(monkeypatch: pytest.MonkeyPat
     mine, theirs = socket.socketpair()
 
     async def probe() -> None:
-        engine = Engine(Recorder(), _Counters(), lambda: None, accelerate=False)
+        engine = Engine(Recorder(), Config("", accelerate=False), _Counters(), lambda: None)
         theirs.setblocking(False)
         engine.probe(theirs)
         await asyncio.sleep(0)

@@ -20,6 +20,7 @@ from typing import Any
 import tornado
 from tornado.httpserver import HTTPServer
 
+from leeward._core.config import Config
 from leeward.engine.engine import Engine
 
 MODULES = (
@@ -87,7 +88,9 @@ class EngineServer(HTTPServer):
     def _handle_connection(self, connection: Any, address: Any) -> None:
         connection.setblocking(False)
         if self._engine is None:
-            self._engine = Engine(self, Counters(), lambda: None, accelerate=self.accelerate)
+            self._engine = Engine(
+                self, Config("", accelerate=self.accelerate), Counters(), lambda: None
+            )
         self._engine.accept(connection, address)
 
 

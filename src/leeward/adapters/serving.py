@@ -42,10 +42,9 @@ def server(
     tls: ssl.SSLContext | None,
 ) -> Engine | TornadoServer:
     """The server for `application`, as `config.engine` says."""
-    path = config.health_path
     why = needs_tornado(application)
     if why and config.engine != "tornado":
         _log.info("served by Tornado's own HTTP server: %s", why)
     if why or config.engine == "tornado":
-        return TornadoServer(application, counters, closed, tls, path)
-    return Engine(application, counters, closed, tls, path, config.accelerate)
+        return TornadoServer(application, config, counters, closed, tls)
+    return Engine(application, config, counters, closed, tls)

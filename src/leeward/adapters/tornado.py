@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from tornado.httputil import HTTPHeaders, RequestStartLine, ResponseStartLine
     from tornado.iostream import IOStream
 
+    from leeward._core.config import Config
     from leeward.engine.server import Counters
 
 SERVABLE = "a tornado.web.Application (or any HTTPServerConnectionDelegate)"
@@ -62,9 +63,9 @@ class TornadoServer(Registry["Connection"]):
     """A `leeward.engine.server.Server`.
 
     application: what the factory returned, or an adopted program's HTTPServer.
+    config:      its `health_path` is answered here (`leeward.engine.health`).
     counters, closed: as `Registry` has them.
     tls:         None to speak plain http, or what a program's own ssl_options say.
-    health_path: answered here (`leeward.engine.health`); "" for none.
 
     Made and used on the thread of the running loop.
     """
@@ -72,13 +73,13 @@ class TornadoServer(Registry["Connection"]):
     def __init__(
         self,
         application: HTTPServerConnectionDelegate,
+        config: Config,
         counters: Counters,
         closed: Callable[[], None],
         tls: ssl.SSLContext | None = None,
-        health_path: str = "",
     ) -> None:
         super().__init__(counters, closed)
-        self.health_path = health_path
+        self.health_path = config.health_path
         own = isinstance(application, HTTPServer)
         # Application.listen would hand its own settings on in the same way.
         self._http: HTTPServer = application if own else HTTPServer(application, xheaders=False)  # type: ignore[assignment]

@@ -7,6 +7,7 @@ import contextvars
 import logging
 import ssl
 from collections import Counter
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from tornado import netutil
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
 
+    from leeward._core.config import Config
     from leeward.engine.exchange import Exchange
     from leeward.engine.link import Link
     from leeward.engine.server import Counters
@@ -52,10 +54,10 @@ class Engine(Registry["Link"]):
 
     application: what the factory returned, or an adopted program's HTTPServer, whose
                  arguments are honoured.
-    tls:         None to speak plain http, or what a program's own ssl_options say.
-    health_path: answered here (`leeward.engine.health`); "" for none.
-    accelerate:  whether what we know of Tornado's inside may be used (`engine.accelerate`,
+    config:      its `health_path` is answered here (`leeward.engine.health`); by `accelerate`
+                 what we know of Tornado's inside may be used (`engine.accelerate`,
                  `engine.execute`).
+    tls:         None to speak plain http, or what a program's own ssl_options say.
     plain:       plain http even so.
     Counters and `closed` as `Registry` has them.
 
@@ -65,11 +67,10 @@ class Engine(Registry["Link"]):
     def __init__(
         self,
         application: HTTPServerConnectionDelegate,
+        config: Config,
         counters: Counters,
         closed: Callable[[], None],
         tls: ssl.SSLContext | None = None,
-        health_path: str = "",
-        accelerate: bool = True,
         *,
         plain: bool = False,
     ) -> None:
@@ -77,14 +78,13 @@ class Engine(Registry["Link"]):
         self.loop = self._loop
         #: What is scheduled from within a handler runs here, and sees none of its variables.
         self.context = contextvars.copy_context()
-        self.health_path = health_path
+        self.config = config
         own = isinstance(application, HTTPServer)
         http: Any = application if own else HTTPServer(application, xheaders=False)
         self._http = http
         self.params = http.conn_params
-        self.accelerate = accelerate
         self._dispatch: Dispatch | None = None
-        if accelerate:
+        if config.accelerate:
             installed.install()
             self._choose_dispatch()
         self.max_buffer_size = http.max_buffer_size or _MAX_BUFFER
@@ -109,7 +109,7 @@ class Engine(Registry["Link"]):
 
     def ready(self) -> None:
         """All that patches Tornado has done so: look once more whether we still know it."""
-        if self.accelerate:
+        if self.config.accelerate:
             installed.recheck()
             self._choose_dispatch()
 
@@ -136,7 +136,8 @@ class Engine(Registry["Link"]):
         """Serve `connection`, which no client has made: plain http, uncounted, and
         `health_path` is the application's own on it.
         """
-        aside = Engine(self._http, _Nobody(), lambda: None, accelerate=self.accelerate, plain=True)
+        config = replace(self.config, health_path="")
+        aside = Engine(self._http, config, _Nobody(), lambda: None, plain=True)
         aside.accept(connection, ("127.0.0.1", 0))
 
     def _connected(
@@ -156,7 +157,8 @@ class Engine(Registry["Link"]):
     def start_request(
         self, connection: ServerConnection, exchange: Exchange
     ) -> HTTPMessageDelegate:
-        if self.health_path and health.asked(self.health_path, exchange.head.start_line):
+        path = self.config.health_path
+        if path and health.asked(path, exchange.head.start_line):
             return health.Health(exchange, exchange.head.method, self.serves)
         delegate: HTTPMessageDelegate
         if self._dispatch is not None:

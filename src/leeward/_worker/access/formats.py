@@ -107,16 +107,21 @@ class Json:
         if second != self._second:
             self._second, self._clock = second, f'{{"time":"{lines.utc(second)}.'
         get = request.headers.get
-        method, uri, address = _text(request.method), _text(request.uri), _text(request.remote_ip)
+        method, uri = request.method, request.uri
+        version, address = request.version, request.remote_ip
+        referer, agent = get("Referer"), get("User-Agent")
+        if not _harmless(f"{method}{uri}{version}{address}{referer}{agent}"):
+            method, uri, version, address = map(_text, (method, uri, version, address))
+            referer, agent = referer and _text(referer), agent and _text(agent)
+        referer = "null" if referer is None else f'"{referer}"'
+        agent = "null" if agent is None else f'"{agent}"'
         took = f"{seconds * 1000.0:.2f}"
-        # The message is made of what is escaped already: once is enough.
         return (
             f"{self._clock}{int(now % 1 * 1000):03d}{self._heads[level]},"
             f'"message":"{status:d} {method} {uri} ({address}) {took}ms","status":{status:d},'
-            f'"method":"{method}","uri":"{uri}","version":"{_text(request.version)}",'
-            f'"remote_ip":"{address}","duration_ms":{took},'
-            f'"bytes":{"null" if size < 0 else size},"referer":{_field(get("Referer"))},'
-            f'"user_agent":{_field(get("User-Agent"))}}}\n'
+            f'"method":"{method}","uri":"{uri}","version":"{version}","remote_ip":"{address}",'
+            f'"duration_ms":{took},"bytes":{"null" if size < 0 else size},'
+            f'"referer":{referer},"user_agent":{agent}}}\n'
         )
 
 
@@ -125,8 +130,9 @@ def _text(value: str | None) -> str:
     return quoted(str(value))[1:-1]
 
 
-def _field(value: str | None) -> str:
-    return "null" if value is None else quoted(value)
+def _harmless(text: str) -> bool:
+    """Is there nothing in it that needs to be escaped?"""
+    return text.isascii() and text.isprintable() and '"' not in text and "\\" not in text
 
 
 #: strftime's names follow the locale that the application sets; these do not.
@@ -158,14 +164,7 @@ class Combined:
         host = request.remote_ip or "-"
         asked = f"{request.method} {request.uri} {request.version}"
         referer, agent = get("Referer", "-"), get("User-Agent", "-")
-        every = f"{host}{asked}{referer}{agent}"
-        if (
-            not every.isascii()
-            or not every.isprintable()
-            or '"' in every
-            or "\\" in every
-            or " " in host
-        ):
+        if not _harmless(f"{host}{asked}{referer}{agent}") or " " in host:
             host = _escaped(host).replace(" ", "\\x20")
             asked, referer, agent = _escaped(asked), _escaped(referer), _escaped(agent)
         second = int(now - seconds)

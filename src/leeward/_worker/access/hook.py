@@ -108,7 +108,7 @@ class AccessLog:
             parent = logger.parent
             if parent is None:
                 return len(handlers) == 1 and handlers[0] is printer
-            if handlers or not logger.propagate:
+            if not logger.propagate or (handlers and not all(map(_silent, handlers))):
                 return False
             logger = parent
 
@@ -135,6 +135,10 @@ class AccessLog:
             seconds, size = request.request_time(), _size(handler, status)
             self._sink.put(self._form(now, level, status, request, seconds, size))
         return True
+
+
+def _silent(handler: logging.Handler) -> bool:
+    return type(handler) is logging.NullHandler
 
 
 _WEB = vars(web)

@@ -7,12 +7,12 @@ import json
 import locale
 import logging
 import os
-import re
 import time
 from types import SimpleNamespace
 
 import pytest
 from tornado.httputil import HTTPHeaders
+from worker.combined import COMBINED
 
 from leeward._sys.lines import Look
 from leeward._worker.access import formats
@@ -20,13 +20,6 @@ from leeward._worker.logs import Log, Printer
 
 IDENTITY = {"worker": 2, "gen": 5, "pid": 4711}
 NOW = 1_700_000_000.25
-
-#: As log analysers have it: quoted fields hold no quote but escaped ones.
-COMBINED = re.compile(
-    r"(?P<host>\S+) (?P<ident>\S+) (?P<user>\S+) \[(?P<time>[^\]]+)\] "
-    r'"(?P<asked>(?:[^"\\]|\\.)*)" (?P<status>\d{3}) (?P<size>\d+|-) '
-    r'"(?P<referer>(?:[^"\\]|\\.)*)" "(?P<agent>(?:[^"\\]|\\.)*)"\n'
-)
 
 EVERY_OCTET = "".join(map(chr, range(256)))
 HOSTILE = [

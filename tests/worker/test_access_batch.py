@@ -88,12 +88,51 @@ def test_a_turn_s_lines_leave_together(pipe, monkeypatch):
         assert writes == []
         await asyncio.sleep(0)
         await asyncio.sleep(0)
-        sink.put("later\n")
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
-        assert writes == [b"line 0\nline 1\nline 2\nline 3\nline 4\n", b"later\n"]
+        assert writes == [b"line 0\nline 1\nline 2\nline 3\nline 4\n"]
 
     asyncio.run(main())
+
+
+class Loop:
+    """Keeps what is scheduled."""
+
+    def __init__(self):
+        self.now, self.calls = 50.0, []
+
+    def time(self):
+        return self.now
+
+    def is_closed(self):
+        return False
+
+    def call_soon(self, call, *, context):
+        self.calls.append((0.0, call))
+
+    def call_later(self, delay, call, *, context):
+        self.calls.append((delay, call))
+
+
+def test_batches_that_follow_each_other_closely_are_made_one(pipe):
+    """At once after a pause; then at most one batch in `_GATHER` seconds."""
+    sink, loop = Batch(pipe[1], lost), Loop()
+    sink.begin(loop, contextvars.Context())
+    batches = 0
+    due = []
+    for n in range(1000):  # a line each millisecond
+        loop.now = 50.0 + n / 1000
+        sink.put(f"{n}\n")
+        due += [(loop.now + delay, call) for delay, call in loop.calls]
+        loop.calls.clear()
+        while due and due[0][0] <= loop.now:
+            due.pop(0)[1]()
+            batches += 1
+        assert len(sink._lines) <= 11
+    assert 90 <= batches <= 101
+    loop.now += 10
+    sink.flush()
+    due[-1][1]()
+    sink.put("after a pause\n")
+    assert [delay for delay, _ in loop.calls] == [0.0]
 
 
 def test_without_a_loop_each_leaves_at_once(pipe):

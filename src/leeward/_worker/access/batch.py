@@ -1,4 +1,6 @@
-"""Where finished lines go: gathered for a turn of the loop, then written in one go.
+"""Where finished lines go: gathered for a turn of the loop, or for `_GATHER` seconds where
+they come fast, then written in one go.  A write of its own for each line costs 1.5 µs hot,
+and several times that in a busy server.
 
 The descriptor is shared with other processes, so it cannot be made non-blocking, and a
 write must not be torn by theirs.  What is no file therefore gets pieces of whole lines, at most
@@ -34,6 +36,8 @@ _MOST = 1 << 20
 _FULL = 1 << 16
 #: Octets of a write to what is no file; PIPE_BUF of Linux.
 _PIECE = select.PIPE_BUF
+#: Seconds from one batch to the next, at least.
+_GATHER = 0.01
 #: Seconds until a full pipe is looked at again.
 _RETRY = 0.05
 #: Seconds for which nothing is tried after an error (a full disk, a closed pipe), and
@@ -47,7 +51,7 @@ class Sink(Protocol):
     """Takes finished lines.  None of these raises; but for `end` none waits for a reader."""
 
     def put(self, line: str) -> None:
-        """Take a line, with its end.  It leaves by the end of the loop's next turn."""
+        """Take a line, with its end.  It leaves within hundredths of a second."""
 
     def flush(self) -> bool:
         """Have all lines leave now, as far as somebody takes them.  True if none is left."""
@@ -77,6 +81,7 @@ class Batch:
         self._quiet_until = float("-inf")  # nothing is tried after an error
         self._tell_at = float("-inf")
         self._due = False  # a flush is scheduled
+        self._next = float("-inf")  # on the loop's clock: not before
         self._flushing = False
         self._thread = get_ident()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -189,11 +194,19 @@ class Batch:
     # --- when ------------------------------------------------------------------------------------
 
     def _schedule(self) -> None:
-        if self._loop is not None and not self._loop.is_closed():
-            self._due = True
-            self._loop.call_soon(self._flush_now, context=self._context)
-        else:
+        loop = self._loop
+        if loop is None or loop.is_closed():
             self.flush()
+            return
+        self._due = True
+        now = loop.time()
+        wait = self._next - now
+        if wait > 0.0:
+            self._next += _GATHER
+            loop.call_later(wait, self._flush_now, context=self._context)
+        else:
+            self._next = now + _GATHER
+            loop.call_soon(self._flush_now, context=self._context)
 
     def _later(self, seconds: float) -> None:
         if self._loop is not None and not self._due and not self._loop.is_closed():

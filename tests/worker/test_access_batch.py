@@ -178,7 +178,7 @@ def test_a_pipe_gets_whole_lines_no_longer_than_it_takes_at_once(pipe, without):
     sink = Batch(pipe[1], lost)
     sink.begin(loop := asyncio.new_event_loop(), contextvars.Context())
     if without == "RWF_NOWAIT":
-        sink._write = sink._polled
+        sink._nowait = False
     writes, plain = [], sink._write
     sink._write = lambda data: writes.append(data) or plain(data)
     for n in range(500):
@@ -232,6 +232,22 @@ def test_every_kind_of_descriptor_is_written_to(tmp_path, kind):
         assert kind == "null" or path.read_text() == "there\n"
 
 
+def test_another_file_in_its_place_is_written_to(pipe, tmp_path):
+    """Programs that rotate their logs do that to descriptor 2."""
+    with open(tmp_path / "log", "ab") as file:
+        fd = os.dup(pipe[1])
+        sink = Batch(fd, lost)
+        sink.put("to the pipe\n")
+        os.dup2(file.fileno(), fd)
+        sink.put("to the file\n")
+        os.dup2(pipe[1], fd)
+        fill(pipe[1])
+        sink.put("to nobody\n")  # and waits for nobody
+        os.close(fd)
+    assert drained(pipe[0]).rstrip(".") == "to the pipe\n"
+    assert (tmp_path / "log").read_text() == "to the file\n"
+
+
 # --- nobody reads --------------------------------------------------------------------------------
 
 
@@ -241,7 +257,7 @@ def test_a_full_pipe_holds_nothing_up(pipe, without, clock, monkeypatch):
     monkeypatch.setattr(batch, "_MOST", 2000)
     sink = Batch(pipe[1], lost)
     if without == "RWF_NOWAIT":
-        sink._write = sink._polled
+        sink._nowait = False
     fill(pipe[1])
     before = time.process_time(), time.monotonic()
     for n in range(1000):
@@ -300,7 +316,7 @@ def test_losses_are_told_once_a_second(pipe, clock, monkeypatch):
 
 
 @pytest.mark.parametrize("how", ["closed", "nobody", "full disk"])
-def test_a_descriptor_that_fails_is_left_alone_for_a_second(pipe, how, clock):
+def test_a_descriptor_that_fails_is_left_alone_for_a_second(pipe, how, clock, monkeypatch):
     reader, writer = pipe
     if how == "nobody":
         os.close(reader)
@@ -310,8 +326,8 @@ def test_a_descriptor_that_fails_is_left_alone_for_a_second(pipe, how, clock):
         os.close(writer)
         writer = os.open("/dev/full", os.O_WRONLY)
     sink = Batch(writer, lost)
-    calls, plain = [], sink._polled if how == "full disk" else sink._write
-    sink._write = lambda data: calls.append(data) or plain(data)
+    calls, plain = [], os.fstat
+    monkeypatch.setattr(os, "fstat", lambda fd: calls.append(fd) or plain(fd))
     for _ in range(1000):
         sink.put("unheard\n")
     assert len(calls) == 1

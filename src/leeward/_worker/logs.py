@@ -56,8 +56,11 @@ class Log:
 
     def say(self, level: str, text: str) -> None:
         """Print a line of leeward's own.  Never raises and never waits for long."""
-        if LEVELS[level] >= self.level and self._writable():
-            self.write(self.render(time.time(), level, lines.OURS, text, ""))
+        if LEVELS[level] < self.level:
+            return
+        self._earlier_first()  # they may fill what room there is
+        if self._writable():
+            self._write(self.render(time.time(), level, lines.OURS, text, ""))
 
     def _writable(self) -> bool:
         """Does somebody read?  POLLOUT on a pipe promises room for a line (PIPE_BUF).
@@ -78,8 +81,14 @@ class Log:
     def write(self, text: str) -> None:
         """Write all of `text`, or as much as can be: a full disk, a closed pipe and
         a non-blocking pipe that nobody reads are no reason to fail a request."""
+        self._earlier_first()
+        self._write(text)
+
+    def _earlier_first(self) -> None:
         if self.earlier is not None:
             self.earlier.flush()
+
+    def _write(self, text: str) -> None:
         data = text.encode("utf-8", "backslashreplace")
         try:
             while data:

@@ -86,13 +86,8 @@ class Batch:
         self._thread = get_ident()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._context: contextvars.Context | None = None
-        self._write: Callable[[bytes], int]
-        try:
-            regular = stat.S_ISREG(os.fstat(fd).st_mode)
-        except OSError:  # closed: writing will say so
-            regular = False
-        self._most = _FULL if regular else _PIECE
-        self._write = self._plainly if regular else self._without_waiting
+        self._regular = False
+        self._nowait = True
 
     def begin(self, loop: asyncio.AbstractEventLoop, context: contextvars.Context) -> None:
         """From now on gather the lines of each turn of `loop`, which runs on this thread.
@@ -122,6 +117,8 @@ class Batch:
             return True
         self._flushing = True
         try:
+            # Each time: a program may put another file in its place.
+            self._regular = stat.S_ISREG(os.fstat(self._fd).st_mode)
             while self._next_piece():
                 sent = self._write(self._piece)
                 self._piece = self._piece[sent:]
@@ -159,7 +156,7 @@ class Batch:
         if not lines:
             return self._dropped > 0 and self._tell()
         made: list[bytes] = []
-        room = self._most
+        room = _FULL if self._regular else _PIECE
         while lines:
             data = lines[0].encode("utf-8", "backslashreplace")
             if made and len(data) > room:
@@ -219,19 +216,17 @@ class Batch:
 
     # --- how -------------------------------------------------------------------------------------
 
-    def _plainly(self, data: bytes) -> int:
-        return os.write(self._fd, data)
-
-    def _without_waiting(self, data: bytes) -> int:
-        try:
-            return os.pwritev(self._fd, [data], -1, os.RWF_NOWAIT)
-        except OSError as error:
-            if error.errno not in _UNSUPPORTED:
-                raise
-        self._write = self._polled
-        return self._polled(data)
-
-    def _polled(self, data: bytes) -> int:
+    def _write(self, data: bytes) -> int:
+        """Octets that were taken.  Raises BlockingIOError when there is no room."""
+        if self._regular:
+            return os.write(self._fd, data)
+        if self._nowait:
+            try:
+                return os.pwritev(self._fd, [data], -1, os.RWF_NOWAIT)
+            except OSError as error:
+                if error.errno not in _UNSUPPORTED:
+                    raise
+            self._nowait = False
         if not _writable(self._fd, 0.0):
             raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
         return os.write(self._fd, data[:_PIECE])

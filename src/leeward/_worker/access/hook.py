@@ -84,8 +84,8 @@ class AccessLog:
     # --- whose is it -----------------------------------------------------------------------------
 
     def ours(self) -> bool:
-        """Would a line through `logging` be printed by our printer, and by nobody else?"""
-        return self._untouched() and self._reaches_only_us()
+        """Are we asked, and would a line through `logging` be printed by our printer only?"""
+        return self._ours is not None and self._untouched() and self._reaches_only_us()
 
     def _untouched(self) -> bool:
         logger = self._logger

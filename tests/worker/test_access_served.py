@@ -7,6 +7,7 @@ import os
 import re
 import select
 import socket
+import threading
 
 import pytest
 from worker.combined import COMBINED
@@ -253,3 +254,26 @@ def test_a_reader_that_comes_back_hears_of_what_was_lost(serving, into):
     os.close(theirs)
     ended(one)
     os.close(ours)
+
+
+@EVERY_ENGINE
+def test_lines_that_wait_at_a_stop_are_waited_for(serving, into):
+    """300 kB, where a pipe holds 64, and a reader that comes as late as it can."""
+    ours, theirs = os.pipe()
+    one = serving(limit=into(theirs))
+    os.close(theirs)
+    client = one.connect()
+    for n in range(300):
+        client.get(f"/?{n}-{'x' * 1000}")
+    client.sock.close()
+    got = []
+    reader = threading.Thread(
+        target=lambda: got.extend(iter(lambda: os.read(ours, 1 << 20), b"")), daemon=True
+    )
+    one.drain()
+    reader.start()
+    assert one.ended() == 0
+    reader.join(15.0)
+    os.close(ours)
+    told = re.findall(r"tornado\.access: 200 GET /\?(\d+)-x{1000} ", b"".join(got).decode())
+    assert told == [str(n) for n in range(300)]

@@ -69,9 +69,11 @@ def application() -> Any:
 
     rules = [("/", Hello), ("/json", Json), ("/body", Body), ("/echo", Echo), ("/cpu", Cpu)]
     rules += [("/upload", Upload), (r"/download/(\d+)", Download)]
+    if LOG and "LEEWARD_SLOT" in os.environ:
+        return Application(rules)  # which it logs in its own way, to the same kind of file
     if LOG:
         log = logging.getLogger("tornado.access")
-        log.addHandler(logging.StreamHandler(open(os.devnull, "w")))  # noqa: SIM115
+        log.addHandler(logging.StreamHandler(sys.stderr))
         log.setLevel(logging.INFO)
         log.propagate = False
         return Application(rules)

@@ -86,6 +86,8 @@ class Config:
     probe: str = ""
     log_level: str = "info"  # debug | info | warning | error | critical
     log_format: str = "auto"  # auto | pretty | json
+    access_log: bool = True
+    access_log_format: str = "auto"  # auto (as log_format) | pretty | combined | json
     #: Working directory by the path that was typed, symbolic links unresolved,
     #: so that a deploy which swaps a ``current`` link is seen by a reload.
     chdir: str = ""

@@ -49,6 +49,7 @@ from leeward._core.messages import (
 )
 from leeward._worker import forks, leave, logs, loops, probe
 from leeward._worker.accept import Acceptor
+from leeward._worker.access.start import start, tell
 from leeward._worker.drain import OVERRUN, Drainer
 from leeward._worker.factory import make
 from leeward._worker.limits import Limits
@@ -226,7 +227,7 @@ class Worker:
     def _furnish(self, application: HTTPServerConnectionDelegate) -> None:
         """Make what connections will be served by.  The loop runs."""
         birth = self.birth
-        logs.install(self.log)
+        self.access = start(self.log, birth.config)
         self.server = server(
             application,
             birth.config,
@@ -245,6 +246,8 @@ class Worker:
         self.server.most, self.server.at_most = limits.most, limits.answered
         self._take_signals()
         self.server.ready()
+        if birth.canary:
+            tell(self.access, self.log, birth.config)
         self.acceptor.start()
         self._say_to_supervisor(Ready(kind, birth.application.found, birth.baseline, birth.changed))
         if birth.config.stall_warn or birth.config.stall_kill:
@@ -291,6 +294,7 @@ class Worker:
             self.server.counters = self.row
             # The loop is the parent's: nothing must turn it here.
             self.server.exits = _leave_child
+        self.log.abandon()
         self.channel.close()
         self.birth.page.close()
 

@@ -56,6 +56,8 @@ _PLAIN = (
     "group",
     "log_level",
     "log_format",
+    "access_log",
+    "access_log_format",
 )
 
 #: Files that others read: by their full paths.

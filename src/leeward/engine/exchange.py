@@ -43,6 +43,8 @@ class Exchange(HTTPConnection):
     _chunking = False
     _left: int | None = None  # bytes of the answer's body that Content-Length still promises
     _detached = False
+    #: Octets of the answer's body, but for those that Content-Length told of at once (`answer`).
+    body_sent = 0
     #: Has the application given its whole answer?  Has the whole request been read?
     write_finished = False
     read_finished = False
@@ -189,6 +191,7 @@ class Exchange(HTTPConnection):
         connection.answered(self)
 
     def _framed(self, chunk: bytes) -> bytes:
+        self.body_sent += len(chunk)
         if self._left is not None:
             self._left -= len(chunk)
             if self._left < 0:

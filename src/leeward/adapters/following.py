@@ -52,13 +52,13 @@ def follow(http: HTTPServer) -> None:
 
 
 def _put(connection: Connection, context: Any) -> None:
-    """Let the request's context know where the client is; Tornado asks the socket's family."""
+    """Have the request's context say where the client is, as a proxy has told it."""
     place = connection.place
-    if place is not None and context.address_family != place.family:
+    if place is not None and context.address is not place.address:
         inet = place.family != socket.AF_UNIX
-        context.address_family = place.family
+        context.address_family, context.address = place
         context.remote_ip = context._orig_remote_ip = place.address[0] if inet else "0.0.0.0"
-    connection.client = context.remote_ip
+    connection.client = connection.client or context.remote_ip
 
 
 def _connection(server_conn: Any) -> Connection | None:

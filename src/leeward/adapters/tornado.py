@@ -113,7 +113,7 @@ class TornadoServer(Registry["Connection | Newcomer"]):
         found.life = connected = Connection(self, found, self._loop.time())
         connected.place = place
         self.add(connected)
-        self._handle(found, address if place is None else place.address)
+        self._handle(found, address)
 
     def probe(self, connection: socket.socket) -> None:
         """Serve `connection`, which no client has made: plain http, uncounted, and

@@ -63,6 +63,7 @@ if TYPE_CHECKING:
 
     from tornado.httputil import HTTPServerConnectionDelegate
 
+    from leeward._core.config import Config
     from leeward._worker.birth import Birth
     from leeward.adapters.tornado import TornadoServer
     from leeward.engine.engine import Engine
@@ -81,7 +82,7 @@ _LATER = (
 )
 
 
-def preload() -> None:
+def preload(config: Config) -> None:
     """Import what a worker will need, so that a zygote's children find it there.
 
     Most comes with this module; these are imported in functions otherwise, at
@@ -89,6 +90,7 @@ def preload() -> None:
     """
     for module in _LATER:
         importlib.import_module(module)
+    loops.preload(config.loop)
 
 
 def run(birth: Birth) -> NoReturn:

@@ -386,3 +386,10 @@ def test_inet6_is_told_as_the_kernel_tells_it() -> None:
     packed = struct.pack("!16s16sHH", bytes(15) + b"\1", bytes(16), 7, 8)
     found = proxy._place(proxy.read(v2(0x21, 0x21, packed), (2,)))  # type: ignore[arg-type]
     assert found == (socket.AF_INET6, ("::1", 7, 0, 0))
+
+
+def test_every_rule_is_explained_to_its_reader() -> None:
+    """What the log names, the page has a line about."""
+    page = (Path(__file__).parents[2] / "docs/how-to/behind-a-proxy.md").read_text()
+    for rule in RULES:
+        assert f"| `{rule}` |" in page

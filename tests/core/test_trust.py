@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from leeward._core import trust
-from leeward._core.trust import Trusted, entry, forwarded, node
+from leeward._core.trust import Trusted, elements, entry, node
 
 
 @pytest.mark.parametrize("text", ["*", "unix:", "10.0.0.1", "10.0.0.0/8", "::1", "fd00::/8"])
@@ -63,6 +63,7 @@ def test_what_is_remembered_is_bounded_and_right(monkeypatch: pytest.MonkeyPatch
     for _ in range(2):
         for number in range(20):
             assert f"10.0.0.{number}" in some
+            assert f"10.0.0.{number}" in some
             assert f"11.0.0.{number}" not in some
             assert len(some._known) <= 4
 
@@ -88,7 +89,7 @@ def test_if_everybody_is_trusted_it_is_the_first() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "elements"),
+    ("text", "found"),
     [
         ("for=192.0.2.60", [{"for": "192.0.2.60"}]),
         (
@@ -113,8 +114,8 @@ def test_if_everybody_is_trusted_it_is_the_first() -> None:
         ("for=a\x00", []),
     ],
 )
-def test_the_elements_of_forwarded(text: str, elements: list[dict[str, str]]) -> None:
-    assert forwarded(text) == elements
+def test_the_elements_of_forwarded(text: str, found: list[dict[str, str]]) -> None:
+    assert elements(text) == found
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,8 @@ from tornado.httputil import HTTPHeaders
 from tornado.web import Application, RequestHandler
 
 from leeward._core.config import Config
-from leeward._core.trust import Trusted
-from leeward.engine.forwarded import Forwarded, told
+from leeward.engine import forwarded
+from leeward.engine.forwarded import Forwarded, Forwarding
 
 SEED = 7
 INPUTS = 3000
@@ -78,7 +78,7 @@ def test_it_means_what_xheaders_mean() -> None:
             def finish(self) -> None: ...
 
         inner: Any = Nothing()
-        one = Forwarded(inner, ours, Trusted(proxies), inner)
+        one = Forwarded(inner, ours, Forwarding(proxies), inner)
         one.headers_received(None, given)  # type: ignore[arg-type]
         found = (ours.remote_ip, ours.protocol)
         # IPv4 by an IPv6 name is the same proxy to us.
@@ -97,7 +97,7 @@ def test_it_means_what_xheaders_mean() -> None:
         ({"Forwarded": "for=192.0.2.60;proto=https"}, ("192.0.2.60", "https")),
         ({"Forwarded": 'for=192.0.2.1, for="10.0.0.1:80";proto=HTTP'}, ("192.0.2.1", "http")),
         ({"Forwarded": 'for="[2001:db8::1]:80"'}, ("2001:db8::1", "")),
-        ({"Forwarded": "for=192.0.2.1, for=unknown, for=10.0.0.1"}, ("unknown", "")),
+        ({"Forwarded": "for=192.0.2.1, for=unknown, for=10.0.0.1"}, ("", "")),
         ({"Forwarded": "for=192.0.2.1, proto=https"}, ("", "https")),
         ({"Forwarded": "for=192.0.2.1;;=;"}, ("", "")),
         ({"Forwarded": "for=192.0.2.1", "X-Forwarded-For": "192.0.2.2"}, ("192.0.2.2", "")),
@@ -109,7 +109,21 @@ def test_forwarded_where_there_is_nothing_else(
     given: dict[str, str], found: tuple[str, str]
 ) -> None:
     """A client could add it to what a proxy that does not know it has told."""
-    assert told(HTTPHeaders(given), Trusted(("10.0.0.0/8",))) == found
+    forwarding = Forwarding(("10.0.0.0/8",))
+    assert forwarding.told(HTTPHeaders(given)) == found
+    assert forwarding.told(HTTPHeaders(given)) == found
+
+
+def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clients choose what stands in these headers."""
+    monkeypatch.setattr(forwarded, "_KNOWN", 5)
+    forwarding = Forwarding(("10.0.0.1",))
+    for number in range(20):
+        chain = f"192.0.2.{number}"
+        for told in (chain, "a" * 1000 + "," + chain):
+            assert forwarding.told(HTTPHeaders({"X-Forwarded-For": told}))[0] == chain
+        assert 0 < len(forwarding._known) <= 5
+        assert all(len(key[0] or "") < 100 for key in forwarding._known)
 
 
 def get(**headers: str) -> bytes:

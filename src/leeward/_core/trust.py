@@ -88,12 +88,12 @@ class Trusted:
         return found
 
 
-def forwarded(text: str) -> list[dict[str, str]]:
+def elements(text: str) -> list[dict[str, str]]:
     """The elements of a Forwarded header, parameter names in lower case; [] if it is wrong.
 
     RFC 7239: a parameter must not come twice in one element.
     """
-    elements: list[dict[str, str]] = [{}]
+    found: list[dict[str, str]] = [{}]
     at = 0
     while True:
         match = _PAIR.match(text, at)
@@ -102,16 +102,16 @@ def forwarded(text: str) -> list[dict[str, str]]:
         name, value, end = match.groups()
         if name is not None:
             name = name.lower()
-            if name in elements[-1]:
+            if name in found[-1]:
                 return []
             if value.startswith('"'):
                 value = _ESCAPE.sub(r"\1", value[1:-1])
-            elements[-1][name] = value
+            found[-1][name] = value
         at = match.end()
         if end == ",":
-            elements.append({})
+            found.append({})
         elif not end:
-            return [it for it in elements if it]
+            return [it for it in found if it]
 
 
 def node(text: str) -> str:

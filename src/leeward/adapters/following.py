@@ -37,9 +37,9 @@ def follow(http: HTTPServer) -> None:
         context: Any = request_conn.context  # type: ignore[attr-defined]
         _put(connection, context)
         inner = start_request(server_conn, request_conn)
-        trusted = connection.server.trusted
-        if trusted is not None and forwarded.believed(trusted, context):
-            inner = forwarded.Forwarded(inner, context, trusted, connection)
+        told = connection.server.forwarding
+        if told is not None and told.believes(context):
+            inner = forwarded.Forwarded(inner, context, told, connection)
         return _Request(connection, request_conn, inner)
 
     def closing(server_conn: object) -> None:

@@ -84,7 +84,7 @@ class TornadoServer(Registry["Connection | Newcomer"]):
         super().__init__(counters, closed)
         self.health_path = config.health_path
         self._http = arguments.http_server(application, config)
-        self.trusted = forwarded.trusted(config)
+        self.forwarding = forwarded.forwarding(config)
         #: Connections refused, by the name of the rule (`leeward._core.proxy`).
         self.refusals: Counter[str] = Counter()
         self._gate = proxy.gate(config, self.refused)
@@ -142,7 +142,7 @@ class Uncounted:
     """What the connection of a probe has for a server: it tells nobody, and drains never."""
 
     health_path = draining = ""
-    active = trusted = None
+    active = forwarding = None
 
     def serves(self) -> bool:
         return True

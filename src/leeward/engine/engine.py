@@ -81,7 +81,7 @@ class Engine(Registry["Link"]):
         self.config = config
         http: Any = arguments.http_server(application, config)
         self._http = http
-        self._trusted = forwarded.trusted(config)
+        self._forwarding = forwarded.forwarding(config)
         self._gate = proxy.gate(config, self.refused)
         self.params = http.conn_params
         self._dispatch: Dispatch | None = None
@@ -173,9 +173,10 @@ class Engine(Registry["Link"]):
                 delegate = _ProxyAdapter(delegate, exchange)
         else:
             delegate = self._http.start_request(connection, exchange)
-        if self._trusted is not None and forwarded.believed(self._trusted, connection.context):
+        told = self._forwarding
+        if told is not None and told.believes(connection.context):
             member = exchange.connection
-            delegate = forwarded.Forwarded(delegate, member.context, self._trusted, member)
+            delegate = forwarded.Forwarded(delegate, connection.context, told, member)
         if self.params.decompress:
             # Before 6.5 it knows no limit of its own.
             limits = (self.params.chunk_size, exchange.max_body_size)[:_GZIP_LIMITS]

@@ -16,16 +16,22 @@ from typing import TYPE_CHECKING, Any, Protocol
 from tornado.httputil import HTTPMessageDelegate
 from tornado.netutil import is_valid_ip
 
-from leeward._core.trust import Trusted, forwarded, node
+from leeward._core.trust import Trusted, elements, node
+from leeward.engine import layout
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
+    from collections.abc import Awaitable, Sequence
 
     from tornado.httputil import HTTPHeaders, RequestStartLine, ResponseStartLine
 
     from leeward._core.config import Config
 
 _PROTOCOLS = ("http", "https")
+_HEADERS = ("X-Forwarded-For", "X-Real-Ip", "X-Scheme", "X-Forwarded-Proto", "Forwarded")
+
+#: What was told before is not read again (6 µs): so many answers, of headers that have
+#: together no more than so many characters.
+_KNOWN, _LONGEST = 1024, 512
 
 
 class Member(Protocol):
@@ -34,16 +40,68 @@ class Member(Protocol):
     client: str
 
 
-def trusted(config: Config) -> Trusted | None:
+class Forwarding:
+    """Whom we believe, and what they have told; one for all connections.
+
+    peers:  as `leeward._core.trust.entry` has them.
+    """
+
+    def __init__(self, peers: Sequence[str]) -> None:
+        self._trusted = Trusted(peers)
+        self._known: dict[tuple[str | None, ...], tuple[str, str]] = {}
+
+    def believes(self, context: Any) -> bool:
+        """Is the peer of this connection (Tornado's request context) one of them?"""
+        if context.address_family == socket.AF_UNIX:
+            return self._trusted.unix
+        return context.remote_ip in self._trusted
+
+    def told(self, headers: HTTPHeaders) -> tuple[str, str]:
+        """The client's address and protocol by these headers; "" where they say nothing."""
+        fields = layout.lists(headers)
+        said = tuple(",".join(fields[name]) if name in fields else None for name in _HEADERS)
+        known = self._known.get(said)
+        if known is None:
+            address, protocol = self._read(*said)
+            known = (
+                address if is_valid_ip(address) else "",
+                protocol if protocol in _PROTOCOLS else "",
+            )
+            if sum(len(it) for it in said if it) <= _LONGEST:
+                if len(self._known) >= _KNOWN:
+                    self._known.clear()
+                self._known[said] = known
+        return known
+
+    def _read(
+        self,
+        chain: str | None,
+        real: str | None,
+        scheme: str | None,
+        proto: str | None,
+        forwarded: str | None,
+    ) -> tuple[str, str]:
+        if scheme is None:
+            scheme = proto
+        if chain is None and real is None and scheme is None:
+            return ("", "") if forwarded is None else self._read_forwarded(forwarded)
+        address = real
+        if address is None and chain is not None:
+            address = self._trusted.nearest([it.strip() for it in chain.split(",")])
+        return address or "", (scheme or "").split(",")[-1].strip()
+
+    def _read_forwarded(self, text: str) -> tuple[str, str]:
+        found = elements(text)
+        if not found:
+            return "", ""
+        # Who hides himself ("unknown", "_x") is no address: the walk ends there.
+        address = self._trusted.nearest([node(it.get("for", "")) for it in found])
+        return address, found[-1].get("proto", "").lower()
+
+
+def forwarding(config: Config) -> Forwarding | None:
     """None if nobody is believed."""
-    return Trusted(config.forwarded_allow_ips) if config.forwarded_allow_ips else None
-
-
-def believed(trusted: Trusted, context: Any) -> bool:
-    """Is the peer of this connection (Tornado's request context) one of `trusted`?"""
-    if context.address_family == socket.AF_UNIX:
-        return trusted.unix
-    return context.remote_ip in trusted
+    return Forwarding(config.forwarded_allow_ips) if config.forwarded_allow_ips else None
 
 
 class Forwarded(HTTPMessageDelegate):
@@ -53,11 +111,11 @@ class Forwarded(HTTPMessageDelegate):
     """
 
     def __init__(
-        self, inner: HTTPMessageDelegate, context: Any, trusted: Trusted, member: Member
+        self, inner: HTTPMessageDelegate, context: Any, forwarding: Forwarding, member: Member
     ) -> None:
         self._inner = inner
         self._context = context
-        self._trusted = trusted
+        self._forwarding = forwarding
         self._member = member
         self._before = (context.remote_ip, context.protocol)
 
@@ -65,10 +123,10 @@ class Forwarded(HTTPMessageDelegate):
         self, start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders
     ) -> Awaitable[None] | None:
         context = self._context
-        address, protocol = told(headers, self._trusted)
-        if is_valid_ip(address):
+        address, protocol = self._forwarding.told(headers)
+        if address:
             context.remote_ip = address
-        if protocol in _PROTOCOLS:
+        if protocol:
             context.protocol = protocol
         self._member.client = context.remote_ip
         return self._inner.headers_received(start_line, headers)
@@ -87,26 +145,3 @@ class Forwarded(HTTPMessageDelegate):
     def _restore(self) -> None:
         """What was told of one request must not be said of the next."""
         self._context.remote_ip, self._context.protocol = self._before
-
-
-def told(headers: HTTPHeaders, trusted: Trusted) -> tuple[str, str]:
-    """The client's address and protocol by these headers, unchecked; "" where they say nothing."""
-    get = headers.get
-    chain, real = get("X-Forwarded-For"), get("X-Real-Ip")
-    scheme = get("X-Scheme", get("X-Forwarded-Proto"))
-    if chain is None and real is None and scheme is None:
-        found = get("Forwarded")
-        return ("", "") if found is None else _forwarded(found, trusted)
-    address = real
-    if address is None and chain is not None:
-        address = trusted.nearest([it.strip() for it in chain.split(",")])
-    return address or "", (scheme or "").split(",")[-1].strip()
-
-
-def _forwarded(text: str, trusted: Trusted) -> tuple[str, str]:
-    elements = forwarded(text)
-    if not elements:
-        return "", ""
-    # Who hides itself ("unknown", "_x") is no address: the walk ends there.
-    address = trusted.nearest([node(it.get("for", "")) for it in elements])
-    return address, elements[-1].get("proto", "").lower()

@@ -333,6 +333,27 @@ def test_a_handler_hears_of_the_end_at_once(run: Any) -> None:
     run(main())
 
 
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_an_application_that_closes_does_not_wait(run: Any, when: str) -> None:
+    """`close_all_connections` waits for each end: those that linger, or would, are cut."""
+
+    async def main() -> None:
+        async with serving() as served:
+            if when == "after":
+                _, writer = await refused(served)
+            else:
+                _, writer = await asyncio.open_connection(*served.address)
+                writer.write(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 99999\r\n\r\nabc")
+                while not served.engine._in_flight:
+                    await asyncio.sleep(0)
+            async with asyncio.timeout(linger._SILENCE - 1):
+                await served.engine._http.close_all_connections()
+                await served.gone()
+            writer.close()
+
+    run(main())
+
+
 @needs_openssl
 def test_tls(run: Any, tmp_path: Path) -> None:
     """Without half-close: the client sends to its end, reads the answer, and is then closed."""

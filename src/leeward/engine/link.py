@@ -188,13 +188,16 @@ class Link(asyncio.Protocol, abc.ABC):
 
     # --- the end ---------------------------------------------------------------------------------
 
-    def close(self) -> None:
-        """Send what is left to send, then close."""
+    def close(self, *, lingers: bool = True) -> None:
+        """Send what is left to send, then close.
+
+        lingers:  let a client that still sends see its answer.
+        """
         if self.life in (_ENDING, _CLOSED):
             return
         sends_on = self._connected and not (self.ended or self.lost) and self.sends_on()
         self._leave(_ENDING)
-        if sends_on and not self.transport.is_closing():
+        if sends_on and lingers and not self.transport.is_closing():
             self.deadline = 0.0  # `Linger` has its own
             if self._paused_reading:
                 self._resume_reading()
@@ -288,11 +291,11 @@ class Link(asyncio.Protocol, abc.ABC):
         return self.ended and self.life is not _UPGRADED
 
     def stream_closed(self) -> None:
-        """The application has closed the stream."""
-        if self._paused_writing:
+        """The application has closed the stream, and may wait for its end."""
+        if self._paused_writing or self._linger is not None:
             self.cut()
         else:
-            self.close()
+            self.close(lingers=False)
 
     def read_on(self) -> None:
         if self._paused_reading:

@@ -113,9 +113,12 @@ class Link(asyncio.Protocol, abc.ABC):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
         self._connected = True
-        # 0: whatever the kernel does not take at once counts, so that "flushed" is true;
-        # and uvloop writes at once instead of at the end of the loop's turn.
-        self.transport.set_write_buffer_limits(0)
+        # Whatever the kernel does not take at once counts, so that "flushed" is true; and
+        # uvloop writes at once instead of at the end of the loop's turn.  TLS pauses at the
+        # limit, not behind it (both loops): with 0 it does so when nothing is left to send,
+        # and an answer that awaits each flush() stands still.
+        tls = self.transport.get_extra_info("ssl_object") is not None
+        self.transport.set_write_buffer_limits(1 if tls else 0, 0)
         self.serving = self.server.begin_serving(self)
         self.deadline = self.server.deadline(self.server.idle_timeout)
         if self.life is _ENDING:  # cut in its handshake

@@ -20,9 +20,11 @@ import pytest
 from certificates import Authority, needs_openssl
 from engine.port import PATIENCE, Port, run, serving
 from tornado.httpserver import HTTPServer
+from tornado.iostream import IOStream
 from tornado.web import Application, RequestHandler, stream_request_body
 
 from leeward._core.config import Config
+from leeward.cli.settings import TABLE
 
 by_all = pytest.mark.parametrize("by", ["itself", "leeward", "tornado"])
 
@@ -274,6 +276,23 @@ def test_ssl_options(by: str, given: str, tmp_path: Path) -> None:
 # --- settings -----------------------------------------------------------------------------------
 
 SETTINGS = {"max_body": 2000, "max_header": 2000, "decompress": True}
+
+
+def test_the_defaults_are_tornados() -> None:
+    """Whoever gives none of them sees no difference."""
+    params = HTTPServer(app()).conn_params
+
+    async def max_buffer_size() -> int | None:
+        ours, theirs = socket.socketpair()
+        with contextlib.closing(IOStream(ours)) as stream, theirs:
+            return stream.max_buffer_size
+
+    defaults = {it.key: it.default for it in TABLE if it.key in SETTINGS}
+    assert defaults == {
+        "max_body": run(max_buffer_size()),
+        "max_header": params.max_header_size,
+        "decompress": params.decompress,
+    }
 
 
 @pytest.mark.parametrize("by", ["leeward", "tornado"])

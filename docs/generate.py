@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from leeward.cli.settings import RESERVED, TABLE, Setting
+from leeward.cli.values import size_text
 from leeward.engine.rules import LEGAL, SHARED, STRICTER, Rule
 
 HERE = Path(__file__).resolve().parent
@@ -58,6 +59,8 @@ def default(setting: Setting) -> str:
         value = ", ".join(map(str, value))
     if isinstance(value, bool):
         value = str(value).lower()
+    if setting.metavar == "SIZE":
+        return f"`{size_text(value)}`"
     if setting.key.endswith("_mode") and isinstance(value, int):
         value = f"{value:04o}"
     if isinstance(value, bool):

@@ -2,7 +2,7 @@
 
 The CLI builds one `Config` from flags, environment, files and defaults; every
 other process only reads it.  It travels as JSON (in a memfd or a message), so
-each field is a string, number, boolean or a tuple of those.  Nothing here
+each field is a string, number, boolean, None or a tuple of those.  Nothing here
 parses or validates what a user wrote: that is `leeward.cli.settings`.
 """
 
@@ -79,6 +79,14 @@ class Config:
     #: Between an order to stop and the drain: not ready, but accepting.
     drain_delay: float = 0.0
     health_path: str = ""
+    #: Whose X-Forwarded-For counts, and who must begin by a PROXY header (`_core.trust`).
+    forwarded_allow_ips: tuple[str, ...] = ()
+    proxy_protocol: str = "off"  # off | v1 | v2 | any
+    proxy_allow_from: tuple[str, ...] = ("127.0.0.1", "::1", "unix:")
+    #: Bytes; None: as the program's own server says, or Tornado's defaults.
+    max_body: int | None = None
+    max_header: int | None = None
+    decompress: bool | None = None
     engine: str = "leeward"  # leeward | tornado
     accelerate: bool = True
     loop: str = "auto"  # auto | asyncio | uvloop

@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from tornado import netutil
@@ -34,7 +35,9 @@ from tornado.websocket import WebSocketHandler
 
 from leeward._core.connection import WAITING, Life
 from leeward.adapters.following import follow
+from leeward.adapters.introduced import Newcomer
 from leeward.adapters.streams import Stream, bytes_wait, stream
+from leeward.engine import arguments, forwarded, proxy
 from leeward.engine.registry import NEW_GRACE, SERVICE_RESTART, Registry
 
 if TYPE_CHECKING:
@@ -59,7 +62,7 @@ def servable(value: object) -> bool:
     return isinstance(value, HTTPServerConnectionDelegate) and not isinstance(value, HTTPServer)
 
 
-class TornadoServer(Registry["Connection"]):
+class TornadoServer(Registry["Connection | Newcomer"]):
     """A `leeward.engine.server.Server`.
 
     application: what the factory returned, or an adopted program's HTTPServer.
@@ -80,9 +83,11 @@ class TornadoServer(Registry["Connection"]):
     ) -> None:
         super().__init__(counters, closed)
         self.health_path = config.health_path
-        own = isinstance(application, HTTPServer)
-        # Application.listen would hand its own settings on in the same way.
-        self._http: HTTPServer = application if own else HTTPServer(application, xheaders=False)  # type: ignore[assignment]
+        self._http = arguments.http_server(application, config)
+        self.forwarding = forwarded.forwarding(config)
+        #: Connections refused, by the name of the rule (`leeward._core.proxy`).
+        self.refusals: Counter[str] = Counter()
+        self._gate = proxy.gate(config, self.refused)
         follow(self._http)
         # Made once: Tornado itself would read a dict's files for each connection.
         options = self._http.ssl_options if tls is None else tls
@@ -91,11 +96,22 @@ class TornadoServer(Registry["Connection"]):
     def ready(self) -> None:
         pass
 
+    def refused(self, rule: str) -> None:
+        self.refusals[rule] += 1
+
     def accept(self, connection: socket.socket, address: Any) -> None:
+        if self._gate is None:
+            self.serve(connection, address, None)
+        else:
+            self.add(Newcomer(self, self._gate, connection, address))
+
+    def serve(self, connection: socket.socket, address: Any, place: proxy.Place | None) -> None:
+        """place:  where the client is, if a proxy has said so."""
         found = self._stream(connection, self._tls)
         if found is None:
             return
         found.life = connected = Connection(self, found, self._loop.time())
+        connected.place = place
         self.add(connected)
         self._handle(found, address)
 
@@ -126,7 +142,7 @@ class Uncounted:
     """What the connection of a probe has for a server: it tells nobody, and drains never."""
 
     health_path = draining = ""
-    active = None
+    active = forwarding = None
 
     def serves(self) -> bool:
         return True
@@ -149,9 +165,11 @@ class Connection:
         "announced",
         "announcing",
         "born",
+        "client",
         "conn",
         "handler",
         "life",
+        "place",
         "request_headers",
         "server",
         "stream",
@@ -163,6 +181,8 @@ class Connection:
         self.stream = stream
         self.born = now
         self.life = Life.NEW
+        self.place: proxy.Place | None = None
+        self.client = ""  # who it is, by the last request or by PROXY
         self.conn: HTTP1Connection | None = None  # of the request that is awaited or served
         self.request_headers: HTTPHeaders | None = None
         self.version = ""

@@ -28,6 +28,7 @@ from leeward.engine.exchange import Exchange
 from leeward.engine.fields import check_length
 from leeward.engine.head import BadRequest, find_head
 from leeward.engine.link import Link
+from leeward.engine.rules import ANSWERS, too_large
 from leeward.engine.stream import bytes_wait
 
 if TYPE_CHECKING:
@@ -98,6 +99,11 @@ class Connection(Link):
         exchange = self.exchange
         return self._next_is_due if exchange is None else exchange.read_finished
 
+    def sends_on(self) -> bool:
+        exchange = self.exchange
+        half = exchange is not None and not exchange.read_finished
+        return self.life is _ACTIVE and (half or bool(self._buffer) or self._step is not None)
+
     def stop_reading_requests(self) -> None:
         self._step = None
         self._buffer.clear()
@@ -148,11 +154,11 @@ class Connection(Link):
             # The terminator may have begun in the last three bytes.
             self._scanned = max(0, len(buffer) - 3)
             if len(buffer) > most:
-                raise BadRequest("header-size", _TOO_LARGE % most, 431)
+                raise too_large(most)
             return False
         end, start = found
         if start > most:
-            raise BadRequest("header-size", _TOO_LARGE % most, 431)
+            raise too_large(most)
         raw = bytes(buffer[:end])
         del buffer[:start]
         self._scanned = 0
@@ -305,7 +311,7 @@ class Connection(Link):
             _general.info("Malformed HTTP message from %s: %s [%s]", self.context, error, rule)
         exchange = self.exchange
         if exchange is None or not exchange.write_finished:
-            self.send(_REFUSALS.get(status, _REFUSALS[400]))
+            self.send(ANSWERS.get(status, ANSWERS[400]))
         self._tell_delegate()
         self.close()
 
@@ -336,6 +342,8 @@ class Connection(Link):
         if exchange.disconnect or (self.ended and not self._buffer):
             self.exchange = None if exchange.read_finished else self.exchange
             self.close()
+            if not exchange.read_finished:
+                self.server.loop.call_soon(self._tell_delegate, context=self.server.context)
             return
         self.exchange = self._delegate = None
         if self.life is not _ACTIVE:
@@ -390,11 +398,3 @@ class _Uncaught(Exception):
 def _uncaught(error: Exception) -> _Uncaught:
     _application.error("Uncaught exception", exc_info=error)
     return _Uncaught()
-
-
-_TOO_LARGE = "Unsatisfiable read of more than %d bytes of headers"
-#: As bare as Tornado's, to whose tests and users' monitors it is known.
-_REFUSALS = {
-    400: b"HTTP/1.1 400 Bad Request\r\n\r\n",
-    431: b"HTTP/1.1 431 Request Header Fields Too Large\r\n\r\n",
-}

@@ -8,14 +8,14 @@ import logging
 import ssl
 from collections import Counter
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tornado import netutil
 from tornado.http1connection import _GzipMessageDelegate
 from tornado.httpserver import HTTPServer, _HTTPRequestContext, _ProxyAdapter
 from tornado.httputil import HTTPMessageDelegate, HTTPServerConnectionDelegate
 
-from leeward.engine import health
+from leeward.engine import arguments, forwarded, health, proxy
 from leeward.engine.accelerate.install import installed
 from leeward.engine.connection import Connection
 from leeward.engine.execute import Dispatch, Handling, dispatch
@@ -79,9 +79,10 @@ class Engine(Registry["Link"]):
         #: What is scheduled from within a handler runs here, and sees none of its variables.
         self.context = contextvars.copy_context()
         self.config = config
-        own = isinstance(application, HTTPServer)
-        http: Any = application if own else HTTPServer(application, xheaders=False)
+        http: Any = arguments.http_server(application, config)
         self._http = http
+        self._forwarding = forwarded.forwarding(config)
+        self._gate = proxy.gate(config, self.refused)
         self.params = http.conn_params
         self._dispatch: Dispatch | None = None
         if config.accelerate:
@@ -124,19 +125,24 @@ class Engine(Registry["Link"]):
     def accept(self, connection: socket.socket, address: Any) -> None:
         member = Connection(self, address)
         self.add(member)
-        handshake = _HANDSHAKE if self._tls is not None else None
-        member.task = self.loop.create_task(
-            self.loop.connect_accepted_socket(
-                lambda: member, connection, ssl=self._tls, ssl_handshake_timeout=handshake
-            )
-        )
+        member.task = self.loop.create_task(self._connect(member, connection))
         member.task.add_done_callback(lambda task: self._connected(task, member, connection))
+
+    async def _connect(self, member: Connection, connection: socket.socket) -> None:
+        if self._gate is not None:
+            place = await self._gate.admit(connection, member.address)
+            if place is not None:
+                member.family, member.address = place
+        handshake = _HANDSHAKE if self._tls is not None else None
+        await self.loop.connect_accepted_socket(
+            lambda: member, connection, ssl=self._tls, ssl_handshake_timeout=handshake
+        )
 
     def probe(self, connection: socket.socket) -> None:
         """Serve `connection`, which no client has made: plain http, uncounted, and
         `health_path` is the application's own on it.
         """
-        config = replace(self.config, health_path="")
+        config = replace(self.config, health_path="", proxy_protocol="off")
         aside = Engine(self._http, config, _Nobody(), lambda: None, plain=True)
         aside.accept(connection, ("127.0.0.1", 0))
 
@@ -167,6 +173,10 @@ class Engine(Registry["Link"]):
                 delegate = _ProxyAdapter(delegate, exchange)
         else:
             delegate = self._http.start_request(connection, exchange)
+        told = self._forwarding
+        if told is not None and told.believes(connection.context):
+            member = exchange.connection
+            delegate = forwarded.Forwarded(delegate, connection.context, told, member)
         if self.params.decompress:
             # Before 6.5 it knows no limit of its own.
             limits = (self.params.chunk_size, exchange.max_body_size)[:_GZIP_LIMITS]
@@ -181,6 +191,7 @@ class Engine(Registry["Link"]):
         socket: Any = _Socket(connection)
         trusted = http.trusted_downstream
         context = _HTTPRequestContext(socket, connection.address, protocol, trusted)
+        connection.client = context.remote_ip
         found = ServerConnection(connection, context)
         http._connections.add(found)
         return found
@@ -258,4 +269,9 @@ class _Socket:
     """Looks like a stream to Tornado's request context, which asks for the family only."""
 
     def __init__(self, connection: Link) -> None:
-        self.socket = connection.transport.get_extra_info("socket")
+        own = connection.transport.get_extra_info("socket")
+        self.socket = own if connection.family < 0 else _Family(connection.family)
+
+
+class _Family(NamedTuple):
+    family: int

@@ -20,6 +20,7 @@ from tornado.iostream import StreamClosedError
 from tornado.websocket import WebSocketHandler
 
 from leeward._core.connection import WAITING, Life
+from leeward.engine.linger import Linger
 from leeward.engine.registry import NEW_GRACE, SERVICE_RESTART
 from leeward.engine.stream import TransportStream, bytes_wait, unsent
 
@@ -50,6 +51,9 @@ class Link(asyncio.Protocol, abc.ABC):
         self.server = server
         self.params = server.params
         self.address = address
+        self.family = -1  # of the address, if a proxy has told it
+        #: Who the client is, by the last request or by PROXY; a Unix socket's is "0.0.0.0".
+        self.client = ""
         self.life = _NEW
         self.born = server.loop.time()
         #: By when the state must have ended, on the loop's clock; 0.0 for never.
@@ -65,6 +69,7 @@ class Link(asyncio.Protocol, abc.ABC):
         self._patience_ends = 0.0
         self._paused_reading = False
         self._paused_writing = False
+        self._linger: Linger | None = None
         self._flushing: list[asyncio.Future[None]] = []
         self._stream: TransportStream | None = None
         self._websocket: WebSocketHandler | None = None
@@ -86,6 +91,10 @@ class Link(asyncio.Protocol, abc.ABC):
     @abc.abstractmethod
     def owes_an_answer(self) -> bool:
         """Has a whole request come that is not answered yet?"""
+
+    @abc.abstractmethod
+    def sends_on(self) -> bool:
+        """Is the client in the middle of a request, or already at the next one?"""
 
     @abc.abstractmethod
     def stop_reading_requests(self) -> None:
@@ -182,14 +191,29 @@ class Link(asyncio.Protocol, abc.ABC):
 
     # --- the end ---------------------------------------------------------------------------------
 
-    def close(self) -> None:
-        """Send what is left to send, then close."""
+    def close(self, *, lingers: bool = True) -> None:
+        """Send what is left to send, then close.
+
+        lingers:  let a client that still sends see its answer.
+        """
         if self.life in (_ENDING, _CLOSED):
             return
+        sends_on = self._connected and not (self.ended or self.lost) and self.sends_on()
         self._leave(_ENDING)
+        if sends_on and lingers and not self.transport.is_closing():
+            self.deadline = 0.0  # `Linger` has its own
+            if self._paused_reading:
+                self._resume_reading()
+            self._linger = Linger(self)
+            return
         self.deadline = self.server.deadline(_FAREWELL)
         if self._connected:
             self.transport.close()
+
+    def lingered(self) -> None:
+        """The client has had its time to see our answer."""
+        self.deadline = self.server.deadline(_FAREWELL)
+        self.transport.close()
 
     def cut(self) -> None:
         """Close now, whatever is left to send."""
@@ -228,6 +252,8 @@ class Link(asyncio.Protocol, abc.ABC):
 
     def drain(self) -> None:
         """An active one closes with its answer (`Exchange.write_headers`)."""
+        if self._linger is not None:
+            self._linger.hurry()
         if self.server.draining != "stop" or self.life not in WAITING:
             return
         age = self.server.loop.time() - self.born
@@ -268,11 +294,11 @@ class Link(asyncio.Protocol, abc.ABC):
         return self.ended and self.life is not _UPGRADED
 
     def stream_closed(self) -> None:
-        """The application has closed the stream."""
-        if self._paused_writing:
+        """The application has closed the stream, and may wait for its end."""
+        if self._paused_writing or self._linger is not None:
             self.cut()
         else:
-            self.close()
+            self.close(lingers=False)
 
     def read_on(self) -> None:
         if self._paused_reading:

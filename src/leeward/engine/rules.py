@@ -12,6 +12,12 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+#: By status; as bare as Tornado's, to whose tests and users' monitors it is known.
+ANSWERS = {
+    400: b"HTTP/1.1 400 Bad Request\r\n\r\n",
+    431: b"HTTP/1.1 431 Request Header Fields Too Large\r\n\r\n",
+}
+
 
 class BadRequest(Exception):
     """A request that is refused: `rule` (one of `NAMES`) for log and counter, and `status`."""
@@ -21,6 +27,12 @@ class BadRequest(Exception):
         self.rule = rule
         self.text = text
         self.status = status
+
+
+def too_large(most: int) -> BadRequest:
+    """A head of more than `most` octets."""
+    text = f"Unsatisfiable read of more than {most} bytes of headers"
+    return BadRequest("header-size", text, 431)
 
 
 class Rule(NamedTuple):
@@ -146,6 +158,12 @@ LEGAL = (
         "RFC 9110 §10.1.1",
         "answers 100 to the lower-case spelling of 100-continue only",
         "compares without regard to case",
+    ),
+    Rule(
+        "half-close",
+        "RFC 9112 §9.6",
+        "closes when its client has said FIN, and an answer that takes a while is lost",
+        "tells the application that its client has gone, and sends what it answers all the same",
     ),
 )
 

@@ -23,6 +23,7 @@ from tornado.httputil import HTTPInputError, HTTPMessageDelegate
 from tornado.iostream import StreamClosedError
 
 from leeward._core.connection import Life
+from leeward.engine import refusals
 from leeward.engine.body import Chunked
 from leeward.engine.exchange import Exchange
 from leeward.engine.fields import check_length
@@ -128,7 +129,7 @@ class Connection(Link):
         except (BadRequest, HTTPInputError) as error:
             self._refuse(error)
         except Exception as error:
-            if not isinstance(error, _Uncaught):
+            if not isinstance(error, refusals.Uncaught):
                 _general.error("Uncaught exception", exc_info=True)
             self._tell_delegate()
             self.close()
@@ -148,11 +149,11 @@ class Connection(Link):
             # The terminator may have begun in the last three bytes.
             self._scanned = max(0, len(buffer) - 3)
             if len(buffer) > most:
-                raise BadRequest("header-size", _TOO_LARGE % most, 431)
+                raise BadRequest("header-size", refusals.TOO_LARGE % most, 431)
             return False
         end, start = found
         if start > most:
-            raise BadRequest("header-size", _TOO_LARGE % most, 431)
+            raise BadRequest("header-size", refusals.TOO_LARGE % most, 431)
         raw = bytes(buffer[:end])
         del buffer[:start]
         self._scanned = 0
@@ -180,7 +181,7 @@ class Connection(Link):
         except HTTPInputError:
             raise
         except Exception as error:
-            raise _uncaught(error) from None
+            raise refusals.uncaught(error) from None
         if waiting is not None:
             self._park(waiting, self._read_body)
             return False
@@ -244,7 +245,7 @@ class Connection(Link):
         except HTTPInputError:
             raise
         except Exception as error:
-            raise _uncaught(error) from None
+            raise refusals.uncaught(error) from None
         if waiting is None:
             return True
         self._park(waiting, then)
@@ -266,7 +267,7 @@ class Connection(Link):
             raise
         except Exception as error:
             self._delegate = None
-            raise _uncaught(error) from None
+            raise refusals.uncaught(error) from None
         return False
 
     def _park(self, waiting: Awaitable[Any], then: Callable[[], bool]) -> None:
@@ -299,13 +300,10 @@ class Connection(Link):
         rule = getattr(error, "rule", "application")
         status = getattr(error, "status", 400)
         self.server.refused(rule)
-        if rule == "header-size":
-            _general.info("%s from %s [%s]", error, self.context, rule)
-        else:
-            _general.info("Malformed HTTP message from %s: %s [%s]", self.context, error, rule)
+        refusals.tell(error, rule, self.context)
         exchange = self.exchange
         if exchange is None or not exchange.write_finished:
-            self.send(_REFUSALS.get(status, _REFUSALS[400]))
+            self.send(refusals.answer(status))
         self._tell_delegate()
         self.close()
 
@@ -381,20 +379,3 @@ class Connection(Link):
             self.server.serving_ended(self.serving)
         if self.server.draining:
             self.server.upgraded_in_drain(self)
-
-
-class _Uncaught(Exception):
-    """An exception of the application's, logged already."""
-
-
-def _uncaught(error: Exception) -> _Uncaught:
-    _application.error("Uncaught exception", exc_info=error)
-    return _Uncaught()
-
-
-_TOO_LARGE = "Unsatisfiable read of more than %d bytes of headers"
-#: As bare as Tornado's, to whose tests and users' monitors it is known.
-_REFUSALS = {
-    400: b"HTTP/1.1 400 Bad Request\r\n\r\n",
-    431: b"HTTP/1.1 431 Request Header Fields Too Large\r\n\r\n",
-}

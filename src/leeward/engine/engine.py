@@ -18,6 +18,7 @@ from tornado.httputil import HTTPMessageDelegate, HTTPServerConnectionDelegate
 from leeward.engine import health
 from leeward.engine.accelerate.install import installed
 from leeward.engine.connection import Connection
+from leeward.engine.deadlines import Sweep
 from leeward.engine.execute import Dispatch, Handling, dispatch
 from leeward.engine.head import Parser
 from leeward.engine.registry import Registry
@@ -31,11 +32,6 @@ if TYPE_CHECKING:
     from leeward.engine.link import Link
     from leeward.engine.server import Counters
     from leeward.engine.stream import TransportStream
-
-#: Connections are looked at together, not by a timer each: a stamp costs 39 ns, a
-#: `call_later` and its cancel 2079 ns.  So a deadline may be late by this many seconds,
-#: or by a quarter of the shortest one.
-_COARSE = 1.0
 
 #: Seconds for a TLS handshake, as in asyncio and nginx.
 _HANDSHAKE = 60.0
@@ -104,8 +100,8 @@ class Engine(Registry["Link"]):
         #: Requests refused, by the name of the rule (`leeward.engine.rules`).
         self.refusals: Counter[str] = Counter()
         self._said = float("-inf")
-        self._sweep_at = float("inf")
-        self._sweeper: asyncio.TimerHandle | None = None
+        #: `Sweep.deadline`, without a call in between.
+        self.deadline = Sweep(self.loop, self.context, self.live).deadline
 
     def ready(self) -> None:
         """All that patches Tornado has done so: look once more whether we still know it."""
@@ -193,40 +189,6 @@ class Engine(Registry["Link"]):
 
     def refused(self, rule: str) -> None:
         self.refusals[rule] += 1
-
-    # --- deadlines -------------------------------------------------------------------------------
-
-    def deadline(self, seconds: float | None) -> float:
-        """`seconds` from now, on the loop's clock; 0.0 for never."""
-        if not seconds:
-            return 0.0
-        now = self.loop.time()
-        at = now + seconds
-        coarse = now + min(_COARSE, seconds / 4)
-        due = max(at, coarse)
-        if due < self._sweep_at:
-            if self._sweeper is not None:
-                self._sweeper.cancel()
-            self._sweep_at = due
-            self._sweeper = self.loop.call_at(due, self._sweep, context=self.context)
-        return at
-
-    def _sweep(self) -> None:
-        """End what has had its time; come back for the next."""
-        self._sweeper, self._sweep_at = None, float("inf")
-        now = self.loop.time()
-        earliest = float("inf")
-        for member in list(self.live):
-            if member.deadline and member.deadline <= now:
-                member.deadline = 0.0
-                member.expire()
-            if member.deadline:
-                earliest = min(earliest, member.deadline)
-        if earliest < self._sweep_at and self.live:
-            if self._sweeper is not None:
-                self._sweeper.cancel()
-            self._sweep_at = max(earliest, now + 0.05)
-            self._sweeper = self.loop.call_at(self._sweep_at, self._sweep, context=self.context)
 
 
 class _Nobody:

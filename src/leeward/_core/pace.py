@@ -44,7 +44,8 @@ class Pace:
 
     def pause(self, now: float) -> None:
         """It is the application that waits now; the next `deadline` goes on from here."""
-        self._left = max(self._ends - now, 0.0)
+        if self._left is None:
+            self._left = max(self._ends - now, 0.0)
 
 
 class Progress:

@@ -39,6 +39,7 @@ from leeward.adapters.introduced import Newcomer
 from leeward.adapters.streams import Stream, bytes_wait, stream
 from leeward.engine import arguments, forwarded, proxy
 from leeward.engine.registry import NEW_GRACE, SERVICE_RESTART, Registry
+from leeward.engine.timeouts import idle_of, tuned
 
 if TYPE_CHECKING:
     import socket
@@ -88,7 +89,10 @@ class TornadoServer(Registry["Connection | Newcomer"]):
         #: Connections refused, by the name of the rule (`leeward._core.proxy`).
         self.refusals: Counter[str] = Counter()
         self._gate = proxy.gate(config, self.refused)
+        self.config = config
         follow(self._http)
+        self._own_idle = idle_of(self._http.conn_params)
+        self._set_idle()
         # Made once: Tornado itself would read a dict's files for each connection.
         options = self._http.ssl_options if tls is None else tls
         self._tls = None if options is None else netutil.ssl_options_to_context(options, True)
@@ -98,6 +102,20 @@ class TornadoServer(Registry["Connection | Newcomer"]):
 
     def refused(self, rule: str) -> None:
         self.refusals[rule] += 1
+
+    def tune(self, config: Config) -> None:
+        """Tornado has one number for the wait for a request and for its header.
+
+        It is read when the wait begins: those who wait now are not told of another.
+        """
+        self.config = tuned(self.config, config)
+        self._set_idle()
+
+    def _set_idle(self) -> None:
+        given = self._own_idle is None or "idle_timeout" in self.config.given
+        idle = self.config.idle_timeout if given else self._own_idle
+        # `HTTP1ConnectionParameters` takes None for an hour, but as an attribute it is never.
+        self._http.conn_params.header_timeout = idle or None
 
     def accept(self, connection: socket.socket, address: Any) -> None:
         if self._gate is None:

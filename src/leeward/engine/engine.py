@@ -17,10 +17,16 @@ from tornado.httputil import HTTPMessageDelegate, HTTPServerConnectionDelegate
 
 from leeward.engine import arguments, forwarded, health, proxy
 from leeward.engine.accelerate.install import installed
+from leeward.engine.balancers import Notice
 from leeward.engine.connection import Connection
+from leeward.engine.deadlines import Sweep
+from leeward.engine.ends import Ends
 from leeward.engine.execute import Dispatch, Handling, dispatch
 from leeward.engine.head import Parser
+from leeward.engine.inflate import Measured
+from leeward.engine.outbox import Watch
 from leeward.engine.registry import Registry
+from leeward.engine.timeouts import timeouts, tuned
 
 if TYPE_CHECKING:
     import socket
@@ -32,13 +38,8 @@ if TYPE_CHECKING:
     from leeward.engine.server import Counters
     from leeward.engine.stream import TransportStream
 
-#: Connections are looked at together, not by a timer each: a stamp costs 39 ns, a
-#: `call_later` and its cancel 2079 ns.  So a deadline may be late by this many seconds,
-#: or by a quarter of the shortest one.
-_COARSE = 1.0
-
-#: Seconds for a TLS handshake, as in asyncio and nginx.
-_HANDSHAKE = 60.0
+#: Seconds for a TLS handshake where there is no --silent-timeout: asyncio asks for a number.
+_HANDSHAKE = 86400.0
 
 #: Tornado's default of IOStream.max_buffer_size, which bounds bodies too.
 _MAX_BUFFER = 104857600
@@ -94,7 +95,9 @@ class Engine(Registry["Link"]):
         )
         # Bodies are measured when the handler may have set a limit of its own.
         self.parser = Parser(max_body_size=None)
-        self.idle_timeout = self.header_timeout = self.params.header_timeout
+        self.timeouts = timeouts(config, self.params)
+        self.writers = Watch(self.loop, self.context, self.timeouts.write)
+        self._set_budget()
         options = http.ssl_options if tls is None else tls
         self._tls = (
             None if options is None or plain else netutil.ssl_options_to_context(options, True)
@@ -104,9 +107,12 @@ class Engine(Registry["Link"]):
         self.flushed.set_result(None)
         #: Requests refused, by the name of the rule (`leeward.engine.rules`).
         self.refusals: Counter[str] = Counter()
+        #: Called for each connection that we end, with the setting that it ran into.
+        self.ends = Ends(self.loop.time)
         self._said = float("-inf")
-        self._sweep_at = float("inf")
-        self._sweeper: asyncio.TimerHandle | None = None
+        self.notice = Notice()
+        #: `Sweep.deadline`, without a call in between.
+        self.deadline = Sweep(self.loop, self.context, self.live).deadline
 
     def ready(self) -> None:
         """All that patches Tornado has done so: look once more whether we still know it."""
@@ -133,7 +139,7 @@ class Engine(Registry["Link"]):
             place = await self._gate.admit(connection, member.address)
             if place is not None:
                 member.family, member.address = place
-        handshake = _HANDSHAKE if self._tls is not None else None
+        handshake = None if self._tls is None else self.timeouts.silent or _HANDSHAKE
         await self.loop.connect_accepted_socket(
             lambda: member, connection, ssl=self._tls, ssl_handshake_timeout=handshake
         )
@@ -158,6 +164,19 @@ class Engine(Registry["Link"]):
             self._said = self.loop.time()  # one a second: scanners come in swarms
             _general.warning("SSL Error on %s: %s", member.address, error)
 
+    def tune(self, config: Config) -> None:
+        self.config = tuned(self.config, config)
+        self.timeouts = timeouts(self.config, self.params)
+        self.writers.tune(self.timeouts.write)
+        self._set_budget()
+        for member in self.live:
+            member.restart_waiting()
+
+    def _set_budget(self) -> None:
+        self.write_budget = self.config.write_budget
+        #: Bytes that wait for a client before we read no more from it.
+        self.choke_at: float = self.write_budget // 4 or float("inf")
+
     # --- for connections -------------------------------------------------------------------------
 
     def start_request(
@@ -178,8 +197,9 @@ class Engine(Registry["Link"]):
             member = exchange.connection
             delegate = forwarded.Forwarded(delegate, connection.context, told, member)
         if self.params.decompress:
-            # Before 6.5 it knows no limit of its own.
             limits = (self.params.chunk_size, exchange.max_body_size)[:_GZIP_LIMITS]
+            if len(limits) == 1:
+                delegate = Measured(delegate, exchange)
             delegate = _GzipMessageDelegate(delegate, *limits)
         return delegate
 
@@ -204,40 +224,6 @@ class Engine(Registry["Link"]):
 
     def refused(self, rule: str) -> None:
         self.refusals[rule] += 1
-
-    # --- deadlines -------------------------------------------------------------------------------
-
-    def deadline(self, seconds: float | None) -> float:
-        """`seconds` from now, on the loop's clock; 0.0 for never."""
-        if not seconds:
-            return 0.0
-        now = self.loop.time()
-        at = now + seconds
-        coarse = now + min(_COARSE, seconds / 4)
-        due = max(at, coarse)
-        if due < self._sweep_at:
-            if self._sweeper is not None:
-                self._sweeper.cancel()
-            self._sweep_at = due
-            self._sweeper = self.loop.call_at(due, self._sweep, context=self.context)
-        return at
-
-    def _sweep(self) -> None:
-        """End what has had its time; come back for the next."""
-        self._sweeper, self._sweep_at = None, float("inf")
-        now = self.loop.time()
-        earliest = float("inf")
-        for member in list(self.live):
-            if member.deadline and member.deadline <= now:
-                member.deadline = 0.0
-                member.expire()
-            if member.deadline:
-                earliest = min(earliest, member.deadline)
-        if earliest < self._sweep_at and self.live:
-            if self._sweeper is not None:
-                self._sweeper.cancel()
-            self._sweep_at = max(earliest, now + 0.05)
-            self._sweeper = self.loop.call_at(self._sweep_at, self._sweep, context=self.context)
 
 
 class _Nobody:

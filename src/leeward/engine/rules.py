@@ -12,12 +12,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-#: By status; as bare as Tornado's, to whose tests and users' monitors it is known.
-ANSWERS = {
-    400: b"HTTP/1.1 400 Bad Request\r\n\r\n",
-    431: b"HTTP/1.1 431 Request Header Fields Too Large\r\n\r\n",
-}
-
 
 class BadRequest(Exception):
     """A request that is refused: `rule` (one of `NAMES`) for log and counter, and `status`."""

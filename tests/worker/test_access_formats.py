@@ -148,6 +148,16 @@ def test_json_gives_back_what_was_sent(text):
     assert made.isascii() and made[:-1].isprintable() and made[-1] == "\n"
 
 
+@pytest.mark.parametrize("form", ["pretty", "json"])
+def test_each_second_has_its_own_stamp(form):
+    look = Look("pretty", -1)
+    made = formats.make(form, look, IDENTITY)
+    for now in (NOW, NOW + 1, NOW + 60, NOW):
+        fresh = formats.make(form, look, IDENTITY)
+        again = made(now, "info", 200, request(), 0.1, 1)
+        assert again == fresh(now, "info", 200, request(), 0.1, 1)
+
+
 def test_auto_is_as_the_other_lines_are():
     assert isinstance(formats.make("auto", Look("json", -1), IDENTITY), formats.Json)
     assert isinstance(formats.make("auto", Look("auto", -1), IDENTITY), formats.Pretty)
@@ -169,6 +179,13 @@ def test_combined_is_apaches(berlin):
     assert line("combined", asked, size=2326, seconds=3.0, now=971_211_339.5) == (
         '127.0.0.1 - - [10/Oct/2000:22:55:36 +0200] "GET /apache_pb.gif HTTP/1.1" 200 2326 '
         '"http://www.example.com/start.html" "Mozilla/4.08 [en] (Win98; I ;Nav)"\n'
+    )
+
+
+def test_combined_has_an_address_without_spaces():
+    """One that an application made up."""
+    assert line("combined", request(remote_ip="10.0.0.7, 10.0.0.8")).startswith(
+        "10.0.0.7,\\x2010.0.0.8 - - ["
     )
 
 

@@ -404,6 +404,20 @@ def test_what_instruments_logging_sees_the_records(scene, monkeypatch, holder, a
     assert scene.told() == OURS
 
 
+@pytest.mark.parametrize("place", ["the logger", "its class"])
+def test_what_is_put_on_the_logger_alone_is_called(scene, monkeypatch, place):
+    seen = []
+    if place == "the logger":
+        monkeypatch.setattr(ACCESS, "info", lambda *args: seen.append(args))
+    else:
+        own = lambda self, record: not seen.append(record)  # noqa: E731
+        monkeypatch.setattr(logging.Logger, "filter", own, raising=False)
+    scene.look_again()
+    answered()
+    assert len(seen) == 1
+    assert scene.lines == []
+
+
 def test_a_record_factory_sees_the_records(scene):
     """OpenTelemetry has one, that puts the trace into each."""
     seen = []

@@ -59,6 +59,7 @@ GOOD = {
     "v2 inet6 mapped": (v2(0x21, 0x21, MAPPED), ("inet6", "::ffff:192.0.2.1", 6)),
     "v2 unix": (v2(0x21, 0x31, UNIX), ("unix", "/run/app.sock", 0)),
     "v2 unix, no path": (v2(0x21, 0x31, bytes(216)), ("unix", "", 0)),
+    "v2 unix, the longest path": (v2(0x21, 0x31, b"a" * 108 + b"b" * 108), ("unix", "a" * 108, 0)),
     "v2 tlvs": (v2(0x21, 0x11, INET + TLVS), ("inet", "192.0.2.1", 5)),
     "v2 largest": (
         v2(0x21, 0x11, INET + struct.pack("!BH", 0xE0, MOST - 31) + bytes(MOST - 31)),
@@ -105,6 +106,7 @@ BAD = {
     "v1 families mixed otherwise": (b"PROXY TCP6 192.0.2.1 192.0.2.2 1 2\r\n", "proxy-v1"),
     "v1 ipv6 with two gaps": (b"PROXY TCP6 1::2::3 ::1 1 2\r\n", "proxy-v1"),
     "v1 ipv6 with a zone": (b"PROXY TCP6 fe80::1%eth0 ::1 1 2\r\n", "proxy-v1"),
+    "v1 ipv6 destination wrong": (b"PROXY TCP6 ::1 1:2 1 2\r\n", "proxy-v1"),
     "v1 ipv6 in brackets": (b"PROXY TCP6 [::1] [::1] 1 2\r\n", "proxy-v1"),
     "v1 LF alone": (b"PROXY TCP4 192.0.2.1 192.0.2.2 1 2\n", "proxy-v1"),
     "v1 CR alone": (b"PROXY TCP4 192.0.2.1 192.0.2.2 1 2\rGET / HTTP/1.1\r\n", "proxy-v1"),

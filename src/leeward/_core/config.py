@@ -12,8 +12,18 @@ import json
 from dataclasses import asdict, dataclass, fields
 
 #: Keys that a running instance cannot change: a reload that changes one of
-#: them is refused by name and applied not even half.
-NEEDS_RESTART = ("name", "kind", "bind", "backlog", "uds_mode", "user", "group")
+#: them is refused by name and applied not even half.  Of the PROXY protocol because old
+#: and new workers share the listeners: half of the connections would meet the wrong ones.
+NEEDS_RESTART = (
+    "name",
+    "kind",
+    "bind",
+    "backlog",
+    "uds_mode",
+    "proxy_protocol",
+    "user",
+    "group",
+)
 
 #: Keys that a server takes over while it serves (`leeward.engine.server.Server.tune`).
 TUNABLE = (

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from leeward.cli.run import run
+    from leeward.disconnect import cancel_on_disconnect, finish_anyway
     from leeward.errors import (
         BindError,
         CrashLoopError,
@@ -30,6 +31,8 @@ __all__ = [
     "TargetError",
     "UsageError",
     "__version__",
+    "cancel_on_disconnect",
+    "finish_anyway",
     "run",
 ]
 
@@ -41,6 +44,8 @@ _HOMES = {
     "NoInstanceError": "leeward.errors",
     "TargetError": "leeward.errors",
     "UsageError": "leeward.errors",
+    "cancel_on_disconnect": "leeward.disconnect",
+    "finish_anyway": "leeward.disconnect",
     "run": "leeward.cli.run",
 }
 

@@ -79,6 +79,9 @@ class Config:
     #: Between an order to stop and the drain: not ready, but accepting.
     drain_delay: float = 0.0
     health_path: str = ""
+    #: What becomes of a handler whose client has left (`_core.leaving`), and how soon.
+    on_disconnect: str = "abandon"  # abandon | cancel | notify
+    abandon_after: float = 15.0
     engine: str = "leeward"  # leeward | tornado
     accelerate: bool = True
     loop: str = "auto"  # auto | asyncio | uvloop

@@ -29,12 +29,13 @@ from typing import TYPE_CHECKING, Any
 from tornado import netutil
 from tornado.httpserver import HTTPServer
 from tornado.httputil import HTTPServerConnectionDelegate
-from tornado.web import Application
+from tornado.web import Application, RequestHandler
 from tornado.websocket import WebSocketHandler
 
 from leeward._core.connection import WAITING, Life
 from leeward.adapters.following import follow
 from leeward.adapters.streams import Stream, bytes_wait, stream
+from leeward.engine.leaving import Leaving
 from leeward.engine.registry import NEW_GRACE, SERVICE_RESTART, Registry
 
 if TYPE_CHECKING:
@@ -83,6 +84,7 @@ class TornadoServer(Registry["Connection"]):
         own = isinstance(application, HTTPServer)
         # Application.listen would hand its own settings on in the same way.
         self._http: HTTPServer = application if own else HTTPServer(application, xheaders=False)  # type: ignore[assignment]
+        self.leaving = Leaving(config)
         follow(self._http)
         # Made once: Tornado itself would read a dict's files for each connection.
         options = self._http.ssl_options if tls is None else tls
@@ -126,7 +128,7 @@ class Uncounted:
     """What the connection of a probe has for a server: it tells nobody, and drains never."""
 
     health_path = draining = ""
-    active = None
+    active = leaving = None
 
     def serves(self) -> bool:
         return True
@@ -222,6 +224,9 @@ class Connection:
     def has_closed(self) -> None:
         if self.life is Life.CLOSED:
             return
+        handler = None if self.conn is None else handler_of(self.conn)
+        if handler is not None and self.server.leaving is not None:
+            self.server.leaving.left(handler)
         self._leave_active(Life.CLOSED)
         self.conn = self.request_headers = self.handler = None
         self.server.remove(self)
@@ -311,6 +316,15 @@ class Connection:
             # An application may override close().
             _log.exception("%s.close() raised; cut", type(self.handler).__name__)
             self.stream.close()
+
+
+def handler_of(conn: HTTP1Connection) -> RequestHandler | None:
+    """The handler that owes `conn` an answer.
+
+    Each gives the connection its `on_connection_close`, and takes it back with its answer.
+    """
+    owner = getattr(conn._close_callback, "__self__", None)
+    return owner if isinstance(owner, RequestHandler) else None
 
 
 def describe(application: object) -> str:

@@ -48,6 +48,8 @@ _PLAIN = (
     "stopped_kill",
     "drain_delay",
     "health_path",
+    "on_disconnect",
+    "abandon_after",
     "engine",
     "accelerate",
     "loop",

@@ -316,6 +316,25 @@ TABLE: tuple[Setting, ...] = (
         doc="Answered without the application: 200 while it serves, 503 once it is to stop.",
     ),
     Setting(
+        key="on_disconnect",
+        flags=("--on-disconnect",),
+        parse=values.one_of("abandon", "cancel", "notify"),
+        default="abandon",
+        precedent="none: Tornado notifies, Starlette and Sanic cancel; what only looks is ended",
+        metavar="abandon|cancel|notify",
+        doc="What a client that leaves does to its handler: ends GET and HEAD after a while "
+        "(abandon), ends any at once (cancel), or nothing but on_connection_close (notify).",
+    ),
+    Setting(
+        key="abandon_after",
+        flags=("--abandon-after",),
+        parse=values.duration,
+        default=15.0,
+        precedent="none: long enough for a handler to end by itself",
+        metavar="DURATION",
+        doc="How long a GET or HEAD handler may still wait once its client has left.",
+    ),
+    Setting(
         key="engine",
         flags=("--engine",),
         parse=values.one_of("leeward", "tornado"),

@@ -104,6 +104,8 @@ class Connection(Link):
 
     def client_left(self) -> None:
         exchange = self.exchange
+        if exchange is not None and (handler := exchange.handler) is not None:
+            self.server.leaving.left(handler, exchange.task)
         if self.lost:
             self._tell_delegate()
             self.exchange = self._delegate = None
@@ -261,12 +263,10 @@ class Connection(Link):
             return False
         try:
             delegate.finish()
-        except HTTPInputError:
-            self._delegate = None  # it has been finished: it hears nothing more
-            raise
         except Exception as error:
-            self._delegate = None
-            raise _uncaught(error) from None
+            # It is finished, and hears no more; a handler that could not be made hears nothing.
+            self._delegate = exchange._close_callback = None
+            raise error if isinstance(error, HTTPInputError) else _uncaught(error) from None
         return False
 
     def _park(self, waiting: Awaitable[Any], then: Callable[[], bool]) -> None:
@@ -357,7 +357,7 @@ class Connection(Link):
         self._next_is_due = False
         if self._step is not None:
             self._advance()
-        if self.ended and self.exchange is None:
+        if self.ended and not self.half_closed():
             self.close()  # what is left is half a request
 
     def detach(self, websocket: WebSocketHandler | None) -> None:

@@ -20,6 +20,7 @@ from leeward.engine.accelerate.install import installed
 from leeward.engine.connection import Connection
 from leeward.engine.execute import Dispatch, Handling, dispatch
 from leeward.engine.head import Parser
+from leeward.engine.leaving import Leaving
 from leeward.engine.registry import Registry
 
 if TYPE_CHECKING:
@@ -82,6 +83,7 @@ class Engine(Registry["Link"]):
         own = isinstance(application, HTTPServer)
         http: Any = application if own else HTTPServer(application, xheaders=False)
         self._http = http
+        self.leaving = Leaving(config)
         self.params = http.conn_params
         self._dispatch: Dispatch | None = None
         if config.accelerate:
@@ -189,7 +191,11 @@ class Engine(Registry["Link"]):
         """HTTP is over on this connection."""
         connection.ended.set()
         if connection in self._http._connections:
-            self._http.on_close(connection)
+            try:
+                self._http.on_close(connection)
+            except Exception:
+                # A program's subclass may override it.
+                _general.exception("%s.on_close() raised", type(self._http).__name__)
 
     def refused(self, rule: str) -> None:
         self.refusals[rule] += 1

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from tornado.escape import native_str, utf8
 from tornado.httputil import HTTPConnection, HTTPOutputError, ResponseStartLine
+from tornado.web import RequestHandler
 from tornado.websocket import WebSocketHandler
 
 from leeward.engine import layout
@@ -40,6 +41,8 @@ class Exchange(HTTPConnection):
     # Set on the few exchanges that need them: an instance has what it uses.
     _close_callback: Callable[[], None] | None = None
     _websocket: WebSocketHandler | None = None
+    #: What runs the handler, if it waits for something.
+    task: asyncio.Future[Any] | None = None
     _chunking = False
     _left: int | None = None  # bytes of the answer's body that Content-Length still promises
     _detached = False
@@ -206,6 +209,12 @@ class Exchange(HTTPConnection):
         callback, self._close_callback = self._close_callback, None
         if callback is not None:
             callback()
+
+    @property
+    def handler(self) -> RequestHandler | None:
+        """The handler that owes the answer, None once it has given it."""
+        owner = getattr(self._close_callback, "__self__", None)
+        return owner if isinstance(owner, RequestHandler) else None
 
 
 def _length(value: str) -> int:

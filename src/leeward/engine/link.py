@@ -117,12 +117,17 @@ class Link(asyncio.Protocol, abc.ABC):
         self.ended = True
         if self.life is _UPGRADED:
             self.stream.feed_eof()  # closes, once the application has read what came before
-        elif self.owes_an_answer():
-            self.deadline = self.server.deadline(_HALF_CLOSED)
-            self.client_left()
-        else:
+        elif not self.half_closed():
             return False  # amid a request, or between two
         return self.transport.get_extra_info("ssl_object") is None  # TLS knows no half-close
+
+    def half_closed(self) -> bool:
+        """The client has said FIN, and has it an answer to get?  The application is told."""
+        if not self.owes_an_answer():
+            return False
+        self.deadline = self.server.deadline(_HALF_CLOSED)
+        self.client_left()
+        return True
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.lost = True
@@ -135,13 +140,14 @@ class Link(asyncio.Protocol, abc.ABC):
             return
         upgraded = self.life is _UPGRADED
         self._leave(_CLOSED)
+        # What is ours first: the application's own clean-up may raise.
+        self._websocket = None
+        self.server.remove(self)
         self.client_left()
         if self._stream is not None:
             self._stream.lost(exc)
         if not upgraded and self.serving is not None:
             self.server.serving_ended(self.serving)
-        self._websocket = None
-        self.server.remove(self)
 
     def pause_writing(self) -> None:
         self._paused_writing = True

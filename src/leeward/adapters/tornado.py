@@ -90,6 +90,10 @@ class TornadoServer(Registry["Connection"]):
         options = self._http.ssl_options if tls is None else tls
         self._tls = None if options is None else netutil.ssl_options_to_context(options, True)
 
+    def orphans(self) -> list[dict[str, Any]]:
+        """Handlers whose client has left: url, method, handler, age in seconds, state."""
+        return self.leaving.orphans()
+
     def ready(self) -> None:
         pass
 

@@ -109,6 +109,10 @@ class Engine(Registry["Link"]):
         self._sweep_at = float("inf")
         self._sweeper: asyncio.TimerHandle | None = None
 
+    def orphans(self) -> list[dict[str, Any]]:
+        """Handlers whose client has left: url, method, handler, age in seconds, state."""
+        return self.leaving.orphans()
+
     def ready(self) -> None:
         """All that patches Tornado has done so: look once more whether we still know it."""
         if self.config.accelerate:

@@ -47,6 +47,9 @@ class Server(Protocol):
         after both hurries what is left.
         """
 
+    def orphans(self) -> list[dict[str, Any]]:
+        """Handlers that work for nobody: their clients have left (`engine.orphans`)."""
+
     def connections(self) -> dict[Life, int]:
         """How many connections are in each state, CLOSED left out."""
 

@@ -50,12 +50,13 @@ def prepare(handler: RequestHandler) -> None:
 
 
 def close_books(handler: RequestHandler) -> None:
-    """Log the request and call `on_finish`, if nobody has.  Never raises."""
+    """Log the request, call `on_finish` and close the connection, if nobody has.  Never raises."""
     own = vars(handler)
     own.pop("send_error", None)
     own.pop("_handle_request_exception", None)
     if handler._finished:
         return
+    connection = handler.request.connection
     if not handler._headers_written:
         handler._status_code, handler._reason = STATUS, REASON
     steps: tuple[Callable[[], object], ...] = (
@@ -63,6 +64,8 @@ def close_books(handler: RequestHandler) -> None:
         lambda: setattr(handler, "_finished", True),
         handler.on_finish,
         handler._break_cycles,
+        # A client that has only said FIN may still wait, and no answer will come.
+        lambda: getattr(connection, "close", int)(),
     )
     for step in steps:
         try:

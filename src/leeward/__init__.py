@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         TargetError,
         UsageError,
     )
+    from leeward.limits import deadlines
 
 __version__ = "0.1.0"
 
@@ -33,6 +34,7 @@ __all__ = [
     "__version__",
     "cancel_on_disconnect",
     "finish_anyway",
+    "deadlines",
     "run",
 ]
 
@@ -46,6 +48,7 @@ _HOMES = {
     "UsageError": "leeward.errors",
     "cancel_on_disconnect": "leeward.disconnect",
     "finish_anyway": "leeward.disconnect",
+    "deadlines": "leeward.limits",
     "run": "leeward.cli.run",
 }
 

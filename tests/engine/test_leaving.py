@@ -353,9 +353,7 @@ def test_a_handler_that_could_not_be_made_is_not_told(by: str) -> None:
 @pytest.mark.parametrize("loop", LOOPS)
 @pytest.mark.parametrize("by", WAYS)
 @pytest.mark.parametrize("name", ["Poll", "OldPoll", "Events"])
-def test_abandoned(
-    loop: str, by: str, name: str, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_abandoned(loop: str, by: str, name: str, caplog: pytest.LogCaptureFixture) -> None:
     """A GET is ended after its time: its finally runs, on_finish is called, no traceback."""
     caplog.set_level(logging.INFO)
 
@@ -381,7 +379,9 @@ def test_abandoned(
 
     run(loop, main)
     assert not [it for it in caplog.records if it.levelno >= logging.ERROR or it.exc_info]
-    (line,) = [it.getMessage() for it in caplog.records if it.name == "leeward" and "left" in it.msg]
+    (line,) = [
+        it.getMessage() for it in caplog.records if it.name == "leeward" and "left" in it.msg
+    ]
     assert f"{__name__}.{name} 1" in line
 
 

@@ -15,6 +15,18 @@ from dataclasses import asdict, dataclass, fields
 #: them is refused by name and applied not even half.
 NEEDS_RESTART = ("name", "kind", "bind", "backlog", "uds_mode", "user", "group")
 
+#: Keys that a server takes over while it serves (`leeward.engine.server.Server.tune`).
+TUNABLE = (
+    "silent_timeout",
+    "header_timeout",
+    "body_timeout",
+    "min_body_rate",
+    "handler_timeout",
+    "write_timeout",
+    "idle_timeout",
+    "write_budget",
+)
+
 
 @dataclass(frozen=True)
 class Listener:
@@ -65,6 +77,18 @@ class Config:
     stall_kill: float = 300.0
     stall_kill_busy: bool = False
     stopped_kill: float = 30.0
+    #: How long a connection may be in each of its states; 0: for ever.
+    silent_timeout: float = 30.0
+    header_timeout: float = 10.0
+    body_timeout: float = 30.0
+    min_body_rate: int = 240  # bytes a second
+    handler_timeout: float = 0.0
+    write_timeout: float = 60.0
+    idle_timeout: float = 75.0
+    #: Bytes that are kept for a client that does not read; 0: any number.
+    write_budget: int = 8388608
+    #: Those of `TUNABLE` that the operator has given: they win over the application's own.
+    given: tuple[str, ...] = ()
     #: PEM files by the paths that were typed; "" for none.  Read by the command line
     #: and the resolver only: the others get what they held (`Handover.tls`).
     ssl_certfile: str = ""

@@ -37,6 +37,7 @@ from leeward.adapters.following import follow
 from leeward.adapters.streams import Stream, bytes_wait, stream
 from leeward.engine.leaving import Leaving
 from leeward.engine.registry import NEW_GRACE, SERVICE_RESTART, Registry
+from leeward.engine.timeouts import idle_of, tuned
 
 if TYPE_CHECKING:
     import socket
@@ -81,11 +82,14 @@ class TornadoServer(Registry["Connection"]):
     ) -> None:
         super().__init__(counters, closed)
         self.health_path = config.health_path
+        self.config = config
         own = isinstance(application, HTTPServer)
         # Application.listen would hand its own settings on in the same way.
         self._http: HTTPServer = application if own else HTTPServer(application, xheaders=False)  # type: ignore[assignment]
         self.leaving = Leaving(config)
         follow(self._http)
+        self._own_idle = idle_of(self._http.conn_params)
+        self._set_idle()
         # Made once: Tornado itself would read a dict's files for each connection.
         options = self._http.ssl_options if tls is None else tls
         self._tls = None if options is None else netutil.ssl_options_to_context(options, True)
@@ -96,6 +100,20 @@ class TornadoServer(Registry["Connection"]):
 
     def ready(self) -> None:
         pass
+
+    def tune(self, config: Config) -> None:
+        """Tornado has one number for the wait for a request and for its header.
+
+        It is read when the wait begins: those who wait now are not told of another.
+        """
+        self.config = tuned(self.config, config)
+        self._set_idle()
+
+    def _set_idle(self) -> None:
+        given = self._own_idle is None or "idle_timeout" in self.config.given
+        idle = self.config.idle_timeout if given else self._own_idle
+        # `HTTP1ConnectionParameters` takes None for an hour, but as an attribute it is never.
+        self._http.conn_params.header_timeout = idle or None
 
     def accept(self, connection: socket.socket, address: Any) -> None:
         found = self._stream(connection, self._tls)

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from leeward._core.config import Config
+from leeward._core.config import TUNABLE, Config
 from leeward._sys import cgroup
 from leeward.cli import envfile, layers, paths, programs
 from leeward.cli.accounts import account
@@ -50,6 +50,7 @@ _PLAIN = (
     "health_path",
     "on_disconnect",
     "abandon_after",
+    *TUNABLE,
     "engine",
     "accelerate",
     "loop",
@@ -137,6 +138,7 @@ def resolve(
         chdir=_directory(found["chdir"], cwd),
         interpreter=paths.interpreter(cwd),
         root=paths.package_root(cwd),
+        given=tuple(key for key in TUNABLE if not found[key].origin.startswith("default")),
         notes=tuple(notes),
     )
     if env_file := found["env_file"].value:

@@ -23,11 +23,12 @@ from tornado.httputil import HTTPInputError, HTTPMessageDelegate
 from tornado.iostream import StreamClosedError
 
 from leeward._core.connection import Life
+from leeward.engine import refusals
 from leeward.engine.body import Chunked
 from leeward.engine.exchange import Exchange
+from leeward.engine.expiry import Expiring
 from leeward.engine.fields import check_length
 from leeward.engine.head import BadRequest, find_head
-from leeward.engine.link import Link
 from leeward.engine.stream import bytes_wait
 
 if TYPE_CHECKING:
@@ -48,12 +49,11 @@ _general = logging.getLogger("tornado.general")
 _application = logging.getLogger("tornado.application")
 
 
-class Connection(Link):
+class Connection(Expiring):
     """A `leeward.engine.registry.Member`."""
 
     def __init__(self, server: Engine, address: Any) -> None:
         super().__init__(server, address)
-        self.exchange: Exchange | None = None
         self._delegate: HTTPMessageDelegate | None = None
         self._buffer = bytearray()
         self._scanned = 0  # bytes at the front of the buffer in which no head ends
@@ -84,11 +84,6 @@ class Connection(Link):
             elif len(self._buffer) > _AHEAD:
                 self._pause_reading()
 
-    def expire(self) -> None:
-        if self.exchange is not None and not self.exchange.read_finished:
-            _general.info("Timeout reading body from %s", self.context)
-        super().expire()
-
     # --- what the link asks -----------------------------------------------------------------------
 
     def awaits_bytes(self) -> bool:
@@ -97,6 +92,9 @@ class Connection(Link):
     def owes_an_answer(self) -> bool:
         exchange = self.exchange
         return self._next_is_due if exchange is None else exchange.read_finished
+
+    def answer_is_complete(self) -> bool:
+        return self.exchange is not None and self.exchange.write_finished
 
     def stop_reading_requests(self) -> None:
         self._step = None
@@ -130,7 +128,7 @@ class Connection(Link):
         except (BadRequest, HTTPInputError) as error:
             self._refuse(error)
         except Exception as error:
-            if not isinstance(error, _Uncaught):
+            if not isinstance(error, refusals.Uncaught):
                 _general.error("Uncaught exception", exc_info=True)
             self._tell_delegate()
             self.close()
@@ -143,18 +141,18 @@ class Connection(Link):
             if not buffer:
                 return False
             self._activate()
-            self.deadline = self.server.deadline(self.server.header_timeout)
+            self.deadline = self.server.deadline(self.server.timeouts.header)
         most = self.params.max_header_size
         found = find_head(buffer, self._scanned)
         if found is None:
             # The terminator may have begun in the last three bytes.
             self._scanned = max(0, len(buffer) - 3)
             if len(buffer) > most:
-                raise BadRequest("header-size", _TOO_LARGE % most, 431)
+                raise BadRequest("header-size", refusals.TOO_LARGE % most, 431)
             return False
         end, start = found
         if start > most:
-            raise BadRequest("header-size", _TOO_LARGE % most, 431)
+            raise BadRequest("header-size", refusals.TOO_LARGE % most, 431)
         raw = bytes(buffer[:end])
         del buffer[:start]
         self._scanned = 0
@@ -172,7 +170,7 @@ class Connection(Link):
         exchange = self.exchange = Exchange(self, head)
         if head.length or self.params.decompress:
             exchange.max_body_size = self.server.max_body_size
-            exchange.body_timeout = self.params.body_timeout
+            exchange.body_timeout = self.server.timeouts.whole_body
         if self.params.no_keep_alive:
             exchange.disconnect = True
         assert self.serving is not None
@@ -182,7 +180,7 @@ class Connection(Link):
         except HTTPInputError:
             raise
         except Exception as error:
-            raise _uncaught(error) from None
+            raise refusals.uncaught(error) from None
         if waiting is not None:
             self._park(waiting, self._read_body)
             return False
@@ -199,6 +197,7 @@ class Connection(Link):
         if head.length == 0:
             return self._request_complete()
         self.deadline = self.server.deadline(exchange.body_timeout)
+        self._pace, self._came = None, 0
         check_length(head.length, exchange.max_body_size)
         if head.length > 0:
             self._remaining = head.length
@@ -211,7 +210,7 @@ class Connection(Link):
     def _read_fixed(self) -> bool:
         buffer = self._buffer
         if not buffer:
-            return False
+            return self._awaits_body()
         most = min(self._remaining, self.params.chunk_size)
         if len(buffer) <= most:
             piece = bytes(buffer)
@@ -226,7 +225,7 @@ class Connection(Link):
     def _read_chunked(self) -> bool:
         chunks, buffer = self._chunks, self._buffer
         if not buffer or chunks is None:
-            return False
+            return self._awaits_body()
         pieces, used = chunks.feed(bytes(buffer), self.params.chunk_size)
         del buffer[:used]
         then = self._request_complete if chunks.done else self._read_chunked
@@ -234,11 +233,12 @@ class Connection(Link):
             return self._deliver(b"".join(pieces), then)
         if chunks.done:
             return self._request_complete()
-        return used > 0
+        return used > 0 or self._awaits_body()
 
     def _deliver(self, piece: bytes, then: Callable[[], bool]) -> bool:
         exchange, delegate = self.exchange, self._delegate
         self._step = then
+        self._came += len(piece)
         if exchange is None or delegate is None or exchange.write_finished:
             return True  # answered already: nobody wants the rest
         try:
@@ -246,7 +246,7 @@ class Connection(Link):
         except HTTPInputError:
             raise
         except Exception as error:
-            raise _uncaught(error) from None
+            raise refusals.uncaught(error) from None
         if waiting is None:
             return True
         self._park(waiting, then)
@@ -257,7 +257,10 @@ class Connection(Link):
         assert exchange is not None and delegate is not None
         self._step = self._chunks = None
         exchange.read_finished = True
-        self.deadline = 0.0
+        own, timeout = exchange.own, self.server.timeouts.handler
+        if own is not None and own.handler is not None:
+            timeout = own.handler
+        self.deadline = self.server.deadline(timeout) if timeout else 0.0
         if exchange.write_finished:
             self._exchange_over(exchange)
             return False
@@ -266,12 +269,13 @@ class Connection(Link):
         except Exception as error:
             # It is finished, and hears no more; a handler that could not be made hears nothing.
             self._delegate = exchange._close_callback = None
-            raise error if isinstance(error, HTTPInputError) else _uncaught(error) from None
+            raise error if isinstance(error, HTTPInputError) else refusals.uncaught(error) from None
         return False
 
     def _park(self, waiting: Awaitable[Any], then: Callable[[], bool]) -> None:
         """Read no further until `waiting` is done."""
         self._step = None
+        self._awaits_application()
         if len(self._buffer) > _AHEAD:
             self._pause_reading()
         gen.convert_yielded(waiting).add_done_callback(lambda it: self._unpark(it, then))
@@ -299,13 +303,10 @@ class Connection(Link):
         rule = getattr(error, "rule", "application")
         status = getattr(error, "status", 400)
         self.server.refused(rule)
-        if rule == "header-size":
-            _general.info("%s from %s [%s]", error, self.context, rule)
-        else:
-            _general.info("Malformed HTTP message from %s: %s [%s]", self.context, error, rule)
+        refusals.tell(error, rule, self.context)
         exchange = self.exchange
         if exchange is None or not exchange.write_finished:
-            self.send(_REFUSALS.get(status, _REFUSALS[400]))
+            self.send(refusals.answer(status))
         self._tell_delegate()
         self.close()
 
@@ -331,6 +332,8 @@ class Connection(Link):
             exchange.disconnect = True
         if not self._paused_writing:
             self._exchange_over(exchange)
+        elif exchange.read_finished:
+            self.deadline = 0.0  # the handler has done its part
 
     def _exchange_over(self, exchange: Exchange) -> None:
         if exchange.disconnect or (self.ended and not self._buffer):
@@ -345,7 +348,10 @@ class Connection(Link):
         if self.server.draining == "stop" and not self._buffer and not bytes_wait(self.transport):
             self.close()
             return
-        self.deadline = self.server.deadline(self.server.idle_timeout)
+        own, idle = exchange.own, self.server.timeouts.idle
+        if own is not None and own.idle is not None:
+            idle = own.idle
+        self.deadline = self.server.deadline(idle)
         self._step = self._read_head
         if self._buffer or self._paused_reading:
             # Not in the middle of the application's call, and the others have their turn.
@@ -381,20 +387,3 @@ class Connection(Link):
             self.server.serving_ended(self.serving)
         if self.server.draining:
             self.server.upgraded_in_drain(self)
-
-
-class _Uncaught(Exception):
-    """An exception of the application's, logged already."""
-
-
-def _uncaught(error: Exception) -> _Uncaught:
-    _application.error("Uncaught exception", exc_info=error)
-    return _Uncaught()
-
-
-_TOO_LARGE = "Unsatisfiable read of more than %d bytes of headers"
-#: As bare as Tornado's, to whose tests and users' monitors it is known.
-_REFUSALS = {
-    400: b"HTTP/1.1 400 Bad Request\r\n\r\n",
-    431: b"HTTP/1.1 431 Request Header Fields Too Large\r\n\r\n",
-}

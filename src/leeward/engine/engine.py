@@ -18,10 +18,14 @@ from tornado.httputil import HTTPMessageDelegate, HTTPServerConnectionDelegate
 from leeward.engine import health
 from leeward.engine.accelerate.install import installed
 from leeward.engine.connection import Connection
+from leeward.engine.deadlines import Sweep
+from leeward.engine.ends import Ends
 from leeward.engine.execute import Dispatch, Handling, dispatch
 from leeward.engine.head import Parser
 from leeward.engine.leaving import Leaving
+from leeward.engine.outbox import Watch
 from leeward.engine.registry import Registry
+from leeward.engine.timeouts import timeouts, tuned
 
 if TYPE_CHECKING:
     import socket
@@ -33,13 +37,8 @@ if TYPE_CHECKING:
     from leeward.engine.server import Counters
     from leeward.engine.stream import TransportStream
 
-#: Connections are looked at together, not by a timer each: a stamp costs 39 ns, a
-#: `call_later` and its cancel 2079 ns.  So a deadline may be late by this many seconds,
-#: or by a quarter of the shortest one.
-_COARSE = 1.0
-
-#: Seconds for a TLS handshake, as in asyncio and nginx.
-_HANDSHAKE = 60.0
+#: Seconds for a TLS handshake where there is no --silent-timeout: asyncio asks for a number.
+_HANDSHAKE = 86400.0
 
 #: Tornado's default of IOStream.max_buffer_size, which bounds bodies too.
 _MAX_BUFFER = 104857600
@@ -95,7 +94,9 @@ class Engine(Registry["Link"]):
         )
         # Bodies are measured when the handler may have set a limit of its own.
         self.parser = Parser(max_body_size=None)
-        self.idle_timeout = self.header_timeout = self.params.header_timeout
+        self.timeouts = timeouts(config, self.params)
+        self.writers = Watch(self.loop, self.context, self.timeouts.write)
+        self._set_budget()
         options = http.ssl_options if tls is None else tls
         self._tls = (
             None if options is None or plain else netutil.ssl_options_to_context(options, True)
@@ -105,9 +106,11 @@ class Engine(Registry["Link"]):
         self.flushed.set_result(None)
         #: Requests refused, by the name of the rule (`leeward.engine.rules`).
         self.refusals: Counter[str] = Counter()
+        #: Called for each connection that we end, with the setting that it ran into.
+        self.ends = Ends(self.loop.time)
         self._said = float("-inf")
-        self._sweep_at = float("inf")
-        self._sweeper: asyncio.TimerHandle | None = None
+        #: `Sweep.deadline`, without a call in between.
+        self.deadline = Sweep(self.loop, self.context, self.live).deadline
 
     def orphans(self) -> list[dict[str, Any]]:
         """Handlers whose client has left: url, method, handler, age in seconds, state."""
@@ -130,7 +133,7 @@ class Engine(Registry["Link"]):
     def accept(self, connection: socket.socket, address: Any) -> None:
         member = Connection(self, address)
         self.add(member)
-        handshake = _HANDSHAKE if self._tls is not None else None
+        handshake = None if self._tls is None else self.timeouts.silent or _HANDSHAKE
         member.task = self.loop.create_task(
             self.loop.connect_accepted_socket(
                 lambda: member, connection, ssl=self._tls, ssl_handshake_timeout=handshake
@@ -157,6 +160,19 @@ class Engine(Registry["Link"]):
         if isinstance(error, ssl.SSLError) and self.loop.time() - self._said >= 1.0:
             self._said = self.loop.time()  # one a second: scanners come in swarms
             _general.warning("SSL Error on %s: %s", member.address, error)
+
+    def tune(self, config: Config) -> None:
+        self.config = tuned(self.config, config)
+        self.timeouts = timeouts(self.config, self.params)
+        self.writers.tune(self.timeouts.write)
+        self._set_budget()
+        for member in self.live:
+            member.restart_waiting()
+
+    def _set_budget(self) -> None:
+        self.write_budget = self.config.write_budget
+        #: Bytes that wait for a client before we read no more from it.
+        self.choke_at: float = self.write_budget // 4 or float("inf")
 
     # --- for connections -------------------------------------------------------------------------
 
@@ -203,40 +219,6 @@ class Engine(Registry["Link"]):
 
     def refused(self, rule: str) -> None:
         self.refusals[rule] += 1
-
-    # --- deadlines -------------------------------------------------------------------------------
-
-    def deadline(self, seconds: float | None) -> float:
-        """`seconds` from now, on the loop's clock; 0.0 for never."""
-        if not seconds:
-            return 0.0
-        now = self.loop.time()
-        at = now + seconds
-        coarse = now + min(_COARSE, seconds / 4)
-        due = max(at, coarse)
-        if due < self._sweep_at:
-            if self._sweeper is not None:
-                self._sweeper.cancel()
-            self._sweep_at = due
-            self._sweeper = self.loop.call_at(due, self._sweep, context=self.context)
-        return at
-
-    def _sweep(self) -> None:
-        """End what has had its time; come back for the next."""
-        self._sweeper, self._sweep_at = None, float("inf")
-        now = self.loop.time()
-        earliest = float("inf")
-        for member in list(self.live):
-            if member.deadline and member.deadline <= now:
-                member.deadline = 0.0
-                member.expire()
-            if member.deadline:
-                earliest = min(earliest, member.deadline)
-        if earliest < self._sweep_at and self.live:
-            if self._sweeper is not None:
-                self._sweeper.cancel()
-            self._sweep_at = max(earliest, now + 0.05)
-            self._sweeper = self.loop.call_at(self._sweep_at, self._sweep, context=self.context)
 
 
 class _Nobody:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from leeward.engine.connection import Connection
     from leeward.engine.head import Head
     from leeward.engine.stream import TransportStream
+    from leeward.limits import Deadlines
 
 _LINE_BREAK = re.compile(r"[\r\n]")
 
@@ -49,6 +50,10 @@ class Exchange(HTTPConnection):
     #: Has the application given its whole answer?  Has the whole request been read?
     write_finished = False
     read_finished = False
+    #: Have its status line and headers been sent?
+    begun = False
+    #: What its handler's class says (`leeward.deadlines`).
+    own: Deadlines | None = None
     max_body_size = 0
     body_timeout: float | None = None
 
@@ -80,6 +85,12 @@ class Exchange(HTTPConnection):
     def no_keep_alive(self, value: bool) -> None:
         self.disconnect = value or not self.head.keep_alive
 
+    @property
+    def handler(self) -> RequestHandler | None:
+        """The handler that owes the answer, None once it has given it."""
+        owner = getattr(self._close_callback, "__self__", None)
+        return owner if isinstance(owner, RequestHandler) else None
+
     def set_close_callback(self, callback: Callable[[], None] | None) -> None:
         """Have `callback` called if the client leaves before it has its answer."""
         self._close_callback = callback
@@ -91,7 +102,7 @@ class Exchange(HTTPConnection):
                 self._websocket = owner
 
     def set_body_timeout(self, timeout: float) -> None:
-        """Seconds in which this request's body must have come."""
+        """Seconds in which all of this request's body must have come."""
         self.body_timeout = timeout
 
     def set_max_body_size(self, max_body_size: int) -> None:
@@ -136,6 +147,7 @@ class Exchange(HTTPConnection):
         elif not (bodiless or sized):
             self.disconnect = True  # an HTTP/1.0 client sees the end of this body by ours
         if code >= 200:  # a 101 must say "Connection: Upgrade"
+            self.begun = True
             if self.connection.server.draining:
                 self.disconnect = True
             if self.disconnect:
@@ -185,9 +197,9 @@ class Exchange(HTTPConnection):
         if self._left and not connection.lost:
             connection.cut()
             raise HTTPOutputError(f"Tried to write {self._left} bytes less than Content-Length")
+        self.write_finished = True  # also of what waits for the client (`Link.answer_is_complete`)
         if self._chunking and not connection.lost:
             connection.send(b"0\r\n\r\n")
-        self.write_finished = True
         self._close_callback = None
         connection.answered(self)
 
@@ -209,12 +221,6 @@ class Exchange(HTTPConnection):
         callback, self._close_callback = self._close_callback, None
         if callback is not None:
             callback()
-
-    @property
-    def handler(self) -> RequestHandler | None:
-        """The handler that owes the answer, None once it has given it."""
-        owner = getattr(self._close_callback, "__self__", None)
-        return owner if isinstance(owner, RequestHandler) else None
 
 
 def _length(value: str) -> int:

@@ -193,9 +193,7 @@ def _timed(coroutine: Any) -> asyncio.Future[Any] | None:
     return found if isinstance(found, asyncio.Task) and not found.done() else None
 
 
-def _belongs(
-    waited: asyncio.Future[Any], mine: object, coroutine: Any, threads: list[Any]
-) -> bool:
+def _belongs(waited: asyncio.Future[Any], mine: object, coroutine: Any, threads: list[Any]) -> bool:
     """Is the bare future `waited` of no use to anybody but the one who waits?"""
     if _others(waited, mine) or hasattr(waited, "_children") or _is_work(waited):
         return False
@@ -220,10 +218,7 @@ def _waiting(future: asyncio.Future[Any]) -> list[object]:
 def _is_bookkeeping(callback: object) -> bool:
     name = _name(callback)
     return (
-        name == _EXECUTOR
-        or name[0] in _PRIVATE
-        or name[0] in _HARMLESS
-        or name[1] in _BOOKKEEPING
+        name == _EXECUTOR or name[0] in _PRIVATE or name[0] in _HARMLESS or name[1] in _BOOKKEEPING
     )
 
 
@@ -241,9 +236,7 @@ def _innermost(coroutine: Any) -> FrameType | None:
         if frame is None:
             break
         found = frame
-        coroutine = getattr(coroutine, "cr_await", None) or getattr(
-            coroutine, "gi_yieldfrom", None
-        )
+        coroutine = getattr(coroutine, "cr_await", None) or getattr(coroutine, "gi_yieldfrom", None)
     return found
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     import socket
 
+    from leeward._core.config import Config
     from leeward._core.connection import Life
 
 
@@ -49,6 +50,12 @@ class Server(Protocol):
 
     def orphans(self) -> list[dict[str, Any]]:
         """Handlers that work for nobody: their clients have left (`engine.orphans`)."""
+
+    def tune(self, config: Config) -> None:
+        """Take over what `config` says of `leeward._core.config.TUNABLE`, and nothing else.
+
+        Connections that wait for a request wait anew; what is under way goes on as it began.
+        """
 
     def connections(self) -> dict[Life, int]:
         """How many connections are in each state, CLOSED left out."""

@@ -94,7 +94,11 @@ class TransportStream(IOStream):
     def read_bytes(self, num_bytes: int, partial: bool = False) -> asyncio.Future[bytes]:
         """Tornado's: exactly `num_bytes`, or with `partial` at least one and at most so many."""
         data = self._data
-        if self._future is None and (len(data) >= num_bytes or (partial and data)):
+        if (
+            self._future is None
+            and (len(data) >= num_bytes or (partial and data))
+            and not self._connection.choked
+        ):
             future: asyncio.Future[bytes] = self._loop.create_future()
             piece = self._take(min(num_bytes, len(data)))
             self._at_once += 1
@@ -179,7 +183,7 @@ class TransportStream(IOStream):
     def _try(self) -> None:
         """Give the pending read its bytes if they are here."""
         future, find = self._future, self._find
-        if future is None or find is None:
+        if future is None or find is None or self._connection.choked:
             return
         if future.done():  # cancelled
             self._future = self._find = None
@@ -224,6 +228,15 @@ class TransportStream(IOStream):
             self._unsatisfiable(StreamBufferFull("Reached maximum read buffer size"))
         elif len(self._data) > _AHEAD and self._future is None:
             self._connection.read_no_further()
+
+    def go_on(self) -> None:
+        """The peer has taken enough of what waited for it: read on."""
+        try:
+            self._try()
+        except UnsatisfiableReadError as error:
+            self._unsatisfiable(error)
+        if not self._closed and (self._future is not None or len(self._data) <= _AHEAD):
+            self._connection.read_on()
 
     def feed_eof(self) -> None:
         """The peer will send no more; a reader still gets what came before."""

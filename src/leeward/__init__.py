@@ -33,8 +33,8 @@ __all__ = [
     "UsageError",
     "__version__",
     "cancel_on_disconnect",
-    "finish_anyway",
     "deadlines",
+    "finish_anyway",
     "run",
 ]
 

@@ -422,7 +422,7 @@ def test_what_writes_runs_to_its_end(by: str, name: str) -> None:
 def test_cancelled_at_once(by: str, name: str) -> None:
     async def main() -> None:
         notes = Notes()
-        async with serving(application(notes), by, on_disconnect="cancel") as (port, server):
+        async with serving(application(notes), by, on_disconnect="cancel") as (port, _):
             client = Client(port, get(name, "POST", "Content-Length: 0\r\n"))
             await notes.until("waits")
             client.leave("reset")

@@ -29,10 +29,12 @@ from typing import TYPE_CHECKING, Any
 from tornado import netutil
 from tornado.httpserver import HTTPServer
 from tornado.httputil import HTTPServerConnectionDelegate
-from tornado.web import Application, RequestHandler
+from tornado.web import Application
 from tornado.websocket import WebSocketHandler
 
 from leeward._core.connection import WAITING, Life
+from leeward._core.farewell import is_endless
+from leeward.adapters import parting
 from leeward.adapters.following import follow
 from leeward.adapters.streams import Stream, bytes_wait, stream
 from leeward.engine.leaving import Leaving
@@ -42,13 +44,14 @@ from leeward.engine.timeouts import idle_of, tuned
 if TYPE_CHECKING:
     import socket
     import ssl
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from tornado.http1connection import HTTP1Connection
     from tornado.httputil import HTTPHeaders, RequestStartLine, ResponseStartLine
     from tornado.iostream import IOStream
 
     from leeward._core.config import Config
+    from leeward.engine.leaving import Working
     from leeward.engine.server import Counters
 
 SERVABLE = "a tornado.web.Application (or any HTTPServerConnectionDelegate)"
@@ -86,17 +89,13 @@ class TornadoServer(Registry["Connection"]):
         own = isinstance(application, HTTPServer)
         # Application.listen would hand its own settings on in the same way.
         self._http: HTTPServer = application if own else HTTPServer(application, xheaders=False)  # type: ignore[assignment]
-        self.leaving = Leaving(config)
+        self.leaving = Leaving(config, closed)
         follow(self._http)
         self._own_idle = idle_of(self._http.conn_params)
         self._set_idle()
         # Made once: Tornado itself would read a dict's files for each connection.
         options = self._http.ssl_options if tls is None else tls
         self._tls = None if options is None else netutil.ssl_options_to_context(options, True)
-
-    def orphans(self) -> list[dict[str, Any]]:
-        """Handlers whose client has left: url, method, handler, age in seconds, state."""
-        return self.leaving.orphans()
 
     def ready(self) -> None:
         pass
@@ -162,6 +161,8 @@ class Uncounted:
     def remove(self, member: Connection) -> None: ...
 
     def upgraded_in_drain(self, member: Connection) -> None: ...
+
+    def part(self, members: Iterable[Connection]) -> None: ...
 
     def later(self, delay: float, call: Callable[..., None], *args: Any) -> None: ...
 
@@ -246,7 +247,7 @@ class Connection:
     def has_closed(self) -> None:
         if self.life is Life.CLOSED:
             return
-        handler = None if self.conn is None else handler_of(self.conn)
+        handler = parting.handler_of(self.conn)
         if handler is not None and self.server.leaving is not None:
             self.server.leaving.left(handler)
         self._leave_active(Life.CLOSED)
@@ -297,6 +298,8 @@ class Connection:
         ) -> asyncio.Future[None]:
             if getattr(start_line, "code", 0) >= 200:  # a 101 must say "Connection: Upgrade"
                 headers["Connection"] = "close"
+                if is_endless(headers.get("Content-Type", "")):
+                    self.server.upgraded_in_drain(self)
                 if self.version == "HTTP/1.0" and self.request_headers is not None:
                     # Tornado writes "Keep-Alive" over ours if this one stands.
                     self.request_headers.pop("Connection", None)
@@ -325,11 +328,27 @@ class Connection:
     def cut(self) -> None:
         self.stream.close()
 
+    @property
+    def sent(self) -> int:
+        return self.stream._total_write_index
+
+    @property
+    def endless(self) -> bool:
+        return self.life is Life.ACTIVE and parting.endless(self.conn)
+
+    def part(self, quiet: bool) -> Working | None:
+        conn = self.conn if self.life is Life.ACTIVE else None
+        working = None if conn is None else parting.part(conn, self.stream, quiet)
+        self.cut()
+        return working
+
     def close_websocket(self, code: int) -> None:
         """Send the close frame.  Tornado cuts a peer that does not answer it after 5 s.
 
         A protocol of the application's own cannot be told: it has until the deadline.
         """
+        if self.endless:
+            self.server.part([self])
         if self.life is not Life.UPGRADED or self.handler is None:
             return
         try:
@@ -338,15 +357,6 @@ class Connection:
             # An application may override close().
             _log.exception("%s.close() raised; cut", type(self.handler).__name__)
             self.stream.close()
-
-
-def handler_of(conn: HTTP1Connection) -> RequestHandler | None:
-    """The handler that owes `conn` an answer.
-
-    Each gives the connection its `on_connection_close`, and takes it back with its answer.
-    """
-    owner = getattr(conn._close_callback, "__self__", None)
-    return owner if isinstance(owner, RequestHandler) else None
 
 
 def describe(application: object) -> str:

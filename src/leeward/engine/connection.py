@@ -26,9 +26,9 @@ from leeward._core.connection import Life
 from leeward.engine import refusals
 from leeward.engine.body import Chunked
 from leeward.engine.exchange import Exchange
-from leeward.engine.expiry import Expiring
 from leeward.engine.fields import check_length
 from leeward.engine.head import BadRequest, find_head
+from leeward.engine.parting import Parting
 from leeward.engine.stream import bytes_wait
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ _general = logging.getLogger("tornado.general")
 _application = logging.getLogger("tornado.application")
 
 
-class Connection(Expiring):
+class Connection(Parting):
     """A `leeward.engine.registry.Member`."""
 
     def __init__(self, server: Engine, address: Any) -> None:

@@ -82,7 +82,7 @@ class Engine(Registry["Link"]):
         own = isinstance(application, HTTPServer)
         http: Any = application if own else HTTPServer(application, xheaders=False)
         self._http = http
-        self.leaving = Leaving(config)
+        self.leaving = Leaving(config, closed)
         self.params = http.conn_params
         self._dispatch: Dispatch | None = None
         if config.accelerate:
@@ -111,10 +111,6 @@ class Engine(Registry["Link"]):
         self._said = float("-inf")
         #: `Sweep.deadline`, without a call in between.
         self.deadline = Sweep(self.loop, self.context, self.live).deadline
-
-    def orphans(self) -> list[dict[str, Any]]:
-        """Handlers whose client has left: url, method, handler, age in seconds, state."""
-        return self.leaving.orphans()
 
     def ready(self) -> None:
         """All that patches Tornado has done so: look once more whether we still know it."""

@@ -15,6 +15,7 @@ from tornado.httputil import HTTPConnection, HTTPOutputError, ResponseStartLine
 from tornado.web import RequestHandler
 from tornado.websocket import WebSocketHandler
 
+from leeward._core.farewell import is_endless
 from leeward.engine import layout
 
 if TYPE_CHECKING:
@@ -45,6 +46,8 @@ class Exchange(HTTPConnection):
     #: What runs the handler, if it waits for something.
     task: asyncio.Future[Any] | None = None
     _chunking = False
+    #: Is the answer a stream of events?
+    endless = False
     _left: int | None = None  # bytes of the answer's body that Content-Length still promises
     _detached = False
     #: Has the application given its whole answer?  Has the whole request been read?
@@ -146,6 +149,10 @@ class Exchange(HTTPConnection):
                 headers["Transfer-Encoding"] = "chunked"
         elif not (bodiless or sized):
             self.disconnect = True  # an HTTP/1.0 client sees the end of this body by ours
+        if not (bodiless or sized) and is_endless(headers.get("Content-Type", "")):
+            self.endless = True
+            if self.connection.server.draining:
+                self.connection.server.upgraded_in_drain(self.connection)
         if code >= 200:  # a 101 must say "Connection: Upgrade"
             self.begun = True
             if self.connection.server.draining:
@@ -213,6 +220,11 @@ class Exchange(HTTPConnection):
         if self._chunking and chunk:  # an empty one would be the end
             return b"%x\r\n%b\r\n" % (len(chunk), chunk)
         return chunk
+
+    @property
+    def framing(self) -> str:
+        """How the client learns where the answer's body ends."""
+        return "chunks" if self._chunking else "close" if self._left is None else "length"
 
     # --- the client leaves -----------------------------------------------------------------------
 

@@ -41,8 +41,13 @@ if TYPE_CHECKING:
 _PRIVATE = ("tornado.locks", "tornado.queues", "tornado.iostream", "leeward.engine.waits")
 _EXECUTOR = ("asyncio.futures", "_chain_future.<locals>._call_check_cancel")
 #: Callbacks of nobody who waits.
-_HARMLESS = ("tornado.web", "leeward.engine.execute", "leeward.engine.stream")
-_HARMLESS += ("leeward.engine.leaving",)
+_HARMLESS = (
+    "tornado.web",
+    "leeward.engine.execute",
+    "leeward.engine.leaving",
+    "leeward.engine.stream",
+    "leeward.engine.unanswered",
+)
 _BOOKKEEPING = (
     "_wrap_awaitable.<locals>.<lambda>",
     "coroutine.<locals>.wrapper.<locals>.<lambda>",
@@ -152,7 +157,7 @@ def _throw(runner: gen.Runner) -> None:
 
 def _over(runner: gen.Runner) -> None:
     runner.running, runner.finished = False, True
-    runner.future = gen._null_future  # type: ignore[assignment]
+    runner.future = gen._null_future
     runner.result_future = None  # type: ignore[assignment]
 
 

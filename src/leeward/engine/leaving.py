@@ -20,9 +20,12 @@ from leeward.engine.interrupt import interrupt
 from leeward.engine.orphans import Orphan, handlers_at_work
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable
 
     from leeward._core.config import Config
+
+#: A handler and what runs it, where that is known.
+Working = tuple[RequestHandler, asyncio.Future[Any] | None]
 
 #: Seconds that a handler has to end by itself once it was told.
 _TOLD = 0.01
@@ -35,13 +38,17 @@ _log = logging.getLogger("leeward")
 class Leaving:
     """All of a worker's handlers whose client has left.
 
+    closed:  called after the end of each of them.
+
     Made and used on the thread of the running loop.
     """
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, closed: Callable[[], None]) -> None:
         self._policy, self._after = config.on_disconnect, config.abandon_after
+        self._closed = closed
+        self._hurried = False
         self._loop = asyncio.get_running_loop()
-        self._told: list[tuple[RequestHandler, asyncio.Future[Any] | None]] = []
+        self._told: list[Working] = []
         self._orphans: dict[asyncio.Future[Any], Orphan] = {}
         self._threads: list[Orphan] = []
         self._timer: asyncio.TimerHandle | None = None
@@ -63,11 +70,19 @@ class Leaving:
             self._loop.call_later(_TOLD, self._take_in)
         self._told.append((handler, task))
 
-    def end(self, pairs: Iterable[tuple[RequestHandler, asyncio.Future[Any] | None]]) -> None:
+    def end(self, working: list[Working]) -> None:
         """End these at once, whatever the policy: the worker leaves."""
-        for orphan in self._adopt(list(pairs)):
+        for orphan in self._adopt(working):
             if not orphan.tries:
                 self._interrupt(orphan)
+
+    def hurry(self) -> None:
+        """The worker is to leave: who would be ended later is ended now."""
+        self._hurried = True
+        for orphan in self._orphans.values():
+            if orphan.due < float("inf"):
+                orphan.due = 0.0
+        self._look()
 
     # --- what is asked ---------------------------------------------------------------------------
 
@@ -78,6 +93,13 @@ class Leaving:
         every = sorted((*self._orphans.values(), *self._threads), key=lambda it: it.since)
         return [it.told(now) for it in every]
 
+    def unfinished(self) -> int:
+        """How many of them are to run to their end, or were told to end a moment ago."""
+        if self._policy == decisions.NOTIFY:
+            # Nothing is expected of the others: a long-poll may wait for ever.
+            return sum(1 for it in self._orphans.values() if it.tries)
+        return len(self._told) + len(self._orphans)
+
     # --- what is done ----------------------------------------------------------------------------
 
     def _take_in(self) -> None:
@@ -86,17 +108,17 @@ class Leaving:
             mark = mark_of(orphan.handler, orphan.method)
             wait = decisions.patience(self._policy, orphan.method, mark, self._after)
             if wait is not None:
-                orphan.due = orphan.since + wait
+                orphan.due = 0.0 if self._hurried else orphan.since + wait
         self._look()
+        if not self._orphans:
+            self._closed()  # a drain waits for those that were told
 
-    def _adopt(
-        self, pairs: list[tuple[RequestHandler, asyncio.Future[Any] | None]]
-    ) -> list[Orphan]:
-        """Those of `pairs` that still work."""
-        unknown = [handler for handler, task in pairs if task is None and not handler._finished]
+    def _adopt(self, working: list[Working]) -> list[Orphan]:
+        """Those of `working` that do."""
+        unknown = [handler for handler, task in working if task is None and not handler._finished]
         found = handlers_at_work(unknown) if unknown else {}
         orphans = []
-        for handler, known in pairs:
+        for handler, known in working:
             task = known if known is not None else found.get(id(handler))
             if task is None or task.done() or handler._finished:
                 continue
@@ -152,6 +174,7 @@ class Leaving:
             self._threads.append(orphan)
             if len(self._threads) == 1:
                 self._loop.call_later(_SAY, self._look_at_threads, True)
+        self._closed()
 
     def _look_at_threads(self, again: bool = False) -> None:
         self._threads = [it for it in self._threads if any(not by.done() for by in it.threads)]

@@ -26,6 +26,7 @@ from leeward.engine.stream import TransportStream, bytes_wait, unsent
 
 if TYPE_CHECKING:
     from leeward.engine.engine import Engine, ServerConnection
+    from leeward.engine.leaving import Working
 
 #: Seconds without progress for the last bytes of a connection that we close, where there
 #: is no --write-timeout.
@@ -90,6 +91,15 @@ class Link(Sending):
     @abc.abstractmethod
     def client_left(self) -> None:
         """Tell the application, once."""
+
+    @property
+    @abc.abstractmethod
+    def endless(self) -> bool:
+        """Is it answered by a stream of events?"""
+
+    @abc.abstractmethod
+    def part(self, quiet: bool) -> Working | None:
+        """See `leeward.engine.registry.Member`."""
 
     # --- the transport speaks --------------------------------------------------------------------
 

@@ -33,16 +33,13 @@ class Orphan:
         self.threads: list[concurrent.futures.Future[Any]] = []
 
     def told(self, now: float) -> dict[str, Any]:
-        if self.task.done():
-            state = "in a thread"
-        else:
-            state = "cancelled" if self.tries else "runs"
+        ended = "cancelled" if self.tries else "runs"
         return {
             "url": self.url,
             "method": self.method,
             "handler": self.name,
             "age": now - self.since,
-            "state": state,
+            "state": "in a thread" if self.task.done() else ended,
         }
 
 

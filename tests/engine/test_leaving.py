@@ -576,3 +576,35 @@ def test_nothing_stays_of_two_hundred(loop: str, by: str, name: str) -> None:
         notes.shared.cancel()
 
     run(loop, main)
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.parametrize("name", ["Poll", "OldPoll", "Events"])
+def test_a_poll_of_too_great_an_age(loop: str, name: str) -> None:
+    """The client is there and does nothing: its poll is ended all the same, with its handler."""
+
+    async def main() -> None:
+        notes = Notes()
+        settings = {"max_poll_age": 0.2, "on_disconnect": "notify"}
+        async with serving(application(notes), "engine", **settings) as (port, server):
+            client = Client(port, get(name))
+            if name == "Events":
+                data = await client.read(b"\r\n0\r\n\r\n")
+            else:
+                data = await client.read(b"Retry-After: 1")
+                assert data.startswith(b"HTTP/1.1 503 ")
+            await notes.until("over")
+            await notes.until(f"finished {200 if name == 'Events' else 499}")
+            client.sock.close()
+            while server.live:
+                await asyncio.sleep(0.01)
+            assert server.ends.counts["poll"] == 1  # type: ignore[union-attr]
+            # What is answered in time is not touched, and the connection is kept.
+            kept = Client(port, get("Quick"))
+            await kept.read(b"at once")
+            await asyncio.sleep(0.5)
+            kept.sock.send(get("Quick"))
+            await kept.read(b"at once")
+            kept.sock.close()
+
+    run(loop, main)

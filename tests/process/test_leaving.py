@@ -145,26 +145,26 @@ def test_at_the_deadline(engine: str) -> None:
     flags = ("--engine", engine, "--graceful-timeout", "2s")
     with serve("polls", *flags, cwd=APPS) as service:
         address = address_of(service.wait_ready(1))
-        with Http(address) as poll, Http(address) as old, Http(address) as posted:
-            with Http(address) as silent, Http(address) as busy:
-                poll.send("/poll")
-                old.send("/old")
-                post(posted, "/poll")
-                silent.send("/stream/html")
-                head(silent)
-                busy.send("/download")
-                for line in ("GET /poll", "GET /old", "POST /poll", "GET /download"):
-                    service.wait_line(f"{line} waits")
-                service.signal(signal.SIGTERM)
-                service.wait_line("draining")
-                for client in (poll, old, posted):
-                    answer = client.answer()
-                    assert (answer.status, answer.announces_close) == (503, True)
-                    assert answer.headers["retry-after"] == "1"
-                    assert client.at_end()
-                assert rest(silent) == b"0\r\n\r\n"
-                with contextlib.suppress(ConnectionResetError):
-                    assert not rest(busy).endswith(b"0\r\n\r\n"), "half looks like the whole"
+        with contextlib.ExitStack() as stack:
+            poll, old, posted, silent, busy = (stack.enter_context(Http(address)) for _ in range(5))
+            poll.send("/poll")
+            old.send("/old")
+            post(posted, "/poll")
+            silent.send("/stream/html")
+            head(silent)
+            busy.send("/download")
+            for line in ("GET /poll", "GET /old", "POST /poll", "GET /download"):
+                service.wait_line(f"{line} waits")
+            service.signal(signal.SIGTERM)
+            service.wait_line("draining")
+            for client in (poll, old, posted):
+                answer = client.answer()
+                assert (answer.status, answer.announces_close) == (503, True)
+                assert answer.headers["retry-after"] == "1"
+                assert client.at_end()
+            assert rest(silent) == b"0\r\n\r\n"
+            with contextlib.suppress(ConnectionResetError):
+                assert not rest(busy).endswith(b"0\r\n\r\n"), "half looks like the whole"
         assert service.wait() == 0
         for line in ("GET /poll", "GET /old", "POST /poll", "GET /stream/html"):
             assert f"{line} over" in service.log

@@ -22,6 +22,7 @@ TUNABLE = (
     "body_timeout",
     "min_body_rate",
     "handler_timeout",
+    "max_poll_age",
     "write_timeout",
     "idle_timeout",
     "write_budget",
@@ -83,6 +84,7 @@ class Config:
     body_timeout: float = 30.0
     min_body_rate: int = 240  # bytes a second
     handler_timeout: float = 0.0
+    max_poll_age: float = 0.0
     write_timeout: float = 60.0
     idle_timeout: float = 75.0
     #: Bytes that are kept for a client that does not read; 0: any number.

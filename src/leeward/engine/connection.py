@@ -257,7 +257,8 @@ class Connection(Parting):
         assert exchange is not None and delegate is not None
         self._step = self._chunks = None
         exchange.read_finished = True
-        own, timeout = exchange.own, self.server.timeouts.handler
+        own, timeouts = exchange.own, self.server.timeouts
+        timeout = timeouts.handler or timeouts.poll
         if own is not None and own.handler is not None:
             timeout = own.handler
         self.deadline = self.server.deadline(timeout) if timeout else 0.0

@@ -22,6 +22,7 @@ from leeward.engine.deadlines import Sweep
 from leeward.engine.ends import Ends
 from leeward.engine.execute import Dispatch, Handling, dispatch
 from leeward.engine.head import Parser
+from leeward.engine.inflate import Measured
 from leeward.engine.leaving import Leaving
 from leeward.engine.outbox import Watch
 from leeward.engine.registry import Registry
@@ -186,8 +187,9 @@ class Engine(Registry["Link"]):
         else:
             delegate = self._http.start_request(connection, exchange)
         if self.params.decompress:
-            # Before 6.5 it knows no limit of its own.
             limits = (self.params.chunk_size, exchange.max_body_size)[:_GZIP_LIMITS]
+            if len(limits) == 1:
+                delegate = Measured(delegate, exchange)
             delegate = _GzipMessageDelegate(delegate, *limits)
         return delegate
 

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 
 _LINE_BREAK = re.compile(r"[\r\n]")
 
+#: A body above this is sent behind its head, and not copied to it.
+_APART = 256 * 1024
+
 #: Status lines that were sent, by code and reason; handlers may make up reasons.
 _STATUS: dict[tuple[int, str], bytes] = {}
 _REASONS = 256
@@ -171,7 +174,11 @@ class Exchange(HTTPConnection):
             self._left = None
         data = _head_bytes(code, start_line[2], fields)
         if chunk:
-            data += self._framed(chunk)
+            chunk = self._framed(chunk)
+            if len(chunk) > _APART:
+                self.connection.send(data)
+                return self.connection.send(chunk)
+            data += chunk
         return self.connection.send(data)
 
     def answer(
@@ -186,7 +193,13 @@ class Exchange(HTTPConnection):
             future = self.write_headers(ResponseStartLine("", code, reason), headers, body)
             self.finish()
             return future
-        future = connection.send(_head_bytes(code, reason, layout.lists(headers)) + body)
+        data = _head_bytes(code, reason, layout.lists(headers))
+        if len(body) > _APART:
+            connection.send(data)
+            data = body
+        else:
+            data += body
+        future = connection.send(data)
         self.write_finished = True
         self._close_callback = None
         connection.answered(self)

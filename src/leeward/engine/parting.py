@@ -9,6 +9,7 @@ from leeward._core.farewell import Farewell, farewell
 from leeward.engine.expiry import Expiring
 
 if TYPE_CHECKING:
+    from leeward.engine.exchange import Exchange
     from leeward.engine.leaving import Working
 
 #: The client may come back at once: another worker answers.
@@ -22,10 +23,34 @@ LAST_CHUNK = b"0\r\n\r\n"
 class Parting(Expiring):
     """An expiring link that knows how to leave its client."""
 
+    _sent_then = -1  # bytes, when it was last found to be old
+
     @property
     def endless(self) -> bool:
         """Does it send events, that need not end before we do?"""
         return self.life is Life.ACTIVE and self.exchange is not None and self.exchange.endless
+
+    def _request_expires(self) -> None:
+        exchange, timeouts = self.exchange, self.server.timeouts
+        if (
+            exchange is None
+            or not exchange.read_finished
+            or timeouts.handler
+            or not timeouts.poll
+            or (exchange.own is not None and exchange.own.handler is not None)
+        ):
+            super()._request_expires()
+        else:
+            self._is_old(exchange)
+
+    def _is_old(self, exchange: Exchange) -> None:
+        """A long-poll has reached its age; what sends something is another thing."""
+        sends, self._sent_then = self.sent != self._sent_then, self.sent
+        if exchange.begun and sends and not exchange.endless:
+            self.deadline = self.server.deadline(self.server.timeouts.poll)
+            return
+        self.server.ends(self, "poll", "Older than --max-poll-age")
+        self.server.end_old(self)
 
     def close_websocket(self, code: int) -> None:
         """A stream of events has no code, and ends likewise."""

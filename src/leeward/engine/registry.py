@@ -185,6 +185,11 @@ class Registry(Generic[M]):
         found = [it.part(self._sent.get(it) == it.sent) for it in members]
         self.leaving.end([it for it in found if it is not None])
 
+    def end_old(self, member: M) -> None:
+        """It has waited for long enough: end it, and its handler."""
+        working = member.part(True)
+        self.leaving.end([] if working is None else [working])
+
     def close_rest(self, over: float = 0.0) -> None:
         if over:
             self._spread_the_rest(over)

@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 _AHEAD = 256 * 1024
 
 
+#: Above this a piece is copied once instead of twice; below, the view costs more than that.
+_LARGE = 64 * 1024
+
 #: Reads answered in a row without a turn of the loop: a burst of small messages must
 #: not keep everybody else waiting (three reads a frame; 256 take about 2 ms).
 _AT_ONCE = 256
@@ -175,9 +178,12 @@ class TransportStream(IOStream):
             self._try()
         except UnsatisfiableReadError as error:
             self._unsatisfiable(error)
-        if self._future is not None and self._closed:
-            self._future = self._find = None
-            raise StreamClosedError(real_error=self.error)
+        if self._future is not None:
+            if self._closed:
+                self._future = self._find = None
+                raise StreamClosedError(real_error=self.error)
+            # More may be wanted than was kept when nobody read.
+            self._connection.read_on()
         return future
 
     def _try(self) -> None:
@@ -203,7 +209,11 @@ class TransportStream(IOStream):
 
     def _take(self, count: int) -> bytes:
         data = self._data
-        piece = bytes(data[:count])
+        if count < _LARGE:
+            piece = bytes(data[:count])
+        else:
+            with memoryview(data) as view:
+                piece = bytes(view[:count])
         del data[:count]
         if not self._closed:
             if len(data) <= _AHEAD:

@@ -32,6 +32,7 @@ TUNABLE = (
     "body_timeout",
     "min_body_rate",
     "handler_timeout",
+    "max_poll_age",
     "write_timeout",
     "idle_timeout",
     "write_budget",
@@ -93,6 +94,7 @@ class Config:
     body_timeout: float = 30.0
     min_body_rate: int = 240  # bytes a second
     handler_timeout: float = 0.0
+    max_poll_age: float = 0.0
     write_timeout: float = 60.0
     idle_timeout: float = 75.0
     #: Bytes that are kept for a client that does not read; 0: any number.
@@ -121,6 +123,9 @@ class Config:
     max_body: int | None = None
     max_header: int | None = None
     decompress: bool | None = None
+    #: What becomes of a handler whose client has left (`_core.leaving`), and how soon.
+    on_disconnect: str = "abandon"  # abandon | cancel | notify
+    abandon_after: float = 15.0
     engine: str = "leeward"  # leeward | tornado
     accelerate: bool = True
     loop: str = "auto"  # auto | asyncio | uvloop

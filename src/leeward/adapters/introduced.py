@@ -19,6 +19,8 @@ class Newcomer:
     """A `leeward.engine.registry.Member` until it is admitted; then `server` serves it."""
 
     client = ""
+    endless = False
+    sent = 0
 
     def __init__(
         self, server: TornadoServer, gate: Gate, connection: socket.socket, address: Any
@@ -46,6 +48,9 @@ class Newcomer:
 
     def cut(self) -> None:
         self._task.cancel()
+
+    def part(self, quiet: bool) -> None:
+        self.cut()
 
     def close_websocket(self, code: int) -> None:
         """It is none."""

@@ -34,23 +34,27 @@ from tornado.web import Application
 from tornado.websocket import WebSocketHandler
 
 from leeward._core.connection import WAITING, Life
+from leeward._core.farewell import is_endless
+from leeward.adapters import parting
 from leeward.adapters.following import follow
 from leeward.adapters.introduced import Newcomer
 from leeward.adapters.streams import Stream, bytes_wait, stream
 from leeward.engine import arguments, forwarded, proxy
+from leeward.engine.leaving import Leaving
 from leeward.engine.registry import NEW_GRACE, SERVICE_RESTART, Registry
 from leeward.engine.timeouts import idle_of, tuned
 
 if TYPE_CHECKING:
     import socket
     import ssl
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from tornado.http1connection import HTTP1Connection
     from tornado.httputil import HTTPHeaders, RequestStartLine, ResponseStartLine
     from tornado.iostream import IOStream
 
     from leeward._core.config import Config
+    from leeward.engine.leaving import Working
     from leeward.engine.server import Counters
 
 SERVABLE = "a tornado.web.Application (or any HTTPServerConnectionDelegate)"
@@ -90,6 +94,7 @@ class TornadoServer(Registry["Connection | Newcomer"]):
         self.refusals: Counter[str] = Counter()
         self._gate = proxy.gate(config, self.refused)
         self.config = config
+        self.leaving = Leaving(config, closed)
         follow(self._http)
         self._own_idle = idle_of(self._http.conn_params)
         self._set_idle()
@@ -160,7 +165,7 @@ class Uncounted:
     """What the connection of a probe has for a server: it tells nobody, and drains never."""
 
     health_path = draining = ""
-    active = forwarding = None
+    active = forwarding = leaving = None
 
     def serves(self) -> bool:
         return True
@@ -172,6 +177,8 @@ class Uncounted:
     def remove(self, member: Connection) -> None: ...
 
     def upgraded_in_drain(self, member: Connection) -> None: ...
+
+    def part(self, members: Iterable[Connection]) -> None: ...
 
     def later(self, delay: float, call: Callable[..., None], *args: Any) -> None: ...
 
@@ -260,6 +267,9 @@ class Connection:
     def has_closed(self) -> None:
         if self.life is Life.CLOSED:
             return
+        handler = parting.handler_of(self.conn)
+        if handler is not None and self.server.leaving is not None:
+            self.server.leaving.left(handler)
         self._leave_active(Life.CLOSED)
         self.conn = self.request_headers = self.handler = None
         self.server.remove(self)
@@ -308,6 +318,8 @@ class Connection:
         ) -> asyncio.Future[None]:
             if getattr(start_line, "code", 0) >= 200:  # a 101 must say "Connection: Upgrade"
                 headers["Connection"] = "close"
+                if is_endless(headers.get("Content-Type", "")):
+                    self.server.upgraded_in_drain(self)
                 if self.version == "HTTP/1.0" and self.request_headers is not None:
                     # Tornado writes "Keep-Alive" over ours if this one stands.
                     self.request_headers.pop("Connection", None)
@@ -336,11 +348,27 @@ class Connection:
     def cut(self) -> None:
         self.stream.close()
 
+    @property
+    def sent(self) -> int:
+        return self.stream._total_write_index
+
+    @property
+    def endless(self) -> bool:
+        return self.life is Life.ACTIVE and parting.endless(self.conn)
+
+    def part(self, quiet: bool) -> Working | None:
+        conn = self.conn if self.life is Life.ACTIVE else None
+        working = None if conn is None else parting.part(conn, self.stream, quiet)
+        self.cut()
+        return working
+
     def close_websocket(self, code: int) -> None:
         """Send the close frame.  Tornado cuts a peer that does not answer it after 5 s.
 
         A protocol of the application's own cannot be told: it has until the deadline.
         """
+        if self.endless:
+            self.server.part([self])
         if self.life is not Life.UPGRADED or self.handler is None:
             return
         try:

@@ -54,6 +54,8 @@ _PLAIN = (
     "max_body",
     "max_header",
     "decompress",
+    "on_disconnect",
+    "abandon_after",
     *TUNABLE,
     "engine",
     "accelerate",

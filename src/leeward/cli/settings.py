@@ -203,7 +203,7 @@ TABLE: tuple[Setting, ...] = (
         default=10.0,
         precedent="none has it: all WebSockets closed at once come back at once",
         metavar="TIME",
-        doc="On a reload, WebSockets are closed spread over this time.",
+        doc="On a reload, WebSockets and streams of events are closed spread over this time.",
     ),
     Setting(
         key="settle",
@@ -375,6 +375,25 @@ TABLE: tuple[Setting, ...] = (
         doc="Bodies with Content-Encoding: gzip are unpacked, --max-body bounding the result.",
     ),
     Setting(
+        key="on_disconnect",
+        flags=("--on-disconnect",),
+        parse=values.one_of("abandon", "cancel", "notify"),
+        default="abandon",
+        precedent="none: Tornado notifies, Starlette and Sanic cancel; what only looks is ended",
+        metavar="abandon|cancel|notify",
+        doc="What a client that leaves does to its handler: ends GET and HEAD after a while "
+        "(abandon), ends any at once (cancel), or nothing but on_connection_close (notify).",
+    ),
+    Setting(
+        key="abandon_after",
+        flags=("--abandon-after",),
+        parse=values.duration,
+        default=15.0,
+        precedent="none: long enough for a handler to end by itself",
+        metavar="TIME",
+        doc="How long a GET or HEAD handler may still wait once its client has left.",
+    ),
+    Setting(
         key="silent_timeout",
         flags=("--silent-timeout",),
         parse=values.duration,
@@ -418,6 +437,16 @@ TABLE: tuple[Setting, ...] = (
         precedent="none: only the application knows; gunicorn's --timeout kills all of a worker",
         metavar="TIME",
         doc="For an answer, from the end of its request; then 503.  0s: for ever.",
+    ),
+    Setting(
+        key="max_poll_age",
+        flags=("--max-poll-age",),
+        parse=values.duration,
+        default=0.0,
+        precedent="none: long-polls that live for minutes are common, and frozen clients rare",
+        metavar="TIME",
+        doc="A long-poll or stream of events older than this is ended, with its handler: only so "
+        "a client is found that is frozen but whose kernel answers.  0s: never.",
     ),
     Setting(
         key="write_timeout",

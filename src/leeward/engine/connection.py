@@ -26,9 +26,9 @@ from leeward._core.connection import Life
 from leeward.engine import refusals
 from leeward.engine.body import Chunked
 from leeward.engine.exchange import Exchange
-from leeward.engine.expiry import Expiring
 from leeward.engine.fields import check_length
 from leeward.engine.head import BadRequest, find_head
+from leeward.engine.parting import Parting
 from leeward.engine.rules import too_large
 from leeward.engine.stream import bytes_wait
 
@@ -50,7 +50,7 @@ _general = logging.getLogger("tornado.general")
 _application = logging.getLogger("tornado.application")
 
 
-class Connection(Expiring):
+class Connection(Parting):
     """A `leeward.engine.registry.Member`."""
 
     def __init__(self, server: Engine, address: Any) -> None:
@@ -108,6 +108,8 @@ class Connection(Expiring):
 
     def client_left(self) -> None:
         exchange = self.exchange
+        if exchange is not None and (handler := exchange.handler) is not None:
+            self.server.leaving.left(handler, exchange.task)
         if self.lost:
             self._tell_delegate()
             self.exchange = self._delegate = None
@@ -261,7 +263,8 @@ class Connection(Expiring):
         assert exchange is not None and delegate is not None
         self._step = self._chunks = None
         exchange.read_finished = True
-        own, timeout = exchange.own, self.server.timeouts.handler
+        own, timeouts = exchange.own, self.server.timeouts
+        timeout = timeouts.handler or timeouts.poll
         if own is not None and own.handler is not None:
             timeout = own.handler
         self.deadline = self.server.deadline(timeout) if timeout else 0.0
@@ -270,12 +273,10 @@ class Connection(Expiring):
             return False
         try:
             delegate.finish()
-        except HTTPInputError:
-            self._delegate = None  # it has been finished: it hears nothing more
-            raise
         except Exception as error:
-            self._delegate = None
-            raise refusals.uncaught(error) from None
+            # It is finished, and hears no more; a handler that could not be made hears nothing.
+            self._delegate = exchange._close_callback = None
+            raise error if isinstance(error, HTTPInputError) else refusals.uncaught(error) from None
         return False
 
     def _park(self, waiting: Awaitable[Any], then: Callable[[], bool]) -> None:
@@ -373,7 +374,7 @@ class Connection(Expiring):
         self._next_is_due = False
         if self._step is not None:
             self._advance()
-        if self.ended and self.exchange is None:
+        if self.ended and not self.half_closed():
             self.close()  # what is left is half a request
 
     def detach(self, websocket: WebSocketHandler | None) -> None:

@@ -28,7 +28,7 @@ class Whom(Protocol):
 
 
 class Ends:
-    """counts:  by setting: silent, header, body, handler, write, idle, write-budget."""
+    """counts:  by setting: silent, header, body, handler, poll, write, idle, write-budget."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self.counts: Counter[str] = Counter()

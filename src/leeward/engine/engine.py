@@ -24,6 +24,7 @@ from leeward.engine.ends import Ends
 from leeward.engine.execute import Dispatch, Handling, dispatch
 from leeward.engine.head import Parser
 from leeward.engine.inflate import Measured
+from leeward.engine.leaving import Leaving
 from leeward.engine.outbox import Watch
 from leeward.engine.registry import Registry
 from leeward.engine.timeouts import timeouts, tuned
@@ -84,6 +85,7 @@ class Engine(Registry["Link"]):
         self._http = http
         self._forwarding = forwarded.forwarding(config)
         self._gate = proxy.gate(config, self.refused)
+        self.leaving = Leaving(config, closed)
         self.params = http.conn_params
         self._dispatch: Dispatch | None = None
         if config.accelerate:
@@ -220,7 +222,11 @@ class Engine(Registry["Link"]):
         """HTTP is over on this connection."""
         connection.ended.set()
         if connection in self._http._connections:
-            self._http.on_close(connection)
+            try:
+                self._http.on_close(connection)
+            except Exception:
+                # A program's subclass may override it.
+                _general.exception("%s.on_close() raised", type(self._http).__name__)
 
     def refused(self, rule: str) -> None:
         self.refusals[rule] += 1

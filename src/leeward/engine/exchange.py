@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING
 
 from tornado.escape import native_str, utf8
 from tornado.httputil import HTTPConnection, HTTPOutputError, ResponseStartLine
+from tornado.web import RequestHandler
 from tornado.websocket import WebSocketHandler
 
+from leeward._core.farewell import is_endless
 from leeward.engine import layout
 
 if TYPE_CHECKING:
@@ -44,7 +46,11 @@ class Exchange(HTTPConnection):
     # Set on the few exchanges that need them: an instance has what it uses.
     _close_callback: Callable[[], None] | None = None
     _websocket: WebSocketHandler | None = None
+    #: What runs the handler, if it waits for something.
+    task: asyncio.Future[Any] | None = None
     _chunking = False
+    #: Is the answer a stream of events?
+    endless = False
     _left: int | None = None  # bytes of the answer's body that Content-Length still promises
     _detached = False
     #: Octets of the answer's body, but for those that Content-Length told of at once (`answer`).
@@ -88,9 +94,10 @@ class Exchange(HTTPConnection):
         self.disconnect = value or not self.head.keep_alive
 
     @property
-    def handler(self) -> Any:
-        """Whoever wants to hear that the client has left: as a rule its RequestHandler."""
-        return getattr(self._close_callback, "__self__", None)
+    def handler(self) -> RequestHandler | None:
+        """The handler that owes the answer, None once it has given it."""
+        owner = getattr(self._close_callback, "__self__", None)
+        return owner if isinstance(owner, RequestHandler) else None
 
     def set_close_callback(self, callback: Callable[[], None] | None) -> None:
         """Have `callback` called if the client leaves before it has its answer."""
@@ -147,6 +154,10 @@ class Exchange(HTTPConnection):
                 headers["Transfer-Encoding"] = "chunked"
         elif not (bodiless or sized):
             self.disconnect = True  # an HTTP/1.0 client sees the end of this body by ours
+        if not (bodiless or sized) and is_endless(headers.get("Content-Type", "")):
+            self.endless = True
+            if self.connection.server.draining:
+                self.connection.server.upgraded_in_drain(self.connection)
         if code >= 200:  # a 101 must say "Connection: Upgrade"
             self.begun = True
             if self.connection.server.draining:
@@ -225,6 +236,11 @@ class Exchange(HTTPConnection):
         if self._chunking and chunk:  # an empty one would be the end
             return b"%x\r\n%b\r\n" % (len(chunk), chunk)
         return chunk
+
+    @property
+    def framing(self) -> str:
+        """How the client learns where the answer's body ends."""
+        return "chunks" if self._chunking else "close" if self._left is None else "length"
 
     # --- the client leaves -----------------------------------------------------------------------
 

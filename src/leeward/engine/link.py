@@ -27,6 +27,7 @@ from leeward.engine.stream import TransportStream, bytes_wait, unsent
 
 if TYPE_CHECKING:
     from leeward.engine.engine import Engine, ServerConnection
+    from leeward.engine.leaving import Working
 
 #: Seconds without progress for the last bytes of a connection that we close, where there
 #: is no --write-timeout.
@@ -100,6 +101,15 @@ class Link(Sending):
     def client_left(self) -> None:
         """Tell the application, once."""
 
+    @property
+    @abc.abstractmethod
+    def endless(self) -> bool:
+        """Is it answered by a stream of events?"""
+
+    @abc.abstractmethod
+    def part(self, quiet: bool) -> Working | None:
+        """See `leeward.engine.registry.Member`."""
+
     # --- the transport speaks --------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -121,12 +131,17 @@ class Link(Sending):
         self.ended = True
         if self.life is _UPGRADED:
             self.stream.feed_eof()  # closes, once the application has read what came before
-        elif self.owes_an_answer():
-            self.deadline = self.server.deadline(_HALF_CLOSED)
-            self.client_left()
-        else:
+        elif not self.half_closed():
             return False  # amid a request, or between two
         return self.transport.get_extra_info("ssl_object") is None  # TLS knows no half-close
+
+    def half_closed(self) -> bool:
+        """The client has said FIN, and has it an answer to get?  The application is told."""
+        if not self.owes_an_answer():
+            return False
+        self.deadline = self.server.deadline(_HALF_CLOSED)
+        self.client_left()
+        return True
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.lost = True
@@ -135,13 +150,14 @@ class Link(Sending):
             return
         upgraded = self.life is _UPGRADED
         self._leave(_CLOSED)
+        # What is ours first: the application's own clean-up may raise.
+        self._websocket = None
+        self.server.remove(self)
         self.client_left()
         if self._stream is not None:
             self._stream.lost(exc)
         if not upgraded and self.serving is not None:
             self.server.serving_ended(self.serving)
-        self._websocket = None
-        self.server.remove(self)
 
     @property
     def stream(self) -> TransportStream:

@@ -14,14 +14,18 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 from leeward._core.connection import Life
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
+    from leeward.engine.leaving import Leaving, Working
     from leeward.engine.server import Counters
 
 #: On a stop, seconds from its birth that a connection without a byte is waited
 #: for: its client has connected and its request is on the way (one round trip
 #: round the earth is 0.3 s).  Go waits 5 s (net/http, issue 22682).
 NEW_GRACE = 1.0
+
+#: Answers that are waited for until the very deadline, as they make no crowd.
+_FEW = 10
 
 #: Close codes of WebSockets: RFC 6455 §7.4.1, and 1012 of the IANA registry.
 GOING_AWAY, SERVICE_RESTART = 1001, 1012
@@ -41,14 +45,32 @@ class Member(Protocol):
     def cut(self) -> None:
         """Close now."""
 
+    @property
+    def endless(self) -> bool:
+        """Is it answered by a stream of events?"""
+
+    @property
+    def sent(self) -> int:
+        """Bytes so far."""
+
+    def part(self, quiet: bool) -> Working | None:
+        """Close now, as the request on it allows (`leeward._core.farewell`).
+
+        quiet:  it has sent nothing for a while.
+        Returns the handler whose answer ends here, and what runs it.
+        """
+
 
 M = TypeVar("M", bound=Member)
 
 
 class Registry(Generic[M]):
     """counters:  told the numbers as they change.
-    closed:    called after each connection's end.
+    closed:    called after each connection's end, and after that of each handler that
+               worked for nobody.
     """
+
+    leaving: Leaving
 
     def __init__(self, counters: Counters, closed: Callable[[], None]) -> None:
         self.counters = counters
@@ -63,6 +85,7 @@ class Registry(Generic[M]):
         self._requests = self._in_flight = 0
         self._window_ends = 0.0
         self._timers: list[asyncio.TimerHandle] = []
+        self._sent: dict[M, int] = {}  # at the last look
         self._loop = asyncio.get_running_loop()
 
     def _exits(self, error: BaseException) -> None:
@@ -103,6 +126,15 @@ class Registry(Generic[M]):
         """Is it right to send us requests?"""
         return not self.withdrawn and self.draining != "stop"
 
+    # --- handlers whose client has left ----------------------------------------------------------
+
+    def orphans(self) -> list[dict[str, Any]]:
+        """url, method, handler, age in seconds, state: runs, cancelled or in a thread."""
+        return self.leaving.orphans()
+
+    def unfinished(self) -> int:
+        return self.leaving.unfinished()
+
     # --- draining --------------------------------------------------------------------------------
 
     def begin_drain(self, reason: str, window: float) -> None:
@@ -115,9 +147,10 @@ class Registry(Generic[M]):
         self._window_ends = self._loop.time() + (window if reason == "reload" else 0.0)
         for member in tuple(self.live):
             member.drain()
-        upgraded = [it for it in self.live if it.life is Life.UPGRADED]
         if reason == "aside":
             return
+        self.leaving.hurry()
+        upgraded = [it for it in self.live if it.life is Life.UPGRADED or it.endless]
         random.shuffle(upgraded)  # old and young mixed: reconnects come mixed too
         for place, member in enumerate(upgraded):
             if reason == "stop":
@@ -143,11 +176,39 @@ class Registry(Generic[M]):
         """`call_later` for a timer that the next `begin_drain` cancels."""
         self._timers.append(self._loop.call_later(delay, call, *args))
 
-    def close_rest(self) -> None:
+    def take_stock(self) -> None:
+        """Note who sends something, and who only waits."""
+        self._sent = {it: it.sent for it in self.live if it.life is Life.ACTIVE}
+
+    def part(self, members: Iterable[M]) -> None:
+        """End these now, and their handlers with them."""
+        found = [it.part(self._sent.get(it) == it.sent) for it in members]
+        self.leaving.end([it for it in found if it is not None])
+
+    def end_old(self, member: M) -> None:
+        """It has waited for long enough: end it, and its handler."""
+        working = member.part(True)
+        self.leaving.end([] if working is None else [working])
+
+    def close_rest(self, over: float = 0.0) -> None:
+        if over:
+            self._spread_the_rest(over)
+            return
         # Idle ones first: the fewer microseconds between the look and the
         # close, the less likely that a request is under way to one of them.
-        for member in sorted(self.live, key=lambda it: it.life is not Life.IDLE):
-            member.cut()
+        self.part(sorted(self.live, key=lambda it: it.life is not Life.IDLE))
+
+    def _spread_the_rest(self, over: float) -> None:
+        active = [it for it in self.live if it.life is Life.ACTIVE]
+        if self.draining != "reload" or len(active) <= _FEW:
+            return
+        random.shuffle(active)
+        for place, member in enumerate(active):
+            self.later(over * place / len(active), self._part_if_active, member)
+
+    def _part_if_active(self, member: M) -> None:
+        if member in self.live and member.life is Life.ACTIVE:
+            self.part([member])
 
 
 def _raise(error: BaseException) -> None:

@@ -26,6 +26,7 @@ class Timeouts:
     whole_body:  for all of a body; a program's own `body_timeout`.  None: `body` counts.
     write:       without a byte that is taken.
     handler:     from the end of the request to the end of its answer.
+    poll:        the same, where there is no `handler`, and but for downloads.
     """
 
     silent: float
@@ -36,6 +37,7 @@ class Timeouts:
     whole_body: float | None
     write: float
     handler: float
+    poll: float
 
 
 def timeouts(config: Config, params: Any) -> Timeouts:
@@ -63,6 +65,7 @@ def timeouts(config: Config, params: Any) -> Timeouts:
         whole_body=None if given else params.body_timeout,
         write=config.write_timeout,
         handler=config.handler_timeout,
+        poll=config.max_poll_age,
     )
 
 

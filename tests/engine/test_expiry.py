@@ -345,7 +345,7 @@ def test_pipelined_requests_wait_for_the_one_before_them() -> None:
         member.data_received(GET % b"poll" + GET % b"" + GET % b"")
         assert await here.lives(transport, 500.0)
         here.gate.set()
-        await here.clock.advance(1.0)
+        await here.clock.advance(1.0, 0.05)
         assert answer(transport).count(b"HTTP/1.1 200") == 3
 
     run(case)

@@ -247,7 +247,8 @@ def test_body_timeout(by: str) -> None:
     async def claim(port: Port) -> None:
         reader, writer = await port.connect()
         writer.write(post(1000, body=b"a"))
-        assert await ended(reader) == b""
+        found = await ended(reader)  # Tornado closes without a word
+        assert not found or found.startswith(b"HTTP/1.1 408 ")
         writer.close()
         assert content(await port.ask(post(1000)))
 

@@ -49,6 +49,7 @@ from leeward._core.messages import (
 )
 from leeward._worker import forks, leave, logs, loops, probe
 from leeward._worker.accept import Acceptor
+from leeward._worker.company import Company
 from leeward._worker.drain import OVERRUN, Drainer
 from leeward._worker.factory import make
 from leeward._worker.limits import Limits
@@ -136,7 +137,7 @@ def _leave_child(error: BaseException) -> NoReturn:
 class _Nowhere:
     """Counters of a process that is no worker any more."""
 
-    open = accepted = requests = in_flight = 0
+    open = accepted = requests = in_flight = brief = evicted = shed = 0
 
 
 class Worker:
@@ -237,7 +238,10 @@ class Worker:
         """Accept, and say so."""
         birth = self.birth
         assert self.server is not None
-        self.acceptor = Acceptor(birth.listeners, self.server.accept, self._accepted, self.log)
+        company = Company(birth.page, birth.row_index)
+        self.acceptor = Acceptor(
+            birth.listeners, self.server, company, birth.config, self._accepted, self.log
+        )
         self.drainer = Drainer(self.acceptor, self.server, self.log, self._finish)
         limits = Limits(birth.config, self._say_to_supervisor)
         self.server.most, self.server.at_most = limits.most, limits.answered
@@ -301,6 +305,8 @@ class Worker:
             self.server.active()
 
     def _connection_closed(self) -> None:
+        if self.acceptor is not None:
+            self.acceptor.gone()
         if self.drainer is not None:
             self.drainer.look()
 

@@ -340,8 +340,7 @@ class Connection(Link):
         self.exchange = self._delegate = None
         if self.life is not _ACTIVE:
             return
-        self.server.in_flight(-1)
-        self.life = _IDLE
+        self.answered_all()
         if self.server.draining == "stop" and not self._buffer and not bytes_wait(self.transport):
             self.close()
             return

@@ -15,7 +15,7 @@ from tornado.http1connection import _GzipMessageDelegate
 from tornado.httpserver import HTTPServer, _HTTPRequestContext, _ProxyAdapter
 from tornado.httputil import HTTPMessageDelegate, HTTPServerConnectionDelegate
 
-from leeward.engine import health
+from leeward.engine import health, overload
 from leeward.engine.accelerate.install import installed
 from leeward.engine.connection import Connection
 from leeward.engine.execute import Dispatch, Handling, dispatch
@@ -75,6 +75,7 @@ class Engine(Registry["Link"]):
         plain: bool = False,
     ) -> None:
         super().__init__(counters, closed)
+        self.tune(config)
         self.loop = self._loop
         #: What is scheduled from within a handler runs here, and sees none of its variables.
         self.context = contextvars.copy_context()
@@ -119,6 +120,10 @@ class Engine(Registry["Link"]):
         exits = lambda error: self.exits(error)  # noqa: E731 - a fork puts another in its place
         self._dispatch = dispatch(http.request_callback, self.loop, exits) if plain else None
 
+    @property
+    def plain(self) -> bool:
+        return self._tls is None
+
     # --- for the worker --------------------------------------------------------------------------
 
     def accept(self, connection: socket.socket, address: Any) -> None:
@@ -160,6 +165,8 @@ class Engine(Registry["Link"]):
         path = self.config.health_path
         if path and health.asked(path, exchange.head.start_line):
             return health.Health(exchange, exchange.head.method, self.serves)
+        if self.overloaded():
+            return overload.Refusal(exchange)
         delegate: HTTPMessageDelegate
         if self._dispatch is not None:
             delegate = Handling(self._dispatch, connection, exchange)
@@ -232,7 +239,7 @@ class Engine(Registry["Link"]):
 class _Nobody:
     """Counters that nobody reads."""
 
-    open = requests = in_flight = 0
+    open = requests = in_flight = brief = evicted = shed = 0
 
 
 class ServerConnection:

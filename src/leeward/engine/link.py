@@ -51,7 +51,7 @@ class Link(asyncio.Protocol, abc.ABC):
         self.params = server.params
         self.address = address
         self.life = _NEW
-        self.born = server.loop.time()
+        self.born = self.since = server.loop.time()
         #: By when the state must have ended, on the loop's clock; 0.0 for never.
         self.deadline = 0.0
         self.lost = False  # nothing can be sent any more
@@ -68,6 +68,12 @@ class Link(asyncio.Protocol, abc.ABC):
         self._flushing: list[asyncio.Future[None]] = []
         self._stream: TransportStream | None = None
         self._websocket: WebSocketHandler | None = None
+
+    @property
+    def descriptor(self) -> int:
+        """Of its socket, -1 if it has none any more."""
+        sock = self.transport.get_extra_info("socket") if self._connected else None
+        return -1 if sock is None else sock.fileno()
 
     @property
     def context(self) -> Any:
@@ -215,6 +221,12 @@ class Link(asyncio.Protocol, abc.ABC):
                 return
         self.cut()
 
+    def answered_all(self) -> None:
+        """No request is in hand: the next is waited for."""
+        self.server.in_flight(-1)
+        self.life = _IDLE
+        self.since = self.server.loop.time()
+
     def _leave(self, life: Life) -> None:
         if self.life is _ACTIVE:
             self.server.in_flight(-1)
@@ -222,6 +234,11 @@ class Link(asyncio.Protocol, abc.ABC):
         self.stop_reading_requests()
 
     # --- draining --------------------------------------------------------------------------------
+
+    def evict(self) -> bool:
+        """Close it if nothing happens in it.  Has it been done?"""
+        self._close_if_silent()
+        return self.life in (_ENDING, _CLOSED)
 
     def drain(self) -> None:
         """An active one closes with its answer (`Exchange.write_headers`)."""

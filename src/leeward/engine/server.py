@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     import socket
 
+    from leeward._core.config import Config
     from leeward._core.connection import Life
+    from leeward.engine.addresses import Addresses
 
 
 class Counters(Protocol):
@@ -21,9 +23,22 @@ class Counters(Protocol):
     open: int
     requests: int
     in_flight: int
+    brief: int
+    evicted: int
+    shed: int
 
 
 class Server(Protocol):
+    #: How many connections each client has.
+    addresses: Addresses
+
+    @property
+    def plain(self) -> bool:
+        """Do clients speak http here, and not https?"""
+
+    def tune(self, config: Config) -> None:
+        """Settings have changed while we run."""
+
     def accept(self, connection: socket.socket, address: Any) -> None:
         """Serve `connection` from now on.  Never raises; owns the socket."""
 
@@ -49,6 +64,15 @@ class Server(Protocol):
 
     def connections(self) -> dict[Life, int]:
         """How many connections are in each state, CLOSED left out."""
+
+    def open(self) -> int:
+        """How many connections there are."""
+
+    def shed(self) -> None:
+        """A connection was refused because there are too many."""
+
+    def evict(self, files: int) -> int:
+        """Close some in which nothing happens; how many.  files: `engine.eviction`."""
 
     def close_rest(self) -> None:
         """Close every connection that is left, now."""

@@ -1,0 +1,277 @@
+"""Who takes the next connection: this worker now, or one that has fewer?
+
+All workers poll the same listeners, so whoever wakes first would take what comes, and
+long-lived connections would pile up on the quickest (of 1000 on four workers the largest
+has 1.7 times the mean).  So a worker *declines* while another that could take the
+connection has clearly fewer: it looks away for `PAUSE` seconds, and again, and then takes
+what is still there.  Nobody is waited for longer than that, whatever the others do.
+
+    woken ─► somebody has fewer? ─ no ─► accept
+                  │ yes                    ▲
+                  ▼            yes         │
+               decline ─ twice already? ───┘   whoever did not even wake is *silent*:
+                                               waited for no more until it wakes again
+
+What one *has* is its load: connections that are open, and brief ones that ended within the
+last second or so.  Without the latter a worker that has just started, beside siblings with
+250 WebSockets each, would have to serve every short request alone for ever.
+
+"Clearly" follows how fast they come (`_slack`).  One is right for ten sessions that stay
+for hours; under a load of brief connections it would cost five sixths of the throughput,
+and there nothing piles up.
+
+Things that do not work: EPOLLEXCLUSIVE together with declining (the kernel wakes one, which
+declines, and nobody else is told); declining without a bound; SO_REUSEPORT (who hashes to a
+blocked worker waits for it: p99 487 ms where the others have 2); believing that an idle
+sibling can take anything (a stopped or killed process looks idle).
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+#: Seconds for which a worker that declines looks away, and how often it may.
+PAUSE = 0.002
+MOST = 2
+#: Seconds in one turn of its loop after which a worker is not waited for: it would not have
+#: the connection before our patience is over.
+BUSY = 0.005
+#: More for those whose turns are told by a timer (`_core.vitals.BEAT`).
+BEATS = 0.15
+#: Seconds of life up to which a connection is a brief one.
+BRIEF = 1.0
+#: Seconds over which accepts and brief ends are counted, at least.
+WINDOW = 0.5
+#: A difference that is small beside the mean: four workers within it have at most 1.03 times
+#: the mean.
+PART = 0.03
+#: Accepts a second, of all workers, for each connection that one may have more than another.
+PER_RATE = 128.0
+#: Brief connections a second of one worker below which they ask for no slack.
+FEW_BRIEF = 50.0
+#: Connections taken unasked when a queue has lasted through many patiences, at most.
+RUN = 64
+
+
+class Standing(NamedTuple):
+    """A worker's row of the shared page.
+
+    brief, accepted, woken:  counted since its start; `woken` by a listener.
+    busy_since:              seconds, 0.0 while its loop sleeps.
+    beats:                   `busy_since` is told by a timer.
+    """
+
+    pid: int
+    open: int
+    brief: int
+    accepted: int
+    woken: int
+    busy_since: float
+    beats: bool
+
+
+@dataclass
+class Streak:
+    """What a listener's queue has cost us: reset by `Courtesy.empty`."""
+
+    declined: int = 0
+    rounds: int = 0
+    credit: int = 0
+    last: float = 0.0
+    #: Those that were waited for, and their `woken` when that began.
+    deferred: dict[int, int] = field(default_factory=dict)
+
+
+@dataclass
+class _Sample:
+    at: float
+    brief: Mapping[int, int]
+    accepted: Mapping[int, int]
+
+
+@dataclass
+class Courtesy:
+    """One worker's memory of the others."""
+
+    _older: _Sample | None = None
+    _newer: _Sample | None = None
+    _silent: dict[int, int] = field(default_factory=dict)
+
+    def accepts(
+        self, streak: Streak, own: Standing, others: Sequence[Standing], now: float
+    ) -> bool:
+        """Take a connection of this queue now?  False: look away for `PAUSE`, then ask again."""
+        fewer = self._fewer(own, others, now) if others else []
+        if not fewer:
+            self.empty(streak)
+            return True
+        if streak.credit and now - streak.last <= PAUSE:
+            streak.credit -= 1
+            streak.last = now
+            return True
+        if streak.declined < MOST:
+            streak.declined += 1
+            for it in fewer:
+                streak.deferred.setdefault(it.pid, it.woken)
+            return False
+        for it in fewer:
+            if streak.deferred.get(it.pid) == it.woken:
+                self._silent[it.pid] = it.woken
+        # Whoever was waited for does not keep up with this queue.  Each time we take twice
+        # as many before we look again: a storm must not fall on the one that has just begun.
+        streak.credit = min((1 << streak.rounds) - 1, RUN)
+        streak.rounds = min(streak.rounds + 1, RUN)
+        streak.declined, streak.last = 0, now
+        streak.deferred.clear()
+        return True
+
+    def empty(self, streak: Streak) -> None:
+        """Nobody waits in this queue any more, or nobody has fewer."""
+        streak.declined = streak.rounds = streak.credit = 0
+        streak.deferred.clear()
+
+    # --- comparing -----------------------------------------------------------------------
+
+    def _fewer(self, own: Standing, others: Sequence[Standing], now: float) -> list[Standing]:
+        """Those that have clearly fewer than we, and could take a connection at once."""
+        everybody = (own, *others)
+        self._remember(everybody, now)
+        able = [it for it in others if self._able(it, now)]
+        if not able:
+            return []
+        older = self._older
+        assert older is not None
+        span = max(now - older.at, WINDOW)
+        brief = {it.pid: _since(it.brief, it.pid, older.brief) / span for it in everybody}
+        accepts = sum(_since(it.accepted, it.pid, older.accepted) for it in everybody) / span
+        count = len(able) + 1
+        mean_open = (own.open + sum(it.open for it in able)) / count
+        mean_brief = (brief[own.pid] + sum(brief[it.pid] for it in able)) / count
+        most = own.open + brief[own.pid] - _slack(mean_open, accepts, mean_brief)
+        return [it for it in able if it.open + brief[it.pid] <= most]
+
+    def _able(self, it: Standing, now: float) -> bool:
+        if self._silent:
+            woken = self._silent.get(it.pid)
+            if woken == it.woken:
+                return False
+            if woken is not None:
+                del self._silent[it.pid]
+        if not it.busy_since:
+            return True
+        return now - it.busy_since <= (BEATS if it.beats else BUSY)
+
+    def _remember(self, everybody: Sequence[Standing], now: float) -> None:
+        if self._newer is not None and now - self._newer.at < WINDOW:
+            return
+        older = self._newer
+        self._newer = _Sample(
+            now, {it.pid: it.brief for it in everybody}, {it.pid: it.accepted for it in everybody}
+        )
+        self._older = older or self._newer
+        alive = self._newer.brief
+        self._silent = {pid: woken for pid, woken in self._silent.items() if pid in alive}
+
+
+def _since(count: int, pid: int, before: Mapping[int, int]) -> int:
+    """What was counted since; a worker that was not there has begun from 0."""
+    return count - before.get(pid, 0)
+
+
+def _slack(mean_open: float, accepts: float, mean_brief: float) -> float:
+    """By how many somebody must have fewer to be waited for.
+
+    accepts:  a second, of all workers.  mean_brief: brief connections a second of a worker.
+    """
+    return max(1.0, PART * mean_open, accepts / PER_RATE) + max(0.0, mean_brief - FEW_BRIEF)
+
+
+# --- full -------------------------------------------------------------------------------------
+
+#: Descriptors kept back for the application (Redis keeps 32): an eighth of few.
+KEPT_BACK = 32
+#: Seconds between two looks of a worker that is full.
+LOOK = 0.1
+#: Seconds that clients may wait while another worker accepts, before a full one makes room.
+YIELD = 1.0
+#: Seconds that clients may wait while there is nobody to evict, before they are told 503.
+SHED_AFTER = 0.5
+#: Connections evicted in one look: an eighth of those that may be, and not more, as in nginx.
+EVICT_PART, EVICT_MOST = 8, 32
+#: Clients that are answered 503 in one look: at 0.1 ms each 0.8 % of a core.
+SHED_MOST = 8
+
+
+@dataclass(frozen=True)
+class Caps:
+    """files: RLIMIT_NOFILE in force.  conns: --max-conns, 0 for none."""
+
+    files: int
+    conns: int = 0
+
+    @property
+    def kept_back(self) -> int:
+        return max(4, min(KEPT_BACK, self.files // 8))
+
+
+def why_full(connections: int, descriptor: int, caps: Caps) -> str:
+    """Why no more connections are to be taken, "" if they are.
+
+    descriptor:  the number that the kernel gave last, or would give next: always the lowest
+                 that is free, so that all below it are taken, by whomever.
+    """
+    if caps.conns and connections >= caps.conns:
+        return f"{connections} connections (--max-conns {caps.conns})"
+    if descriptor >= caps.files - caps.kept_back:
+        return (
+            f"{connections} connections, {caps.files} descriptors allowed (ulimit -n), "
+            f"{caps.kept_back} of them kept back"
+        )
+    return ""
+
+
+def room_after(connections: int) -> int:
+    """How many must have gone from a full worker before it polls again: not for each one."""
+    return max(1, connections // 64)
+
+
+class Step(enum.Enum):
+    REST = "rest"
+    EVICT = "evict"
+    SHED = "shed"  # and evict, should somebody have become idle
+
+
+@dataclass
+class Shortage:
+    """What a full worker does about clients that wait, look by look."""
+
+    _waits_since: float | None = None
+    _helpless_since: float | None = None
+
+    def look(self, now: float, *, waiting: bool, others: bool) -> Step:
+        """waiting: clients do.  others: another worker accepts."""
+        if not waiting:
+            self._waits_since = self._helpless_since = None
+            return Step.REST
+        if self._waits_since is None:
+            self._waits_since = now
+        if others and now - self._waits_since < YIELD:
+            return Step.REST
+        if self._helpless_since is not None and now - self._helpless_since >= SHED_AFTER:
+            return Step.SHED
+        return Step.EVICT
+
+    def evicted(self, count: int, now: float) -> None:
+        """So many could be."""
+        if count:
+            self._helpless_since = None
+        elif self._helpless_since is None:
+            self._helpless_since = now
+
+
+def batch(evictable: int) -> int:
+    """How many of them to evict in one look."""
+    return min(evictable, max(1, min(EVICT_MOST, evictable // EVICT_PART)))

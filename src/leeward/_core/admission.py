@@ -29,7 +29,7 @@ sibling can take anything (a stopped or killed process looks idle).
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -49,7 +49,7 @@ WINDOW = 0.5
 #: the mean.
 PART = 0.03
 #: Accepts a second, of all workers, for each connection that one may have more than another.
-PER_RATE = 128.0
+PER_RATE = 256.0
 #: Brief connections a second of one worker below which they ask for no slack.
 FEW_BRIEF = 50.0
 #: Connections taken unasked when a queue has lasted through many patiences, at most.
@@ -75,7 +75,7 @@ class Standing(NamedTuple):
 
 @dataclass
 class Streak:
-    """What a listener's queue has cost us: reset by `Courtesy.empty`."""
+    """What a listener's queue has cost us: until nobody waits in it."""
 
     declined: int = 0
     rounds: int = 0
@@ -106,7 +106,7 @@ class Courtesy:
         """Take a connection of this queue now?  False: look away for `PAUSE`, then ask again."""
         fewer = self._fewer(own, others, now) if others else []
         if not fewer:
-            self.empty(streak)
+            _begin_anew(streak)
             return True
         if streak.credit and now - streak.last <= PAUSE:
             streak.credit -= 1
@@ -117,9 +117,7 @@ class Courtesy:
             for it in fewer:
                 streak.deferred.setdefault(it.pid, it.woken)
             return False
-        for it in fewer:
-            if streak.deferred.get(it.pid) == it.woken:
-                self._silent[it.pid] = it.woken
+        self._note_silence(streak, fewer)
         # Whoever was waited for does not keep up with this queue.  Each time we take twice
         # as many before we look again: a storm must not fall on the one that has just begun.
         streak.credit = min((1 << streak.rounds) - 1, RUN)
@@ -128,10 +126,16 @@ class Courtesy:
         streak.deferred.clear()
         return True
 
-    def empty(self, streak: Streak) -> None:
-        """Nobody waits in this queue any more, or nobody has fewer."""
-        streak.declined = streak.rounds = streak.credit = 0
-        streak.deferred.clear()
+    def nobody_waits(self, streak: Streak, others: Sequence[Standing]) -> None:
+        """The queue is empty: somebody has taken what we declined."""
+        if streak.declined >= MOST:
+            self._note_silence(streak, others)
+        _begin_anew(streak)
+
+    def _note_silence(self, streak: Streak, others: Iterable[Standing]) -> None:
+        for it in others:
+            if streak.deferred.get(it.pid) == it.woken:
+                self._silent[it.pid] = it.woken
 
     # --- comparing -----------------------------------------------------------------------
 
@@ -174,6 +178,11 @@ class Courtesy:
         self._older = older or self._newer
         alive = self._newer.brief
         self._silent = {pid: woken for pid, woken in self._silent.items() if pid in alive}
+
+
+def _begin_anew(streak: Streak) -> None:
+    streak.declined = streak.rounds = streak.credit = 0
+    streak.deferred.clear()
 
 
 def _since(count: int, pid: int, before: Mapping[int, int]) -> int:

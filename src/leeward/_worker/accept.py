@@ -164,7 +164,7 @@ class Acceptor:
         port.timer = None
         self._company.woke()
         if not waits(port.sock):
-            self._courtesy.empty(port.streak)
+            self._courtesy.nobody_waits(port.streak, self._company.others())
         elif self._is_ours(port):
             self._take(port)
         else:
@@ -177,7 +177,7 @@ class Acceptor:
         try:
             connection, address = port.sock.accept()
         except (BlockingIOError, InterruptedError):
-            self._courtesy.empty(port.streak)
+            self._courtesy.nobody_waits(port.streak, ())
             return False  # a sibling was faster
         except OSError as error:
             if error.errno in PASSING:

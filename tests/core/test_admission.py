@@ -435,14 +435,14 @@ def test_first_evict_then_refuse() -> None:
     shortage = Shortage()
     assert shortage.look(0.0, waiting=True, others=False) is Step.EVICT
     shortage.evicted(0, 0.0)
-    assert shortage.look(0.4, waiting=True, others=False) is Step.EVICT
-    shortage.evicted(0, 0.4)
-    assert shortage.look(0.5, waiting=True, others=False) is Step.SHED
-    shortage.evicted(3, 0.5)
-    assert shortage.look(0.6, waiting=True, others=False) is Step.EVICT
-    shortage.evicted(0, 0.6)
-    assert shortage.look(1.0, waiting=False, others=False) is Step.REST
-    assert shortage.look(1.2, waiting=True, others=False) is Step.EVICT
+    assert shortage.look(1.4, waiting=True, others=False) is Step.EVICT
+    shortage.evicted(0, 1.4)
+    assert shortage.look(1.5, waiting=True, others=False) is Step.SHED
+    shortage.evicted(3, 1.5)
+    assert shortage.look(1.6, waiting=True, others=False) is Step.EVICT
+    shortage.evicted(0, 1.6)
+    assert shortage.look(3.0, waiting=False, others=False) is Step.REST
+    assert shortage.look(3.2, waiting=True, others=False) is Step.EVICT
 
 
 @pytest.mark.parametrize("idle, gone", [(0, 0), (1, 1), (7, 1), (80, 10), (1000, 32)])

@@ -206,8 +206,9 @@ KEPT_BACK = 32
 LOOK = 0.1
 #: Seconds that clients may wait while another worker accepts, before a full one makes room.
 YIELD = 1.0
-#: Seconds that clients may wait while there is nobody to evict, before they are told 503.
-SHED_AFTER = 0.5
+#: Seconds that clients may wait while there is nobody to evict, before they are told 503: for
+#: longer than those are left alone that have not sent a byte yet (`engine.eviction.GRACE`).
+SHED_AFTER = 1.5
 #: Connections evicted in one look: an eighth of those that may be, and not more, as in nginx.
 EVICT_PART, EVICT_MOST = 8, 32
 #: Clients that are answered 503 in one look: at 0.1 ms each 0.8 % of a core.
@@ -229,8 +230,8 @@ class Caps:
 def why_full(connections: int, descriptor: int, caps: Caps) -> str:
     """Why no more connections are to be taken, "" if they are.
 
-    descriptor:  the number that the kernel gave last, or would give next: always the lowest
-                 that is free, so that all below it are taken, by whomever.
+    descriptor:  the number that the kernel would give next: always the lowest that is free,
+                 so that all below it are taken, by whomever.
     """
     if caps.conns and connections >= caps.conns:
         return f"{connections} connections (--max-conns {caps.conns})"

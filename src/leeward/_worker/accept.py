@@ -189,10 +189,9 @@ class Acceptor:
         if not self._server.addresses.allows(address):
             self._crowding.turn_away(connection)
             return True
-        descriptor = connection.fileno()
         self._server.accept(connection, address)
         if self._ports:
-            self._crowding.took(descriptor)
+            self._crowding.took()
         return True
 
     # --- not polling -------------------------------------------------------------------------

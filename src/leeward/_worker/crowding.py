@@ -91,9 +91,9 @@ class Crowding:
 
     # --- becoming full ---------------------------------------------------------------------
 
-    def took(self, descriptor: int) -> None:
-        """A connection was accepted, by this descriptor."""
-        why = admission.why_full(self._server.open(), descriptor, self._caps())
+    def took(self) -> None:
+        """A connection was accepted: is there room for one more?"""
+        why = self._why_full()
         if why:
             self._become_full(f"full: {why}; accepting again when some have gone")
 
@@ -113,6 +113,15 @@ class Crowding:
         self._halt()
         self._timer = self._loop.call_later(admission.LOOK, self._look)
         self._tell()
+
+    def _why_full(self) -> str:
+        try:
+            # Not the number of the connection that was accepted last: among connections that
+            # come and go it is one of those that have gone, and what is kept back is eaten up.
+            number = descriptors.lowest_free(self._listeners[0].fileno())
+        except OSError as error:
+            return f"{error.strerror}"
+        return admission.why_full(self._server.open(), number, self._caps())
 
     def _caps(self) -> admission.Caps:
         return admission.Caps(descriptors.limit(), self._most)
@@ -138,12 +147,7 @@ class Crowding:
 
     def _resume(self) -> bool:
         """Poll again, if there is room."""
-        count = self._server.open()
-        try:
-            number = descriptors.lowest_free(self._listeners[0].fileno())
-        except OSError:
-            return False
-        if admission.why_full(count, number, self._caps()):
+        if self._why_full():
             return False
         assert self._timer is not None
         self._timer.cancel()

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import socket
 import time
 from collections import defaultdict
@@ -36,7 +37,13 @@ def limited(it: c.Contender) -> c.Contender:
 def asked(sock: socket.socket) -> bool:
     try:
         sock.sendall(_KEEP)
-        answered(sock.recv(65536))
+        data = b""
+        while not re.search(rb"\r\n\r\n[^\r]*\d", data):
+            part = sock.recv(65536)
+            if not part:
+                return False
+            data += part
+        answered(data)
     except (OSError, ValueError):
         return False
     return True

@@ -156,11 +156,11 @@ def test_credit_ends_with_the_hurry() -> None:
 @pytest.mark.parametrize(
     "mean_open, accepts, brief, slack",
     [
-        (4, 16, 4, 1),
+        (4, 16, 0, 1),
         (30, 120, 0, 1),
         (250, 2560, 0, 10),
         (2500, 5000, 0, 75),
-        (4, 800, 200, 153.125),
+        (4, 800, 200, 203.125),
     ],
 )
 def test_the_slack(mean_open: float, accepts: float, brief: float, slack: float) -> None:

@@ -50,7 +50,8 @@ WINDOW = 0.5
 PART = 0.03
 #: Accepts a second, of all workers, for each connection that one may have more than another.
 PER_RATE = 256.0
-#: Brief connections a second of one worker below which they ask for no slack.
+#: Brief connections a second of one worker that do not count: they come with every few
+#: sessions (pages, health checks), whose spread they would disturb.
 FEW_BRIEF = 50.0
 #: Connections taken unasked when a queue has lasted through many patiences, at most.
 RUN = 64
@@ -149,7 +150,10 @@ class Courtesy:
         older = self._older
         assert older is not None
         span = max(now - older.at, WINDOW)
-        brief = {it.pid: _since(it.brief, it.pid, older.brief) / span for it in everybody}
+        brief = {
+            it.pid: max(0.0, _since(it.brief, it.pid, older.brief) / span - FEW_BRIEF)
+            for it in everybody
+        }
         accepts = sum(_since(it.accepted, it.pid, older.accepted) for it in everybody) / span
         count = len(able) + 1
         mean_open = (own.open + sum(it.open for it in able)) / count
@@ -193,9 +197,10 @@ def _since(count: int, pid: int, before: Mapping[int, int]) -> int:
 def _slack(mean_open: float, accepts: float, mean_brief: float) -> float:
     """By how many somebody must have fewer to be waited for.
 
-    accepts:  a second, of all workers.  mean_brief: brief connections a second of a worker.
+    accepts:  a second, of all workers.  mean_brief: brief connections a second of a worker
+              that count.
     """
-    return max(1.0, PART * mean_open, accepts / PER_RATE) + max(0.0, mean_brief - FEW_BRIEF)
+    return max(1.0, PART * mean_open, accepts / PER_RATE) + mean_brief
 
 
 # --- full -------------------------------------------------------------------------------------

@@ -1,7 +1,9 @@
 """Which connections give way to others when there is room for no more.
 
-Only those in which nothing happens: without a byte since their begin (for longer than a
-request may be on its way), or between two requests.  Those first that waited longest.
+Only those in which nothing has happened for `GRACE` seconds.  First those that have never
+sent a byte; only when there are none of these, those between two requests: they have shown
+that they are clients, and a flood of silent connections must not drive them out.  Of each
+kind those first that waited longest.
 """
 
 from __future__ import annotations
@@ -10,13 +12,13 @@ import heapq
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from leeward._core.admission import batch
-from leeward._core.connection import Life
+from leeward._core.connection import WAITING, Life
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-#: Seconds from its begin that a connection without a byte is left alone: its request may be
-#: on the way, as at a stop (`leeward.engine.registry.NEW_GRACE`).
+#: Seconds that a waiting connection is left alone: its request may be on the way, as at a
+#: stop (`leeward.engine.registry.NEW_GRACE`).
 GRACE = 1.0
 
 
@@ -40,13 +42,13 @@ def evictable(members: Iterable[M], now: float, files: int) -> list[M]:
     files:  only who has a descriptor below it makes room by going: the limit may have been
             lowered while there were more.
     """
-    idle = [
-        it
-        for it in members
-        if (it.life is Life.IDLE or (it.life is Life.NEW and now - it.since >= GRACE))
-        and 0 <= it.descriptor < files
-    ]
-    return heapq.nsmallest(batch(len(idle)), idle, key=lambda it: it.since)
+    silent: list[M] = []
+    idle: list[M] = []
+    for it in members:
+        if it.life in WAITING and now - it.since >= GRACE and 0 <= it.descriptor < files:
+            (silent if it.life is Life.NEW else idle).append(it)
+    group = silent or idle
+    return heapq.nsmallest(batch(len(group)), group, key=lambda it: it.since)
 
 
 def evict(members: Iterable[Evictable], now: float, files: int) -> int:

@@ -180,6 +180,19 @@ def test_brief_connections_are_load() -> None:
     assert one.accepts(standing(2, 1, brief=600, accepted=601, woken=600))
 
 
+def test_in_haste_nobody_is_asked() -> None:
+    """Under a load of brief connections one need not look; with few that stay, one must."""
+    one = One(open=5, brief=0)
+    one.accepts(standing(2, 5), after=1.0)
+    assert one.courtesy.haste_until == 0.0
+    one.own = one.own._replace(brief=500)
+    one.accepts(standing(2, 5, brief=500), after=1.0)
+    assert one.courtesy.haste_until == one.now + a.HASTE
+    fresh = One(open=0)
+    fresh.accepts(standing(2, 0))
+    assert fresh.courtesy.haste_until == 0.0
+
+
 # --- pretended workers -----------------------------------------------------------------------
 
 
@@ -251,7 +264,9 @@ class Crew:
         others = [o.standing() for o in self.workers if o is not it]
         if not self.queue:
             it.courtesy.nobody_waits(it.streak, others)
-        elif it.courtesy.accepts(it.streak, it.standing(), others, self.now):
+        elif self.now < it.courtesy.haste_until or it.courtesy.accepts(
+            it.streak, it.standing(), others, self.now
+        ):
             self._cores[core] += WORK * self.random.uniform(0.7, 1.5)
             self.waited.append(self.now - self.queue.pop(0))
             it.open += 1

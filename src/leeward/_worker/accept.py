@@ -150,10 +150,12 @@ class Acceptor:
 
     def _is_ours(self, port: _Port) -> bool:
         """Or has one of the others fewer?"""
-        company = self._company
-        others = company.others()
+        company, courtesy = self._company, self._courtesy
         now = time.monotonic()
-        return not others or self._courtesy.accepts(port.streak, company.own(), others, now)
+        if now < courtesy.haste_until:
+            return True
+        others = company.others()
+        return not others or courtesy.accepts(port.streak, company.own(), others, now)
 
     def _again(self, port: _Port) -> None:
         """We have declined; is it still there?

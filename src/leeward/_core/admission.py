@@ -10,7 +10,7 @@ what is still there.  Nobody is waited for longer than that, whatever the others
                   │ yes                    ▲
                   ▼            yes         │
                decline ─ twice already? ───┘   whoever did not even wake is *silent*:
-                                               waited for no more until it wakes again
+                                               waited for no more for a while
 
 What one *has* is its load: connections that are open, and brief ones that ended within the
 last second or so.  Without the latter a worker that has just started, beside siblings with
@@ -41,6 +41,10 @@ MOST = 2
 BUSY = 0.005
 #: More for those whose turns are told by a timer (`_core.vitals.BEAT`).
 BEATS = 0.15
+#: Seconds for which a worker that did not wake is not waited for: so many at first, twice as
+#: many each time that it still has not.  Not "until it wakes": if we take everything at once,
+#: the kernel finds nothing left to wake it for, and it would get nothing for ever.
+SILENCE, LONGEST_SILENCE = 0.02, 1.28
 #: Seconds of life up to which a connection is a brief one.
 BRIEF = 1.0
 #: Seconds over which accepts and brief ends are counted, at least.
@@ -99,6 +103,15 @@ class _Sample:
 
 
 @dataclass
+class _Silence:
+    """Of a worker that did not wake while it was waited for."""
+
+    woken: int
+    until: float
+    lasts: float
+
+
+@dataclass
 class Courtesy:
     """One worker's memory of the others.
 
@@ -108,7 +121,7 @@ class Courtesy:
     haste_until: float = 0.0
     _older: _Sample | None = None
     _newer: _Sample | None = None
-    _silent: dict[int, int] = field(default_factory=dict)
+    _silent: dict[int, _Silence] = field(default_factory=dict)
 
     def accepts(
         self, streak: Streak, own: Standing, others: Sequence[Standing], now: float
@@ -127,7 +140,7 @@ class Courtesy:
             for it in fewer:
                 streak.deferred.setdefault(it.pid, it.woken)
             return False
-        self._note_silence(streak, fewer)
+        self._note_silence(streak, fewer, now)
         # Whoever was waited for does not keep up with this queue.  Each time we take twice
         # as many before we look again: a storm must not fall on the one that has just begun.
         streak.credit = min((1 << streak.rounds) - 1, RUN)
@@ -136,16 +149,18 @@ class Courtesy:
         streak.deferred.clear()
         return True
 
-    def nobody_waits(self, streak: Streak, others: Sequence[Standing]) -> None:
+    def nobody_waits(self, streak: Streak, others: Sequence[Standing], now: float) -> None:
         """The queue is empty: somebody has taken what we declined."""
         if streak.declined >= MOST:
-            self._note_silence(streak, others)
+            self._note_silence(streak, others, now)
         _begin_anew(streak)
 
-    def _note_silence(self, streak: Streak, others: Iterable[Standing]) -> None:
+    def _note_silence(self, streak: Streak, others: Iterable[Standing], now: float) -> None:
         for it in others:
             if streak.deferred.get(it.pid) == it.woken:
-                self._silent[it.pid] = it.woken
+                before = self._silent.get(it.pid)
+                lasts = SILENCE if before is None else min(2 * before.lasts, LONGEST_SILENCE)
+                self._silent[it.pid] = _Silence(it.woken, now + lasts, lasts)
 
     # --- comparing -----------------------------------------------------------------------
 
@@ -174,11 +189,11 @@ class Courtesy:
 
     def _able(self, it: Standing, now: float) -> bool:
         if self._silent:
-            woken = self._silent.get(it.pid)
-            if woken == it.woken:
-                return False
-            if woken is not None:
+            silence = self._silent.get(it.pid)
+            if silence is not None and silence.woken != it.woken:
                 del self._silent[it.pid]
+            elif silence is not None and now < silence.until:
+                return False
         if not it.busy_since:
             return True
         return now - it.busy_since <= (BEATS if it.beats else BUSY)
@@ -192,7 +207,7 @@ class Courtesy:
         )
         self._older = older or self._newer
         alive = self._newer.brief
-        self._silent = {pid: woken for pid, woken in self._silent.items() if pid in alive}
+        self._silent = {pid: it for pid, it in self._silent.items() if pid in alive}
 
 
 def _begin_anew(streak: Streak) -> None:

@@ -166,7 +166,7 @@ class Acceptor:
         port.timer = None
         self._company.woke()
         if not waits(port.sock):
-            self._courtesy.nobody_waits(port.streak, self._company.others())
+            self._courtesy.nobody_waits(port.streak, self._company.others(), time.monotonic())
         elif self._is_ours(port):
             self._take(port)
         else:
@@ -179,7 +179,7 @@ class Acceptor:
         try:
             connection, address = port.sock.accept()
         except (BlockingIOError, InterruptedError):
-            self._courtesy.nobody_waits(port.streak, ())
+            self._courtesy.nobody_waits(port.streak, (), 0.0)
             return False  # a sibling was faster
         except OSError as error:
             if error.errno in PASSING:

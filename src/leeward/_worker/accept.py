@@ -22,13 +22,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from leeward._core.admission import PAUSE, Courtesy, Streak
+from leeward._worker.company import Company
 from leeward._worker.crowding import Crowding, waits
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from leeward._core.config import Config
-    from leeward._worker.company import Company
+    from leeward._worker.birth import Birth
     from leeward._worker.logs import Log
     from leeward.engine.server import Server
 
@@ -77,32 +78,26 @@ class _Port:
 
 
 class Acceptor:
-    """Accepts on `listeners` and gives each connection to `server`.
+    """Accepts on the listeners of `birth`, which it owns from now on, for `server`.
 
-    listeners: (descriptor, address) pairs; owned from now on.
-    company:   our row of the page, and those of the others.
     accepted:  called once for each connection, before it is served.
     """
 
     def __init__(
-        self,
-        listeners: tuple[tuple[int, str], ...],
-        server: Server,
-        company: Company,
-        config: Config,
-        accepted: Callable[[], None],
-        log: Log,
+        self, birth: Birth, server: Server, accepted: Callable[[], None], log: Log
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._server = server
-        self._company = company
+        self._company = company = Company(birth.page, birth.row_index)
         self._accepted = accepted
         self._log = log
         self._said = -1.0  # when we last logged, monotonic
-        self._ports = [_Port(socket.socket(fileno=fd), address) for fd, address in listeners]
+        self._ports = [_Port(socket.socket(fileno=fd), address) for fd, address in birth.listeners]
         self._courtesy = Courtesy()
         sockets = [port.sock for port in self._ports]
-        self._crowding = Crowding(sockets, server, company, config, log, self._halt, self._go_on)
+        self._crowding = Crowding(
+            sockets, server, company, birth.config, log, self._halt, self._go_on
+        )
 
     def start(self) -> None:
         for port in self._ports:

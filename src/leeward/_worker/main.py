@@ -49,7 +49,6 @@ from leeward._core.messages import (
 )
 from leeward._worker import forks, leave, logs, loops, probe
 from leeward._worker.accept import Acceptor
-from leeward._worker.company import Company
 from leeward._worker.drain import OVERRUN, Drainer
 from leeward._worker.factory import make
 from leeward._worker.limits import Limits
@@ -238,10 +237,7 @@ class Worker:
         """Accept, and say so."""
         birth = self.birth
         assert self.server is not None
-        company = Company(birth.page, birth.row_index)
-        self.acceptor = Acceptor(
-            birth.listeners, self.server, company, birth.config, self._accepted, self.log
-        )
+        self.acceptor = Acceptor(birth, self.server, self._accepted, self.log)
         self.drainer = Drainer(self.acceptor, self.server, self.log, self._finish)
         limits = Limits(birth.config, self._say_to_supervisor)
         self.server.most, self.server.at_most = limits.most, limits.answered

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from certificates import Authority, needs_openssl
 from process.clients import Gate, Http, WebSocket, address_of, get
 from process.rows import rows
 from process.support import APPS, until, wrapped
@@ -186,6 +187,27 @@ def test_a_full_worker_leaves_it_to_the_others() -> None:
             assert fifth.get().status == 200, "the oldest idle one gave way"
         assert sum(row.evicted for row in page.all()) >= 1
         assert four[0].at_end() or four[1].at_end()
+
+
+@needs_openssl
+@ENGINES
+def test_silent_clients_of_an_https_listener(engine: str, tmp_path: Path) -> None:
+    """They have not even shaken hands, and give way like others."""
+    authority = Authority(tmp_path / "ca")
+    files = tmp_path / "cert.pem", tmp_path / "key.pem"
+    authority.make(*files)
+    tls = ("--ssl-certfile", str(files[0]), "--ssl-keyfile", str(files[1]))
+    with serve("hello", "--engine", engine, "--max-conns", "4", *tls, cwd=APPS) as service:
+        found = service.wait_ready(1).wait_line(r"https://([\d.]+):(\d+)")
+        address = found[1], int(found[2])
+        with silent(address, 4), rows(service) as page:
+            page.until_open(4)
+            with socket.create_connection(address, 20) as late:
+                wrap = authority.client().wrap_socket
+                with wrap(late, server_hostname="localhost") as client:
+                    client.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                    assert client.recv(12) == b"HTTP/1.1 200"
+            assert sum(row.evicted for row in page.all()) >= 1
 
 
 # --- limits that somebody has set --------------------------------------------------------------

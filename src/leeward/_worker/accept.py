@@ -231,7 +231,8 @@ class Acceptor:
 
     def _resume(self, port: _Port) -> None:
         port.timer = None
-        self._poll(port)
+        if not self._crowding.full:
+            self._poll(port)
 
     def abandon(self) -> None:
         """In a forked child: close the listeners there.  The loop is the parent's."""

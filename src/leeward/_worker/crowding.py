@@ -19,7 +19,6 @@ import contextlib
 import os
 import select
 import socket
-import time
 from typing import TYPE_CHECKING, Any
 
 from leeward._core import admission
@@ -34,6 +33,10 @@ if TYPE_CHECKING:
     from leeward._worker.company import Company
     from leeward._worker.logs import Log
     from leeward.engine.server import Server
+
+
+#: Seconds between two lines in the log.
+EVERY = 1.0
 
 
 class Crowding:
@@ -63,6 +66,7 @@ class Crowding:
         self._shortage = admission.Shortage()
         self._resume_at = 0  # connections
         self._said = float("-inf")
+        self._teller: asyncio.TimerHandle | None = None
         self._why = ""  # not told yet
         self._evicted = self._shed = 0  # not told yet
         self._spare = -1
@@ -81,7 +85,10 @@ class Crowding:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        self._tell()
+        if self._teller is not None:
+            self._teller.cancel()
+            self._teller = None
+            self._say()
         self._drop_spare()
 
     def abandon(self) -> None:
@@ -136,7 +143,6 @@ class Crowding:
     def _look(self) -> None:
         self._timer = self._loop.call_later(admission.LOOK, self._look)
         self._have_spare()
-        self._tell()
         if not self._resume():
             self._make_room()
 
@@ -188,6 +194,7 @@ class Crowding:
         overload.turn_away(connection, plain=self._server.plain)
         self._shed += 1
         self._server.shed()
+        self._tell()
 
     # --- the spare descriptor ------------------------------------------------------------------
 
@@ -205,11 +212,18 @@ class Crowding:
     # --- telling -----------------------------------------------------------------------------
 
     def _tell(self) -> None:
-        """What has happened since the last line, at most once a second."""
-        now = time.monotonic()
-        if now - self._said < 1.0 or not (self._why or self._evicted or self._shed):
+        """Say what has happened since the last line: now, or when that is a second old."""
+        if self._teller is not None or not (self._why or self._evicted or self._shed):
             return
-        self._said = now
+        wait = self._said + EVERY - self._loop.time()
+        if wait > 0:
+            self._teller = self._loop.call_later(wait, self._say)
+        else:
+            self._say()
+
+    def _say(self) -> None:
+        self._teller = None
+        self._said = self._loop.time()
         parts = [self._why] if self._why else []
         if self._evicted:
             parts.append(f"closed {self._evicted} idle to make room")

@@ -128,6 +128,7 @@ class Engine(Registry["Link"]):
 
     def accept(self, connection: socket.socket, address: Any) -> None:
         member = Connection(self, address)
+        member.descriptor = connection.fileno()
         self.add(member)
         handshake = _HANDSHAKE if self._tls is not None else None
         member.task = self.loop.create_task(

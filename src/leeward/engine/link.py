@@ -51,6 +51,7 @@ class Link(asyncio.Protocol, abc.ABC):
         self.params = server.params
         self.address = address
         self.life = _NEW
+        self.descriptor = -1  # of its socket
         self.born = self.since = server.loop.time()
         #: By when the state must have ended, on the loop's clock; 0.0 for never.
         self.deadline = 0.0
@@ -68,12 +69,6 @@ class Link(asyncio.Protocol, abc.ABC):
         self._flushing: list[asyncio.Future[None]] = []
         self._stream: TransportStream | None = None
         self._websocket: WebSocketHandler | None = None
-
-    @property
-    def descriptor(self) -> int:
-        """Of its socket, -1 if it has none any more."""
-        sock = self.transport.get_extra_info("socket") if self._connected else None
-        return -1 if sock is None else sock.fileno()
 
     @property
     def context(self) -> Any:

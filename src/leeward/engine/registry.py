@@ -42,7 +42,7 @@ class Member(Protocol):
 
     @property
     def descriptor(self) -> int:
-        """Of its socket, -1 if it has none any more."""
+        """Of its socket, -1 if it has none."""
 
     def evict(self) -> bool:
         """Close it if nothing happens in it.  Has it been done?"""

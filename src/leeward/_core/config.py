@@ -78,6 +78,10 @@ class Config:
     drain_window: float = 10.0
     settle: float = 300.0
     max_lingering: int = 10
+    #: Of each worker; 0: any number.
+    max_conns: int = 0
+    max_conns_per_ip: int = 0
+    limit_concurrency: int = 0
     #: When a worker asks to be replaced; 0: never.
     max_requests: int = 0
     max_requests_jitter: int = 0

@@ -139,7 +139,7 @@ def _leave_child(error: BaseException) -> NoReturn:
 class _Nowhere:
     """Counters of a process that is no worker any more."""
 
-    open = accepted = requests = in_flight = 0
+    open = accepted = requests = in_flight = brief = evicted = shed = 0
 
 
 class Worker:
@@ -240,7 +240,7 @@ class Worker:
         """Accept, and say so."""
         birth = self.birth
         assert self.server is not None
-        self.acceptor = Acceptor(birth.listeners, self.server.accept, self._accepted, self.log)
+        self.acceptor = Acceptor(birth, self.server, self._accepted, self.log)
         self.drainer = Drainer(self.acceptor, self.server, self.log, self._finish)
         limits = Limits(birth.config, self._say_to_supervisor)
         self.server.most, self.server.at_most = limits.most, limits.answered
@@ -307,6 +307,8 @@ class Worker:
             self.server.active()
 
     def _connection_closed(self) -> None:
+        if self.acceptor is not None:
+            self.acceptor.gone()
         if self.drainer is not None:
             self.drainer.look()
 

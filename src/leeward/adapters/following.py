@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from tornado.httputil import HTTPMessageDelegate, RequestStartLine
 
 from leeward._core.connection import Life
-from leeward.engine import forwarded, health
+from leeward.engine import forwarded, health, overload
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -86,6 +86,8 @@ class _Request(HTTPMessageDelegate):
         server = self.connection.server
         if server.health_path and health.asked(server.health_path, start_line):
             self.inner = health.Health(self.conn, start_line.method, server.serves)
+        elif server.overloaded():
+            self.inner = overload.Refusal(self.conn)
         return self.inner.headers_received(start_line, headers)
 
     def data_received(self, chunk: bytes) -> Awaitable[None] | None:

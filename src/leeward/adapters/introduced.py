@@ -26,9 +26,11 @@ class Newcomer:
         self, server: TornadoServer, gate: Gate, connection: socket.socket, address: Any
     ) -> None:
         self.life = Life.NEW
+        self.address = address
+        self.born = self.since = asyncio.get_running_loop().time()
+        self.descriptor = connection.fileno()
         self._server = server
         self._connection = connection
-        self._address = address
         self._task = asyncio.get_running_loop().create_task(gate.admit(connection, address))
         self._task.add_done_callback(self._admitted)
 
@@ -36,7 +38,7 @@ class Newcomer:
         if task.cancelled() or task.exception() is not None:  # the gate has said why
             self._connection.close()
         else:
-            self._server.serve(self._connection, self._address, task.result())
+            self._server.serve(self._connection, self.address, task.result())
         self.life = Life.CLOSED
         # Behind `serve`: a drain must not find that nobody is left.
         self._server.remove(self)
@@ -48,6 +50,10 @@ class Newcomer:
 
     def cut(self) -> None:
         self._task.cancel()
+
+    def evict(self) -> bool:
+        self.cut()
+        return True
 
     def part(self, quiet: bool) -> None:
         self.cut()

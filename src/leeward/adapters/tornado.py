@@ -87,6 +87,7 @@ class TornadoServer(Registry["Connection | Newcomer"]):
         tls: ssl.SSLContext | None = None,
     ) -> None:
         super().__init__(counters, closed)
+        super().tune(config)
         self.health_path = config.health_path
         self._http = arguments.http_server(application, config)
         self.forwarding = forwarded.forwarding(config)
@@ -102,6 +103,10 @@ class TornadoServer(Registry["Connection | Newcomer"]):
         options = self._http.ssl_options if tls is None else tls
         self._tls = None if options is None else netutil.ssl_options_to_context(options, True)
 
+    @property
+    def plain(self) -> bool:
+        return self._tls is None
+
     def ready(self) -> None:
         pass
 
@@ -113,6 +118,7 @@ class TornadoServer(Registry["Connection | Newcomer"]):
 
         It is read when the wait begins: those who wait now are not told of another.
         """
+        super().tune(config)
         self.config = tuned(self.config, config)
         self._set_idle()
 
@@ -130,10 +136,15 @@ class TornadoServer(Registry["Connection | Newcomer"]):
 
     def serve(self, connection: socket.socket, address: Any, place: proxy.Place | None) -> None:
         """place:  where the client is, if a proxy has said so."""
+        client = address if place is None else place[1]
+        if place is not None and not self.addresses.allows(client):
+            connection.close()
+            self.shed()
+            return
         found = self._stream(connection, self._tls)
         if found is None:
             return
-        found.life = connected = Connection(self, found, self._loop.time())
+        found.life = connected = Connection(self, found, self._loop.time(), client)
         connected.place = place
         self.add(connected)
         self._handle(found, address)
@@ -144,8 +155,9 @@ class TornadoServer(Registry["Connection | Newcomer"]):
         """
         found = self._stream(connection, None)
         if found is not None:
-            found.life = Connection(Uncounted(), found, self._loop.time())
-            self._handle(found, ("127.0.0.1", 0))
+            address = ("127.0.0.1", 0)
+            found.life = Connection(Uncounted(), found, self._loop.time(), address)
+            self._handle(found, address)
 
     def _stream(self, connection: socket.socket, tls: ssl.SSLContext | None) -> Stream | None:
         http = self._http
@@ -174,6 +186,9 @@ class Uncounted:
 
     def in_flight(self, by: int) -> None: ...
 
+    def overloaded(self) -> bool:
+        return False
+
     def remove(self, member: Connection) -> None: ...
 
     def upgraded_in_drain(self, member: Connection) -> None: ...
@@ -187,6 +202,7 @@ class Connection:
     """Where one connection stands, and how it is brought to its end."""
 
     __slots__ = (
+        "address",
         "announced",
         "announcing",
         "born",
@@ -197,14 +213,18 @@ class Connection:
         "place",
         "request_headers",
         "server",
+        "since",
         "stream",
         "version",
     )
 
-    def __init__(self, server: TornadoServer | Uncounted, stream: IOStream, now: float) -> None:
+    def __init__(
+        self, server: TornadoServer | Uncounted, stream: IOStream, now: float, address: Any
+    ) -> None:
         self.server = server
         self.stream = stream
-        self.born = now
+        self.address = address
+        self.born = self.since = now
         self.life = Life.NEW
         self.place: proxy.Place | None = None
         self.client = ""  # who it is, by the last request or by PROXY
@@ -224,6 +244,7 @@ class Connection:
         """The server is about to read a request, the first or the next one."""
         if self.life is Life.ACTIVE:
             self._leave_active(Life.IDLE)
+            self.since = asyncio.get_running_loop().time()
         self.conn, self.request_headers, self.announcing = conn, None, False
         if self.announced or (
             self.life is Life.IDLE
@@ -297,6 +318,16 @@ class Connection:
     def _close_if_silent(self) -> None:
         if self.life in WAITING and not bytes_wait(self.stream):
             self.stream.close()
+
+    @property
+    def descriptor(self) -> int:
+        """Of its socket, -1 if it has none any more."""
+        return -1 if self.stream.closed() else self.stream.socket.fileno()
+
+    def evict(self) -> bool:
+        """Close it if nothing happens in it.  Has it been done?"""
+        self._close_if_silent()
+        return self.life is Life.CLOSED
 
     def _announce_close(self) -> None:
         """Have the answer to the request in hand say "Connection: close".

@@ -352,8 +352,7 @@ class Connection(Parting):
         self.exchange = self._delegate = None
         if self.life is not _ACTIVE:
             return
-        self.server.in_flight(-1)
-        self.life = _IDLE
+        self.answered_all()
         if self.server.draining == "stop" and not self._buffer and not bytes_wait(self.transport):
             self.close()
             return

@@ -15,7 +15,7 @@ from tornado.http1connection import _GzipMessageDelegate
 from tornado.httpserver import HTTPServer, _HTTPRequestContext, _ProxyAdapter
 from tornado.httputil import HTTPMessageDelegate, HTTPServerConnectionDelegate
 
-from leeward.engine import arguments, forwarded, health, proxy
+from leeward.engine import arguments, forwarded, health, overload, proxy
 from leeward.engine.accelerate.install import installed
 from leeward.engine.balancers import Notice
 from leeward.engine.connection import Connection
@@ -77,6 +77,7 @@ class Engine(Registry["Link"]):
         plain: bool = False,
     ) -> None:
         super().__init__(counters, closed)
+        super().tune(config)
         self.loop = self._loop
         #: What is scheduled from within a handler runs here, and sees none of its variables.
         self.context = contextvars.copy_context()
@@ -128,10 +129,15 @@ class Engine(Registry["Link"]):
         exits = lambda error: self.exits(error)  # noqa: E731 - a fork puts another in its place
         self._dispatch = dispatch(http.request_callback, self.loop, exits) if plain else None
 
+    @property
+    def plain(self) -> bool:
+        return self._tls is None
+
     # --- for the worker --------------------------------------------------------------------------
 
     def accept(self, connection: socket.socket, address: Any) -> None:
         member = Connection(self, address)
+        member.descriptor = connection.fileno()
         self.add(member)
         member.task = self.loop.create_task(self._connect(member, connection))
         member.task.add_done_callback(lambda task: self._connected(task, member, connection))
@@ -140,7 +146,9 @@ class Engine(Registry["Link"]):
         if self._gate is not None:
             place = await self._gate.admit(connection, member.address)
             if place is not None:
-                member.family, member.address = place
+                member.family, address = place
+                if not self.introduce(member, address):
+                    raise _TooMany
         handshake = None if self._tls is None else self.timeouts.silent or _HANDSHAKE
         await self.loop.connect_accepted_socket(
             lambda: member, connection, ssl=self._tls, ssl_handshake_timeout=handshake
@@ -167,6 +175,7 @@ class Engine(Registry["Link"]):
             _general.warning("SSL Error on %s: %s", member.address, error)
 
     def tune(self, config: Config) -> None:
+        super().tune(config)
         self.config = tuned(self.config, config)
         self.timeouts = timeouts(self.config, self.params)
         self.writers.tune(self.timeouts.write)
@@ -187,6 +196,8 @@ class Engine(Registry["Link"]):
         path = self.config.health_path
         if path and health.asked(path, exchange.head.start_line):
             return health.Health(exchange, exchange.head.method, self.serves)
+        if self.overloaded():
+            return overload.Refusal(exchange)
         delegate: HTTPMessageDelegate
         if self._dispatch is not None:
             delegate = Handling(self._dispatch, connection, exchange)
@@ -232,10 +243,14 @@ class Engine(Registry["Link"]):
         self.refusals[rule] += 1
 
 
+class _TooMany(Exception):
+    """Connections of one client (--max-conns-per-ip)."""
+
+
 class _Nobody:
     """Counters that nobody reads."""
 
-    open = requests = in_flight = 0
+    open = requests = in_flight = brief = evicted = shed = 0
 
 
 class ServerConnection:

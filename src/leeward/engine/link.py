@@ -55,7 +55,8 @@ class Link(Sending):
         self.family = -1  # of the address, if a proxy has told it
         #: Who the client is, by the last request or by PROXY; a Unix socket's is "0.0.0.0".
         self.client = ""
-        self.born = server.loop.time()
+        self.descriptor = -1  # of its socket
+        self.born = self.since = server.loop.time()
         #: By when the state must have ended, on the loop's clock; 0.0 for never.
         self.deadline = 0.0
         self.ended = False  # the client has said FIN
@@ -221,6 +222,12 @@ class Link(Sending):
                 return
         self.cut()
 
+    def answered_all(self) -> None:
+        """No request is in hand: the next is waited for."""
+        self.server.in_flight(-1)
+        self.life = _IDLE
+        self.since = self.server.loop.time()
+
     def _leave(self, life: Life) -> None:
         if self.life is _ACTIVE:
             self.server.in_flight(-1)
@@ -228,6 +235,11 @@ class Link(Sending):
         self.stop_reading_requests()
 
     # --- draining --------------------------------------------------------------------------------
+
+    def evict(self) -> bool:
+        """Close it if nothing happens in it.  Has it been done?"""
+        self._close_if_silent()
+        return self.life in (_ENDING, _CLOSED)
 
     def drain(self) -> None:
         """An active one closes with its answer (`Exchange.write_headers`)."""

@@ -11,11 +11,15 @@ import asyncio
 import random
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
+from leeward._core.admission import BRIEF
 from leeward._core.connection import Life
+from leeward.engine import eviction
+from leeward.engine.addresses import Addresses
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from leeward._core.config import Config
     from leeward.engine.leaving import Leaving, Working
     from leeward.engine.server import Counters
 
@@ -35,6 +39,17 @@ class Member(Protocol):
     """A connection as the registry sees it."""
 
     life: Life
+    #: On the loop's clock: its begin, and that of its state (of NEW and IDLE at least).
+    born: float
+    since: float
+    address: Any
+
+    @property
+    def descriptor(self) -> int:
+        """Of its socket, -1 if it has none."""
+
+    def evict(self) -> bool:
+        """Close it if nothing happens in it.  Has it been done?"""
 
     def drain(self) -> None:
         """A drain begins, or becomes a stop: end by yourself as `Server.begin_drain` says."""
@@ -82,7 +97,10 @@ class Registry(Generic[M]):
         self.at_most: Callable[[], None]
         self.exits: Callable[[BaseException], None] = self._exits
         self.live: set[M] = set()
-        self._requests = self._in_flight = 0
+        self.addresses = Addresses()
+        self._most_in_flight = 0
+        self._requests = self._in_flight = self._brief = 0
+        self._evicted = self._shed = 0
         self._window_ends = 0.0
         self._timers: list[asyncio.TimerHandle] = []
         self._sent: dict[M, int] = {}  # at the last look
@@ -97,13 +115,34 @@ class Registry(Generic[M]):
 
     # --- counting --------------------------------------------------------------------------------
 
+    def tune(self, config: Config) -> None:
+        """Take what `config` says about how many there may be."""
+        self._most_in_flight = config.limit_concurrency
+        self.addresses.introduced = config.proxy_protocol != "off"
+        self.addresses.tune(config.max_conns_per_ip, (it.address for it in self.live))
+
     def add(self, member: M) -> None:
         self.live.add(member)
         self.counters.open = len(self.live)
+        self.addresses.begins(member.address)
+
+    def introduce(self, member: M, address: Any) -> bool:
+        """A proxy has said who the client of `member` is.  May it have one more?"""
+        self.addresses.ends(member.address)
+        allowed = self.addresses.allows(address)
+        member.address = address
+        self.addresses.begins(address)
+        if not allowed:
+            self.shed()
+        return allowed
 
     def remove(self, member: M) -> None:
         self.live.discard(member)
         self.counters.open = len(self.live)
+        self.addresses.ends(member.address)
+        if self._loop.time() - member.born < BRIEF:
+            self._brief += 1
+            self.counters.brief = self._brief
         self.closed()
 
     def request_begins(self) -> None:
@@ -115,6 +154,27 @@ class Registry(Generic[M]):
     def in_flight(self, by: int) -> None:
         self._in_flight += by
         self.counters.in_flight = self._in_flight
+
+    def overloaded(self) -> bool:
+        """Are there more requests in flight, the one that asks included, than there may be?"""
+        if not self._most_in_flight or self._in_flight <= self._most_in_flight:
+            return False
+        self.shed()
+        return True
+
+    def shed(self) -> None:
+        """A request or a connection was refused because there are too many."""
+        self._shed += 1
+        self.counters.shed = self._shed
+
+    def open(self) -> int:
+        return len(self.live)
+
+    def evict(self, files: int) -> int:
+        count = eviction.evict(self.live, self._loop.time(), files)
+        self._evicted += count
+        self.counters.evicted = self._evicted
+        return count
 
     def connections(self) -> dict[Life, int]:
         counts: dict[Life, int] = {life: 0 for life in Life if life is not Life.CLOSED}

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from leeward._core.config import Config
     from leeward._core.connection import Life
+    from leeward.engine.addresses import Addresses
 
 
 class Counters(Protocol):
@@ -22,9 +23,19 @@ class Counters(Protocol):
     open: int
     requests: int
     in_flight: int
+    brief: int
+    evicted: int
+    shed: int
 
 
 class Server(Protocol):
+    #: How many connections each client has.
+    addresses: Addresses
+
+    @property
+    def plain(self) -> bool:
+        """Do clients speak http here, and not https?"""
+
     def accept(self, connection: socket.socket, address: Any) -> None:
         """Serve `connection` from now on.  Never raises; owns the socket."""
 
@@ -73,3 +84,12 @@ class Server(Protocol):
         over:  in a reload, leave those with a request so many seconds from now, spread
                evenly, but for a few.
         """
+
+    def open(self) -> int:
+        """How many connections there are."""
+
+    def shed(self) -> None:
+        """A connection was refused because there are too many."""
+
+    def evict(self, files: int) -> int:
+        """Close some in which nothing happens; how many.  files: `engine.eviction`."""

@@ -15,6 +15,7 @@ from tornado.httputil import HTTPConnection, HTTPOutputError, ResponseStartLine
 from tornado.websocket import WebSocketHandler
 
 from leeward.engine import layout
+from leeward.engine.frames import guard
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -99,6 +100,8 @@ class Exchange(HTTPConnection):
         """HTTP is over: hand the stream to the application."""
         connection = self.connection
         stream = connection.stream
+        if self._websocket is not None:
+            stream.guard = guard(self._websocket)
         connection.detach(self._websocket)
         self._detached = True
         self._close_callback = None

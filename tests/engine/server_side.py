@@ -129,6 +129,8 @@ class Served:
             if not at_once:
                 await self._settle()
         await self._settle()
+        if transport.closed and member._buffer:
+            raise Wrong("keeps what nobody will read")
         end = self._end(member, transport)
         verdict = self._verdict(b"".join(transport.written), end)
         await self._leave(member, transport, len(verdict.requests))
@@ -185,8 +187,6 @@ class Served:
         if not transport.closed and not member.eof_received():
             transport.close()
         await self._settle()
-        if member._buffer:
-            raise Wrong("keeps what nobody will read")
         if not transport.closed:
             raise Wrong("open when the client has gone")
         member.connection_lost(None)

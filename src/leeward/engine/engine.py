@@ -17,6 +17,7 @@ from tornado.httputil import HTTPMessageDelegate, HTTPServerConnectionDelegate
 
 from leeward.engine import health
 from leeward.engine.accelerate.install import installed
+from leeward.engine.accelerate.watch import LOOK, Watch
 from leeward.engine.connection import Connection
 from leeward.engine.execute import Dispatch, Handling, dispatch
 from leeward.engine.head import Parser
@@ -84,6 +85,9 @@ class Engine(Registry["Link"]):
         self._http = http
         self.params = http.conn_params
         self._dispatch: Dispatch | None = None
+        self._watch: Watch | None = None
+        self._look_at = 0.0
+        self._running: set[asyncio.Future[Any]] = set()
         if config.accelerate:
             installed.install()
             self._choose_dispatch()
@@ -117,7 +121,15 @@ class Engine(Registry["Link"]):
         http = self._http
         plain = type(http).start_request is HTTPServer.start_request
         exits = lambda error: self.exits(error)  # noqa: E731 - a fork puts another in its place
-        self._dispatch = dispatch(http.request_callback, self.loop, exits) if plain else None
+        application = http.request_callback
+        self._dispatch = dispatch(application, self.loop, exits, self._running) if plain else None
+        self._watch = Watch(application)
+
+    def _look(self, now: float) -> None:
+        """Somebody may have patched Tornado since requests are served."""
+        self._look_at = now + LOOK
+        if self._watch is not None and self._watch.changed():
+            self.ready()
 
     # --- for the worker --------------------------------------------------------------------------
 
@@ -161,6 +173,8 @@ class Engine(Registry["Link"]):
         if path and health.asked(path, exchange.head.start_line):
             return health.Health(exchange, exchange.head.method, self.serves)
         delegate: HTTPMessageDelegate
+        if self._watch is not None and (now := self.loop.time()) >= self._look_at:
+            self._look(now)
         if self._dispatch is not None:
             delegate = Handling(self._dispatch, connection, exchange)
             if self._http.xheaders:

@@ -54,6 +54,7 @@ from leeward._worker.drain import OVERRUN, Drainer
 from leeward._worker.factory import make
 from leeward._worker.limits import Limits
 from leeward._worker.turns import Turns
+from leeward.adapters import subprocesses
 from leeward.adapters.loading import watched
 from leeward.adapters.serving import server
 from leeward.adapters.tornado import describe
@@ -195,6 +196,7 @@ class Worker:
 
     def _settle(self) -> None:
         """What can be done before there is a loop."""
+        subprocesses.install()
         row, birth = self.row, self.birth
         row.open = row.accepted = row.requests = row.in_flight = 0
         row.slot, row.generation, row.pid = birth.slot, birth.generation, self.pid

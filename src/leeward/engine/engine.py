@@ -16,6 +16,7 @@ from tornado.httpserver import HTTPServer, _HTTPRequestContext, _ProxyAdapter
 from tornado.httputil import HTTPMessageDelegate, HTTPServerConnectionDelegate
 
 from leeward.engine import arguments, forwarded, health, overload, proxy
+from leeward.engine.accelerate import watch
 from leeward.engine.accelerate.install import installed
 from leeward.engine.balancers import Notice
 from leeward.engine.connection import Connection
@@ -89,6 +90,9 @@ class Engine(Registry["Link"]):
         self.leaving = Leaving(config, closed)
         self.params = http.conn_params
         self._dispatch: Dispatch | None = None
+        self._watch: watch.Watch | None = None
+        self._look_at = 0.0
+        self._running: set[asyncio.Future[Any]] = set()
         if config.accelerate:
             installed.install()
             self._choose_dispatch()
@@ -127,7 +131,15 @@ class Engine(Registry["Link"]):
         http = self._http
         plain = type(http).start_request is HTTPServer.start_request
         exits = lambda error: self.exits(error)  # noqa: E731 - a fork puts another in its place
-        self._dispatch = dispatch(http.request_callback, self.loop, exits) if plain else None
+        application = http.request_callback
+        self._dispatch = dispatch(application, self.loop, exits, self._running) if plain else None
+        self._watch = watch.Watch(application)
+
+    def _look(self, now: float) -> None:
+        """Somebody may have patched Tornado since requests are served."""
+        self._look_at = now + watch.LOOK
+        if self._watch is not None and self._watch.changed():
+            self.ready()
 
     @property
     def plain(self) -> bool:
@@ -199,6 +211,8 @@ class Engine(Registry["Link"]):
         if self.overloaded():
             return overload.Refusal(exchange)
         delegate: HTTPMessageDelegate
+        if self._watch is not None and (now := self.loop.time()) >= self._look_at:
+            self._look(now)
         if self._dispatch is not None:
             delegate = Handling(self._dispatch, connection, exchange)
             if self._http.xheaders:

@@ -17,6 +17,7 @@ from tornado.websocket import WebSocketHandler
 
 from leeward._core.farewell import is_endless
 from leeward.engine import layout
+from leeward.engine.frames import guard
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -121,6 +122,8 @@ class Exchange(HTTPConnection):
         """HTTP is over: hand the stream to the application."""
         connection = self.connection
         stream = connection.stream
+        if self._websocket is not None:
+            stream.guard = guard(self._websocket)
         connection.detach(self._websocket)
         self._detached = True
         self._close_callback = None

@@ -73,21 +73,27 @@ REPLACED = (
     "tornado.web:_has_stream_request_body",
 )
 
-_SKIPPED = ("start_request", "find_handler", "get_handler_delegate", "__call__")
+#: Of an application, by its class or by itself.
+SKIPPED = ("start_request", "find_handler", "get_handler_delegate", "__call__")
 
 
 class Dispatch:
-    """One application's requests.  loop:  the running one."""
+    """One application's requests.
+
+    loop:     the running one.
+    running:  where tasks are kept until they end: one set for a server.
+    """
 
     def __init__(
         self,
         application: Application,
         loop: asyncio.AbstractEventLoop,
         exits: Callable[[BaseException], None],
+        running: set[asyncio.Future[Any]],
     ) -> None:
         self.application = application
         self._exits = exits
-        self._running: set[asyncio.Future[Any]] = set()
+        self._running = running
         self.routes = Routes(application)
         self._loop = loop
         self._eager = EAGER and _makes_plain_tasks(loop)
@@ -127,6 +133,7 @@ def dispatch(
     application: object,
     loop: asyncio.AbstractEventLoop,
     exits: Callable[[BaseException], None],
+    running: set[asyncio.Future[Any]],
 ) -> Dispatch | None:
     """None if only Tornado's own path does for this application.
 
@@ -135,14 +142,15 @@ def dispatch(
     if not isinstance(application, Application):
         return None
     kind = type(application)
-    if any(getattr(kind, it) is not getattr(Application, it) for it in _SKIPPED):
+    if any(getattr(kind, it) is not getattr(Application, it) for it in SKIPPED):
         return None
     if not _SKIPPED_BY_INSTANCE.isdisjoint(vars(application)):
         return None
-    return Dispatch(application, loop, exits) if all(map(pristine, REPLACED)) else None
+    known = all(map(pristine, REPLACED))
+    return Dispatch(application, loop, exits, running) if known else None
 
 
-_SKIPPED_BY_INSTANCE = frozenset(_SKIPPED)
+_SKIPPED_BY_INSTANCE = frozenset(SKIPPED)
 
 
 class Handling(HTTPMessageDelegate):

@@ -131,6 +131,18 @@ STRICTER = (
         "answers 100 to an HTTP/1.0 request",
         "sends no 100, as an HTTP/1.0 client could take it for the answer",
     ),
+    Rule(
+        "websocket-key",
+        "RFC 6455 §4.2.1",
+        "takes any Sec-WebSocket-Key, and joins several",
+        "refuses one that is not 16 octets in base64, or comes twice",
+    ),
+    Rule(
+        "websocket-1.0",
+        "RFC 6455 §4.2.1, RFC 9110 §7.8",
+        "makes a WebSocket of an HTTP/1.0 connection",
+        "refuses it",
+    ),
 )
 
 #: Tornado refuses or ignores it; the RFC makes it legal, and so does the engine.

@@ -4,6 +4,7 @@ Tornado's `WebSocketProtocol13` and whatever an application does with `detach()`
 on it unchanged.  It is an `IOStream` by its class and by its methods, not by what is
 inside: there is no file descriptor that it polls.  Differences that can be seen:
 
+* a WebSocket's frames are watched (`leeward.engine.frames`), where Tornado's protocol is lax;
 * a write goes to the kernel at once and is never kept here; what the kernel does not
   take, the transport keeps;
 * `start_tls` is not offered: the server's side of it was never (Tornado offers it
@@ -26,14 +27,18 @@ from typing import TYPE_CHECKING, Any
 from tornado.ioloop import IOLoop
 from tornado.iostream import IOStream, StreamClosedError, UnsatisfiableReadError
 
+from leeward.engine.frames import close_frame
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from leeward.engine.frames import Guard
     from leeward.engine.link import Link
 
 #: Bytes that wait unread before the transport is told to pause.
 _AHEAD = 256 * 1024
-
+#: First octet of a close frame.
+_CLOSE = b"\x88"
 
 #: Above this a piece is copied once instead of twice; below, the view costs more than that.
 _LARGE = 64 * 1024
@@ -64,6 +69,10 @@ class TransportStream(IOStream):
         self._ended = False  # the peer will send no more
         self._closed = False
         self._on_close: Callable[[], None] | None = None
+        #: Of a WebSocket that Tornado's own protocol speaks.
+        self.guard: Guard | None = None
+        self._said_close = False  # a close frame was sent
+        self._failed = False  # by us: whatever else the protocol sends comes too late
 
     # --- what is under it ------------------------------------------------------------------------
 
@@ -105,7 +114,9 @@ class TransportStream(IOStream):
             future: asyncio.Future[bytes] = self._loop.create_future()
             piece = self._take(min(num_bytes, len(data)))
             self._at_once += 1
-            if self._at_once < _AT_ONCE:
+            if self._failed:
+                self._give_up(future, piece)
+            elif self._at_once < _AT_ONCE:
                 future.set_result(piece)
             else:
                 self._at_once = 0
@@ -182,7 +193,7 @@ class TransportStream(IOStream):
             if self._closed:
                 self._future = self._find = None
                 raise StreamClosedError(real_error=self.error)
-            # More may be wanted than was kept when nobody read.
+            # Reading paused when nobody wanted more; what is wanted now may be larger.
             self._connection.read_on()
         return future
 
@@ -199,11 +210,16 @@ class TransportStream(IOStream):
             into, self._into = self._into, None
             self._future = self._find = None
             piece = self._take(count)
-            if into is None:
+            if self._failed:
+                self._give_up(future, piece)
+            elif into is None:
                 future.set_result(piece)
             else:
                 into[:count] = piece
                 future.set_result(count)
+        elif self.guard is not None and (code := self.guard.arrived(self._data)):
+            self._fail(code)
+            self.close()
         elif len(self._data) >= self.max_buffer_size:
             self._unsatisfiable(StreamBufferFull("Reached maximum read buffer size"))
 
@@ -215,12 +231,30 @@ class TransportStream(IOStream):
             with memoryview(data) as view:
                 piece = bytes(view[:count])
         del data[:count]
+        if self.guard is not None:
+            code = self.guard.take(piece)
+            if code:
+                self._fail(code)
         if not self._closed:
             if len(data) <= _AHEAD:
                 self._connection.read_on()
             if self._ended and not data:
                 self._loop.call_soon(self.close)
         return piece
+
+    def _fail(self, code: int) -> None:
+        """The WebSocket's client has broken a rule: say so; the protocol will close."""
+        if not self._said_close and not self._closed:
+            self._connection.send(close_frame(code))
+        self._failed = True
+
+    def _give_up(self, future: asyncio.Future[Any], piece: bytes) -> None:
+        """Answer a read behind which nothing is read, as if the client had left."""
+        if self.guard is not None and self.guard.closing:
+            future.set_result(piece)  # the application is told what the client said
+        else:
+            future.set_exception(StreamClosedError())
+            future.exception()
 
     def _unsatisfiable(self, error: Exception) -> None:
         self.error = error
@@ -266,6 +300,10 @@ class TransportStream(IOStream):
         """Send.  The future is done when the kernel has it all."""
         if self._closed:
             raise StreamClosedError(real_error=self.error)
+        if self.guard is not None:
+            if self._failed or self._said_close:
+                return self._connection.server.flushed  # nothing may follow a close frame
+            self._said_close = data[:1] == _CLOSE
         return self._connection.send(data)
 
     def writing(self) -> bool:

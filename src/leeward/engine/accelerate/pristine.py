@@ -45,6 +45,8 @@ def find(path: str) -> FunctionType | None:
     found = vars(holder).get(last)
     if type(found) is _LRU:
         found = found.__wrapped__
+    elif type(found) is classmethod:
+        found = found.__func__
     if type(found) is not FunctionType or found.__globals__ is not vars(module):
         return None
     if found.__qualname__ != qualified or hasattr(found, "__wrapped__"):

@@ -1,7 +1,8 @@
 """What a program gives to its HTTPServer is in force on the engine, as on Tornado itself.
 
 Each claim is made three times: by Tornado's own server alone, by the engine, and by
-Tornado's server in a worker.
+Tornado's server in a worker.  What is to be refused is sent without its body: Tornado's
+close would reset a client whose bytes it has not read, and its answer might be lost.
 """
 
 from __future__ import annotations
@@ -160,11 +161,11 @@ def test_protocol(by: str) -> None:
 def test_max_body_size(by: str) -> None:
     async def claim(port: Port) -> None:
         assert content(await port.ask(post(1000))).endswith(" 1000")
-        assert status(await port.ask(post(1001))) == 400
+        assert status(await port.ask(post(1001, body=b""))) == 400
         chunked = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
-        assert status(await port.ask(chunked + b"3e9\r\n" + b"a" * 1001)) == 400
+        assert status(await port.ask(chunked + b"3e9\r\n")) == 400
         assert "allowed" in content(await port.ask(post(5000, "/allows")))
-        assert status(await port.ask(post(5001, "/allows"))) == 400
+        assert status(await port.ask(post(5001, "/allows", b""))) == 400
 
     check(by, claim, max_body_size=1000)
 
@@ -175,7 +176,6 @@ def test_max_buffer_size(by: str) -> None:
 
     async def claim(port: Port) -> None:
         assert content(await port.ask(post(100_000))).endswith(" 100000")
-        # Without its body: Tornado closes without a word when more than that waits at once.
         assert status(await port.ask(post(100_001, body=b""))) == 400
 
     check(by, claim, max_buffer_size=100_000)
@@ -247,8 +247,8 @@ def test_body_timeout(by: str) -> None:
     async def claim(port: Port) -> None:
         reader, writer = await port.connect()
         writer.write(post(1000, body=b"a"))
-        found = await ended(reader)  # Tornado closes without a word
-        assert not found or found.startswith(b"HTTP/1.1 408 ")
+        # Tornado closes without a word.
+        assert status(await ended(reader)) == (408 if by == "leeward" else 0)
         writer.close()
         assert content(await port.ask(post(1000)))
 
@@ -304,7 +304,7 @@ def test_a_setting_wins_over_the_program(by: str, arguments: dict[str, Any]) -> 
 
     async def claim(port: Port) -> None:
         assert content(await port.ask(post(2000))).endswith(" 2000")
-        assert status(await port.ask(post(2001))) == 400
+        assert status(await port.ask(post(2001, body=b""))) == 400
         assert status(await port.ask(get(X="a" * 1500))) == 200
         assert status(await port.ask(get(X="a" * 2000))) == (431 if by == "leeward" else 0)
         request = post(len(packed), body=packed, more="Content-Encoding: gzip\r\n")
@@ -317,7 +317,7 @@ def test_a_setting_wins_over_the_program(by: str, arguments: dict[str, Any]) -> 
 @pytest.mark.parametrize("by", ["leeward", "tornado"])
 def test_what_nobody_sets_is_the_programs(by: str) -> None:
     async def claim(port: Port) -> None:
-        assert status(await port.ask(post(11))) == 400
+        assert status(await port.ask(post(11, body=b""))) == 400
         assert content(await port.ask(post(10))).endswith(" 10")
 
     check(by, claim, max_body_size=10)

@@ -16,11 +16,16 @@ V1 = b"PROXY TCP4 192.0.2.7 198.51.100.1 5 80\r\n"
 every_engine = pytest.mark.parametrize("engine", ["leeward", "tornado"])
 
 
-def ask(address: Address, before: bytes = b"", headers: str = "", body: bytes = b"") -> str:
-    """What the application says; "" if it was closed, the status if it was refused."""
+def ask(
+    address: Address, before: bytes = b"", headers: str = "", body: bytes = b"", size: int = 0
+) -> str:
+    """What the application says; "" if it was closed, the status if it was refused.
+
+    size:  of a body that is announced and not sent: Tornado's close would reset us for it.
+    """
     lines = f"POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{headers}"
     with socket.create_connection(address, PATIENCE) as sock:
-        sock.sendall(before + f"{lines}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+        sock.sendall(before + f"{lines}Content-Length: {size or len(body)}\r\n\r\n".encode() + body)
         answer = b""
         try:
             while part := sock.recv(65536):
@@ -69,9 +74,9 @@ def test_a_programs_arguments_and_the_flags(engine: str) -> None:
     with serve("tells_its_client.py", *base, **how) as service:
         address = ready(service)
         assert ask(address, headers=FORWARDED, body=b"a" * 10) == "192.0.2.1 https 10"
-        assert ask(address, body=b"a" * 11) == "400"
+        assert ask(address, size=11) == "400"
     flags = (*base, "--forwarded-allow-ips", "192.0.2.0/24", "--max-body", "1K")
     with serve("tells_its_client.py", *flags, **how) as service:
         address = ready(service)
         assert ask(address, headers=FORWARDED, body=b"a" * 1024) == "127.0.0.1 http 1024"
-        assert ask(address, body=b"a" * 1025) == "400"
+        assert ask(address, size=1025) == "400"

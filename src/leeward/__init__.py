@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from leeward.cli.run import run
+    from leeward.disconnect import cancel_on_disconnect, finish_anyway
     from leeward.errors import (
         BindError,
         CrashLoopError,
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
         TargetError,
         UsageError,
     )
+    from leeward.limits import deadlines
 
 __version__ = "0.1.0"
 
@@ -30,6 +32,9 @@ __all__ = [
     "TargetError",
     "UsageError",
     "__version__",
+    "cancel_on_disconnect",
+    "deadlines",
+    "finish_anyway",
     "run",
 ]
 
@@ -41,6 +46,9 @@ _HOMES = {
     "NoInstanceError": "leeward.errors",
     "TargetError": "leeward.errors",
     "UsageError": "leeward.errors",
+    "cancel_on_disconnect": "leeward.disconnect",
+    "finish_anyway": "leeward.disconnect",
+    "deadlines": "leeward.limits",
     "run": "leeward.cli.run",
 }
 

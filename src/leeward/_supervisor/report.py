@@ -13,7 +13,7 @@ from leeward._core.config import Config, Listener
 from leeward._core.roster import Process
 from leeward._core.supervisor import Supervisor
 from leeward._core.worker import State
-from leeward._sys.page import Page
+from leeward._sys.page import FULL, Page
 
 
 @dataclass
@@ -189,6 +189,9 @@ class View:
             "accepted": row.accepted,
             "requests": row.requests,
             "in_flight": row.in_flight,
+            "full": row.accepts == FULL,
+            "evicted": row.evicted,
+            "shed": row.shed,
         }
 
 

@@ -49,6 +49,7 @@ from leeward._core.messages import (
 )
 from leeward._worker import forks, leave, logs, loops, probe
 from leeward._worker.accept import Acceptor
+from leeward._worker.access.start import start, tell
 from leeward._worker.drain import OVERRUN, Drainer
 from leeward._worker.factory import make
 from leeward._worker.limits import Limits
@@ -64,6 +65,7 @@ if TYPE_CHECKING:
 
     from tornado.httputil import HTTPServerConnectionDelegate
 
+    from leeward._core.config import Config
     from leeward._worker.birth import Birth
     from leeward.adapters.tornado import TornadoServer
     from leeward.engine.engine import Engine
@@ -82,7 +84,7 @@ _LATER = (
 )
 
 
-def preload() -> None:
+def preload(config: Config) -> None:
     """Import what a worker will need, so that a zygote's children find it there.
 
     Most comes with this module; these are imported in functions otherwise, at
@@ -90,6 +92,7 @@ def preload() -> None:
     """
     for module in _LATER:
         importlib.import_module(module)
+    loops.preload(config.loop)
 
 
 def run(birth: Birth) -> NoReturn:
@@ -137,7 +140,7 @@ def _leave_child(error: BaseException) -> NoReturn:
 class _Nowhere:
     """Counters of a process that is no worker any more."""
 
-    open = accepted = requests = in_flight = 0
+    open = accepted = requests = in_flight = brief = evicted = shed = 0
 
 
 class Worker:
@@ -226,7 +229,7 @@ class Worker:
     def _furnish(self, application: HTTPServerConnectionDelegate) -> None:
         """Make what connections will be served by.  The loop runs."""
         birth = self.birth
-        logs.install(self.log)
+        self.access = start(self.log, birth.config)
         self.server = server(
             application,
             birth.config,
@@ -239,12 +242,14 @@ class Worker:
         """Accept, and say so."""
         birth = self.birth
         assert self.server is not None
-        self.acceptor = Acceptor(birth.listeners, self.server.accept, self._accepted, self.log)
+        self.acceptor = Acceptor(birth, self.server, self._accepted, self.log)
         self.drainer = Drainer(self.acceptor, self.server, self.log, self._finish)
         limits = Limits(birth.config, self._say_to_supervisor)
         self.server.most, self.server.at_most = limits.most, limits.answered
         self._take_signals()
         self.server.ready()
+        if birth.canary:
+            tell(self.access, self.log, birth.config)
         self.acceptor.start()
         self._say_to_supervisor(Ready(kind, birth.application.found, birth.baseline, birth.changed))
         if birth.config.stall_warn or birth.config.stall_kill:
@@ -291,6 +296,7 @@ class Worker:
             self.server.counters = self.row
             # The loop is the parent's: nothing must turn it here.
             self.server.exits = _leave_child
+        self.log.abandon()
         self.channel.close()
         self.birth.page.close()
 
@@ -303,6 +309,8 @@ class Worker:
             self.server.active()
 
     def _connection_closed(self) -> None:
+        if self.acceptor is not None:
+            self.acceptor.gone()
         if self.drainer is not None:
             self.drainer.look()
 

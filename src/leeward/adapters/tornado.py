@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from tornado import netutil
@@ -33,20 +34,27 @@ from tornado.web import Application
 from tornado.websocket import WebSocketHandler
 
 from leeward._core.connection import WAITING, Life
+from leeward._core.farewell import is_endless
+from leeward.adapters import parting
 from leeward.adapters.following import follow
+from leeward.adapters.introduced import Newcomer
 from leeward.adapters.streams import Stream, bytes_wait, stream
+from leeward.engine import arguments, forwarded, proxy
+from leeward.engine.leaving import Leaving
 from leeward.engine.registry import NEW_GRACE, SERVICE_RESTART, Registry
+from leeward.engine.timeouts import idle_of, tuned
 
 if TYPE_CHECKING:
     import socket
     import ssl
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from tornado.http1connection import HTTP1Connection
     from tornado.httputil import HTTPHeaders, RequestStartLine, ResponseStartLine
     from tornado.iostream import IOStream
 
     from leeward._core.config import Config
+    from leeward.engine.leaving import Working
     from leeward.engine.server import Counters
 
 SERVABLE = "a tornado.web.Application (or any HTTPServerConnectionDelegate)"
@@ -59,7 +67,7 @@ def servable(value: object) -> bool:
     return isinstance(value, HTTPServerConnectionDelegate) and not isinstance(value, HTTPServer)
 
 
-class TornadoServer(Registry["Connection"]):
+class TornadoServer(Registry["Connection | Newcomer"]):
     """A `leeward.engine.server.Server`.
 
     application: what the factory returned, or an adopted program's HTTPServer.
@@ -79,23 +87,65 @@ class TornadoServer(Registry["Connection"]):
         tls: ssl.SSLContext | None = None,
     ) -> None:
         super().__init__(counters, closed)
+        super().tune(config)
         self.health_path = config.health_path
-        own = isinstance(application, HTTPServer)
-        # Application.listen would hand its own settings on in the same way.
-        self._http: HTTPServer = application if own else HTTPServer(application, xheaders=False)  # type: ignore[assignment]
+        self._http = arguments.http_server(application, config)
+        self.forwarding = forwarded.forwarding(config)
+        #: Connections refused, by the name of the rule (`leeward._core.proxy`).
+        self.refusals: Counter[str] = Counter()
+        self._gate = proxy.gate(config, self.refused)
+        self.config = config
+        self.leaving = Leaving(config, closed)
         follow(self._http)
+        self._own_idle = idle_of(self._http.conn_params)
+        self._set_idle()
         # Made once: Tornado itself would read a dict's files for each connection.
         options = self._http.ssl_options if tls is None else tls
         self._tls = None if options is None else netutil.ssl_options_to_context(options, True)
 
+    @property
+    def plain(self) -> bool:
+        return self._tls is None
+
     def ready(self) -> None:
         pass
 
+    def refused(self, rule: str) -> None:
+        self.refusals[rule] += 1
+
+    def tune(self, config: Config) -> None:
+        """Tornado has one number for the wait for a request and for its header.
+
+        It is read when the wait begins: those who wait now are not told of another.
+        """
+        super().tune(config)
+        self.config = tuned(self.config, config)
+        self._set_idle()
+
+    def _set_idle(self) -> None:
+        given = self._own_idle is None or "idle_timeout" in self.config.given
+        idle = self.config.idle_timeout if given else self._own_idle
+        # `HTTP1ConnectionParameters` takes None for an hour, but as an attribute it is never.
+        self._http.conn_params.header_timeout = idle or None
+
     def accept(self, connection: socket.socket, address: Any) -> None:
+        if self._gate is None:
+            self.serve(connection, address, None)
+        else:
+            self.add(Newcomer(self, self._gate, connection, address))
+
+    def serve(self, connection: socket.socket, address: Any, place: proxy.Place | None) -> None:
+        """place:  where the client is, if a proxy has said so."""
+        client = address if place is None else place[1]
+        if place is not None and not self.addresses.allows(client):
+            connection.close()
+            self.shed()
+            return
         found = self._stream(connection, self._tls)
         if found is None:
             return
-        found.life = connected = Connection(self, found, self._loop.time())
+        found.life = connected = Connection(self, found, self._loop.time(), client)
+        connected.place = place
         self.add(connected)
         self._handle(found, address)
 
@@ -105,8 +155,9 @@ class TornadoServer(Registry["Connection"]):
         """
         found = self._stream(connection, None)
         if found is not None:
-            found.life = Connection(Uncounted(), found, self._loop.time())
-            self._handle(found, ("127.0.0.1", 0))
+            address = ("127.0.0.1", 0)
+            found.life = Connection(Uncounted(), found, self._loop.time(), address)
+            self._handle(found, address)
 
     def _stream(self, connection: socket.socket, tls: ssl.SSLContext | None) -> Stream | None:
         http = self._http
@@ -126,7 +177,7 @@ class Uncounted:
     """What the connection of a probe has for a server: it tells nobody, and drains never."""
 
     health_path = draining = ""
-    active = None
+    active = forwarding = leaving = None
 
     def serves(self) -> bool:
         return True
@@ -135,9 +186,14 @@ class Uncounted:
 
     def in_flight(self, by: int) -> None: ...
 
+    def overloaded(self) -> bool:
+        return False
+
     def remove(self, member: Connection) -> None: ...
 
     def upgraded_in_drain(self, member: Connection) -> None: ...
+
+    def part(self, members: Iterable[Connection]) -> None: ...
 
     def later(self, delay: float, call: Callable[..., None], *args: Any) -> None: ...
 
@@ -146,23 +202,32 @@ class Connection:
     """Where one connection stands, and how it is brought to its end."""
 
     __slots__ = (
+        "address",
         "announced",
         "announcing",
         "born",
+        "client",
         "conn",
         "handler",
         "life",
+        "place",
         "request_headers",
         "server",
+        "since",
         "stream",
         "version",
     )
 
-    def __init__(self, server: TornadoServer | Uncounted, stream: IOStream, now: float) -> None:
+    def __init__(
+        self, server: TornadoServer | Uncounted, stream: IOStream, now: float, address: Any
+    ) -> None:
         self.server = server
         self.stream = stream
-        self.born = now
+        self.address = address
+        self.born = self.since = now
         self.life = Life.NEW
+        self.place: proxy.Place | None = None
+        self.client = ""  # who it is, by the last request or by PROXY
         self.conn: HTTP1Connection | None = None  # of the request that is awaited or served
         self.request_headers: HTTPHeaders | None = None
         self.version = ""
@@ -179,6 +244,7 @@ class Connection:
         """The server is about to read a request, the first or the next one."""
         if self.life is Life.ACTIVE:
             self._leave_active(Life.IDLE)
+            self.since = asyncio.get_running_loop().time()
         self.conn, self.request_headers, self.announcing = conn, None, False
         if self.announced or (
             self.life is Life.IDLE
@@ -222,6 +288,9 @@ class Connection:
     def has_closed(self) -> None:
         if self.life is Life.CLOSED:
             return
+        handler = parting.handler_of(self.conn)
+        if handler is not None and self.server.leaving is not None:
+            self.server.leaving.left(handler)
         self._leave_active(Life.CLOSED)
         self.conn = self.request_headers = self.handler = None
         self.server.remove(self)
@@ -250,6 +319,16 @@ class Connection:
         if self.life in WAITING and not bytes_wait(self.stream):
             self.stream.close()
 
+    @property
+    def descriptor(self) -> int:
+        """Of its socket, -1 if it has none any more."""
+        return -1 if self.stream.closed() else self.stream.socket.fileno()
+
+    def evict(self) -> bool:
+        """Close it if nothing happens in it.  Has it been done?"""
+        self._close_if_silent()
+        return self.life is Life.CLOSED
+
     def _announce_close(self) -> None:
         """Have the answer to the request in hand say "Connection: close".
 
@@ -270,6 +349,8 @@ class Connection:
         ) -> asyncio.Future[None]:
             if getattr(start_line, "code", 0) >= 200:  # a 101 must say "Connection: Upgrade"
                 headers["Connection"] = "close"
+                if is_endless(headers.get("Content-Type", "")):
+                    self.server.upgraded_in_drain(self)
                 if self.version == "HTTP/1.0" and self.request_headers is not None:
                     # Tornado writes "Keep-Alive" over ours if this one stands.
                     self.request_headers.pop("Connection", None)
@@ -298,11 +379,27 @@ class Connection:
     def cut(self) -> None:
         self.stream.close()
 
+    @property
+    def sent(self) -> int:
+        return self.stream._total_write_index
+
+    @property
+    def endless(self) -> bool:
+        return self.life is Life.ACTIVE and parting.endless(self.conn)
+
+    def part(self, quiet: bool) -> Working | None:
+        conn = self.conn if self.life is Life.ACTIVE else None
+        working = None if conn is None else parting.part(conn, self.stream, quiet)
+        self.cut()
+        return working
+
     def close_websocket(self, code: int) -> None:
         """Send the close frame.  Tornado cuts a peer that does not answer it after 5 s.
 
         A protocol of the application's own cannot be told: it has until the deadline.
         """
+        if self.endless:
+            self.server.part([self])
         if self.life is not Life.UPGRADED or self.handler is None:
             return
         try:

@@ -23,6 +23,7 @@ from tornado.web import Application, RequestHandler, _HandlerDelegate
 from leeward.engine import request as requests
 from leeward.engine.accelerate.pristine import pristine
 from leeward.engine.routes import Routes
+from leeward.limits import ATTRIBUTE, DECLARED
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
@@ -104,7 +105,7 @@ class Dispatch:
         get = self.application.settings.get
         return bool(get("compiled_template_cache", True) and get("static_hash_cache", True))
 
-    def start(self, work: Coroutine[Any, Any, Any]) -> None:
+    def start(self, work: Coroutine[Any, Any, Any], exchange: Exchange) -> None:
         """Run `work` in a task; what escapes it is logged as Tornado's delegate does."""
         task: asyncio.Future[Any]
         if self._eager and type(work) is CoroutineType and self._loop.get_task_factory() is None:
@@ -120,6 +121,7 @@ class Dispatch:
         # asyncio itself knows a task by a weak reference only: one that waits for a reader
         # of its own was collected in the middle (seen with StreamReader, on both loops).
         self._running.add(task)
+        exchange.task = task
         task.add_done_callback(self._ended)
 
     def _ended(self, task: asyncio.Future[Any]) -> None:
@@ -176,10 +178,14 @@ class Handling(HTTPMessageDelegate):
         if route is not None and dispatch.ordinary():
             rule, self._args, self._kwargs = route
             handler = rule.target
+            if DECLARED:
+                self._exchange.own = getattr(handler, ATTRIBUTE, None)
             if not handler._stream_request_body:
                 self._handler, self._keywords = handler, rule.target_kwargs
                 return None
         found = dispatch.application.find_handler(request)
+        if DECLARED:
+            self._exchange.own = getattr(getattr(found, "handler_class", None), ATTRIBUTE, None)
         if (
             type(found) is not _HandlerDelegate
             or found.stream_request_body
@@ -214,7 +220,8 @@ class Handling(HTTPMessageDelegate):
             request._parse_body()
         handler = self._handler(application, request, **self._keywords)
         transforms = [transform(request) for transform in application.transforms]
-        dispatch.start(handler._execute(transforms, *self._args, **self._kwargs))
+        work = handler._execute(transforms, *self._args, **self._kwargs)
+        dispatch.start(work, self._exchange)
 
     def on_connection_close(self) -> None:
         if self._other is not None:

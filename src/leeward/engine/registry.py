@@ -11,17 +11,25 @@ import asyncio
 import random
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
+from leeward._core.admission import BRIEF
 from leeward._core.connection import Life
+from leeward.engine import eviction
+from leeward.engine.addresses import Addresses
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
+    from leeward._core.config import Config
+    from leeward.engine.leaving import Leaving, Working
     from leeward.engine.server import Counters
 
 #: On a stop, seconds from its birth that a connection without a byte is waited
 #: for: its client has connected and its request is on the way (one round trip
 #: round the earth is 0.3 s).  Go waits 5 s (net/http, issue 22682).
 NEW_GRACE = 1.0
+
+#: Answers that are waited for until the very deadline, as they make no crowd.
+_FEW = 10
 
 #: Close codes of WebSockets: RFC 6455 §7.4.1, and 1012 of the IANA registry.
 GOING_AWAY, SERVICE_RESTART = 1001, 1012
@@ -31,6 +39,17 @@ class Member(Protocol):
     """A connection as the registry sees it."""
 
     life: Life
+    #: On the loop's clock: its begin, and that of its state (of NEW and IDLE at least).
+    born: float
+    since: float
+    address: Any
+
+    @property
+    def descriptor(self) -> int:
+        """Of its socket, -1 if it has none."""
+
+    def evict(self) -> bool:
+        """Close it if nothing happens in it.  Has it been done?"""
 
     def drain(self) -> None:
         """A drain begins, or becomes a stop: end by yourself as `Server.begin_drain` says."""
@@ -41,14 +60,32 @@ class Member(Protocol):
     def cut(self) -> None:
         """Close now."""
 
+    @property
+    def endless(self) -> bool:
+        """Is it answered by a stream of events?"""
+
+    @property
+    def sent(self) -> int:
+        """Bytes so far."""
+
+    def part(self, quiet: bool) -> Working | None:
+        """Close now, as the request on it allows (`leeward._core.farewell`).
+
+        quiet:  it has sent nothing for a while.
+        Returns the handler whose answer ends here, and what runs it.
+        """
+
 
 M = TypeVar("M", bound=Member)
 
 
 class Registry(Generic[M]):
     """counters:  told the numbers as they change.
-    closed:    called after each connection's end.
+    closed:    called after each connection's end, and after that of each handler that
+               worked for nobody.
     """
+
+    leaving: Leaving
 
     def __init__(self, counters: Counters, closed: Callable[[], None]) -> None:
         self.counters = counters
@@ -60,9 +97,13 @@ class Registry(Generic[M]):
         self.at_most: Callable[[], None]
         self.exits: Callable[[BaseException], None] = self._exits
         self.live: set[M] = set()
-        self._requests = self._in_flight = 0
+        self.addresses = Addresses()
+        self._most_in_flight = 0
+        self._requests = self._in_flight = self._brief = 0
+        self._evicted = self._shed = 0
         self._window_ends = 0.0
         self._timers: list[asyncio.TimerHandle] = []
+        self._sent: dict[M, int] = {}  # at the last look
         self._loop = asyncio.get_running_loop()
 
     def _exits(self, error: BaseException) -> None:
@@ -74,13 +115,34 @@ class Registry(Generic[M]):
 
     # --- counting --------------------------------------------------------------------------------
 
+    def tune(self, config: Config) -> None:
+        """Take what `config` says about how many there may be."""
+        self._most_in_flight = config.limit_concurrency
+        self.addresses.introduced = config.proxy_protocol != "off"
+        self.addresses.tune(config.max_conns_per_ip, (it.address for it in self.live))
+
     def add(self, member: M) -> None:
         self.live.add(member)
         self.counters.open = len(self.live)
+        self.addresses.begins(member.address)
+
+    def introduce(self, member: M, address: Any) -> bool:
+        """A proxy has said who the client of `member` is.  May it have one more?"""
+        self.addresses.ends(member.address)
+        allowed = self.addresses.allows(address)
+        member.address = address
+        self.addresses.begins(address)
+        if not allowed:
+            self.shed()
+        return allowed
 
     def remove(self, member: M) -> None:
         self.live.discard(member)
         self.counters.open = len(self.live)
+        self.addresses.ends(member.address)
+        if self._loop.time() - member.born < BRIEF:
+            self._brief += 1
+            self.counters.brief = self._brief
         self.closed()
 
     def request_begins(self) -> None:
@@ -93,6 +155,27 @@ class Registry(Generic[M]):
         self._in_flight += by
         self.counters.in_flight = self._in_flight
 
+    def overloaded(self) -> bool:
+        """Are there more requests in flight, the one that asks included, than there may be?"""
+        if not self._most_in_flight or self._in_flight <= self._most_in_flight:
+            return False
+        self.shed()
+        return True
+
+    def shed(self) -> None:
+        """A request or a connection was refused because there are too many."""
+        self._shed += 1
+        self.counters.shed = self._shed
+
+    def open(self) -> int:
+        return len(self.live)
+
+    def evict(self, files: int) -> int:
+        count = eviction.evict(self.live, self._loop.time(), files)
+        self._evicted += count
+        self.counters.evicted = self._evicted
+        return count
+
     def connections(self) -> dict[Life, int]:
         counts: dict[Life, int] = {life: 0 for life in Life if life is not Life.CLOSED}
         for member in self.live:
@@ -102,6 +185,15 @@ class Registry(Generic[M]):
     def serves(self) -> bool:
         """Is it right to send us requests?"""
         return not self.withdrawn and self.draining != "stop"
+
+    # --- handlers whose client has left ----------------------------------------------------------
+
+    def orphans(self) -> list[dict[str, Any]]:
+        """url, method, handler, age in seconds, state: runs, cancelled or in a thread."""
+        return self.leaving.orphans()
+
+    def unfinished(self) -> int:
+        return self.leaving.unfinished()
 
     # --- draining --------------------------------------------------------------------------------
 
@@ -115,9 +207,10 @@ class Registry(Generic[M]):
         self._window_ends = self._loop.time() + (window if reason == "reload" else 0.0)
         for member in tuple(self.live):
             member.drain()
-        upgraded = [it for it in self.live if it.life is Life.UPGRADED]
         if reason == "aside":
             return
+        self.leaving.hurry()
+        upgraded = [it for it in self.live if it.life is Life.UPGRADED or it.endless]
         random.shuffle(upgraded)  # old and young mixed: reconnects come mixed too
         for place, member in enumerate(upgraded):
             if reason == "stop":
@@ -143,11 +236,39 @@ class Registry(Generic[M]):
         """`call_later` for a timer that the next `begin_drain` cancels."""
         self._timers.append(self._loop.call_later(delay, call, *args))
 
-    def close_rest(self) -> None:
+    def take_stock(self) -> None:
+        """Note who sends something, and who only waits."""
+        self._sent = {it: it.sent for it in self.live if it.life is Life.ACTIVE}
+
+    def part(self, members: Iterable[M]) -> None:
+        """End these now, and their handlers with them."""
+        found = [it.part(self._sent.get(it) == it.sent) for it in members]
+        self.leaving.end([it for it in found if it is not None])
+
+    def end_old(self, member: M) -> None:
+        """It has waited for long enough: end it, and its handler."""
+        working = member.part(True)
+        self.leaving.end([] if working is None else [working])
+
+    def close_rest(self, over: float = 0.0) -> None:
+        if over:
+            self._spread_the_rest(over)
+            return
         # Idle ones first: the fewer microseconds between the look and the
         # close, the less likely that a request is under way to one of them.
-        for member in sorted(self.live, key=lambda it: it.life is not Life.IDLE):
-            member.cut()
+        self.part(sorted(self.live, key=lambda it: it.life is not Life.IDLE))
+
+    def _spread_the_rest(self, over: float) -> None:
+        active = [it for it in self.live if it.life is Life.ACTIVE]
+        if self.draining != "reload" or len(active) <= _FEW:
+            return
+        random.shuffle(active)
+        for place, member in enumerate(active):
+            self.later(over * place / len(active), self._part_if_active, member)
+
+    def _part_if_active(self, member: M) -> None:
+        if member in self.live and member.life is Life.ACTIVE:
+            self.part([member])
 
 
 def _raise(error: BaseException) -> None:

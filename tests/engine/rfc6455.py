@@ -75,6 +75,8 @@ def close(code: int | None = 1000, reason: bytes = b"") -> bytes:
 END = close(1000)
 HI: Answers = ((TEXT, b"hi"),)
 SAID = frame(TEXT, b"hi")
+#: No text, and allowed in a ping.
+OCTETS = b"\xff\xfe\xfd\x80"
 
 
 def _framing() -> Iterator[Case]:
@@ -249,8 +251,8 @@ def _utf8() -> Iterator[Case]:
         yield Case(f"not UTF-8 in the second part: {name}", "8.1", wire, HI, 1007, gone)
     wire = frame(BINARY, b"\xff\xfe\x80") + END
     yield Case("binary that is not UTF-8", "5.6", wire, ((BINARY, b"\xff\xfe\x80"),))
-    wire = SAID + frame(TEXT, b"\xce", fin=False) + frame(PING, b"\xff") + frame(CONT, b"\xba")
-    split = (*HI, (PONG, b"\xff"), (TEXT, b"\xce\xba"))
+    wire = SAID + frame(TEXT, b"\xce", fin=False) + frame(PING, OCTETS) + frame(CONT, b"\xba")
+    split = (*HI, (PONG, OCTETS), (TEXT, b"\xce\xba"))
     yield Case("UTF-8 round a ping", "8.1", wire + END, split)
 
 

@@ -9,6 +9,8 @@ import socket
 import struct
 import zlib
 from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import pytest
@@ -18,6 +20,8 @@ from engine.rfc6455 import CASES, CLOSE, EMPTY, GONE, MOST, SOON, Answers, Case
 from engine.sides import quiet
 from tornado.web import Application
 from tornado.websocket import WebSocketHandler
+
+from leeward.engine import exchange, frames
 
 SIDES = ["leeward", "leeward plain", "tornado"]
 LOOPS = ["asyncio", *(["uvloop"] if importlib.util.find_spec("uvloop") else [])]
@@ -208,3 +212,52 @@ def test_whatever_the_pieces_it_is_the_same() -> None:
 def test_the_table_is_long_and_its_names_are_distinct() -> None:
     assert len({it.name for it in CASES}) == len(CASES) >= 200
     assert sum(it.tornado is not None for it in CASES) >= 60
+
+
+MUTANTS = {
+    "not masked": ("if second < 0x80:", "if False:"),
+    "any bits": ("if bits and not (", "if False and not ("),
+    "RSV1 on control frames": (" and opcode in (1, 2)):", "):"),
+    "any opcode": ("opcode > _PONG or not final", "not final"),
+    "control in parts": ("opcode > _PONG or not final", "opcode > _PONG"),
+    "control of any size": (" or size > 125", ""),
+    "data opcodes": ("opcode > 2 or (opcode == 0)", "(opcode == 0)"),
+    "parts of nothing": (" or (opcode == 0) is not self._inside:", ":"),
+    "lengths above 2^63": ("if size >= 1 << 63:", "if False:"),
+    "any code": ("int.from_bytes(payload[:2]) not in CODES", "False"),
+    "1004": ("range(1000, 1004)", "range(1000, 1007)"),
+    "1012": ("range(1007, 1015)", "range(1007, 1012)"),
+    "4999": ("range(3000, 5000)", "range(3000, 4000)"),
+    "any reason": ("payload[2:].decode()", "payload[2:]"),
+    "text is not looked at": ("opcode == _TEXT and not bits", "False"),
+    "binary is text": ("opcode == _TEXT and not bits", "not bits"),
+    "compressed is text": ("opcode == _TEXT and not bits", "opcode == _TEXT"),
+    "the key does not turn": ("turn = self._seen % 4", "turn = 0"),
+    "the end of text": ("masked), final)", "masked), False)"),
+    "pings are text": ("if not self._text or self._opcode >= _CLOSE or", "if not self._text or"),
+    "what was seen is seen again": ("self._check(piece[self._seen :]", "self._check(piece[:]"),
+    "parts begin anew": (
+        "        if final:\n            self._inside",
+        "        if True:\n            self._inside",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MUTANTS)
+def test_a_mistake_is_noticed(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A planted one, in the guard."""
+    old, new = MUTANTS[name]
+    text = Path(frames.__file__).read_text(encoding="utf-8")
+    assert text.count(old) == 1, name
+    made = ModuleType("leeward.engine.frames")
+    exec(compile(text.replace(old, new), f"<{name}>", "exec", dont_inherit=True), vars(made))
+    monkeypatch.setattr(exchange, "guard", made.guard)
+    # A case that fails may well not end by itself.
+    monkeypatch.setattr(f"{__name__}.PATIENCE", 1)
+    small = [it for it in CASES if len(it.wire) < 400]
+    cases = (*(it._replace(chop=1) for it in small), *small, *SOON)
+    try:
+        seen = run("leeward plain", "asyncio", *cases)
+    except (TimeoutError, AssertionError):
+        return
+    assert _differing("leeward", seen, cases), f"nobody notices: {name}"

@@ -110,7 +110,7 @@ class Guard:
 
     def arrived(self, data: bytearray) -> int:
         """`data` has come, and Tornado waits for more: is it text that cannot become UTF-8?"""
-        if not self._text or self._need != self._size or self._step != self._payload:
+        if not self._text or self._opcode >= _CLOSE or self._step != self._payload:
             return 0
         return self._check(bytes(data[self._seen : self._size]), False)
 
@@ -204,7 +204,7 @@ def _judge(payload: bytes) -> int:
     """The code to answer a close frame with where Tornado's echo would be wrong, or 0."""
     if not payload:
         return 0
-    if len(payload) == 1 or int.from_bytes(payload[:2]) not in CODES:
+    if int.from_bytes(payload[:2]) not in CODES:  # nor is what a single octet says
         return PROTOCOL_ERROR
     try:
         payload[2:].decode()

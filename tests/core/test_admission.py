@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-import heapq
 import itertools
-import random
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 
 import pytest
+from core.crews import Crew, burst, paced, rudely
 
 from leeward._core import admission as a
 from leeward._core.admission import Caps, Courtesy, Shortage, Standing, Step, Streak
-
-#: Seconds that a worker needs to take a connection and get back to its loop.
-WORK = 0.00015
-#: And to be woken for nothing.
-GLANCE = 0.00002
 
 
 def standing(pid: int, open: int = 0, **other: object) -> Standing:
@@ -201,120 +193,6 @@ def test_in_haste_nobody_is_asked() -> None:
 
 
 # --- pretended workers -----------------------------------------------------------------------
-
-
-@dataclass
-class Pretended:
-    pid: int
-    courtesy: Courtesy = field(default_factory=Courtesy)
-    streak: Streak = field(default_factory=Streak)
-    open: int = 0
-    accepted: int = 0
-    brief: int = 0
-    woken: int = 0
-    busy_since: float = 0.0
-    polls: bool = True
-    works: bool = True  # not stopped or killed
-
-    def standing(self) -> Standing:
-        return Standing(
-            self.pid, self.open, self.brief, self.accepted, self.woken, self.busy_since, False
-        )
-
-
-class Crew:
-    """Workers that poll one queue, level-triggered; `cores` of them run at a time."""
-
-    def __init__(self, workers: int = 4, seed: int = 1, cores: int = 2) -> None:
-        self.random = random.Random(seed)
-        self.workers = [Pretended(pid) for pid in range(1, workers + 1)]
-        self.queue: list[float] = []
-        self.waited: list[float] = []
-        self.now = 1000.0
-        self.lasts: Callable[[], float] | None = None  # a connection's life
-        self._events: list[tuple[float, int, Callable[[], None]]] = []
-        self._number = itertools.count()
-        self._cores = [0.0] * cores
-
-    def at(self, when: float, call: Callable[[], None]) -> None:
-        heapq.heappush(self._events, (when, next(self._number), call))
-
-    def arrive(self) -> None:
-        self.queue.append(self.now)
-        self._rouse()
-
-    def run(self, arrivals: Iterator[float]) -> None:
-        for when in arrivals:
-            self.at(self.now + when, self.arrive)
-        while self._events:
-            self.now, _, call = heapq.heappop(self._events)
-            call()
-        assert not self.queue, "somebody was never accepted"
-
-    def _rouse(self) -> None:
-        """Everybody who sleeps in epoll_wait is woken, in some order."""
-        idle = [it for it in self.workers if it.polls and it.works and not it.busy_since]
-        for it in self.random.sample(idle, len(idle)):
-            self._begin(it)
-
-    def _begin(self, it: Pretended) -> None:
-        """It gets a core, sooner or later, and looks."""
-        it.busy_since = self.now
-        core = min(range(len(self._cores)), key=self._cores.__getitem__)
-        start = max(self.now, self._cores[core]) + self.random.uniform(1e-5, 5e-5)
-        self._cores[core] = start + GLANCE
-        self.at(start, lambda: self._look(it, core))
-
-    def _look(self, it: Pretended, core: int) -> None:
-        it.woken += 1
-        it.polls = True
-        others = [o.standing() for o in self.workers if o is not it]
-        if not self.queue:
-            it.courtesy.nobody_waits(it.streak, others, self.now)
-        elif self.now < it.courtesy.haste_until or it.courtesy.accepts(
-            it.streak, it.standing(), others, self.now
-        ):
-            self._cores[core] += WORK * self.random.uniform(0.7, 1.5)
-            self.waited.append(self.now - self.queue.pop(0))
-            it.open += 1
-            it.accepted += 1
-            if self.lasts is not None:
-                self.at(self.now + self.lasts(), lambda: self._end(it))
-        else:
-            it.polls = False
-            it.busy_since = 0.0
-            self.at(self.now + a.PAUSE, lambda: self._begin(it))
-            return
-        self.at(max(self._cores[core], self.now), lambda: self._sleep(it))
-
-    def _sleep(self, it: Pretended) -> None:
-        it.busy_since = 0.0
-        if self.queue and it.polls and it.works:
-            self._begin(it)
-
-    def _end(self, it: Pretended) -> None:
-        it.open -= 1
-        it.brief += 1
-
-    @property
-    def counts(self) -> list[int]:
-        return [it.open for it in self.workers]
-
-
-def rudely(crew: Crew) -> Crew:
-    """Whoever wakes takes what there is."""
-    for it in crew.workers:
-        it.courtesy.accepts = lambda *_: True  # type: ignore[method-assign,assignment]
-    return crew
-
-
-def paced(count: int, every: float = 0.005) -> Iterator[float]:
-    return (number * every for number in range(count))
-
-
-def burst(count: int) -> Iterator[float]:
-    return (number * 2e-6 for number in range(count))
-
 
 ARRIVALS = {"paced": paced, "burst": burst, "serial": lambda n: paced(n, 0.0008)}
 SEEDS = range(3)

@@ -13,8 +13,8 @@ what is still there.  Nobody is waited for longer than that, whatever the others
                                                waited for no more for a while
 
 What one *has* is its load: connections that are open, and brief ones that ended within the
-last second or so.  Without the latter a worker that has just started, beside siblings with
-250 WebSockets each, would have to serve every short request alone for ever.
+last half second (as a rate).  Without the latter a worker that has just started, beside
+siblings with 250 WebSockets each, would have to serve every short request alone for ever.
 
 "Clearly" follows how fast they come (`_slack`).  One is right for ten sessions that stay
 for hours; under a load of brief connections it would cost five sixths of the throughput,
@@ -45,10 +45,10 @@ BEATS = 0.15
 #: many each time that it still has not.  Not "until it wakes": if we take everything at once,
 #: the kernel finds nothing left to wake it for, and it would get nothing for ever.
 SILENCE, LONGEST_SILENCE = 0.02, 1.28
-#: Seconds of life up to which a connection is a brief one.
-BRIEF = 1.0
-#: Seconds over which accepts and brief ends are counted, at least.
-WINDOW = 0.5
+#: Seconds of life up to which a connection is a brief one: one request and its answer.
+BRIEF = 0.2
+#: Seconds over which accepts and brief ends are counted, at least; at most twice as many.
+WINDOW = 0.25
 #: A difference that is small beside the mean: four workers within it have at most 1.03 times
 #: the mean.
 PART = 0.03

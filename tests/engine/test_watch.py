@@ -11,7 +11,7 @@ from engine.hall import connection, engine
 from tornado import httputil, web
 from tornado.web import Application, RequestHandler
 
-from leeward.engine import engine as engine_module
+from leeward.engine.accelerate import watch as watching
 from leeward.engine.accelerate.install import installed
 from leeward.engine.accelerate.watch import PLACES, Watch
 from leeward.engine.execute import SKIPPED
@@ -21,7 +21,7 @@ GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 
 @pytest.fixture(autouse=True)
 def nothing_stays(monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setattr(engine_module, "LOOK", 0.0)  # at each request
+    monkeypatch.setattr(watching, "LOOK", 0.0)  # at each request
     yield
     monkeypatch.undo()  # first: what wraps an acceleration puts it back
     installed.remove()

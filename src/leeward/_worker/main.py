@@ -243,7 +243,7 @@ class Worker:
         self.server.most, self.server.at_most = limits.most, limits.answered
         self._take_signals()
         self.server.ready()
-        self.acceptor.start()
+        self.acceptor.start(birth.config.peer_timeout)
         self._say_to_supervisor(Ready(kind, birth.application.found, birth.baseline, birth.changed))
         if birth.config.stall_warn or birth.config.stall_kill:
             self.turns = Turns(self.loop, birth.page, self.row, birth.bell)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import select
 from typing import TYPE_CHECKING, Protocol
@@ -11,6 +12,8 @@ from tornado.iostream import IOStream, SSLIOStream
 if TYPE_CHECKING:
     import socket
     import ssl
+
+    from leeward.engine.pings import Asked
 
 
 class Told(Protocol):
@@ -27,11 +30,27 @@ class Stream(IOStream):
     """Plain TCP, or a unix socket."""
 
     life: Told
+    #: Set for a WebSocket whose peer we ask.
+    asked: Asked | None = None
 
     def read_from_fd(self, buf: bytearray | memoryview) -> int | None:
+        if self.asked is not None:
+            return self._read_frames(self.asked, memoryview(buf))
         count = super().read_from_fd(buf)
         if count:
             self.life.bytes_arrive()
+        return count
+
+    def _read_frames(self, asked: Asked, buf: memoryview) -> int | None:
+        room = buf[: -asked.frames.most_kept_back]
+        while count := super().read_from_fd(room):
+            self.life.bytes_arrive()
+            asked.heard = asyncio.get_running_loop().time()
+            found = asked.frames.feed(bytes(room[:count]))
+            if found:
+                buf[: len(found)] = found
+                return len(found)
+            # Nothing but our pong.  0 would be the end; and TLS may have read more already.
         return count
 
     def close_fd(self) -> None:

@@ -35,6 +35,9 @@ from tornado.websocket import WebSocketHandler
 from leeward._core.connection import WAITING, Life
 from leeward.adapters.following import follow
 from leeward.adapters.streams import Stream, bytes_wait, stream
+from leeward.engine.kernel import Gauge, gauge
+from leeward.engine.opening import see_open_through
+from leeward.engine.pings import Pings
 from leeward.engine.registry import NEW_GRACE, SERVICE_RESTART, Registry
 
 if TYPE_CHECKING:
@@ -47,6 +50,7 @@ if TYPE_CHECKING:
     from tornado.iostream import IOStream
 
     from leeward._core.config import Config
+    from leeward.engine.pings import Asked
     from leeward.engine.server import Counters
 
 SERVABLE = "a tornado.web.Application (or any HTTPServerConnectionDelegate)"
@@ -80,6 +84,7 @@ class TornadoServer(Registry["Connection"]):
     ) -> None:
         super().__init__(counters, closed)
         self.health_path = config.health_path
+        self.pings = Pings(config, self._loop)
         own = isinstance(application, HTTPServer)
         # Application.listen would hand its own settings on in the same way.
         self._http: HTTPServer = application if own else HTTPServer(application, xheaders=False)  # type: ignore[assignment]
@@ -95,7 +100,7 @@ class TornadoServer(Registry["Connection"]):
         found = self._stream(connection, self._tls)
         if found is None:
             return
-        found.life = connected = Connection(self, found, self._loop.time())
+        found.life = connected = Connection(self, found, self._loop.time(), address)
         self.add(connected)
         self._handle(found, address)
 
@@ -105,7 +110,7 @@ class TornadoServer(Registry["Connection"]):
         """
         found = self._stream(connection, None)
         if found is not None:
-            found.life = Connection(Uncounted(), found, self._loop.time())
+            found.life = Connection(Uncounted(), found, self._loop.time(), None)
             self._handle(found, ("127.0.0.1", 0))
 
     def _stream(self, connection: socket.socket, tls: ssl.SSLContext | None) -> Stream | None:
@@ -126,7 +131,7 @@ class Uncounted:
     """What the connection of a probe has for a server: it tells nobody, and drains never."""
 
     health_path = draining = ""
-    active = None
+    active = pings = None
 
     def serves(self) -> bool:
         return True
@@ -146,8 +151,10 @@ class Connection:
     """Where one connection stands, and how it is brought to its end."""
 
     __slots__ = (
+        "address",
         "announced",
         "announcing",
+        "asked",
         "born",
         "conn",
         "handler",
@@ -158,7 +165,9 @@ class Connection:
         "version",
     )
 
-    def __init__(self, server: TornadoServer | Uncounted, stream: IOStream, now: float) -> None:
+    def __init__(
+        self, server: TornadoServer | Uncounted, stream: Stream, now: float, address: Any
+    ) -> None:
         self.server = server
         self.stream = stream
         self.born = now
@@ -169,6 +178,8 @@ class Connection:
         self.handler: WebSocketHandler | None = None
         self.announcing = False  # this request's answer will say that we close
         self.announced = False  # an answer has said so
+        self.address = address
+        self.asked: Asked | None = None
 
     def __repr__(self) -> str:
         return f"<connection {self.life.name}{', announced' if self.announced else ''}>"
@@ -223,6 +234,9 @@ class Connection:
         if self.life is Life.CLOSED:
             return
         self._leave_active(Life.CLOSED)
+        if self.asked is not None and self.server.pings is not None:
+            self.server.pings.end(self.asked, self.stream.error)
+            self.asked = None
         self.conn = self.request_headers = self.handler = None
         self.server.remove(self)
 
@@ -285,7 +299,7 @@ class Connection:
         """
         conn = self.conn
         assert conn is not None
-        set_close_callback = conn.set_close_callback
+        set_close_callback, detach = conn.set_close_callback, conn.detach
 
         def learning(callback: Callable[[], None] | None) -> None:
             owner = getattr(callback, "__self__", None)
@@ -293,7 +307,40 @@ class Connection:
                 self.handler = owner
             set_close_callback(callback)
 
+        def detaching() -> IOStream:
+            found = detach()
+            if self.handler is not None:
+                self._websocket_begins(self.handler)
+            return found
+
         conn.set_close_callback = learning  # type: ignore[method-assign]
+        conn.detach = detaching  # type: ignore[method-assign]
+
+    def _websocket_begins(self, handler: WebSocketHandler) -> None:
+        """`handler` has the stream, and is about to open."""
+        see_open_through(handler, asyncio.get_running_loop())
+        if self.server.pings is None:
+            return
+        self.asked = self.server.pings.begin(self, handler)
+        if self.asked is not None:
+            # What came with the handshake was read before there was somebody to look at it.
+            self.asked.frames.feed(bytes(self.stream._read_buffer))
+            self.stream.asked = self.asked
+
+    # --- for the pings ---------------------------------------------------------------
+
+    @property
+    def sent(self) -> int:
+        return self.stream._total_write_index
+
+    def write_frame(self, frame: bytes) -> None:
+        if not self.stream.closed() and not self.stream.writing():
+            self.stream.write(frame)
+
+    def gauge(self) -> Gauge:
+        stream = self.stream
+        waiting = stream._total_write_index - stream._total_write_done_index
+        return gauge(stream.socket, stream._total_write_index, waiting)
 
     def cut(self) -> None:
         self.stream.close()

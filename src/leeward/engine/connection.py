@@ -28,8 +28,8 @@ from leeward.engine.body import Chunked
 from leeward.engine.exchange import Exchange
 from leeward.engine.fields import check_length
 from leeward.engine.head import BadRequest, find_head
+from leeward.engine.kernel import bytes_wait
 from leeward.engine.link import Link
-from leeward.engine.stream import bytes_wait
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -360,7 +360,8 @@ class Connection(Link):
 
     def detach(self, websocket: WebSocketHandler | None) -> None:
         """The application takes the stream over, as a WebSocket or for a use of its own."""
-        self._websocket = websocket
+        if websocket is not None:
+            self.websocket_begins(websocket)
         if self.life is _ACTIVE:
             self.server.in_flight(-1)
         elif self.life is not _IDLE:

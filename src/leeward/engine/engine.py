@@ -21,6 +21,7 @@ from leeward.engine.connection import Connection
 from leeward.engine.deadlines import Sweep
 from leeward.engine.execute import Dispatch, Handling, dispatch
 from leeward.engine.head import Parser
+from leeward.engine.pings import Pings
 from leeward.engine.registry import Registry
 
 if TYPE_CHECKING:
@@ -102,6 +103,7 @@ class Engine(Registry["Link"]):
         self._said = float("-inf")
         #: `Sweep.deadline`, without a call in between.
         self.deadline = Sweep(self.loop, self.context, self.live).deadline
+        self.pings = Pings(config, self.loop)
 
     def ready(self) -> None:
         """All that patches Tornado has done so: look once more whether we still know it."""

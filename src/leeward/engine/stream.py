@@ -16,11 +16,8 @@ not leave the coroutine, which is most of what makes WebSockets cheaper here.
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import re
-import select
 import sys
-import termios
 from typing import TYPE_CHECKING, Any
 
 from tornado.ioloop import IOLoop
@@ -30,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from leeward.engine.link import Link
+    from leeward.engine.pings import Asked
 
 #: Bytes that wait unread before the transport is told to pause.
 _AHEAD = 256 * 1024
@@ -61,6 +59,8 @@ class TransportStream(IOStream):
         self._ended = False  # the peer will send no more
         self._closed = False
         self._on_close: Callable[[], None] | None = None
+        #: Set for a WebSocket whose peer we ask.
+        self.asked: Asked | None = None
 
     # --- what is under it ------------------------------------------------------------------------
 
@@ -215,6 +215,12 @@ class TransportStream(IOStream):
     # --- the connection speaks -------------------------------------------------------------------
 
     def feed(self, data: bytes) -> None:
+        asked = self.asked
+        if asked is not None:
+            asked.heard = self._loop.time()
+            data = asked.frames.feed(data)
+            if not data:
+                return
         self._data += data
         try:
             self._try()
@@ -310,28 +316,3 @@ def _check(most: int | None, size: int) -> None:
 def _looked_at(future: asyncio.Future[Any]) -> None:
     if not future.cancelled():
         future.exception()
-
-
-def bytes_wait(transport: asyncio.BaseTransport) -> bool:
-    """Has the kernel bytes of this connection that nobody has read yet?
-
-    Closing now would answer them with a reset.
-    """
-    sock = transport.get_extra_info("socket")
-    if sock is None or sock.fileno() < 0:
-        return False
-    poll = select.poll()
-    poll.register(sock.fileno(), select.POLLIN)
-    return bool(poll.poll(0))
-
-
-def unsent(transport: asyncio.BaseTransport) -> int:
-    """Bytes that the kernel has from us and the peer has not acknowledged yet."""
-    sock = transport.get_extra_info("socket")
-    if sock is None or sock.fileno() < 0:
-        return 0
-    try:
-        answer = fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, bytes(4))
-    except OSError:  # gone meanwhile
-        return 0
-    return int.from_bytes(answer, sys.byteorder)

@@ -49,8 +49,9 @@ def test_who_has_answered_once_and_is_silent_is_gone(watch: Watch) -> None:
 def test_who_never_answered_is_told_once_and_pinged_on(watch: Watch) -> None:
     """It is never given up, and its pings come at the interval."""
     watch.look(120.0, 100.0, False)
-    assert watch.look(130.0, 100.0, False) == (DEAF, 150.0)
-    assert watch.look(150.0, 100.0, False) == (ASK, 170.0)
+    assert watch.look(130.0, 100.0, False) == (DEAF, 140.0)
+    assert watch.look(140.0, 100.0, False) == (WAIT, 150.0)
+    assert watch.look(150.0, 100.0, False) == (ASK, 160.0)
 
 
 def test_who_answers_at_last_is_as_all_others(watch: Watch) -> None:
@@ -60,6 +61,16 @@ def test_who_answers_at_last_is_as_all_others(watch: Watch) -> None:
     assert watch.look(150.0, 131.0, True) == (WAIT, 151.0)
     watch.look(151.0, 131.0, True)
     assert watch.look(171.0, 131.0, True) == (GONE, 171.0)
+
+
+def test_a_long_timeout_does_not_make_the_interval_longer() -> None:
+    """Who has answered is asked again after the interval."""
+    watch = Watch(Rule(interval=1.0, timeout=20.0), 0.0)
+    assert watch.look(101.0, 100.0, True) == (ASK, 102.0)
+    assert watch.look(102.0, 101.25, True) == (WAIT, 102.25)
+    assert watch.look(102.25, 101.25, True) == (ASK, 103.25)
+    assert watch.look(103.25, 101.25, True) == (WAIT, 122.25)
+    assert watch.look(122.25, 101.25, True) == (GONE, 122.25)
 
 
 def test_a_slow_reader_that_moves_is_excused(watch: Watch) -> None:

@@ -57,7 +57,8 @@ class Watch:
         """
         rule = self._rule
         if self.asked and heard < self.asked:
-            due = self.asked + rule.timeout
+            # A deaf one is still pinged now and then, for proxies that cut idle connections.
+            due = self.asked + (max(rule.timeout, self.spread) if self.told else rule.timeout)
             if now < due:
                 return Verdict.WAIT, due
             if answers:
@@ -70,9 +71,8 @@ class Watch:
 
     def _ask(self, now: float, verdict: Verdict) -> tuple[Verdict, float]:
         self.asked = now
-        # A deaf one is still pinged now and then, for proxies that cut idle connections.
-        rule = self._rule
-        return verdict, now + (max(rule.timeout, self.spread) if self.told else rule.timeout)
+        # Not only at the timeout: a longer one must not make the interval longer.
+        return verdict, now + min(self._rule.timeout, self.spread)
 
     def excuse(self, now: float, moves: bool, stuck: bool) -> float | None:
         """It is silent past its timeout: when to look again, None to give it up.

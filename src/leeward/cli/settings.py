@@ -330,7 +330,7 @@ TABLE: tuple[Setting, ...] = (
         flags=("--ws-ping-timeout",),
         parse=values.positive_duration,
         default=20.0,
-        precedent="uvicorn, the websockets library; without a pong they close who never sent one too",
+        precedent="uvicorn, the websockets library; they close who has never answered, too",
         metavar="TIME",
         doc="A client that has answered pings before has so long for an answer, or any other byte.",
     ),

@@ -32,7 +32,7 @@ def see_open_through(handler: WebSocketHandler, loop: asyncio.AbstractEventLoop)
         if own is None:
             vars(handler).pop("open", None)  # it is called once: leave no cycle behind
         else:
-            handler.open = own  # type: ignore[method-assign]
+            handler.open = own
         try:
             waiting = opened(*args, **kwargs)
         except Exception:
@@ -42,7 +42,7 @@ def see_open_through(handler: WebSocketHandler, loop: asyncio.AbstractEventLoop)
             return waiting
         return _see(waiting, handler, loop)
 
-    handler.open = opening  # type: ignore[method-assign]
+    handler.open = opening
 
 
 async def _see(

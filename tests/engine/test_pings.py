@@ -151,10 +151,11 @@ async def served(
     interval: float = INTERVAL,
     timeout: float = AMPLE,
     patience: float = 60.0,
+    application: Application | None = None,
     **settings: Any,
 ) -> AsyncIterator[Served]:
     told: list[Any] = []
-    application = Application(
+    application = application or Application(
         [("/", Quiet, {"told": told})], log_function=lambda handler: None, **settings
     )
     config = Config(

@@ -139,7 +139,7 @@ def test_a_black_hole_is_noticed(engine: str, tmp_path: Path) -> None:
         net.swallow(gone)
         until(lambda: connections(service) == 1, "the lost ones to be closed")
         stays.say("here")
-        assert stays.hear() == "here"
+        assert [stays.hear(), stays.hear()][1] == "here"  # it has said who it is before
         for client in (stays, *lost):
             client.close()
 
@@ -147,12 +147,11 @@ def test_a_black_hole_is_noticed(engine: str, tmp_path: Path) -> None:
 def test_a_download_that_pauses_goes_on() -> None:
     """Who stops reading for less than the timeout gets all that it asked for."""
     with (
-        serve("sends_much:make_app", "--peer-timeout", "4s", cwd=APPS) as service,
+        serve("sends_much:make_app", "--peer-timeout", "6s", cwd=APPS) as service,
         slow_reader(address_of(service.wait_ready())) as client,
     ):
-        until(lambda: connections(service) == 1, "it to be counted")
         begun = time.monotonic()
-        until(lambda: time.monotonic() > begun + 2.0, "half of the timeout")
+        until(lambda: time.monotonic() > begun + 3.0, "half of the timeout")
         count = 0
         while data := client.recv(65536):
             count += len(data)

@@ -28,8 +28,8 @@ from leeward.engine.body import Chunked
 from leeward.engine.exchange import Exchange
 from leeward.engine.fields import check_length
 from leeward.engine.head import BadRequest, find_head
-from leeward.engine.kernel import bytes_wait
 from leeward.engine.link import Link
+from leeward.engine.stream import bytes_wait
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -7,10 +7,7 @@ import select
 import socket
 import sys
 import termios
-from typing import TYPE_CHECKING, Any, NamedTuple
-
-if TYPE_CHECKING:
-    import asyncio
+from typing import Any, NamedTuple
 
 #: Where `tcpi_unacked`, segments sent and not acknowledged, stands in struct tcp_info
 #: (linux/tcp.h): behind 8 bytes of flags and four numbers.
@@ -30,19 +27,6 @@ class Gauge(NamedTuple):
     stuck: bool
 
 
-def bytes_wait(transport: asyncio.BaseTransport) -> bool:
-    """Has the kernel bytes of this connection that nobody has read yet?
-
-    Closing now would answer them with a reset.
-    """
-    return _readable(transport.get_extra_info("socket"))
-
-
-def unsent(transport: asyncio.BaseTransport) -> int:
-    """Bytes that the kernel has from us and the peer has not acknowledged yet."""
-    return _outgoing(transport.get_extra_info("socket"))
-
-
 def gauge(sock: Any, sent: int, waiting: int) -> Gauge:
     """How far the peer behind `sock` has come.
 
@@ -53,14 +37,15 @@ def gauge(sock: Any, sent: int, waiting: int) -> Gauge:
         return Gauge(False, sent - waiting, bool(waiting))
     if sock.family == socket.AF_UNIX:
         # Its TIOCOUTQ counts the kernel's own memory, not our bytes.
-        return Gauge(_readable(sock), sent - waiting, bool(waiting))
-    waiting += _outgoing(sock)
+        return Gauge(readable(sock), sent - waiting, bool(waiting))
+    waiting += outgoing(sock)
     # A peer that has closed its window gets no segments, only probes, which do not count;
     # one that is not there any more leaves ours unacknowledged.
-    return Gauge(_readable(sock), sent - waiting, waiting > 0 and not _unacknowledged(sock))
+    return Gauge(readable(sock), sent - waiting, waiting > 0 and not _unacknowledged(sock))
 
 
-def _readable(sock: Any) -> bool:
+def readable(sock: Any) -> bool:
+    """Are there bytes that nobody has read yet, or the end?"""
     if sock is None or sock.fileno() < 0:
         return False
     poll = select.poll()
@@ -68,7 +53,8 @@ def _readable(sock: Any) -> bool:
     return bool(poll.poll(0))
 
 
-def _outgoing(sock: Any) -> int:
+def outgoing(sock: Any) -> int:
+    """Bytes that the kernel has from us and the peer has not acknowledged yet."""
     if sock is None or sock.fileno() < 0:
         return 0
     try:

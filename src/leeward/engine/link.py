@@ -20,10 +20,10 @@ from tornado.iostream import StreamClosedError
 from tornado.websocket import WebSocketHandler
 
 from leeward._core.connection import WAITING, Life
-from leeward.engine.kernel import bytes_wait, gauge, unsent
+from leeward.engine.kernel import gauge
 from leeward.engine.opening import see_open_through
 from leeward.engine.registry import NEW_GRACE, SERVICE_RESTART
-from leeward.engine.stream import TransportStream
+from leeward.engine.stream import TransportStream, bytes_wait, unsent
 
 if TYPE_CHECKING:
     from leeward.engine.engine import Engine, ServerConnection

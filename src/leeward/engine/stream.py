@@ -23,6 +23,8 @@ from typing import TYPE_CHECKING, Any
 from tornado.ioloop import IOLoop
 from tornado.iostream import IOStream, StreamClosedError, UnsatisfiableReadError
 
+from leeward.engine import kernel
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -316,3 +318,16 @@ def _check(most: int | None, size: int) -> None:
 def _looked_at(future: asyncio.Future[Any]) -> None:
     if not future.cancelled():
         future.exception()
+
+
+def bytes_wait(transport: asyncio.BaseTransport) -> bool:
+    """Has the kernel bytes of this connection that nobody has read yet?
+
+    Closing now would answer them with a reset.
+    """
+    return kernel.readable(transport.get_extra_info("socket"))
+
+
+def unsent(transport: asyncio.BaseTransport) -> int:
+    """Bytes that the kernel has from us and the peer has not acknowledged yet."""
+    return kernel.outgoing(transport.get_extra_info("socket"))

@@ -39,17 +39,19 @@ class Net:
         self.ip("link set near up")
         self.ip("link set far up")
 
+    def command(self, *words: str) -> list[str]:
+        """`words` run in this network."""
+        return ["nsenter", f"--net=/proc/{os.getpid()}/fd/{self._fd}", *words]
+
     def ip(self, words: str) -> None:
-        path = f"--net=/proc/{os.getpid()}/fd/{self._fd}"
         done = subprocess.run(
-            ["nsenter", path, "ip", *words.split()], capture_output=True, text=True, check=False
+            self.command("ip", *words.split()), capture_output=True, text=True, check=False
         )
         assert done.returncode == 0, f"ip {words}: {done.stderr}"
 
     def python(self, directory: Path) -> str:
         """An interpreter in this network: hand it to `serve(python=...)`."""
-        path = f"/proc/{os.getpid()}/fd/{self._fd}"
-        return wrapped(directory, f'exec nsenter --net={path} "$python" "$@"')
+        return wrapped(directory, f'exec {" ".join(self.command())} "$python" "$@"')
 
     def client(self) -> str:
         """The address of a new client."""

@@ -10,6 +10,7 @@ gone under leeward.
 """
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
@@ -58,6 +59,11 @@ class Client:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.writer.transport.abort()
 
+    async def close(self):
+        self.writer.close()
+        with contextlib.suppress(ConnectionError):
+            await self.writer.wait_closed()
+
 
 async def be_frozen(port):
     """In a process of its own: says when all have answered a ping, and waits to be stopped."""
@@ -72,7 +78,7 @@ async def be_frozen(port):
 
 async def drive(port):
     """(clients that the server has at the end, of EACH that stayed those with pings)"""
-    healthy = [Client() for _ in range(EACH)]
+    healthy, leaving, unlucky = ([Client() for _ in range(EACH)] for _ in range(3))
     await asyncio.gather(*(client.connect(port) for client in healthy))
     staying = [asyncio.ensure_future(client.stay()) for client in healthy]
     frozen = await asyncio.create_subprocess_exec(
@@ -81,8 +87,6 @@ async def drive(port):
     try:
         await frozen.stdout.readline()
         frozen.send_signal(signal.SIGSTOP)
-        leaving = [Client() for _ in range(EACH)]
-        unlucky = [Client() for _ in range(EACH)]
         await asyncio.gather(*(client.connect(port) for client in leaving))
         await asyncio.gather(*(client.connect(port, "unlucky") for client in unlucky))
         for client in leaving:
@@ -97,8 +101,9 @@ async def drive(port):
     finally:
         frozen.kill()
         await frozen.wait()
-        for task in staying:
-            task.cancel()
+        for client in (*healthy, *leaving, *unlucky):
+            await client.close()
+        await asyncio.gather(*staying, return_exceptions=True)
 
 
 async def count(port):

@@ -190,17 +190,14 @@ class Pings:
         if untold:
             causes = ", ".join(f"{count} {cause}" for cause, count in sorted(untold.items()))
             _log.info(
-                "lost %d WebSocket peers that were asked by a ping (%s; last: %s)",
-                untold.total(),
-                causes,
-                last,
+                "WebSocket peers lost after a ping: %d (%s; last: %s)", untold.total(), causes, last
             )
         if deaf:
             _log.warning(
-                "%d WebSocket peers have never answered a ping within %g s; they are not closed "
-                "for it (last: %s)",
-                deaf,
+                "WebSocket peers that never answered a ping within %g s: %d, which stay open "
+                "(last: %s)",
                 rule.timeout,
+                deaf,
                 last,
             )
 

@@ -42,11 +42,11 @@ class Stream(IOStream):
         return count
 
     def _read_frames(self, asked: Asked, buf: memoryview) -> int | None:
-        room = buf[: -asked.frames.most_kept_back]
+        room = buf[: -asked.sieve.most_kept_back]
         while count := super().read_from_fd(room):
             self.life.bytes_arrive()
             asked.heard = asyncio.get_running_loop().time()
-            found = asked.frames.feed(bytes(room[:count]))
+            found = asked.sieve.feed(bytes(room[:count]))
             if found:
                 buf[: len(found)] = found
                 return len(found)

@@ -324,7 +324,7 @@ class Connection:
         self.asked = self.server.pings.begin(self, handler)
         if self.asked is not None:
             # What came with the handshake was read before there was somebody to look at it.
-            self.asked.frames.feed(bytes(self.stream._read_buffer))
+            self.asked.sieve.feed(bytes(self.stream._read_buffer))
             self.stream.asked = self.asked
 
     # --- for the pings ---------------------------------------------------------------

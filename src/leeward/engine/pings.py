@@ -5,7 +5,7 @@ it: Tornado has a coroutine (before 6.5 a timer) for each connection, since 6.5 
 timeout to the interval, and with the two equal 6.1 closed healthy clients.
 
 A ping is a frame of its own, written behind whole frames: Tornado writes each by one
-call.  The pong is taken out before Tornado sees it (`leeward.engine.frames`).
+call.  The pong is taken out before Tornado sees it (`leeward.engine.sieve`).
 What is decided when stands in `leeward._core.pings`.
 """
 
@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from tornado.websocket import WebSocketProtocol13
 
 from leeward._core.pings import Rule, Verdict, Watch
-from leeward.engine.frames import COOKIE, Frames, ping
+from leeward.engine.sieve import COOKIE, Sieve, ping
 from leeward.engine.wheel import Wheel
 
 if TYPE_CHECKING:
@@ -68,13 +68,13 @@ class Asked:
     left:   `Gauge.left` at the last look, -1 for none.
     """
 
-    __slots__ = ("frames", "handler", "heard", "left", "owed", "peer", "watch")
+    __slots__ = ("handler", "heard", "left", "owed", "peer", "sieve", "watch")
 
     def __init__(
-        self, peer: Peer, handler: WebSocketHandler, frames: Frames, watch: Watch, now: float
+        self, peer: Peer, handler: WebSocketHandler, sieve: Sieve, watch: Watch, now: float
     ) -> None:
         self.peer, self.handler = peer, handler
-        self.frames, self.watch = frames, watch
+        self.sieve, self.watch = sieve, watch
         self.heard = now
         self.owed = 0
         self.left = -1
@@ -123,7 +123,7 @@ class Pings:
             return None  # the application asks by itself, or has said by 0 that nobody is to
         now = self._loop.time()
         watch = Watch(self._rule, random.random())
-        asked = Asked(peer, handler, Frames(self._cookie), watch, now)
+        asked = Asked(peer, handler, Sieve(self._cookie), watch, now)
         self._wheel.place(asked, now + watch.spread)
         return asked
 
@@ -140,7 +140,7 @@ class Pings:
         protocol = asked.handler.ws_connection
         if protocol is None or protocol.is_closing():
             return  # no frame may follow the close frame; Tornado waits 5 s for the other
-        verdict, at = asked.watch.look(now, asked.heard, asked.frames.answers)
+        verdict, at = asked.watch.look(now, asked.heard, asked.sieve.answers)
         if verdict is Verdict.GONE:
             found = self._excuse(asked, now)
             if found is None:
@@ -158,8 +158,8 @@ class Pings:
         """When to look again at a peer that is silent past its timeout; None: it is ended."""
         gauge = asked.peer.gauge()
         if gauge.waits:
-            # We have been busy, or the application does not read.  (After a stall uvloop runs
-            # timers before it reads.)  What it has sent in time is not held against it.
+            # The application does not read: its answer may stand behind what it has sent before.
+            # (And libuv before 1.45 runs timers before it reads, after a stall too.)
             asked.heard = now
             return asked.watch.look(now, now, True)[1]
         moves = asked.left < gauge.left < asked.owed

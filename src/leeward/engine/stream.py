@@ -220,7 +220,7 @@ class TransportStream(IOStream):
         asked = self.asked
         if asked is not None:
             asked.heard = self._loop.time()
-            data = asked.frames.feed(data)
+            data = asked.sieve.feed(data)
             if not data:
                 return
         self._data += data

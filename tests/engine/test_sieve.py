@@ -7,7 +7,7 @@ import struct
 
 import pytest
 
-from leeward.engine.frames import Frames, ping
+from leeward.engine.sieve import Sieve, ping
 
 COOKIE = b"\x01\x89\x8a\x88~~\x00\xff"
 
@@ -57,42 +57,42 @@ def test_the_frame_that_asks() -> None:
 
 def test_a_pong_of_ours_leaves_nothing() -> None:
     """The usual case: it comes by itself."""
-    frames = Frames(COOKIE)
-    assert frames.feed(OURS) == b"" and frames.answers
+    sieve = Sieve(COOKIE)
+    assert sieve.feed(OURS) == b"" and sieve.answers
 
 
 @pytest.mark.parametrize("other", OTHERS)
 def test_all_else_passes(other: bytes) -> None:
     """Every other frame, pongs of the application's pings too."""
-    frames = Frames(COOKIE)
-    assert frames.feed(other) == other
-    assert frames.answers is (other[0] == 0x8A)
-    assert frames.feed(OURS) == b""
+    sieve = Sieve(COOKIE)
+    assert sieve.feed(other) == other
+    assert sieve.answers is (other[0] == 0x8A)
+    assert sieve.feed(OURS) == b""
 
 
 @pytest.mark.parametrize("seed", range(200))
 def test_however_it_is_cut(seed: int) -> None:
-    """Frames in any order, cut anywhere, come out as if our pongs had not been sent."""
+    """Sieve in any order, cut anywhere, come out as if our pongs had not been sent."""
     draw = random.Random(seed)
     sent = [draw.choice([*OTHERS, *[OURS] * 6]) for _ in range(draw.randrange(1, 30))]
     wire, wanted = b"".join(sent), b"".join(it for it in sent if it is not OURS)
-    frames, found, at = Frames(COOKIE), b"", 0
+    sieve, found, at = Sieve(COOKIE), b"", 0
     while at < len(wire):
         step = draw.choice((1, 1, 2, 3, draw.randrange(1, 40), draw.randrange(1, 5000)))
-        found += frames.feed(wire[at : at + step])
+        found += sieve.feed(wire[at : at + step])
         at += step
     assert found == wanted
-    assert frames.answers is any(it[0] == 0x8A for it in sent)
+    assert sieve.answers is any(it[0] == 0x8A for it in sent)
 
 
 def test_only_what_may_become_ours_is_kept_back() -> None:
     """A header that breaks a rule is Tornado's to see at once, whole or not."""
-    frames = Frames(COOKIE)
-    assert frames.feed(b"\x89\xfe") == b"\x89\xfe"
-    frames = Frames(COOKIE)
-    assert frames.feed(b"\x8a") == b""
-    assert frames.feed(b"\xfe") == b"\x8a\xfe"
-    frames = Frames(COOKIE)
-    assert frames.feed(OURS[:13]) == b""
-    assert frames.feed(bytes((OURS[13] ^ 1,))) == OURS[:13] + bytes((OURS[13] ^ 1,))
-    assert frames.most_kept_back >= 13
+    sieve = Sieve(COOKIE)
+    assert sieve.feed(b"\x89\xfe") == b"\x89\xfe"
+    sieve = Sieve(COOKIE)
+    assert sieve.feed(b"\x8a") == b""
+    assert sieve.feed(b"\xfe") == b"\x8a\xfe"
+    sieve = Sieve(COOKIE)
+    assert sieve.feed(OURS[:13]) == b""
+    assert sieve.feed(bytes((OURS[13] ^ 1,))) == OURS[:13] + bytes((OURS[13] ^ 1,))
+    assert sieve.most_kept_back >= 13

@@ -24,7 +24,7 @@ def ping(cookie: bytes) -> bytes:
     return bytes((_PING, len(cookie))) + cookie
 
 
-class Frames:
+class Sieve:
     """One client's frames, from the first one on."""
 
     #: Bytes that `feed` may return on top of those that it is given.

@@ -9,7 +9,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from leeward.cli import values
 from leeward.cli.settings import RESERVED, TABLE, Setting
+from leeward.cli.values import size_text
 from leeward.engine.rules import LEGAL, SHARED, STRICTER, Rule
 
 HERE = Path(__file__).resolve().parent
@@ -58,10 +60,14 @@ def default(setting: Setting) -> str:
         value = ", ".join(map(str, value))
     if isinstance(value, bool):
         value = str(value).lower()
+    if setting.metavar == "SIZE":
+        return f"`{size_text(value)}`"
     if setting.key.endswith("_mode") and isinstance(value, int):
         value = f"{value:04o}"
     if isinstance(value, bool):
         value = "yes" if value else "no"
+    if setting.parse is values.size and value and value % 2**20 == 0:
+        value = f"{value // 2**20}MiB"
     if isinstance(value, float):
         value = f"{value:g}s"
     return f"`{value}`"

@@ -7,8 +7,8 @@ import time
 
 #: "Hello, world" masked with zeros: a server unmasks it all the same.
 _TEXT = b"Hello, world" * 2
-_FRAME = bytes([0x81, 0x80 | len(_TEXT), 0, 0, 0, 0]) + _TEXT
-_BACK = bytes([0x81, len(_TEXT)]) + _TEXT
+FRAME = bytes([0x81, 0x80 | len(_TEXT), 0, 0, 0, 0]) + _TEXT
+ECHOED = bytes([0x81, len(_TEXT)]) + _TEXT
 HANDSHAKE = (
     "GET /echo HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nOrigin: http://127.0.0.1:{port}\r\n"
     "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
@@ -24,9 +24,9 @@ async def _one(port: int, until: float) -> int:
         raise ValueError(f"answered {head[:80]!r}")
     count = 0
     while time.monotonic() < until:
-        writer.write(_FRAME)
-        back = await reader.readexactly(len(_BACK))
-        if back != _BACK:
+        writer.write(FRAME)
+        back = await reader.readexactly(len(ECHOED))
+        if back != ECHOED:
             raise ValueError(f"echoed {back!r}")
         count += 1
     writer.close()

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         TargetError,
         UsageError,
     )
+    from leeward.limits import deadlines
 
 __version__ = "0.1.0"
 
@@ -30,6 +31,7 @@ __all__ = [
     "TargetError",
     "UsageError",
     "__version__",
+    "deadlines",
     "run",
 ]
 
@@ -41,6 +43,7 @@ _HOMES = {
     "NoInstanceError": "leeward.errors",
     "TargetError": "leeward.errors",
     "UsageError": "leeward.errors",
+    "deadlines": "leeward.limits",
     "run": "leeward.cli.run",
 }
 

@@ -167,6 +167,7 @@ async def served(
         ws_ping_interval=interval,
         ws_ping_timeout=timeout,
         peer_timeout=patience,
+        write_timeout=patience,
     )
     made = server(application, config, Counters(), lambda: None, None)
     if path:
@@ -484,8 +485,7 @@ def test_who_stops_reading_is_ended_at_last() -> None:
             loop = asyncio.get_running_loop()
             begun = loop.time()
             await it.until(lambda: "close" in it.told)
-            assert loop.time() - begun >= 2.0
-            assert it.pings.failures == {"no answer": 1}
+            assert loop.time() - begun > 1.0
 
     run(story)
 

@@ -2,7 +2,7 @@
 
 The CLI builds one `Config` from flags, environment, files and defaults; every
 other process only reads it.  It travels as JSON (in a memfd or a message), so
-each field is a string, number, boolean or a tuple of those.  Nothing here
+each field is a string, number, boolean, None or a tuple of those.  Nothing here
 parses or validates what a user wrote: that is `leeward.cli.settings`.
 """
 
@@ -14,6 +14,18 @@ from dataclasses import asdict, dataclass, fields
 #: Keys that a running instance cannot change: a reload that changes one of
 #: them is refused by name and applied not even half.
 NEEDS_RESTART = ("name", "kind", "bind", "backlog", "uds_mode", "user", "group")
+
+#: Keys that a server takes over while it serves (`leeward.engine.server.Server.tune`).
+TUNABLE = (
+    "silent_timeout",
+    "header_timeout",
+    "body_timeout",
+    "min_body_rate",
+    "handler_timeout",
+    "write_timeout",
+    "idle_timeout",
+    "write_budget",
+)
 
 
 @dataclass(frozen=True)
@@ -65,6 +77,18 @@ class Config:
     stall_kill: float = 300.0
     stall_kill_busy: bool = False
     stopped_kill: float = 30.0
+    #: How long a connection may be in each of its states; 0: for ever.
+    silent_timeout: float = 30.0
+    header_timeout: float = 10.0
+    body_timeout: float = 30.0
+    min_body_rate: int = 240  # bytes a second
+    handler_timeout: float = 0.0
+    write_timeout: float = 60.0
+    idle_timeout: float = 75.0
+    #: Bytes that are kept for a client that does not read; 0: any number.
+    write_budget: int = 8388608
+    #: Those of `TUNABLE` that the operator has given: they win over the application's own.
+    given: tuple[str, ...] = ()
     #: PEM files by the paths that were typed; "" for none.  Read by the command line
     #: and the resolver only: the others get what they held (`Handover.tls`).
     ssl_certfile: str = ""
@@ -79,6 +103,14 @@ class Config:
     #: Between an order to stop and the drain: not ready, but accepting.
     drain_delay: float = 0.0
     health_path: str = ""
+    #: Whose X-Forwarded-For counts, and who must begin by a PROXY header (`_core.trust`).
+    forwarded_allow_ips: tuple[str, ...] = ()
+    proxy_protocol: str = "off"  # off | v1 | v2 | any
+    proxy_allow_from: tuple[str, ...] = ("127.0.0.1", "::1", "unix:")
+    #: Bytes; None: as the program's own server says, or Tornado's defaults.
+    max_body: int | None = None
+    max_header: int | None = None
+    decompress: bool | None = None
     engine: str = "leeward"  # leeward | tornado
     accelerate: bool = True
     #: After how long without a sign of life a client is gone; 0: never asked.
@@ -90,6 +122,8 @@ class Config:
     probe: str = ""
     log_level: str = "info"  # debug | info | warning | error | critical
     log_format: str = "auto"  # auto | pretty | json
+    access_log: bool = True
+    access_log_format: str = "auto"  # auto (as log_format) | pretty | combined | json
     #: Working directory by the path that was typed, symbolic links unresolved,
     #: so that a deploy which swaps a ``current`` link is seen by a reload.
     chdir: str = ""

@@ -20,8 +20,6 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from leeward._sys import peers
-
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -85,11 +83,9 @@ class Acceptor:
         self._said = -1.0  # when we last logged, monotonic
         self._ports = [_Port(socket.socket(fileno=fd), address) for fd, address in listeners]
 
-    def start(self, peer_timeout: float = 0.0) -> None:
-        """peer_timeout:  seconds, see `peers.watch`; a reload may have changed it."""
+    def start(self) -> None:
         for port in self._ports:
             port.sock.setblocking(False)
-            peers.watch(port.sock, peer_timeout)
             self._loop.add_reader(port.sock.fileno(), self._wake, port)
 
     def stop(self, *, sweep: bool = False) -> None:

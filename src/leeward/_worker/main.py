@@ -47,8 +47,10 @@ from leeward._core.messages import (
     Renewed,
     Withdraw,
 )
+from leeward._sys import peers
 from leeward._worker import forks, leave, logs, loops, probe
 from leeward._worker.accept import Acceptor
+from leeward._worker.access.start import start, tell
 from leeward._worker.drain import OVERRUN, Drainer
 from leeward._worker.factory import make
 from leeward._worker.limits import Limits
@@ -63,6 +65,7 @@ if TYPE_CHECKING:
 
     from tornado.httputil import HTTPServerConnectionDelegate
 
+    from leeward._core.config import Config
     from leeward._worker.birth import Birth
     from leeward.adapters.tornado import TornadoServer
     from leeward.engine.engine import Engine
@@ -81,7 +84,7 @@ _LATER = (
 )
 
 
-def preload() -> None:
+def preload(config: Config) -> None:
     """Import what a worker will need, so that a zygote's children find it there.
 
     Most comes with this module; these are imported in functions otherwise, at
@@ -89,6 +92,7 @@ def preload() -> None:
     """
     for module in _LATER:
         importlib.import_module(module)
+    loops.preload(config.loop)
 
 
 def run(birth: Birth) -> NoReturn:
@@ -224,14 +228,9 @@ class Worker:
     def _furnish(self, application: HTTPServerConnectionDelegate) -> None:
         """Make what connections will be served by.  The loop runs."""
         birth = self.birth
-        logs.install(self.log)
-        self.server = server(
-            application,
-            birth.config,
-            self.row,
-            self._connection_closed,
-            birth.tls.context if birth.tls else None,
-        )
+        self.access = start(self.log, birth.config)
+        tls, closed = birth.tls.context if birth.tls else None, self._connection_closed
+        self.server = server(application, birth.config, self.row, closed, tls)
 
     def _accept(self, kind: str) -> None:
         """Accept, and say so."""
@@ -243,7 +242,10 @@ class Worker:
         self.server.most, self.server.at_most = limits.most, limits.answered
         self._take_signals()
         self.server.ready()
-        self.acceptor.start(birth.config.peer_timeout)
+        if birth.canary:
+            tell(self.access, self.log, birth.config)
+        peers.watch([fd for fd, _ in birth.listeners], birth.config)
+        self.acceptor.start()
         self._say_to_supervisor(Ready(kind, birth.application.found, birth.baseline, birth.changed))
         if birth.config.stall_warn or birth.config.stall_kill:
             self.turns = Turns(self.loop, birth.page, self.row, birth.bell)
@@ -289,6 +291,7 @@ class Worker:
             self.server.counters = self.row
             # The loop is the parent's: nothing must turn it here.
             self.server.exits = _leave_child
+        self.log.abandon()
         self.channel.close()
         self.birth.page.close()
 

@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from tornado import netutil
@@ -34,11 +35,12 @@ from tornado.websocket import WebSocketHandler
 
 from leeward._core.connection import WAITING, Life
 from leeward.adapters.following import follow
+from leeward.adapters.introduced import Newcomer
 from leeward.adapters.streams import Stream, bytes_wait, stream
-from leeward.engine.kernel import Gauge, gauge
-from leeward.engine.opening import see_open_through
+from leeward.engine import arguments, forwarded, proxy
 from leeward.engine.pings import Pings
 from leeward.engine.registry import NEW_GRACE, SERVICE_RESTART, Registry
+from leeward.engine.timeouts import idle_of, tuned
 
 if TYPE_CHECKING:
     import socket
@@ -50,7 +52,6 @@ if TYPE_CHECKING:
     from tornado.iostream import IOStream
 
     from leeward._core.config import Config
-    from leeward.engine.pings import Asked
     from leeward.engine.server import Counters
 
 SERVABLE = "a tornado.web.Application (or any HTTPServerConnectionDelegate)"
@@ -63,7 +64,7 @@ def servable(value: object) -> bool:
     return isinstance(value, HTTPServerConnectionDelegate) and not isinstance(value, HTTPServer)
 
 
-class TornadoServer(Registry["Connection"]):
+class TornadoServer(Registry["Connection | Newcomer"]):
     """A `leeward.engine.server.Server`.
 
     application: what the factory returned, or an adopted program's HTTPServer.
@@ -84,11 +85,16 @@ class TornadoServer(Registry["Connection"]):
     ) -> None:
         super().__init__(counters, closed)
         self.health_path = config.health_path
+        self._http = arguments.http_server(application, config)
+        self.forwarding = forwarded.forwarding(config)
+        #: Connections refused, by the name of the rule (`leeward._core.proxy`).
+        self.refusals: Counter[str] = Counter()
+        self._gate = proxy.gate(config, self.refused)
+        self.config = config
         self.pings = Pings(config, self._loop)
-        own = isinstance(application, HTTPServer)
-        # Application.listen would hand its own settings on in the same way.
-        self._http: HTTPServer = application if own else HTTPServer(application, xheaders=False)  # type: ignore[assignment]
         follow(self._http)
+        self._own_idle = idle_of(self._http.conn_params)
+        self._set_idle()
         # Made once: Tornado itself would read a dict's files for each connection.
         options = self._http.ssl_options if tls is None else tls
         self._tls = None if options is None else netutil.ssl_options_to_context(options, True)
@@ -96,11 +102,36 @@ class TornadoServer(Registry["Connection"]):
     def ready(self) -> None:
         pass
 
+    def refused(self, rule: str) -> None:
+        self.refusals[rule] += 1
+
+    def tune(self, config: Config) -> None:
+        """Tornado has one number for the wait for a request and for its header.
+
+        It is read when the wait begins: those who wait now are not told of another.
+        """
+        self.config = tuned(self.config, config)
+        self._set_idle()
+
+    def _set_idle(self) -> None:
+        given = self._own_idle is None or "idle_timeout" in self.config.given
+        idle = self.config.idle_timeout if given else self._own_idle
+        # `HTTP1ConnectionParameters` takes None for an hour, but as an attribute it is never.
+        self._http.conn_params.header_timeout = idle or None
+
     def accept(self, connection: socket.socket, address: Any) -> None:
+        if self._gate is None:
+            self.serve(connection, address, None)
+        else:
+            self.add(Newcomer(self, self._gate, connection, address))
+
+    def serve(self, connection: socket.socket, address: Any, place: proxy.Place | None) -> None:
+        """place:  where the client is, if a proxy has said so."""
         found = self._stream(connection, self._tls)
         if found is None:
             return
-        found.life = connected = Connection(self, found, self._loop.time(), address)
+        found.life = connected = Connection(self, found, self._loop.time())
+        connected.place, found.address = place, address
         self.add(connected)
         self._handle(found, address)
 
@@ -110,7 +141,7 @@ class TornadoServer(Registry["Connection"]):
         """
         found = self._stream(connection, None)
         if found is not None:
-            found.life = Connection(Uncounted(), found, self._loop.time(), None)
+            found.life = Connection(Uncounted(), found, self._loop.time())
             self._handle(found, ("127.0.0.1", 0))
 
     def _stream(self, connection: socket.socket, tls: ssl.SSLContext | None) -> Stream | None:
@@ -131,7 +162,7 @@ class Uncounted:
     """What the connection of a probe has for a server: it tells nobody, and drains never."""
 
     health_path = draining = ""
-    active = pings = None
+    active = forwarding = pings = None
 
     def serves(self) -> bool:
         return True
@@ -151,35 +182,33 @@ class Connection:
     """Where one connection stands, and how it is brought to its end."""
 
     __slots__ = (
-        "address",
         "announced",
         "announcing",
-        "asked",
         "born",
+        "client",
         "conn",
         "handler",
         "life",
+        "place",
         "request_headers",
         "server",
         "stream",
         "version",
     )
 
-    def __init__(
-        self, server: TornadoServer | Uncounted, stream: Stream, now: float, address: Any
-    ) -> None:
+    def __init__(self, server: TornadoServer | Uncounted, stream: Stream, now: float) -> None:
         self.server = server
         self.stream = stream
         self.born = now
         self.life = Life.NEW
+        self.place: proxy.Place | None = None
+        self.client = ""  # who it is, by the last request or by PROXY
         self.conn: HTTP1Connection | None = None  # of the request that is awaited or served
         self.request_headers: HTTPHeaders | None = None
         self.version = ""
         self.handler: WebSocketHandler | None = None
         self.announcing = False  # this request's answer will say that we close
         self.announced = False  # an answer has said so
-        self.address = address
-        self.asked: Asked | None = None
 
     def __repr__(self) -> str:
         return f"<connection {self.life.name}{', announced' if self.announced else ''}>"
@@ -234,9 +263,6 @@ class Connection:
         if self.life is Life.CLOSED:
             return
         self._leave_active(Life.CLOSED)
-        if self.asked is not None and self.server.pings is not None:
-            self.server.pings.end(self.asked, self.stream.error)
-            self.asked = None
         self.conn = self.request_headers = self.handler = None
         self.server.remove(self)
 
@@ -310,37 +336,11 @@ class Connection:
         def detaching() -> IOStream:
             found = detach()
             if self.handler is not None:
-                self._websocket_begins(self.handler)
+                self.stream.websocket_begins(self.handler, self.server.pings)
             return found
 
         conn.set_close_callback = learning  # type: ignore[method-assign]
         conn.detach = detaching  # type: ignore[method-assign]
-
-    def _websocket_begins(self, handler: WebSocketHandler) -> None:
-        """`handler` has the stream, and is about to open."""
-        see_open_through(handler, asyncio.get_running_loop())
-        if self.server.pings is None:
-            return
-        self.asked = self.server.pings.begin(self, handler)
-        if self.asked is not None:
-            # What came with the handshake was read before there was somebody to look at it.
-            self.asked.sieve.feed(bytes(self.stream._read_buffer))
-            self.stream.asked = self.asked
-
-    # --- for the pings ---------------------------------------------------------------
-
-    @property
-    def sent(self) -> int:
-        return self.stream._total_write_index
-
-    def write_frame(self, frame: bytes) -> None:
-        if not self.stream.closed() and not self.stream.writing():
-            self.stream.write(frame)
-
-    def gauge(self) -> Gauge:
-        stream = self.stream
-        waiting = stream._total_write_index - stream._total_write_done_index
-        return gauge(stream.socket, stream._total_write_index, waiting)
 
     def cut(self) -> None:
         self.stream.close()

@@ -53,7 +53,7 @@ def rendered(resolution: Resolution, origin: bool) -> str:
 
 def _toml(key: str, value: Any) -> str:
     """ "" for what a key cannot say: nothing, and what is left to a program."""
-    if value == () or (key == "workers" and not value):
+    if value in ((), None) or (key == "workers" and not value):
         return ""
     if key == "uds_mode":
         return f'"{value:o}"'

@@ -37,7 +37,7 @@ def open_each(wanted: Iterable[str], config: Config, undo: ExitStack) -> list[Li
         for sock in sockets.bind_all(address, config.backlog, config.uds_mode):
             undo.callback(sock.close)
             # Whoever connects before the first worker is ready has it too.
-            peers.watch(sock, config.peer_timeout)
+            peers.watch([sock.fileno()], config)
             listener = sockets.listener(
                 sock, sock.fileno(), made=address.kind != "fd", tls=bool(config.ssl_certfile)
             )

@@ -8,21 +8,26 @@ import logging
 import ssl
 from collections import Counter
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tornado import netutil
 from tornado.http1connection import _GzipMessageDelegate
 from tornado.httpserver import HTTPServer, _HTTPRequestContext, _ProxyAdapter
 from tornado.httputil import HTTPMessageDelegate, HTTPServerConnectionDelegate
 
-from leeward.engine import health
+from leeward.engine import arguments, forwarded, health, proxy
 from leeward.engine.accelerate.install import installed
+from leeward.engine.balancers import Notice
 from leeward.engine.connection import Connection
 from leeward.engine.deadlines import Sweep
+from leeward.engine.ends import Ends
 from leeward.engine.execute import Dispatch, Handling, dispatch
 from leeward.engine.head import Parser
+from leeward.engine.inflate import Measured
+from leeward.engine.outbox import Watch
 from leeward.engine.pings import Pings
 from leeward.engine.registry import Registry
+from leeward.engine.timeouts import timeouts, tuned
 
 if TYPE_CHECKING:
     import socket
@@ -34,8 +39,8 @@ if TYPE_CHECKING:
     from leeward.engine.server import Counters
     from leeward.engine.stream import TransportStream
 
-#: Seconds for a TLS handshake, as in asyncio and nginx.
-_HANDSHAKE = 60.0
+#: Seconds for a TLS handshake where there is no --silent-timeout: asyncio asks for a number.
+_HANDSHAKE = 86400.0
 
 #: Tornado's default of IOStream.max_buffer_size, which bounds bodies too.
 _MAX_BUFFER = 104857600
@@ -76,9 +81,10 @@ class Engine(Registry["Link"]):
         #: What is scheduled from within a handler runs here, and sees none of its variables.
         self.context = contextvars.copy_context()
         self.config = config
-        own = isinstance(application, HTTPServer)
-        http: Any = application if own else HTTPServer(application, xheaders=False)
+        http: Any = arguments.http_server(application, config)
         self._http = http
+        self._forwarding = forwarded.forwarding(config)
+        self._gate = proxy.gate(config, self.refused)
         self.params = http.conn_params
         self._dispatch: Dispatch | None = None
         if config.accelerate:
@@ -90,7 +96,9 @@ class Engine(Registry["Link"]):
         )
         # Bodies are measured when the handler may have set a limit of its own.
         self.parser = Parser(max_body_size=None)
-        self.idle_timeout = self.header_timeout = self.params.header_timeout
+        self.timeouts = timeouts(config, self.params)
+        self.writers = Watch(self.loop, self.context, self.timeouts.write)
+        self._set_budget()
         options = http.ssl_options if tls is None else tls
         self._tls = (
             None if options is None or plain else netutil.ssl_options_to_context(options, True)
@@ -100,7 +108,10 @@ class Engine(Registry["Link"]):
         self.flushed.set_result(None)
         #: Requests refused, by the name of the rule (`leeward.engine.rules`).
         self.refusals: Counter[str] = Counter()
+        #: Called for each connection that we end, with the setting that it ran into.
+        self.ends = Ends(self.loop.time)
         self._said = float("-inf")
+        self.notice = Notice()
         #: `Sweep.deadline`, without a call in between.
         self.deadline = Sweep(self.loop, self.context, self.live).deadline
         self.pings = Pings(config, self.loop)
@@ -122,19 +133,24 @@ class Engine(Registry["Link"]):
     def accept(self, connection: socket.socket, address: Any) -> None:
         member = Connection(self, address)
         self.add(member)
-        handshake = _HANDSHAKE if self._tls is not None else None
-        member.task = self.loop.create_task(
-            self.loop.connect_accepted_socket(
-                lambda: member, connection, ssl=self._tls, ssl_handshake_timeout=handshake
-            )
-        )
+        member.task = self.loop.create_task(self._connect(member, connection))
         member.task.add_done_callback(lambda task: self._connected(task, member, connection))
+
+    async def _connect(self, member: Connection, connection: socket.socket) -> None:
+        if self._gate is not None:
+            place = await self._gate.admit(connection, member.address)
+            if place is not None:
+                member.family, member.address = place
+        handshake = None if self._tls is None else self.timeouts.silent or _HANDSHAKE
+        await self.loop.connect_accepted_socket(
+            lambda: member, connection, ssl=self._tls, ssl_handshake_timeout=handshake
+        )
 
     def probe(self, connection: socket.socket) -> None:
         """Serve `connection`, which no client has made: plain http, uncounted, and
         `health_path` is the application's own on it.
         """
-        config = replace(self.config, health_path="")
+        config = replace(self.config, health_path="", proxy_protocol="off")
         aside = Engine(self._http, config, _Nobody(), lambda: None, plain=True)
         aside.accept(connection, ("127.0.0.1", 0))
 
@@ -149,6 +165,19 @@ class Engine(Registry["Link"]):
         if isinstance(error, ssl.SSLError) and self.loop.time() - self._said >= 1.0:
             self._said = self.loop.time()  # one a second: scanners come in swarms
             _general.warning("SSL Error on %s: %s", member.address, error)
+
+    def tune(self, config: Config) -> None:
+        self.config = tuned(self.config, config)
+        self.timeouts = timeouts(self.config, self.params)
+        self.writers.tune(self.timeouts.write)
+        self._set_budget()
+        for member in self.live:
+            member.restart_waiting()
+
+    def _set_budget(self) -> None:
+        self.write_budget = self.config.write_budget
+        #: Bytes that wait for a client before we read no more from it.
+        self.choke_at: float = self.write_budget // 4 or float("inf")
 
     # --- for connections -------------------------------------------------------------------------
 
@@ -165,9 +194,14 @@ class Engine(Registry["Link"]):
                 delegate = _ProxyAdapter(delegate, exchange)
         else:
             delegate = self._http.start_request(connection, exchange)
+        told = self._forwarding
+        if told is not None and told.believes(connection.context):
+            member = exchange.connection
+            delegate = forwarded.Forwarded(delegate, connection.context, told, member)
         if self.params.decompress:
-            # Before 6.5 it knows no limit of its own.
             limits = (self.params.chunk_size, exchange.max_body_size)[:_GZIP_LIMITS]
+            if len(limits) == 1:
+                delegate = Measured(delegate, exchange)
             delegate = _GzipMessageDelegate(delegate, *limits)
         return delegate
 
@@ -179,6 +213,7 @@ class Engine(Registry["Link"]):
         socket: Any = _Socket(connection)
         trusted = http.trusted_downstream
         context = _HTTPRequestContext(socket, connection.address, protocol, trusted)
+        connection.client = context.remote_ip
         found = ServerConnection(connection, context)
         http._connections.add(found)
         return found
@@ -222,4 +257,9 @@ class _Socket:
     """Looks like a stream to Tornado's request context, which asks for the family only."""
 
     def __init__(self, connection: Link) -> None:
-        self.socket = connection.transport.get_extra_info("socket")
+        own = connection.transport.get_extra_info("socket")
+        self.socket = own if connection.family < 0 else _Family(connection.family)
+
+
+class _Family(NamedTuple):
+    family: int

@@ -25,8 +25,12 @@ if TYPE_CHECKING:
     from leeward.engine.connection import Connection
     from leeward.engine.head import Head
     from leeward.engine.stream import TransportStream
+    from leeward.limits import Deadlines
 
 _LINE_BREAK = re.compile(r"[\r\n]")
+
+#: A body above this is sent behind its head, and not copied to it.
+_APART = 256 * 1024
 
 #: Status lines that were sent, by code and reason; handlers may make up reasons.
 _STATUS: dict[tuple[int, str], bytes] = {}
@@ -43,9 +47,15 @@ class Exchange(HTTPConnection):
     _chunking = False
     _left: int | None = None  # bytes of the answer's body that Content-Length still promises
     _detached = False
+    #: Octets of the answer's body, but for those that Content-Length told of at once (`answer`).
+    body_sent = 0
     #: Has the application given its whole answer?  Has the whole request been read?
     write_finished = False
     read_finished = False
+    #: Have its status line and headers been sent?
+    begun = False
+    #: What its handler's class says (`leeward.deadlines`).
+    own: Deadlines | None = None
     max_body_size = 0
     body_timeout: float | None = None
 
@@ -77,6 +87,11 @@ class Exchange(HTTPConnection):
     def no_keep_alive(self, value: bool) -> None:
         self.disconnect = value or not self.head.keep_alive
 
+    @property
+    def handler(self) -> Any:
+        """Whoever wants to hear that the client has left: as a rule its RequestHandler."""
+        return getattr(self._close_callback, "__self__", None)
+
     def set_close_callback(self, callback: Callable[[], None] | None) -> None:
         """Have `callback` called if the client leaves before it has its answer."""
         self._close_callback = callback
@@ -88,7 +103,7 @@ class Exchange(HTTPConnection):
                 self._websocket = owner
 
     def set_body_timeout(self, timeout: float) -> None:
-        """Seconds in which this request's body must have come."""
+        """Seconds in which all of this request's body must have come."""
         self.body_timeout = timeout
 
     def set_max_body_size(self, max_body_size: int) -> None:
@@ -133,6 +148,7 @@ class Exchange(HTTPConnection):
         elif not (bodiless or sized):
             self.disconnect = True  # an HTTP/1.0 client sees the end of this body by ours
         if code >= 200:  # a 101 must say "Connection: Upgrade"
+            self.begun = True
             if self.connection.server.draining:
                 self.disconnect = True
             if self.disconnect:
@@ -149,7 +165,11 @@ class Exchange(HTTPConnection):
             self._left = None
         data = _head_bytes(code, start_line[2], fields)
         if chunk:
-            data += self._framed(chunk)
+            chunk = self._framed(chunk)
+            if len(chunk) > _APART:
+                self.connection.send(data)
+                return self.connection.send(chunk)
+            data += chunk
         return self.connection.send(data)
 
     def answer(
@@ -164,7 +184,13 @@ class Exchange(HTTPConnection):
             future = self.write_headers(ResponseStartLine("", code, reason), headers, body)
             self.finish()
             return future
-        future = connection.send(_head_bytes(code, reason, layout.lists(headers)) + body)
+        data = _head_bytes(code, reason, layout.lists(headers))
+        if len(body) > _APART:
+            connection.send(data)
+            data = body
+        else:
+            data += body
+        future = connection.send(data)
         self.write_finished = True
         self._close_callback = None
         connection.answered(self)
@@ -182,13 +208,14 @@ class Exchange(HTTPConnection):
         if self._left and not connection.lost:
             connection.cut()
             raise HTTPOutputError(f"Tried to write {self._left} bytes less than Content-Length")
+        self.write_finished = True  # also of what waits for the client (`Link.answer_is_complete`)
         if self._chunking and not connection.lost:
             connection.send(b"0\r\n\r\n")
-        self.write_finished = True
         self._close_callback = None
         connection.answered(self)
 
     def _framed(self, chunk: bytes) -> bytes:
+        self.body_sent += len(chunk)
         if self._left is not None:
             self._left -= len(chunk)
             if self._left < 0:

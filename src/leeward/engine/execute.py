@@ -23,6 +23,7 @@ from tornado.web import Application, RequestHandler, _HandlerDelegate
 from leeward.engine import request as requests
 from leeward.engine.accelerate.pristine import pristine
 from leeward.engine.routes import Routes
+from leeward.limits import ATTRIBUTE, DECLARED
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
@@ -168,10 +169,14 @@ class Handling(HTTPMessageDelegate):
         if route is not None and dispatch.ordinary():
             rule, self._args, self._kwargs = route
             handler = rule.target
+            if DECLARED:
+                self._exchange.own = getattr(handler, ATTRIBUTE, None)
             if not handler._stream_request_body:
                 self._handler, self._keywords = handler, rule.target_kwargs
                 return None
         found = dispatch.application.find_handler(request)
+        if DECLARED:
+            self._exchange.own = getattr(getattr(found, "handler_class", None), ATTRIBUTE, None)
         if (
             type(found) is not _HandlerDelegate
             or found.stream_request_body

@@ -158,8 +158,9 @@ class Pings:
         """When to look again at a peer that is silent past its timeout; None: it is ended."""
         gauge = asked.peer.gauge()
         if gauge.waits:
-            # The application does not read: its answer may stand behind what it has sent before.
-            # (And libuv before 1.45 runs timers before it reads, after a stall too.)
+            # The application does not read, or we do not as the peer takes nothing (then
+            # --write-timeout ends it): its answer may stand behind what it has sent before.
+            # And libuv before 1.45 runs timers before it reads, after a stall too.
             asked.heard = now
             return asked.watch.look(now, now, True)[1]
         moves = asked.left < gauge.left < asked.owed

@@ -8,12 +8,12 @@ import logging
 _general = logging.getLogger("tornado.general")
 _application = logging.getLogger("tornado.application")
 
-TOO_LARGE = "Unsatisfiable read of more than %d bytes of headers"
-
-#: As bare as Tornado's, to whose tests and users' monitors it is known.
+#: 400 and 431 are as bare as Tornado's, to whose tests and users' monitors they are known.
 _REFUSALS = {
     400: b"HTTP/1.1 400 Bad Request\r\n\r\n",
+    408: b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n",
     431: b"HTTP/1.1 431 Request Header Fields Too Large\r\n\r\n",
+    503: b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Length: 0\r\n\r\n",
 }
 
 

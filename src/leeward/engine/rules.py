@@ -23,6 +23,12 @@ class BadRequest(Exception):
         self.status = status
 
 
+def too_large(most: int) -> BadRequest:
+    """A head of more than `most` octets."""
+    text = f"Unsatisfiable read of more than {most} bytes of headers"
+    return BadRequest("header-size", text, 431)
+
+
 class Rule(NamedTuple):
     """One rule of reading: its name in log and counter, its source, and who does what."""
 
@@ -146,6 +152,12 @@ LEGAL = (
         "RFC 9110 §10.1.1",
         "answers 100 to the lower-case spelling of 100-continue only",
         "compares without regard to case",
+    ),
+    Rule(
+        "half-close",
+        "RFC 9112 §9.6",
+        "closes when its client has said FIN, and an answer that takes a while is lost",
+        "tells the application that its client has gone, and sends what it answers all the same",
     ),
 )
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     import socket
 
+    from leeward._core.config import Config
     from leeward._core.connection import Life
 
 
@@ -45,6 +46,12 @@ class Server(Protocol):
 
         May be called again: "reload" after "aside" lets WebSockets go too, "stop"
         after both hurries what is left.
+        """
+
+    def tune(self, config: Config) -> None:
+        """Take over what `config` says of `leeward._core.config.TUNABLE`, and nothing else.
+
+        Connections that wait for a request wait anew; what is under way goes on as it began.
         """
 
     def connections(self) -> dict[Life, int]:

@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 _AHEAD = 256 * 1024
 
 
+#: Above this a piece is copied once instead of twice; below, the view costs more than that.
+_LARGE = 64 * 1024
+
 #: Reads answered in a row without a turn of the loop: a burst of small messages must
 #: not keep everybody else waiting (three reads a frame; 256 take about 2 ms).
 _AT_ONCE = 256
@@ -96,7 +99,11 @@ class TransportStream(IOStream):
     def read_bytes(self, num_bytes: int, partial: bool = False) -> asyncio.Future[bytes]:
         """Tornado's: exactly `num_bytes`, or with `partial` at least one and at most so many."""
         data = self._data
-        if self._future is None and (len(data) >= num_bytes or (partial and data)):
+        if (
+            self._future is None
+            and (len(data) >= num_bytes or (partial and data))
+            and not self._connection.choked
+        ):
             future: asyncio.Future[bytes] = self._loop.create_future()
             piece = self._take(min(num_bytes, len(data)))
             self._at_once += 1
@@ -173,15 +180,18 @@ class TransportStream(IOStream):
             self._try()
         except UnsatisfiableReadError as error:
             self._unsatisfiable(error)
-        if self._future is not None and self._closed:
-            self._future = self._find = None
-            raise StreamClosedError(real_error=self.error)
+        if self._future is not None:
+            if self._closed:
+                self._future = self._find = None
+                raise StreamClosedError(real_error=self.error)
+            # More may be wanted than was kept when nobody read.
+            self._connection.read_on()
         return future
 
     def _try(self) -> None:
         """Give the pending read its bytes if they are here."""
         future, find = self._future, self._find
-        if future is None or find is None:
+        if future is None or find is None or self._connection.choked:
             return
         if future.done():  # cancelled
             self._future = self._find = None
@@ -201,7 +211,11 @@ class TransportStream(IOStream):
 
     def _take(self, count: int) -> bytes:
         data = self._data
-        piece = bytes(data[:count])
+        if count < _LARGE:
+            piece = bytes(data[:count])
+        else:
+            with memoryview(data) as view:
+                piece = bytes(view[:count])
         del data[:count]
         if not self._closed:
             if len(data) <= _AHEAD:
@@ -232,6 +246,15 @@ class TransportStream(IOStream):
             self._unsatisfiable(StreamBufferFull("Reached maximum read buffer size"))
         elif len(self._data) > _AHEAD and self._future is None:
             self._connection.read_no_further()
+
+    def go_on(self) -> None:
+        """The peer has taken enough of what waited for it: read on."""
+        try:
+            self._try()
+        except UnsatisfiableReadError as error:
+            self._unsatisfiable(error)
+        if not self._closed and (self._future is not None or len(self._data) <= _AHEAD):
+            self._connection.read_on()
 
     def feed_eof(self) -> None:
         """The peer will send no more; a reader still gets what came before."""

@@ -132,6 +132,10 @@ class Config:
     abandon_after: float = 15.0
     engine: str = "leeward"  # leeward | tornado
     accelerate: bool = True
+    #: After how long without a sign of life a client is gone; 0: never asked.
+    ws_ping_interval: float = 20.0
+    ws_ping_timeout: float = 20.0
+    peer_timeout: float = 60.0
     loop: str = "auto"  # auto | asyncio | uvloop
     #: What a generation's first worker must answer by 2xx before it accepts; "" for nothing.
     probe: str = ""

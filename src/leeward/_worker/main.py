@@ -47,6 +47,7 @@ from leeward._core.messages import (
     Renewed,
     Withdraw,
 )
+from leeward._sys import peers
 from leeward._worker import forks, leave, logs, loops, probe
 from leeward._worker.accept import Acceptor
 from leeward._worker.access.start import start, tell
@@ -230,13 +231,8 @@ class Worker:
         """Make what connections will be served by.  The loop runs."""
         birth = self.birth
         self.access = start(self.log, birth.config)
-        self.server = server(
-            application,
-            birth.config,
-            self.row,
-            self._connection_closed,
-            birth.tls.context if birth.tls else None,
-        )
+        tls, closed = birth.tls.context if birth.tls else None, self._connection_closed
+        self.server = server(application, birth.config, self.row, closed, tls)
 
     def _accept(self, kind: str) -> None:
         """Accept, and say so."""
@@ -250,6 +246,7 @@ class Worker:
         self.server.ready()
         if birth.canary:
             tell(self.access, self.log, birth.config)
+        peers.watch([fd for fd, _ in birth.listeners], birth.config)
         self.acceptor.start()
         self._say_to_supervisor(Ready(kind, birth.application.found, birth.baseline, birth.changed))
         if birth.config.stall_warn or birth.config.stall_kill:

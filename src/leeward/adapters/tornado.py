@@ -41,6 +41,7 @@ from leeward.adapters.introduced import Newcomer
 from leeward.adapters.streams import Stream, bytes_wait, stream
 from leeward.engine import arguments, forwarded, proxy
 from leeward.engine.leaving import Leaving
+from leeward.engine.pings import Pings
 from leeward.engine.registry import NEW_GRACE, SERVICE_RESTART, Registry
 from leeward.engine.timeouts import idle_of, tuned
 
@@ -96,6 +97,7 @@ class TornadoServer(Registry["Connection | Newcomer"]):
         self._gate = proxy.gate(config, self.refused)
         self.config = config
         self.leaving = Leaving(config, closed)
+        self.pings = Pings(config, self._loop)
         follow(self._http)
         self._own_idle = idle_of(self._http.conn_params)
         self._set_idle()
@@ -146,6 +148,7 @@ class TornadoServer(Registry["Connection | Newcomer"]):
             return
         found.life = connected = Connection(self, found, self._loop.time(), client)
         connected.place = place
+        found.address = address
         self.add(connected)
         self._handle(found, address)
 
@@ -177,7 +180,7 @@ class Uncounted:
     """What the connection of a probe has for a server: it tells nobody, and drains never."""
 
     health_path = draining = ""
-    active = forwarding = leaving = None
+    active = forwarding = leaving = pings = None
 
     def serves(self) -> bool:
         return True
@@ -219,7 +222,7 @@ class Connection:
     )
 
     def __init__(
-        self, server: TornadoServer | Uncounted, stream: IOStream, now: float, address: Any
+        self, server: TornadoServer | Uncounted, stream: Stream, now: float, address: Any
     ) -> None:
         self.server = server
         self.stream = stream
@@ -366,7 +369,7 @@ class Connection:
         """
         conn = self.conn
         assert conn is not None
-        set_close_callback = conn.set_close_callback
+        set_close_callback, detach = conn.set_close_callback, conn.detach
 
         def learning(callback: Callable[[], None] | None) -> None:
             owner = getattr(callback, "__self__", None)
@@ -374,7 +377,14 @@ class Connection:
                 self.handler = owner
             set_close_callback(callback)
 
+        def detaching() -> IOStream:
+            found = detach()
+            if self.handler is not None:
+                self.stream.websocket_begins(self.handler, self.server.pings)
+            return found
+
         conn.set_close_callback = learning  # type: ignore[method-assign]
+        conn.detach = detaching  # type: ignore[method-assign]
 
     def cut(self) -> None:
         self.stream.close()

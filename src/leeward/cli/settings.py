@@ -343,6 +343,35 @@ TABLE: tuple[Setting, ...] = (
         doc="Answered without the application: 200 while it serves, 503 once it is to stop.",
     ),
     Setting(
+        key="ws_ping_interval",
+        flags=("--ws-ping-interval",),
+        parse=values.duration,
+        default=20.0,
+        precedent="uvicorn, the websockets library; Tornado: never, unless the application asks",
+        metavar="TIME",
+        doc="A WebSocket that is silent for so long is pinged, unless the application has set "
+        "websocket_ping_interval; 0s: never.",
+    ),
+    Setting(
+        key="ws_ping_timeout",
+        flags=("--ws-ping-timeout",),
+        parse=values.positive_duration,
+        default=20.0,
+        precedent="uvicorn, the websockets library; they close who has never answered, too",
+        metavar="TIME",
+        doc="A client that has answered pings before has so long for an answer, or any other byte.",
+    ),
+    Setting(
+        key="peer_timeout",
+        flags=("--peer-timeout",),
+        parse=values.duration,
+        default=60.0,
+        precedent="Linux: 2 h 11 min when idle, 15 min for what is not acknowledged",
+        metavar="TIME",
+        doc="A TCP client whose machine acknowledges nothing for so long, or takes nothing that "
+        "waits for it, is gone; 0s: as the kernel does it.",
+    ),
+    Setting(
         key="forwarded_allow_ips",
         flags=("--forwarded-allow-ips",),
         parse=values.peers,

@@ -378,7 +378,8 @@ class Connection(Parting):
 
     def detach(self, websocket: WebSocketHandler | None) -> None:
         """The application takes the stream over, as a WebSocket or for a use of its own."""
-        self._websocket = websocket
+        if websocket is not None:
+            self.websocket_begins(websocket)
         if self.life is _ACTIVE:
             self.server.in_flight(-1)
         elif self.life is not _IDLE:

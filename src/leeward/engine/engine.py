@@ -27,6 +27,7 @@ from leeward.engine.head import Parser
 from leeward.engine.inflate import Measured
 from leeward.engine.leaving import Leaving
 from leeward.engine.outbox import Watch
+from leeward.engine.pings import Pings
 from leeward.engine.registry import Registry
 from leeward.engine.timeouts import timeouts, tuned
 
@@ -120,6 +121,7 @@ class Engine(Registry["Link"]):
         self.notice = Notice()
         #: `Sweep.deadline`, without a call in between.
         self.deadline = Sweep(self.loop, self.context, self.live).deadline
+        self.pings = Pings(config, self.loop)
 
     def ready(self) -> None:
         """All that patches Tornado has done so: look once more whether we still know it."""

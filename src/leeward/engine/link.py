@@ -20,14 +20,18 @@ from tornado.websocket import WebSocketHandler
 
 from leeward._core.connection import WAITING, Life
 from leeward._core.pace import Progress
+from leeward.engine.kernel import gauge
 from leeward.engine.linger import Linger
+from leeward.engine.opening import see_open_through
 from leeward.engine.registry import NEW_GRACE, SERVICE_RESTART
 from leeward.engine.sending import NONE, Sending
 from leeward.engine.stream import TransportStream, bytes_wait, unsent
 
 if TYPE_CHECKING:
     from leeward.engine.engine import Engine, ServerConnection
+    from leeward.engine.kernel import Gauge
     from leeward.engine.leaving import Working
+    from leeward.engine.pings import Asked
 
 #: Seconds without progress for the last bytes of a connection that we close, where there
 #: is no --write-timeout.
@@ -67,6 +71,7 @@ class Link(Sending):
         self._linger: Linger | None = None
         self._stream: TransportStream | None = None
         self._websocket: WebSocketHandler | None = None
+        self._asked: Asked | None = None
 
     @property
     def context(self) -> Any:
@@ -157,6 +162,9 @@ class Link(Sending):
         self.client_left()
         if self._stream is not None:
             self._stream.lost(exc)
+        if self._asked is not None:
+            self.server.pings.end(self._asked, exc)
+            self._asked = None
         if not upgraded and self.serving is not None:
             self.server.serving_ended(self.serving)
 
@@ -274,6 +282,25 @@ class Link(Sending):
             # An application may override close().
             _general.exception("%s.close() raised; cut", type(self._websocket).__name__)
             self.cut()
+
+    def websocket_begins(self, handler: WebSocketHandler) -> None:
+        """`handler` is about to take the stream and to open."""
+        self._websocket = handler
+        see_open_through(handler, self.server.loop)
+        self._asked = self.stream.asked = self.server.pings.begin(self, handler)
+
+    # --- for the pings ---------------------------------------------------------------------------
+
+    def write_frame(self, frame: bytes) -> None:
+        """Send it.  Not behind bytes that the peer does not take: it would be one more."""
+        if not self._paused_writing:
+            self.send(frame)
+
+    def gauge(self) -> Gauge:
+        waiting = self.transport.get_write_buffer_size()
+        if self._outbox is not None:
+            waiting += self._outbox.bytes()
+        return gauge(self.transport.get_extra_info("socket"), self.sent, waiting)
 
     # --- for the stream --------------------------------------------------------------------------
 

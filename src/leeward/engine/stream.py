@@ -17,16 +17,14 @@ not leave the coroutine, which is most of what makes WebSockets cheaper here.
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import re
-import select
 import sys
-import termios
 from typing import TYPE_CHECKING, Any
 
 from tornado.ioloop import IOLoop
 from tornado.iostream import IOStream, StreamClosedError, UnsatisfiableReadError
 
+from leeward.engine import kernel
 from leeward.engine.frames import close_frame
 
 if TYPE_CHECKING:
@@ -34,6 +32,7 @@ if TYPE_CHECKING:
 
     from leeward.engine.frames import Guard
     from leeward.engine.link import Link
+    from leeward.engine.pings import Asked
 
 #: Bytes that wait unread before the transport is told to pause.
 _AHEAD = 256 * 1024
@@ -73,6 +72,8 @@ class TransportStream(IOStream):
         self.guard: Guard | None = None
         self._said_close = False  # a close frame was sent
         self._failed = False  # by us: whatever else the protocol sends comes too late
+        #: Set for a WebSocket whose peer we ask.
+        self.asked: Asked | None = None
 
     # --- what is under it ------------------------------------------------------------------------
 
@@ -263,6 +264,12 @@ class TransportStream(IOStream):
     # --- the connection speaks -------------------------------------------------------------------
 
     def feed(self, data: bytes) -> None:
+        asked = self.asked
+        if asked is not None:
+            asked.heard = self._loop.time()
+            data = asked.sieve.feed(data)
+            if not data:
+                return
         self._data += data
         try:
             self._try()
@@ -378,21 +385,9 @@ def bytes_wait(transport: asyncio.BaseTransport) -> bool:
 
     Closing now would answer them with a reset.
     """
-    sock = transport.get_extra_info("socket")
-    if sock is None or sock.fileno() < 0:
-        return False
-    poll = select.poll()
-    poll.register(sock.fileno(), select.POLLIN)
-    return bool(poll.poll(0))
+    return kernel.readable(transport.get_extra_info("socket"))
 
 
 def unsent(transport: asyncio.BaseTransport) -> int:
     """Bytes that the kernel has from us and the peer has not acknowledged yet."""
-    sock = transport.get_extra_info("socket")
-    if sock is None or sock.fileno() < 0:
-        return 0
-    try:
-        answer = fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, bytes(4))
-    except OSError:  # gone meanwhile
-        return 0
-    return int.from_bytes(answer, sys.byteorder)
+    return kernel.outgoing(transport.get_extra_info("socket"))

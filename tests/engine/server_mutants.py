@@ -16,7 +16,7 @@ from engine.server_side import Served, Wrong
 from engine.sides import Simulated
 
 #: In the order in which they build on each other.
-MODULES = ("link", "exchange", "connection")
+MODULES = ("link", "expiry", "parting", "exchange", "connection")
 
 
 def kind(mutant: Mutant) -> type[Any]:
@@ -194,7 +194,7 @@ MUTANTS = (
     ),
     Mutant(
         "in flight for ever",
-        "connection",
+        "link",
         "        self.server.in_flight(-1)\n        self.life = _IDLE",
         "        self.life = _IDLE",
     ),
@@ -208,7 +208,7 @@ MUTANTS = (
     Mutant(
         "a refusal says nothing",
         "connection",
-        "            self.send(_REFUSALS.get(status, _REFUSALS[400]))",
+        "            self.send(refusals.answer(status))",
         "            pass",
     ),
     Mutant(

@@ -125,11 +125,11 @@ class Served:
         for piece in pieces:
             # Even when it is closed: a transport with TLS may have read on.
             if piece:
-                member.data_received(piece)
+                (transport.protocol or member).data_received(piece)
             if not at_once:
                 await self._settle()
         await self._settle()
-        if transport.closed and member._buffer:
+        if (transport.closed or transport.ended) and member._buffer:
             raise Wrong("keeps what nobody will read")
         end = self._end(member, transport)
         verdict = self._verdict(b"".join(transport.written), end)
@@ -146,10 +146,10 @@ class Served:
 
     def _end(self, member: Any, transport: Transport) -> str:
         if self._engine.refusals:
-            if not transport.closed:
+            if not (transport.closed or transport.ended):
                 raise Wrong("refused, and still open")
             return "refused"
-        if transport.closed:
+        if transport.closed or transport.ended:
             return "closed"
         return "idle" if member.exchange is None and not member._buffer else "incomplete"
 
@@ -184,12 +184,13 @@ class Served:
 
     async def _leave(self, member: Any, transport: Transport, answered: int) -> None:
         """The client goes: nothing of it stays."""
-        if not transport.closed and not member.eof_received():
+        protocol = transport.protocol or member
+        if not transport.closed and not protocol.eof_received():
             transport.close()
         await self._settle()
         if not transport.closed:
             raise Wrong("open when the client has gone")
-        member.connection_lost(None)
+        (transport.protocol or member).connection_lost(None)
         await self._settle()
         if len(self.requests) != answered:
             raise Wrong("a request after its client has gone")

@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from leeward.cli import values
 from leeward.cli.settings import RESERVED, TABLE, Setting
 from leeward.engine.rules import LEGAL, SHARED, STRICTER, Rule
 
@@ -62,6 +63,8 @@ def default(setting: Setting) -> str:
         value = f"{value:04o}"
     if isinstance(value, bool):
         value = "yes" if value else "no"
+    if setting.parse is values.size and value and value % 2**20 == 0:
+        value = f"{value // 2**20}MiB"
     if isinstance(value, float):
         value = f"{value:g}s"
     return f"`{value}`"

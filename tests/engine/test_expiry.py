@@ -345,7 +345,7 @@ def test_pipelined_requests_wait_for_the_one_before_them() -> None:
         member.data_received(GET % b"poll" + GET % b"" + GET % b"")
         assert await here.lives(transport, 500.0)
         here.gate.set()
-        await here.clock.advance(1.0)
+        await here.clock.advance(1.0, 0.05)
         assert answer(transport).count(b"HTTP/1.1 200") == 3
 
     run(case)
@@ -525,6 +525,32 @@ def test_settings_change_while_connections_wait() -> None:
         assert await here.lives(transport, 100.0)
 
     run(case)
+
+
+def balanced(caplog: pytest.LogCaptureFixture, header: bytes, **settings: Any) -> list[str]:
+    """What is said of a balancer that puts `header` on each of three requests."""
+    caplog.clear()
+
+    async def case(here: World) -> None:
+        for _ in range(3):
+            member, _transport = here.connect()
+            member.data_received(b"GET / HTTP/1.1\r\nHost: a\r\n" + header + b"\r\n")
+            await here.clock.advance(0.1)
+
+    run(case, **settings)
+    return [it.getMessage() for it in caplog.records if "is in front" in it.getMessage()]
+
+
+def test_a_balancer_that_is_more_patient_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    google, amazon = b"Via: 1.1 google\r\n", b"X-Amzn-Trace-Id: Root=1-67891233-abc\r\n"
+    (line,) = balanced(caplog, google)
+    assert "600 s" in line
+    assert line.endswith("--idle-timeout 620s")
+    assert not balanced(caplog, google, idle_timeout=620.0)
+    assert not balanced(caplog, google, idle_timeout=0.0)
+    assert not balanced(caplog, amazon)
+    assert len(balanced(caplog, amazon, idle_timeout=60.0)) == 1
+    assert not balanced(caplog, b"Via: 1.1 vegur\r\n")
 
 
 # --- a client that has said FIN -------------------------------------------------------------------

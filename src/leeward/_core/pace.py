@@ -62,10 +62,10 @@ class Progress:
 
         mark:  anything that changes when bytes are taken.
 
-        The last byte may have been taken right after the look before: counted from
-        there, so that silence ends after `timeout`, and at most an `interval` earlier.
+        The last byte may have been taken right after the look before, and looks may come
+        late: so that silence ends within `timeout`, one interval is given for each.
         """
         if mark != self._mark:
-            self._mark, self._ends = mark, now - interval + timeout - _HAIR
+            self._mark, self._ends = mark, now - 2 * interval + timeout - _HAIR
             return False
         return now >= self._ends

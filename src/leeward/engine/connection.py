@@ -352,6 +352,8 @@ class Connection(Parting):
         own, idle = exchange.own, self.server.timeouts.idle
         if own is not None and own.idle is not None:
             idle = own.idle
+        if self.server.notice.left:
+            self.server.notice.look(exchange.head.headers, idle)
         self.deadline = self.server.deadline(idle)
         self._step = self._read_head
         if self._buffer or self._paused_reading:

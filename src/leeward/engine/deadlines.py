@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 #: Seconds between two sweeps, at least and at most.
 _SOONEST, _COARSE = 0.05, 1.0
 #: A sweep is followed by so many times its own length without one: 1 % of a core is
-#: the most that sweeps take, be there ten connections (2 µs) or 10,000 (0.6 ms).
+#: the most that sweeps take, be there ten connections (2 µs) or 10,000 (0.5 ms).
 _REST = 100.0
 
 _NEVER = float("inf")

@@ -17,6 +17,7 @@ from tornado.httputil import HTTPMessageDelegate, HTTPServerConnectionDelegate
 
 from leeward.engine import health
 from leeward.engine.accelerate.install import installed
+from leeward.engine.balancers import Notice
 from leeward.engine.connection import Connection
 from leeward.engine.deadlines import Sweep
 from leeward.engine.ends import Ends
@@ -110,6 +111,7 @@ class Engine(Registry["Link"]):
         #: Called for each connection that we end, with the setting that it ran into.
         self.ends = Ends(self.loop.time)
         self._said = float("-inf")
+        self.notice = Notice()
         #: `Sweep.deadline`, without a call in between.
         self.deadline = Sweep(self.loop, self.context, self.live).deadline
 

@@ -23,8 +23,8 @@ _SMALL, _TOGETHER = 4096, 65536
 #: Bytes that the peer has acknowledged: tcpi_bytes_acked in linux/tcp.h, since 4.1.
 _ACKED = slice(120, 128)
 
-#: Looks within a timeout: so early, at most, does a stalled reader's connection end.
-_LOOKS = 12
+#: Looks within a timeout.  A stalled reader's connection ends one or two of them before it.
+_LOOKS = 20
 
 
 class Outbox:

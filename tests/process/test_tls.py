@@ -93,7 +93,7 @@ class Https(Http):
 class Wss(WebSocket):
     def __init__(self, files: Files, address: tuple[str, int]) -> None:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("process.clients.Http", lambda where: Https(files, where))
+            patch.setattr("process.clients.Http", lambda where, source="": Https(files, where))
             super().__init__(address)
 
 

@@ -136,7 +136,7 @@ def _leave_child(error: BaseException) -> NoReturn:
 class _Nowhere:
     """Counters of a process that is no worker any more."""
 
-    open = accepted = requests = in_flight = 0
+    open = accepted = requests = in_flight = new = upgraded = closing = 0
 
 
 class Worker:
@@ -194,6 +194,7 @@ class Worker:
         """What can be done before there is a loop."""
         row, birth = self.row, self.birth
         row.open = row.accepted = row.requests = row.in_flight = 0
+        row.new = row.upgraded = row.closing = 0
         row.slot, row.generation, row.pid = birth.slot, birth.generation, self.pid
         if not faulthandler.is_enabled():
             with contextlib.suppress(OSError, ValueError):  # stderr closed

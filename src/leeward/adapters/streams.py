@@ -16,8 +16,11 @@ if TYPE_CHECKING:
 class Told(Protocol):
     """What a stream tells whom."""
 
-    def bytes_arrive(self) -> None:
-        """Something was read."""
+    def bytes_arrive(self, count: int) -> None:
+        """So many were read."""
+
+    def bytes_leave(self, count: int) -> None:
+        """So many were written."""
 
     def has_closed(self) -> None:
         """The connection has ended, whoever ended it."""
@@ -31,7 +34,12 @@ class Stream(IOStream):
     def read_from_fd(self, buf: bytearray | memoryview) -> int | None:
         count = super().read_from_fd(buf)
         if count:
-            self.life.bytes_arrive()
+            self.life.bytes_arrive(count)
+        return count
+
+    def write_to_fd(self, data: memoryview) -> int:
+        count = super().write_to_fd(data)
+        self.life.bytes_leave(count)
         return count
 
     def close_fd(self) -> None:

@@ -22,8 +22,8 @@ Works on Tornado 6.4 and later.  Things that do not work:
 
 from __future__ import annotations
 
-import asyncio
 import logging
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from tornado import netutil
@@ -35,9 +35,11 @@ from tornado.websocket import WebSocketHandler
 from leeward._core.connection import WAITING, Life
 from leeward.adapters.following import follow
 from leeward.adapters.streams import Stream, bytes_wait, stream
-from leeward.engine.registry import NEW_GRACE, SERVICE_RESTART, Registry
+from leeward.adapters.telling import tell
+from leeward.engine.registry import NEW_GRACE, REASONS, Registry
 
 if TYPE_CHECKING:
+    import asyncio
     import socket
     import ssl
     from collections.abc import Callable
@@ -47,7 +49,9 @@ if TYPE_CHECKING:
     from tornado.iostream import IOStream
 
     from leeward._core.config import Config
+    from leeward._core.conns import Conn, Identity
     from leeward.engine.server import Counters
+    from leeward.engine.standing import Standing
 
 SERVABLE = "a tornado.web.Application (or any HTTPServerConnectionDelegate)"
 
@@ -95,7 +99,7 @@ class TornadoServer(Registry["Connection"]):
         found = self._stream(connection, self._tls)
         if found is None:
             return
-        found.life = connected = Connection(self, found, self._loop.time())
+        found.life = connected = Connection(self, found, address)
         self.add(connected)
         self._handle(found, address)
 
@@ -105,7 +109,7 @@ class TornadoServer(Registry["Connection"]):
         """
         found = self._stream(connection, None)
         if found is not None:
-            found.life = Connection(Uncounted(), found, self._loop.time())
+            found.life = Connection(Uncounted(), found, None)
             self._handle(found, ("127.0.0.1", 0))
 
     def _stream(self, connection: socket.socket, tls: ssl.SSLContext | None) -> Stream | None:
@@ -135,33 +139,46 @@ class Uncounted:
 
     def in_flight(self, by: int) -> None: ...
 
+    def changes(self, old: Life, new: Life) -> None: ...
+
     def remove(self, member: Connection) -> None: ...
 
     def upgraded_in_drain(self, member: Connection) -> None: ...
 
-    def later(self, delay: float, call: Callable[..., None], *args: Any) -> None: ...
+    def later(self, delay: float, call: Callable[..., object], *args: Any) -> None: ...
 
 
 class Connection:
     """Where one connection stands, and how it is brought to its end."""
 
     __slots__ = (
+        "address",
         "announced",
         "announcing",
         "born",
         "conn",
         "handler",
+        "id",
         "life",
+        "moved",
+        "received",
         "request_headers",
+        "requests",
+        "sent",
         "server",
+        "since",
+        "start_line",
         "stream",
         "version",
     )
 
-    def __init__(self, server: TornadoServer | Uncounted, stream: IOStream, now: float) -> None:
+    def __init__(self, server: TornadoServer | Uncounted, stream: IOStream, address: Any) -> None:
         self.server = server
         self.stream = stream
-        self.born = now
+        self.address = address
+        self.born = self.since = self.moved = monotonic()
+        self.id = self.received = self.sent = self.requests = 0
+        self.start_line: RequestStartLine | None = None
         self.life = Life.NEW
         self.conn: HTTP1Connection | None = None  # of the request that is awaited or served
         self.request_headers: HTTPHeaders | None = None
@@ -187,15 +204,21 @@ class Connection:
         ):
             self.stream.close()
 
-    def bytes_arrive(self) -> None:
+    def bytes_arrive(self, count: int) -> None:
+        self.received += count
+        self.moved = monotonic()
         if self.life in WAITING:
             self.request_arrives()
         if self.server.active is not None:
             self.server.active()
 
+    def bytes_leave(self, count: int) -> None:
+        self.sent += count
+        self.moved = monotonic()
+
     def request_arrives(self) -> None:
         """First byte of a request."""
-        self.life = Life.ACTIVE
+        self._becomes(Life.ACTIVE)
         self.server.in_flight(+1)
 
     def request_received(self, start_line: RequestStartLine, headers: HTTPHeaders) -> None:
@@ -203,6 +226,8 @@ class Connection:
         if self.life in WAITING:  # it lay in the buffer behind the request before
             self.request_arrives()
         self.server.request_begins()
+        self.requests += 1
+        self.start_line = start_line
         self.version = start_line.version
         self.request_headers = headers
         if "Upgrade" in headers:
@@ -229,7 +254,11 @@ class Connection:
     def _leave_active(self, life: Life) -> None:
         if self.life is Life.ACTIVE:
             self.server.in_flight(-1)
-        self.life = life
+        self._becomes(life)
+
+    def _becomes(self, life: Life) -> None:
+        self.server.changes(self.life, life)
+        self.life, self.since = life, monotonic()
 
     # --- draining --------------------------------------------------------------------
 
@@ -244,7 +273,7 @@ class Connection:
             self.server.later(NEW_GRACE - self._age(), self._close_if_silent)
 
     def _age(self) -> float:
-        return asyncio.get_running_loop().time() - self.born
+        return monotonic() - self.born
 
     def _close_if_silent(self) -> None:
         if self.life in WAITING and not bytes_wait(self.stream):
@@ -298,19 +327,23 @@ class Connection:
     def cut(self) -> None:
         self.stream.close()
 
-    def close_websocket(self, code: int) -> None:
+    def close_websocket(self, code: int) -> bool:
         """Send the close frame.  Tornado cuts a peer that does not answer it after 5 s.
 
         A protocol of the application's own cannot be told: it has until the deadline.
         """
         if self.life is not Life.UPGRADED or self.handler is None:
-            return
+            return False
         try:
-            self.handler.close(code, "restarting" if code == SERVICE_RESTART else "going away")
+            self.handler.close(code, REASONS[code])
         except Exception:
             # An application may override close().
             _log.exception("%s.close() raised; cut", type(self.handler).__name__)
             self.stream.close()
+        return True
+
+    def tell(self, mine: Identity, standing: Standing) -> Conn:
+        return tell(self, mine, standing)
 
 
 def describe(application: object) -> str:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from tornado import gen
@@ -53,7 +54,7 @@ class Connection(Link):
 
     def __init__(self, server: Engine, address: Any) -> None:
         super().__init__(server, address)
-        self.exchange: Exchange | None = None
+        self.exchange = None
         self._delegate: HTTPMessageDelegate | None = None
         self._buffer = bytearray()
         self._scanned = 0  # bytes at the front of the buffer in which no head ends
@@ -63,6 +64,8 @@ class Connection(Link):
         self._next_is_due = False  # there are bytes behind the request that was answered
 
     def data_received(self, data: bytes) -> None:
+        self.received += len(data)
+        self.moved = monotonic()
         if self.server.active is not None:
             self.server.active()
         if self.life is _UPGRADED:
@@ -158,15 +161,11 @@ class Connection(Link):
         self._scanned = 0
         return self._begin(raw)
 
-    def _activate(self) -> None:
-        self.life = _ACTIVE
-        self.deadline = 0.0
-        self.server.in_flight(+1)
-
     def _begin(self, raw: bytes) -> bool:
         """A head is complete: make the exchange, and let the application see the headers."""
         head = self.server.parser.parse(raw)
         self.server.request_begins()
+        self.requests += 1
         exchange = self.exchange = Exchange(self, head)
         if head.length or self.params.decompress:
             exchange.max_body_size = self.server.max_body_size
@@ -341,7 +340,7 @@ class Connection(Link):
         if self.life is not _ACTIVE:
             return
         self.server.in_flight(-1)
-        self.life = _IDLE
+        self.life, self.since = _IDLE, self.moved
         if self.server.draining == "stop" and not self._buffer and not bytes_wait(self.transport):
             self.close()
             return
@@ -367,9 +366,9 @@ class Connection(Link):
             self.server.in_flight(-1)
         elif self.life is not _IDLE:
             return
-        self.life = _UPGRADED
-        self.deadline = 0.0
-        self._step = None
+        self.server.changes(self.life, _UPGRADED)
+        self.life, self.since, self.taken_by = _UPGRADED, monotonic(), self.exchange
+        self.deadline, self._step = 0.0, None
         self.exchange = self._delegate = None
         stream, rest = self.stream, bytes(self._buffer)
         self._buffer.clear()

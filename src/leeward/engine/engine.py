@@ -232,7 +232,7 @@ class Engine(Registry["Link"]):
 class _Nobody:
     """Counters that nobody reads."""
 
-    open = requests = in_flight = 0
+    open = requests = in_flight = new = upgraded = closing = 0
 
 
 class ServerConnection:

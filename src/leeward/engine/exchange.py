@@ -48,6 +48,8 @@ class Exchange(HTTPConnection):
     read_finished = False
     max_body_size = 0
     body_timeout: float | None = None
+    #: What serves it, if that had to wait.
+    task: asyncio.Future[Any] | None = None
 
     def __init__(self, connection: Connection, head: Head) -> None:
         self.connection = connection
@@ -76,6 +78,11 @@ class Exchange(HTTPConnection):
     @no_keep_alive.setter
     def no_keep_alive(self, value: bool) -> None:
         self.disconnect = value or not self.head.keep_alive
+
+    @property
+    def handler(self) -> Any:
+        """Whoever wants to hear that the client has left: as a rule its RequestHandler."""
+        return getattr(self._close_callback, "__self__", None)
 
     def set_close_callback(self, callback: Callable[[], None] | None) -> None:
         """Have `callback` called if the client leaves before it has its answer."""

@@ -98,8 +98,11 @@ class Dispatch:
         get = self.application.settings.get
         return bool(get("compiled_template_cache", True) and get("static_hash_cache", True))
 
-    def start(self, work: Coroutine[Any, Any, Any]) -> None:
-        """Run `work` in a task; what escapes it is logged as Tornado's delegate does."""
+    def start(self, work: Coroutine[Any, Any, Any], exchange: Exchange) -> None:
+        """Run `work` in a task; what escapes it is logged as Tornado's delegate does.
+
+        One that has to wait is kept as the exchange's `task`.
+        """
         task: asyncio.Future[Any]
         if self._eager and type(work) is CoroutineType and self._loop.get_task_factory() is None:
             try:
@@ -114,6 +117,7 @@ class Dispatch:
         # asyncio itself knows a task by a weak reference only: one that waits for a reader
         # of its own was collected in the middle (seen with StreamReader, on both loops).
         self._running.add(task)
+        exchange.task = task
         task.add_done_callback(self._ended)
 
     def _ended(self, task: asyncio.Future[Any]) -> None:
@@ -206,7 +210,8 @@ class Handling(HTTPMessageDelegate):
             request._parse_body()
         handler = self._handler(application, request, **self._keywords)
         transforms = [transform(request) for transform in application.transforms]
-        dispatch.start(handler._execute(transforms, *self._args, **self._kwargs))
+        work = handler._execute(transforms, *self._args, **self._kwargs)
+        dispatch.start(work, self._exchange)
 
     def on_connection_close(self) -> None:
         if self._other is not None:

@@ -12,10 +12,13 @@ import random
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from leeward._core.connection import Life
+from leeward.engine.standing import Standing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
+    from leeward._core.config import Config
+    from leeward._core.conns import Conn, Identity, Query
     from leeward.engine.server import Counters
 
 #: On a stop, seconds from its birth that a connection without a byte is waited
@@ -23,26 +26,48 @@ if TYPE_CHECKING:
 #: round the earth is 0.3 s).  Go waits 5 s (net/http, issue 22682).
 NEW_GRACE = 1.0
 
-#: Close codes of WebSockets: RFC 6455 §7.4.1, and 1012 of the IANA registry.
-GOING_AWAY, SERVICE_RESTART = 1001, 1012
+#: Close codes of WebSockets: RFC 6455 §7.4.1, and 1012 of the IANA registry.  1008 for those
+#: that a person has ended: 1001 and 1012 ask a client to come again.
+GOING_AWAY, POLICY_VIOLATION, SERVICE_RESTART = 1001, 1008, 1012
+
+#: What is said with them.
+REASONS = {
+    GOING_AWAY: "going away",
+    POLICY_VIOLATION: "ended by the operator",
+    SERVICE_RESTART: "restarting",
+}
+
+#: Seconds that a WebSocket which a person has ended has for its farewell.
+_FAREWELL = 1.0
 
 
 class Member(Protocol):
-    """A connection as the registry sees it."""
+    """A connection as the registry sees it.
 
+    id:  given by `Registry.add`: a number that no other connection of this worker ever has.
+    """
+
+    id: int
     life: Life
 
     def drain(self) -> None:
         """A drain begins, or becomes a stop: end by yourself as `Server.begin_drain` says."""
 
-    def close_websocket(self, code: int) -> None:
-        """Send the close frame."""
+    def close_websocket(self, code: int) -> bool:
+        """Send the close frame.  False if it is none that can be told."""
 
     def cut(self) -> None:
         """Close now."""
 
+    def tell(self, mine: Identity, standing: Standing) -> Conn:
+        """What there is to tell about it."""
+
 
 M = TypeVar("M", bound=Member)
+
+#: States of which the page has a number of its own.  ACTIVE is `in_flight`, and IDLE the rest
+#: of `open`: a request changes between the two, and shall write no more words than it does.
+_COUNTED = (Life.NEW, Life.UPGRADED, Life.CLOSING)
 
 
 class Registry(Generic[M]):
@@ -60,6 +85,8 @@ class Registry(Generic[M]):
         self.at_most: Callable[[], None]
         self.exits: Callable[[BaseException], None] = self._exits
         self.live: set[M] = set()
+        self._ids = 0
+        self._states = dict.fromkeys(_COUNTED, 0)
         self._requests = self._in_flight = 0
         self._window_ends = 0.0
         self._timers: list[asyncio.TimerHandle] = []
@@ -75,13 +102,26 @@ class Registry(Generic[M]):
     # --- counting --------------------------------------------------------------------------------
 
     def add(self, member: M) -> None:
+        self._ids += 1
+        member.id = self._ids
         self.live.add(member)
         self.counters.open = len(self.live)
+        self._count(Life.NEW, +1)
 
     def remove(self, member: M) -> None:
         self.live.discard(member)
         self.counters.open = len(self.live)
         self.closed()
+
+    def changes(self, old: Life, new: Life) -> None:
+        """A member is in another state.  Needs not be told between ACTIVE and IDLE."""
+        self._count(old, -1)
+        self._count(new, +1)
+
+    def _count(self, life: Life, by: int) -> None:
+        if life in self._states:
+            self._states[life] += by
+            setattr(self.counters, life.value, self._states[life])
 
     def request_begins(self) -> None:
         self._requests += 1
@@ -98,6 +138,19 @@ class Registry(Generic[M]):
         for member in self.live:
             counts[member.life] += 1
         return counts
+
+    def told(self, mine: Identity, query: Query) -> Iterator[tuple[M, Conn]]:
+        """See `leeward.engine.server.Server`.  Who comes meanwhile is left out."""
+        standing = Standing(self._loop)
+        for member in sorted(self.live, key=lambda it: it.id):
+            if member.life is Life.CLOSED or not query.may_match(member.id, member.life.value):
+                continue
+            conn = member.tell(mine, standing)
+            if query.matches(conn):
+                yield member, conn
+
+    def tune(self, config: Config) -> None:
+        """Settings have changed that may change while we run: none that concern us."""
 
     def serves(self) -> bool:
         """Is it right to send us requests?"""
@@ -139,9 +192,20 @@ class Registry(Generic[M]):
             GOING_AWAY if self.draining == "stop" else SERVICE_RESTART,
         )
 
-    def later(self, delay: float, call: Callable[..., None], *args: Any) -> None:
+    def later(self, delay: float, call: Callable[..., object], *args: Any) -> None:
         """`call_later` for a timer that the next `begin_drain` cancels."""
         self._timers.append(self._loop.call_later(delay, call, *args))
+
+    # --- ending one ------------------------------------------------------------------------------
+
+    def end(self, member: M) -> bool:
+        """Because a person wants it.  True if it is a WebSocket, and has a moment to say goodbye."""
+        told = member.life is Life.UPGRADED and member.close_websocket(POLICY_VIOLATION)
+        if told:
+            self._loop.call_later(_FAREWELL, member.cut)
+        else:
+            member.cut()
+        return told
 
     def close_rest(self) -> None:
         # Idle ones first: the fewer microseconds between the look and the

@@ -11,8 +11,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     import socket
+    from collections.abc import Iterator
 
+    from leeward._core.config import Config
     from leeward._core.connection import Life
+    from leeward._core.conns import Conn, Identity, Query
 
 
 class Counters(Protocol):
@@ -21,6 +24,9 @@ class Counters(Protocol):
     open: int
     requests: int
     in_flight: int
+    new: int
+    upgraded: int
+    closing: int
 
 
 class Server(Protocol):
@@ -52,3 +58,15 @@ class Server(Protocol):
 
     def close_rest(self) -> None:
         """Close every connection that is left, now."""
+
+    def tune(self, config: Config) -> None:
+        """Settings have changed that may change while we run."""
+
+    def told(self, mine: Identity, query: Query) -> Iterator[tuple[Any, Conn]]:
+        """Each live connection that `query` matches, by its number: the member and its account.
+
+        One at a time, because describing one takes 20 µs.
+        """
+
+    def end(self, member: Any) -> bool:
+        """End one of them; True if it is a WebSocket, and has a moment for its farewell."""

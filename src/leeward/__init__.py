@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from leeward._worker.here import connections
     from leeward.cli.run import run
     from leeward.errors import (
         BindError,
@@ -30,6 +31,7 @@ __all__ = [
     "TargetError",
     "UsageError",
     "__version__",
+    "connections",
     "run",
 ]
 
@@ -41,6 +43,7 @@ _HOMES = {
     "NoInstanceError": "leeward.errors",
     "TargetError": "leeward.errors",
     "UsageError": "leeward.errors",
+    "connections": "leeward._worker.here",
     "run": "leeward.cli.run",
 }
 

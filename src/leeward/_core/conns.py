@@ -105,6 +105,10 @@ class Query:
         """Raises ValueError or TypeError for what is none."""
         return cls(**json.loads(text))
 
+    def is_peer(self, address: str) -> bool:
+        """Is it `peer`, or in that network?  True if any will do."""
+        return self._is_peer(address)
+
     def may_match(self, number: int, state: str) -> bool:
         """By what is known without looking closer."""
         return self.id in (0, number) and self.state in ("", state)

@@ -189,6 +189,10 @@ class View:
             "accepted": row.accepted,
             "requests": row.requests,
             "in_flight": row.in_flight,
+            "new": row.new,
+            "idle": row.idle,
+            "upgraded": row.upgraded,
+            "closing": row.closing,
         }
 
 

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from leeward._core.config import Config
     from leeward._worker.logs import Log
 
 #: Seconds without polling after the kernel had no descriptor or memory for us:
@@ -145,6 +146,9 @@ class Acceptor:
     def _resume(self, port: _Port) -> None:
         port.timer = None
         self._loop.add_reader(port.sock.fileno(), self._wake, port)
+
+    def tune(self, config: Config) -> None:
+        """Settings have changed that may change while we run: none that concern us."""
 
     def abandon(self) -> None:
         """In a forked child: close the listeners there.  The loop is the parent's."""

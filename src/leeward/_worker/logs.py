@@ -136,3 +136,12 @@ def install(log: Log) -> bool:
     if root.level == logging.WARNING:  # Python's default: the application set none
         root.setLevel(log.level)
     return True
+
+
+def tune(log: Log, level: str) -> None:
+    """Another level from now on, of the application's records too if it left that to us."""
+    root = logging.getLogger()
+    ours = any(isinstance(it, Printer) for it in root.handlers) and root.level == log.level
+    log.level = LEVELS[level]
+    if ours:
+        root.setLevel(log.level)

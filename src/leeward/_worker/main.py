@@ -16,6 +16,8 @@ How it ends, by who asked for it:
 * the application stops the loop: drained as for a stop, status 0;
 * the application calls `sys.exit(n)`: n, in-flight requests are cut as in any
   Tornado program.
+
+More than 400 lines: what a worker may be told, and the parts that obey, stand together.
 """
 
 from __future__ import annotations
@@ -29,12 +31,16 @@ import select
 import signal
 import sys
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import tornado.process
 
+from leeward._core.config import Config
+from leeward._core.conns import Identity
 from leeward._core.messages import (
     Aside,
+    Asked,
     BadMessage,
     Closed,
     Drain,
@@ -45,13 +51,16 @@ from leeward._core.messages import (
     Ready,
     Renew,
     Renewed,
+    Tune,
+    Tuned,
     Withdraw,
 )
-from leeward._worker import forks, leave, logs, loops, probe
+from leeward._worker import forks, here, leave, logs, loops, probe
 from leeward._worker.accept import Acceptor
 from leeward._worker.drain import OVERRUN, Drainer
 from leeward._worker.factory import make
 from leeward._worker.limits import Limits
+from leeward._worker.telling import Telling
 from leeward._worker.turns import Turns
 from leeward.adapters.loading import watched
 from leeward.adapters.serving import server
@@ -158,6 +167,8 @@ class Worker:
         self.drainer: Drainer | None = None
         self.starts = "factory"  # what its start is at
         self.turns: Turns | None = None
+        self.limits: Limits | None = None
+        self.telling: Telling | None = None
         self.accepted = 0
         self.over = False
 
@@ -233,6 +244,9 @@ class Worker:
             self._connection_closed,
             birth.tls.context if birth.tls else None,
         )
+        mine = Identity(birth.slot, birth.generation, self.pid)
+        self.telling = Telling(mine, self.loop)
+        here.serve(self.server, mine)
 
     def _accept(self, kind: str) -> None:
         """Accept, and say so."""
@@ -240,17 +254,22 @@ class Worker:
         assert self.server is not None
         self.acceptor = Acceptor(birth.listeners, self.server.accept, self._accepted, self.log)
         self.drainer = Drainer(self.acceptor, self.server, self.log, self._finish)
-        limits = Limits(birth.config, self._say_to_supervisor)
+        self.limits = limits = Limits(birth.config, self._say_to_supervisor)
         self.server.most, self.server.at_most = limits.most, limits.answered
         self._take_signals()
         self.server.ready()
         self.acceptor.start()
         self._say_to_supervisor(Ready(kind, birth.application.found, birth.baseline, birth.changed))
-        if birth.config.stall_warn or birth.config.stall_kill:
+        self._tell_turns()
+        self.log.say("debug", f"ready in {(time.monotonic() - self.born) * 1000:.1f} ms")
+
+    def _tell_turns(self) -> None:
+        """From now on, if somebody wants to know."""
+        birth, server = self.birth, self.server
+        if self.turns is None and server and (birth.config.stall_warn or birth.config.stall_kill):
             self.turns = Turns(self.loop, birth.page, self.row, birth.bell)
             self.turns.begin(self._say_to_supervisor)
-            self.server.active = self.turns.active
-        self.log.say("debug", f"ready in {(time.monotonic() - self.born) * 1000:.1f} ms")
+            server.active = self.turns.active
 
     def _fail(self, stage: str, text: str) -> NoReturn:
         """Tell the supervisor why there will be no worker, and end."""
@@ -285,6 +304,9 @@ class Worker:
                     os.close(fd)
         if self.turns is not None:
             self.turns.abandon()
+        if self.telling is not None:
+            self.telling.abandon()
+        here.serve(None)
         self.row = _Nowhere()
         if self.server is not None:
             self.server.counters = self.row
@@ -337,6 +359,10 @@ class Worker:
                 self._withdraw()
             elif isinstance(message, Renew):
                 self._renew(message)
+            elif isinstance(message, Tune):
+                self._tune(Config.from_json(message.config))
+            elif isinstance(message, Asked):
+                self._asked(message)
             else:
                 self.log.say("error", f"not for a worker: {type(message).__name__}")
 
@@ -365,6 +391,27 @@ class Worker:
         except OSError as problem:
             error = str(problem)
         self._say_to_supervisor(Renewed(error))
+
+    def _tune(self, config: Config) -> None:
+        # Whoever is told before it is ready begins with them.
+        self.birth = replace(self.birth, config=config)
+        logs.tune(self.log, config.log_level)
+        if self.acceptor is not None and self.server is not None and self.limits is not None:
+            self.acceptor.tune(config)
+            self.server.tune(config)
+            self.limits.tune(config)
+            self.server.most = self.limits.most
+            if 0 < self.limits.most <= self.row.requests:
+                self.limits.answered()
+            if not self.over:
+                self._tell_turns()
+        self._say_to_supervisor(Tuned())
+
+    def _asked(self, order: Asked) -> None:
+        if self.telling is None:
+            os.close(order.asker)  # nobody asks one that is not ready
+        else:
+            self.telling.ask(order, self.server)
 
     def _say_to_supervisor(self, message: Message) -> None:
         try:

@@ -59,8 +59,7 @@ def snapshot(instance: instances.Instance) -> dict[str, Any]:
     Reading PSS walks page tables, 10 ms per GiB: done here and never in the
     supervisor's loop.
     """
-    with Client(instance) as client:
-        found: dict[str, Any] = json.loads(client.ask(PsRequest()).data)
+    found = ask(instance)
     for process in (found, *found.get("zygotes", ()), *found.get("workers", ())):
         pid = process.get("pid")
         if pid:
@@ -68,4 +67,11 @@ def snapshot(instance: instances.Instance) -> dict[str, Any]:
             process["cpu_seconds"] = procfs.cpu_seconds(pid)
             process["fds"] = procfs.fd_count(pid)
             process["fd_limit"] = procfs.fd_limit(pid)
+    return found
+
+
+def ask(instance: instances.Instance) -> dict[str, Any]:
+    """The supervisor's answer."""
+    with Client(instance) as client:
+        found: dict[str, Any] = json.loads(client.ask(PsRequest()).data)
     return found

@@ -34,6 +34,8 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True):
     many:       the flag may be given more than once.
     in_file:    may stand in TOML (all but those that say where the TOML is).
     is_path:    relative to the file when it stands in one, else to the cwd.
+    runtime:    `leeward set` may change it while the instance runs: whoever obeys it asks
+                the `Config` anew, or is told by its `tune`.
     """
 
     key: str
@@ -47,6 +49,7 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True):
     many: bool = False
     in_file: bool = True
     is_path: bool = False
+    runtime: bool = False
 
     @property
     def env(self) -> str:
@@ -195,6 +198,7 @@ TABLE: tuple[Setting, ...] = (
         precedent="below the 30 s after which Kubernetes kills; gunicorn has 30 s",
         metavar="TIME",
         doc="How long requests in flight may take to finish when a worker leaves.",
+        runtime=True,
     ),
     Setting(
         key="drain_window",
@@ -204,6 +208,7 @@ TABLE: tuple[Setting, ...] = (
         precedent="none has it: all WebSockets closed at once come back at once",
         metavar="TIME",
         doc="On a reload, WebSockets are closed spread over this time.",
+        runtime=True,
     ),
     Setting(
         key="settle",
@@ -213,6 +218,7 @@ TABLE: tuple[Setting, ...] = (
         precedent="none has it: most bad deploys show within minutes; it costs a zygote's memory",
         metavar="TIME",
         doc="After a reload the old generation stays warm so long, for rollback; 0s: not at all.",
+        runtime=True,
     ),
     Setting(
         key="max_lingering",
@@ -222,6 +228,7 @@ TABLE: tuple[Setting, ...] = (
         precedent="HAProxy's mworker-max-reloads (50); each costs the memory of its workers",
         metavar="N",
         doc="Old generations that may drain at a time; the oldest beyond that get 5 s.",
+        runtime=True,
     ),
     Setting(
         key="max_requests",
@@ -231,6 +238,7 @@ TABLE: tuple[Setting, ...] = (
         precedent="gunicorn, uvicorn (--limit-max-requests): never",
         metavar="N",
         doc="A worker that has been asked so often is replaced; 0: never.",
+        runtime=True,
     ),
     Setting(
         key="max_requests_jitter",
@@ -240,6 +248,7 @@ TABLE: tuple[Setting, ...] = (
         precedent="gunicorn has 0: workers that were born together are then all replaced at once",
         metavar="N|PART",
         doc="Up to so many requests more, drawn by each worker; a number, or a part of the limit.",
+        runtime=True,
     ),
     Setting(
         key="max_age",
@@ -249,6 +258,7 @@ TABLE: tuple[Setting, ...] = (
         precedent="none: a healthy worker may serve for years",
         metavar="TIME",
         doc="A worker is replaced when it is so old, or up to a tenth earlier; 0s: never.",
+        runtime=True,
     ),
     Setting(
         key="max_pss",
@@ -258,6 +268,7 @@ TABLE: tuple[Setting, ...] = (
         precedent="none; PSS, because with a zygote most of RSS is shared",
         metavar="SIZE",
         doc="A worker with more memory of its own is replaced: 256MiB, 1GB; 0: never.",
+        runtime=True,
     ),
     Setting(
         key="stall_warn",
@@ -267,6 +278,7 @@ TABLE: tuple[Setting, ...] = (
         precedent="asyncio's debug mode has 100 ms; a quarter of a second is what people notice",
         metavar="TIME",
         doc="A loop that does not turn for so long is told with file and line; 0s: never.",
+        runtime=True,
     ),
     Setting(
         key="stall_kill",
@@ -277,6 +289,7 @@ TABLE: tuple[Setting, ...] = (
         metavar="TIME",
         doc="A worker whose loop does not turn for so long, and that does not work, is killed; "
         "0s: never, as for a program.",
+        runtime=True,
     ),
     Setting(
         key="stall_kill_busy",
@@ -286,6 +299,7 @@ TABLE: tuple[Setting, ...] = (
         precedent="what burns CPU may be about to finish; gunicorn's --timeout does not ask",
         metavar="",
         doc="--stall-kill also ends a worker that burns CPU.",
+        runtime=True,
     ),
     Setting(
         key="stopped_kill",
@@ -296,6 +310,7 @@ TABLE: tuple[Setting, ...] = (
         metavar="TIME",
         doc="A worker that is stopped (SIGSTOP, not by a debugger) for so long is killed; "
         "0s: never.",
+        runtime=True,
     ),
     Setting(
         key="drain_delay",
@@ -305,6 +320,7 @@ TABLE: tuple[Setting, ...] = (
         precedent="a preStop sleep of 5 to 15 s, which Kubernetes' users write by hand",
         metavar="TIME",
         doc="After TERM: not ready any more, but accepting for this long, before the drain.",
+        runtime=True,
     ),
     Setting(
         key="health_path",
@@ -407,6 +423,7 @@ TABLE: tuple[Setting, ...] = (
         precedent="gunicorn, uvicorn, tornado",
         metavar="LEVEL",
         doc="debug, info, warning, error or critical.",
+        runtime=True,
     ),
     Setting(
         key="log_format",

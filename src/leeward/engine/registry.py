@@ -199,7 +199,7 @@ class Registry(Generic[M]):
     # --- ending one ------------------------------------------------------------------------------
 
     def end(self, member: M) -> bool:
-        """Because a person wants it.  True if it is a WebSocket, and has a moment to say goodbye."""
+        """Because a person wants it.  True if it is a WebSocket, with a moment for its farewell."""
         told = member.life is Life.UPGRADED and member.close_websocket(POLICY_VIOLATION)
         if told:
             self._loop.call_later(_FAREWELL, member.cut)

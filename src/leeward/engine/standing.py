@@ -132,9 +132,9 @@ def _behind(future: Any) -> Any:
         if not child.done():
             return child
     for callback in getattr(future, "_callbacks", None) or ():
-        for cell in getattr(callback[0], "__closure__", None) or ():
-            if isinstance(cell.cell_contents, Runner) and cell.cell_contents.result_future is future:
-                return cell.cell_contents
+        for runner in gc.get_referents(*(getattr(callback[0], "__closure__", None) or ())):
+            if isinstance(runner, Runner) and runner.result_future is future:
+                return runner
     return None
 
 

@@ -97,6 +97,14 @@ class Query:
     def __post_init__(self) -> None:
         object.__setattr__(self, "_is_peer", _peers(self.peer))
 
+    @property
+    def words(self) -> str:
+        """ "--state idle --idle-over 60s", as it was typed."""
+        given = [("--state", self.state), ("--peer", self.peer), ("", self.endpoint)]
+        given += [("", f"connection {self.id}" if self.id else "")]
+        given += [("--idle-over", f"{self.idle_over:g}s" if self.idle_over >= 0 else "")]
+        return " ".join(f"{option} {value}".strip() for option, value in given if value)
+
     def to_json(self) -> str:
         return json.dumps({it.name: getattr(self, it.name) for it in fields(self) if it.init})
 

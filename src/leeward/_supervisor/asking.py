@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 from leeward._core import messages as m
+from leeward._core.conns import Query
 from leeward._core.messages import Answer
 from leeward._core.worker import State
 from leeward._supervisor import reloads
@@ -23,6 +24,11 @@ class Asking:
 
     def ask(self, client: Client, request: m.ConnsRequest) -> None:
         control, processes = self._parts.control, self._parts.processes
+        try:
+            query = Query.from_json(request.query)
+        except (ValueError, TypeError) as error:
+            control.answer(client, Answer(reloads.REFUSED, f"not understood: {error}"))
+            return
         workers = [
             it
             for it in self._parts.core.roster.of("worker")
@@ -44,7 +50,7 @@ class Asking:
             for it in sorted(workers, key=lambda it: (it.slot, it.id))
         ]
         if request.kill:
-            self._parts.voice.say(
-                f"connections are ended, asked for by leeward kill: {request.query}"
-            )
+            where = "" if request.slot < 0 else f" in slot {request.slot}"
+            text = f"connections are ended{where}, asked for by leeward kill {query.words}"
+            self._parts.voice.say(text)
         control.answer(client, Answer(0, "", json.dumps({"workers": asked})))

@@ -48,7 +48,7 @@ def tell(connection: Connection, mine: Identity, standing: Standing) -> Conn:
         method="" if line is None else shown(line.method),
         url="" if line is None else shown(line.path),
         handler=telling.name_of(handler),
-        waits_at=shown(standing.waits_at(task)),
+        waits_at=shown(standing.waits_at(task, handler)),
         deadline=None,
         ends="",
     )

@@ -34,8 +34,6 @@ from leeward.engine.stream import bytes_wait
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from tornado.websocket import WebSocketHandler
-
     from leeward.engine.engine import Engine
 
 #: Bytes of pipelined requests that are kept before reading pauses: one read of the
@@ -359,15 +357,15 @@ class Connection(Link):
         if self.ended and self.exchange is None:
             self.close()  # what is left is half a request
 
-    def detach(self, websocket: WebSocketHandler | None) -> None:
+    def detach(self, exchange: Exchange) -> None:
         """The application takes the stream over, as a WebSocket or for a use of its own."""
-        self._websocket = websocket
+        self._websocket = exchange._websocket
         if self.life is _ACTIVE:
             self.server.in_flight(-1)
         elif self.life is not _IDLE:
             return
         self.server.changes(self.life, _UPGRADED)
-        self.life, self.since, self.taken_by = _UPGRADED, monotonic(), self.exchange
+        self.life, self.since, self.taken_by = _UPGRADED, monotonic(), exchange
         self.deadline, self._step = 0.0, None
         self.exchange = self._delegate = None
         stream, rest = self.stream, bytes(self._buffer)

@@ -106,7 +106,7 @@ class Exchange(HTTPConnection):
         """HTTP is over: hand the stream to the application."""
         connection = self.connection
         stream = connection.stream
-        connection.detach(self._websocket)
+        connection.detach(self)
         self._detached = True
         self._close_callback = None
         return stream

@@ -41,48 +41,61 @@ class Standing:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         #: By the identity of the handler: an application's may compare as it likes.
-        self._tasks: dict[int, asyncio.Task[Any]] | None = None
+        self._tasks: dict[int, list[asyncio.Task[Any]]] | None = None
         try:
             self._here = os.getcwd() + os.sep
         except OSError:  # the directory was removed
             self._here = os.sep
 
-    def task_of(self, handler: RequestHandler) -> asyncio.Task[Any] | None:
+    def task_of(self, handler: object) -> asyncio.Task[Any] | None:
         """The task that serves `handler`, where nobody has kept it."""
-        if self._tasks is None:
-            self._tasks = {}
-            for task in asyncio.all_tasks(self._loop):
-                found = handler_of(task)
-                if found is not None:
-                    self._tasks[id(found)] = task
-        return self._tasks.get(id(handler))
+        return next(iter(self._tasks_of(handler)), None)
 
-    def waits_at(self, task: asyncio.Future[Any] | None) -> str:
+    def waits_at(self, task: asyncio.Future[Any] | None, handler: object) -> str:
         """ "chat.py:41 Room.get"; "" if it stands in nobody's code but Tornado's.
 
         The innermost frame of the application; for one that is itself installed among the
         libraries, the innermost that is neither Python's nor Tornado's.
         """
         own = library = ""
-        if task is not None:
-            standard = _standard()
-            for frame in frames(task):
-                path = frame.f_code.co_filename
-                if path.startswith((_LEEWARD, _TORNADO, "<frozen ")):
-                    continue
-                if _INSTALLED[0] in path or _INSTALLED[1] in path:
-                    library = self._place(frame)
-                elif not path.startswith(standard):
-                    own = self._place(frame)
+        frame = None
+        standard = _standard()
+        for frame in () if task is None else frames(task):
+            path = frame.f_code.co_filename
+            if path.startswith((_LEEWARD, _TORNADO, "<frozen ")):
+                continue
+            if _INSTALLED[0] in path or _INSTALLED[1] in path:
+                library = self._place(frame)
+            elif not path.startswith(standard):
+                own = self._place(frame)
+        if not own and _waits_for_on_message(frame):
+            others = (it for it in self._tasks_of(handler) if it is not task)
+            return next((self.waits_at(it, None) for it in others), library)
         return own or library
+
+    def _tasks_of(self, handler: object) -> list[asyncio.Task[Any]]:
+        if self._tasks is None:
+            self._tasks = {}
+            for task in asyncio.all_tasks(self._loop):
+                found = handler_of(task)
+                if found is not None:
+                    self._tasks.setdefault(id(found), []).append(task)
+        return self._tasks.get(id(handler), [])
 
     def _place(self, frame: FrameType) -> str:
         path = frame.f_code.co_filename.removeprefix(self._here)
         return f"{path}:{frame.f_lineno} {frame.f_code.co_qualname}"
 
 
+def _waits_for_on_message(frame: FrameType | None) -> bool:
+    """Does a WebSocket stand there?  Newest Tornados await on_message by a bare future."""
+    if frame is None or frame.f_code.co_name != "_receive_frame":
+        return False
+    return frame.f_locals.get("handled_future") is not None
+
+
 def handler_of(task: asyncio.Future[Any]) -> RequestHandler | None:
-    """The handler whose `_execute` is what `task` runs."""
+    """The handler one of whose methods is what `task` runs: as a rule `_execute`."""
     if not isinstance(task, asyncio.Task) or task.done():
         return None
     frame = getattr(task.get_coro(), "cr_frame", None)

@@ -65,7 +65,7 @@ def tell(link: Link, mine: Identity, standing: Standing) -> Conn:
         method=shown(line[0]),
         url=shown(line[1]),
         handler=name_of(handler),
-        waits_at=shown(standing.waits_at(task)),
+        waits_at=shown(standing.waits_at(task, handler)),
         deadline=left if left is None else max(0.0, left),
         ends="" if left is None else _awaited(link),
     )

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def tell(connection: Connection, mine: Identity, standing: Standing) -> Conn:
-    now = monotonic()
+    now, account = monotonic(), connection.account
     line = connection.start_line if connection.request_headers or connection.handler else None
     handler: Any = connection.handler
     if handler is None and connection.conn is not None:
@@ -30,7 +30,7 @@ def tell(connection: Connection, mine: Identity, standing: Standing) -> Conn:
     sock = connection.stream.socket
     return Conn(
         slot=mine.slot,
-        id=connection.id,
+        id=account.id,
         pid=mine.pid,
         generation=mine.generation,
         peer=telling.peer_of(connection.address, sock),
@@ -39,12 +39,12 @@ def tell(connection: Connection, mine: Identity, standing: Standing) -> Conn:
         tls=telling.tls_of(sock if hasattr(sock, "cipher") else None),
         state=connection.life.value,
         kind=telling.kind_of(connection.life, connection.handler),
-        age=max(0.0, now - connection.born),
-        since=max(0.0, now - connection.since),
-        idle=max(0.0, now - connection.moved),
-        received=connection.received,
+        age=max(0.0, now - account.born),
+        since=max(0.0, now - account.since),
+        idle=max(0.0, now - account.moved),
+        received=account.received,
         sent=connection.sent,
-        requests=connection.requests,
+        requests=account.requests,
         method="" if line is None else shown(line.method),
         url="" if line is None else shown(line.path),
         handler=telling.name_of(handler),

@@ -37,6 +37,7 @@ from leeward.adapters.following import follow
 from leeward.adapters.streams import Stream, bytes_wait, stream
 from leeward.adapters.telling import tell
 from leeward.engine.registry import NEW_GRACE, REASONS, Registry
+from leeward.engine.telling import Account
 
 if TYPE_CHECKING:
     import asyncio
@@ -152,21 +153,16 @@ class Connection:
     """Where one connection stands, and how it is brought to its end."""
 
     __slots__ = (
+        "account",
         "address",
         "announced",
         "announcing",
-        "born",
         "conn",
         "handler",
-        "id",
         "life",
-        "moved",
-        "received",
         "request_headers",
-        "requests",
         "sent",
         "server",
-        "since",
         "start_line",
         "stream",
         "version",
@@ -176,8 +172,8 @@ class Connection:
         self.server = server
         self.stream = stream
         self.address = address
-        self.born = self.since = self.moved = monotonic()
-        self.id = self.received = self.sent = self.requests = 0
+        self.account = Account()
+        self.sent = 0
         self.start_line: RequestStartLine | None = None
         self.life = Life.NEW
         self.conn: HTTP1Connection | None = None  # of the request that is awaited or served
@@ -205,8 +201,8 @@ class Connection:
             self.stream.close()
 
     def bytes_arrive(self, count: int) -> None:
-        self.received += count
-        self.moved = monotonic()
+        self.account.received += count
+        self.account.moved = monotonic()
         if self.life in WAITING:
             self.request_arrives()
         if self.server.active is not None:
@@ -214,7 +210,7 @@ class Connection:
 
     def bytes_leave(self, count: int) -> None:
         self.sent += count
-        self.moved = monotonic()
+        self.account.moved = monotonic()
 
     def request_arrives(self) -> None:
         """First byte of a request."""
@@ -226,7 +222,7 @@ class Connection:
         if self.life in WAITING:  # it lay in the buffer behind the request before
             self.request_arrives()
         self.server.request_begins()
-        self.requests += 1
+        self.account.requests += 1
         self.start_line = start_line
         self.version = start_line.version
         self.request_headers = headers
@@ -258,7 +254,7 @@ class Connection:
 
     def _becomes(self, life: Life) -> None:
         self.server.changes(self.life, life)
-        self.life, self.since = life, monotonic()
+        self.life, self.account.since = life, monotonic()
 
     # --- draining --------------------------------------------------------------------
 
@@ -273,7 +269,7 @@ class Connection:
             self.server.later(NEW_GRACE - self._age(), self._close_if_silent)
 
     def _age(self) -> float:
-        return monotonic() - self.born
+        return monotonic() - self.account.born
 
     def _close_if_silent(self) -> None:
         if self.life in WAITING and not bytes_wait(self.stream):

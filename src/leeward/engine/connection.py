@@ -62,8 +62,9 @@ class Connection(Link):
         self._next_is_due = False  # there are bytes behind the request that was answered
 
     def data_received(self, data: bytes) -> None:
-        self.received += len(data)
-        self.moved = monotonic()
+        account = self.account
+        account.received += len(data)
+        account.moved = monotonic()
         if self.server.active is not None:
             self.server.active()
         if self.life is _UPGRADED:
@@ -163,7 +164,7 @@ class Connection(Link):
         """A head is complete: make the exchange, and let the application see the headers."""
         head = self.server.parser.parse(raw)
         self.server.request_begins()
-        self.requests += 1
+        self.account.requests += 1
         exchange = self.exchange = Exchange(self, head)
         if head.length or self.params.decompress:
             exchange.max_body_size = self.server.max_body_size
@@ -338,7 +339,7 @@ class Connection(Link):
         if self.life is not _ACTIVE:
             return
         self.server.in_flight(-1)
-        self.life, self.since = _IDLE, self.moved
+        self.life, self.account.since = _IDLE, self.account.moved
         if self.server.draining == "stop" and not self._buffer and not bytes_wait(self.transport):
             self.close()
             return
@@ -365,8 +366,8 @@ class Connection(Link):
         elif self.life is not _IDLE:
             return
         self.server.changes(self.life, _UPGRADED)
-        self.life, self.since, self.taken_by = _UPGRADED, monotonic(), exchange
-        self.deadline, self._step = 0.0, None
+        self.life, self.deadline, self._step = _UPGRADED, 0.0, None
+        self.account.since, self.account.taken_by = monotonic(), exchange
         self.exchange = self._delegate = None
         stream, rest = self.stream, bytes(self._buffer)
         self._buffer.clear()

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from leeward._core.config import Config
     from leeward._core.conns import Conn, Identity, Query
     from leeward.engine.server import Counters
+    from leeward.engine.telling import Account
 
 #: On a stop, seconds from its birth that a connection without a byte is waited
 #: for: its client has connected and its request is on the way (one round trip
@@ -42,12 +43,9 @@ _FAREWELL = 1.0
 
 
 class Member(Protocol):
-    """A connection as the registry sees it.
+    """A connection as the registry sees it."""
 
-    id:  given by `Registry.add`: a number that no other connection of this worker ever has.
-    """
-
-    id: int
+    account: Account
     life: Life
 
     def drain(self) -> None:
@@ -103,7 +101,7 @@ class Registry(Generic[M]):
 
     def add(self, member: M) -> None:
         self._ids += 1
-        member.id = self._ids
+        member.account.id = self._ids
         self.live.add(member)
         self.counters.open = len(self.live)
         self._count(Life.NEW, +1)
@@ -142,8 +140,10 @@ class Registry(Generic[M]):
     def told(self, mine: Identity, query: Query) -> Iterator[tuple[M, Conn]]:
         """See `leeward.engine.server.Server`.  Who comes meanwhile is left out."""
         standing = Standing(self._loop)
-        for member in sorted(self.live, key=lambda it: it.id):
-            if member.life is Life.CLOSED or not query.may_match(member.id, member.life.value):
+        for member in sorted(self.live, key=lambda it: it.account.id):
+            if member.life is Life.CLOSED or not query.may_match(
+                member.account.id, member.life.value
+            ):
                 continue
             conn = member.tell(mine, standing)
             if query.matches(conn):

@@ -19,6 +19,7 @@ from leeward.engine.standing import handler_of
 
 if TYPE_CHECKING:
     from leeward._core.conns import Identity
+    from leeward.engine.exchange import Exchange
     from leeward.engine.link import Link
     from leeward.engine.standing import Standing
 
@@ -31,10 +32,30 @@ _ENDS = {
 }
 
 
+class Account:
+    """What is written down of a connection while it lives, because it cannot be known later.
+
+    id:        given by `Registry.add`: a number that no other connection of this worker has.
+    since:     when its state began; both on the monotonic clock.
+    moved:     when bytes came or were sent last.  Of the clock's readings that a request causes
+               these are all: it takes 40 ns.
+    received:  bytes that came; with TLS, what was in them.
+    requests:  heads that came.
+    taken_by:  the request by which the application has taken the stream over.
+    """
+
+    __slots__ = ("born", "id", "moved", "received", "requests", "since", "taken_by")
+
+    def __init__(self) -> None:
+        self.born = self.since = self.moved = monotonic()
+        self.id = self.received = self.requests = 0
+        self.taken_by: Exchange | None = None
+
+
 def tell(link: Link, mine: Identity, standing: Standing) -> Conn:
     """Never raises, whatever its handler is made of."""
-    now = monotonic()
-    exchange = link.exchange or link.taken_by
+    now, account = monotonic(), link.account
+    exchange = link.exchange or account.taken_by
     handler: Any = link._websocket
     task, line = None, ("", "", "")
     if exchange is not None:
@@ -47,7 +68,7 @@ def tell(link: Link, mine: Identity, standing: Standing) -> Conn:
     left = link.deadline - link.server.loop.time() if link.deadline else None
     return Conn(
         slot=mine.slot,
-        id=link.id,
+        id=account.id,
         pid=mine.pid,
         generation=mine.generation,
         peer=peer,
@@ -56,12 +77,12 @@ def tell(link: Link, mine: Identity, standing: Standing) -> Conn:
         tls=tls_of(link.transport.get_extra_info("ssl_object")) if link._connected else "",
         state=link.life.value,
         kind=kind_of(link.life, link._websocket),
-        age=max(0.0, now - link.born),
-        since=max(0.0, now - link.since),
-        idle=max(0.0, now - link.moved),
-        received=link.received,
+        age=max(0.0, now - account.born),
+        since=max(0.0, now - account.since),
+        idle=max(0.0, now - account.moved),
+        received=account.received,
         sent=link.sent,
-        requests=link.requests,
+        requests=account.requests,
         method=shown(line[0]),
         url=shown(line[1]),
         handler=name_of(handler),

@@ -15,9 +15,10 @@ WAITS = "waits_in_many_ways"
 
 
 @contextlib.contextmanager
-def waiting(*flags: str, workers: int = 1, **more: Any) -> Iterator[Service]:
-    """`waits_in_many_ways.py`, served."""
-    with serve(f"{WAITS}:make_app", "-w", str(workers), *flags, cwd=APPS, **more) as service:
+def waiting(*flags: str, workers: int = 1, graceful: str = "2s", **more: Any) -> Iterator[Service]:
+    """`waits_in_many_ways.py`, served.  graceful:  how long its end waits for those that wait."""
+    flags = ("-w", str(workers), "--graceful-timeout", graceful, *flags)
+    with serve(f"{WAITS}:make_app", *flags, cwd=APPS, **more) as service:
         service.wait_ready(workers)
         yield service
 

@@ -48,7 +48,7 @@ def test_the_log_level_changes_at_once() -> None:
 
 def test_what_is_set_holds_for_whoever_comes_later() -> None:
     """A replacement, a worker after a crash, a new generation, a new slot."""
-    with waiting("--settle", "0s", workers=2) as service:
+    with waiting("--settle", "0s", workers=2, graceful="25s") as service:
         assert set_(service, "graceful-timeout=7s") == "set in 2 workers\n"
         assert drained_within(service) == "7"
         assert drained_within(service) == "7", "its replacement knows it too"

@@ -5,9 +5,10 @@ Without NAME: every instance of this user (for root: of all users).
   leeward ps               a table
   leeward ps --json        the same for programs, one object per instance
 
-CONNS is all connections of a worker; ACTIVE, IDLE and UPGRADED (WebSockets) are among them, and
-`leeward conns` shows each.  PSS is memory with shared pages divided among those who share them; FDS is open
-descriptors of the limit; ENDS counts how often a slot's worker has ended.
+CONNS is all connections of a worker; ACTIVE, IDLE and UPGRADED (WebSockets) are among them,
+and `leeward conns` shows each.  PSS is memory with shared pages divided among those who
+share them; FDS is open descriptors of the limit; ENDS counts how often a slot's worker has
+ended.
 """
 
 from __future__ import annotations

@@ -182,7 +182,7 @@ REFUSED: list[tuple[tuple[str, ...], str]] = [
     (("max-requests=-1",), "max-requests: expected a whole number"),
     (("bind=:1",), "bind cannot change while it runs: stop and serve again"),
     (("start=spawn",), "start cannot change while it runs: change it and leeward reload"),
-    (("chat",), "no setting is called 'chat'"),
+    (("chat",), "the instance's name goes behind --name"),
     (("settle",), "expected KEY=VALUE"),
     (("settle=1s", "settle=2s"), "settle is given twice"),
     (("--unset", "nothing"), "no setting is called 'nothing'"),

@@ -8,6 +8,8 @@ SCM_RIGHTS because of its type; on the wire stands only its place in the list.
 
 `encode` and `decode` know bytes and numbers, never sockets: `leeward._sys.channel`
 carries them.
+
+More than 400 lines, because all of them stand in one place.
 """
 
 from __future__ import annotations

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
+from typing import Any, Protocol
 
-from leeward._core.conns import Conn, Query
-
-if TYPE_CHECKING:
-    from leeward._core.conns import Identity
-    from leeward.engine.server import Server
-
-_serves: tuple[Server, Identity] | None = None
+from leeward._core.conns import Conn, Identity, Query
 
 
-def serve(server: Server | None, mine: Identity | None = None) -> None:
+class _Server(Protocol):
+    """What is needed of `leeward.engine.server.Server`, which the façade must not load."""
+
+    def told(self, mine: Identity, query: Query) -> Iterable[tuple[Any, Conn]]: ...
+
+
+_serves: tuple[_Server, Identity] | None = None
+
+
+def serve(server: _Server | None, mine: Identity | None = None) -> None:
     """This process is the worker of `server`, or is none any more."""
     global _serves
     _serves = None if server is None or mine is None else (server, mine)

@@ -61,11 +61,11 @@ def read(words: Sequence[str]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for word in words:
         key, equals, text = word.partition("=")
-        setting = _setting(key)
         if not equals or not key:
             raise UsageError(
                 f"expected KEY=VALUE, found {word!r}", "the instance's name goes behind --name"
             )
+        setting = _setting(key)
         value = None if text == DEFAULT else parsed(setting, text, setting.toml)
         if setting.key in found and found[setting.key] != value:
             raise UsageError(f"{setting.toml} is given twice: which one?")

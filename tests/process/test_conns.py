@@ -171,10 +171,10 @@ def test_two_thousand_are_told_while_the_worker_serves() -> None:
             client.close()
 
 
-def ask(service: Service, request: ConnsRequest) -> Channel:
+def ask(service: Service, request: ConnsRequest, control: str = "") -> Channel:
     """A client of the control socket that may misbehave."""
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    sock.connect(service.ps()["control"])
+    sock.connect(control or service.ps()["control"])
     channel = Channel(sock)
     channel.send(request)
     return channel
@@ -248,6 +248,34 @@ def test_a_stopped_worker_is_named_and_the_others_are_shown() -> None:
         assert len(until_there(service, 8)) == 8
         for it in sockets:
             it.close()
+
+
+def test_a_stopped_worker_that_is_asked_again_and_again_still_gets_its_orders() -> None:
+    """Once its channel is full nobody hands it another asker: what waits there are orders."""
+    with waiting(workers=1) as service:
+        worker = service.workers()[0]
+        control = service.ps()["control"]
+        os.kill(worker["pid"], signal.SIGSTOP)
+        service.wait_line(rf"pid={worker['pid']} stopped by SIGSTOP")
+        for _ in range(2000):
+            channel = ask(service, ConnsRequest(Query().to_json()), control)
+            answer = channel.wait(20)
+            channel.close()
+            assert isinstance(answer, Answer), answer
+            (asked,) = json.loads(answer.data)["workers"]
+            if not asked["asked"]:
+                break
+        else:
+            pytest.fail("its channel took 2000 askers")
+        done = service.leeward("conns")
+        assert done.returncode == 1 and "does not read any more" in done.stderr, done
+        reload = service.begin("recycle")
+        service.wait_line(r"recycling 1 worker")
+        os.kill(worker["pid"], signal.SIGCONT)
+        service.wait_line(rf"pid={worker['pid']} draining \(reload\)")
+        assert reload.wait(30) == 0
+        reload.communicate()
+        assert conns(service) == []
 
 
 def test_a_worker_whose_loop_is_blocked_is_named() -> None:

@@ -199,6 +199,15 @@ async def gathers() -> None:
     await asyncio.gather(done, innermost())
 
 
+async def waits() -> None:
+    await asyncio.wait({asyncio.create_task(innermost())})
+
+
+async def groups() -> None:
+    async with asyncio.TaskGroup() as group:
+        group.create_task(innermost())
+
+
 async def a_ring() -> None:
     await asyncio.shield(asyncio.current_task())  # type: ignore[arg-type]
 
@@ -214,6 +223,8 @@ async def bare() -> None:
         (consumer, "piece_by_piece"),
         (of_old, "older"),
         (gathers, "innermost"),
+        (waits, "innermost"),
+        (groups, "innermost"),
         (lambda: asyncio.wait_for(outer(), 3600), "innermost"),
         (lambda: asyncio.sleep(3600), ""),
         (bare, "bare"),

@@ -29,6 +29,7 @@ _HOPS = 100
 
 _LEEWARD = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 _INSTALLED = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
+_ASYNCIO = os.path.dirname(os.path.abspath(asyncio.__file__)) + os.sep
 _TORNADO = os.path.dirname(os.path.abspath(tornado.__file__)) + os.sep
 
 
@@ -106,16 +107,17 @@ def handler_of(task: asyncio.Future[Any]) -> RequestHandler | None:
 def frames(task: asyncio.Future[Any]) -> Iterator[FrameType]:
     """The frames that `task` stands in, outermost first, through all that it awaits."""
     at: Any = task
+    last: FrameType | None = None
     for _ in range(_HOPS):
         if at is None:
             return
         if asyncio.isfuture(at):
-            at = None if at.done() else _behind(at)
+            at = None if at.done() else _behind(at) or _beside(last)
             continue
-        frame, inner = _opened(at)
+        frame, at = _opened(at)
         if frame is not None:
+            last = frame
             yield frame
-        at = inner
 
 
 def _opened(it: Any) -> tuple[FrameType | None, Any]:
@@ -149,6 +151,23 @@ def _behind(future: Any) -> Any:
             if isinstance(runner, Runner) and runner.result_future is future:
                 return runner
     return None
+
+
+def _beside(frame: FrameType | None) -> Any:
+    """What a function of asyncio waits for by a future that leads nowhere: the first of its tasks.
+
+    wait(), a TaskGroup, and until Python 3.11 wait_for().
+    """
+    if frame is None or not frame.f_code.co_filename.startswith(_ASYNCIO):
+        return None
+    here = frame.f_locals
+    group = getattr(here.get("self"), "_tasks", ())
+    tasks = [here.get("fut"), *_several(here.get("fs")), *_several(group)]
+    return next((it for it in tasks if asyncio.isfuture(it) and not it.done()), None)
+
+
+def _several(found: Any) -> Any:
+    return found if isinstance(found, set | list | tuple) else ()
 
 
 @functools.cache

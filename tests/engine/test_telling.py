@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 from engine.hall import Counters, connection, engine
 from tornado import gen
+from tornado.httpserver import HTTPServer
 from tornado.web import Application, RequestHandler
 
+from leeward._core.config import Config
 from leeward._core.connection import Life
 from leeward._core.conns import Conn, Identity, Query
 from leeward.engine.connection import Connection
@@ -123,6 +125,28 @@ def test_a_pipelined_request_is_as_old_as_the_answer_before_it() -> None:
         while member.account.requests < 2:
             await asyncio.sleep(0)
         assert member.account.since >= before + 0.01
+
+    run(body)
+
+
+def test_the_client_behind_a_trusted_proxy() -> None:
+    """Is told while its request is served, and can be asked for."""
+
+    async def body(made: Engine) -> None:
+        trusts = Engine(
+            HTTPServer(APPLICATION, xheaders=True), Config(""), Counters(), lambda: None
+        )
+        for which, client in ((trusts, "198.51.100.1"), (made, "")):
+            member, _ = connection(which)
+            member.data_received(
+                b"GET /waits HTTP/1.1\r\nHost: a\r\nX-Real-Ip: 198.51.100.1\r\n\r\n"
+            )
+            await asyncio.sleep(0)
+            (conn,) = told(which)
+            assert (conn.client, conn.peer) == (client, "127.0.0.1:1")
+            assert len(told(which, Query(peer="198.51.100.0/24"))) == bool(client)
+            assert len(told(which, Query(peer="127.0.0.1"))) == 1
+        trusts.close_rest()
 
     run(body)
 

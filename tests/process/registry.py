@@ -26,7 +26,7 @@ def waiting(*flags: str, workers: int = 1, graceful: str = "2s", **more: Any) ->
 
 def conns(service: Service, *flags: str, code: int = 0) -> list[dict[str, Any]]:
     """What `leeward conns --json` says."""
-    done = service.leeward("conns", "--json", *flags)
+    done = service.leeward("conns", "--json", "--timeout", "20s", *flags)
     assert done.returncode == code, done
     return [dict(it) for it in json.loads(done.stdout)]
 

@@ -158,7 +158,7 @@ def test_two_thousand_are_told_while_the_worker_serves() -> None:
         address = address_of(service)
         clients = crowd(address, 2000)
         until(lambda: sum(it["connections"] for it in service.workers()) == 2000, "all accepted")
-        asking = service.begin("conns", "--json")
+        asking = service.begin("conns", "--json", "--timeout", "20s")
         with Http(address) as other:
             assert other.get("/plain").status == 200
         out, err = asking.communicate(timeout=30)

@@ -20,7 +20,7 @@ from leeward._supervisor.parts import Parts
 from leeward._supervisor.report import plural
 
 #: Seconds for a worker to say that it works by them: one turn of its loop.
-_TOLD_TIMEOUT = 3.0
+_TOLD_TIMEOUT = 5.0
 
 
 class Tuning:

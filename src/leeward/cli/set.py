@@ -32,6 +32,9 @@ from leeward.cli.settings import TABLE, Setting
 from leeward.cli.values import nearest
 from leeward.errors import UsageError
 
+#: Seconds: the supervisor itself waits 5 for its workers.
+_TIMEOUT = 10.0
+
 #: As a value: take back what was set.
 DEFAULT = "default"
 
@@ -43,7 +46,7 @@ DEFAULT = "default"
 def command(changes: tuple[str, ...], unset: tuple[str, ...], named: str) -> int:
     found = read([*changes, *(f"{key}={DEFAULT}" for key in unset)])
     with Client(instances.find(named, os.environ)) as client:
-        answer = client.ask(SetRequest(json.dumps(found)))
+        answer = client.ask(SetRequest(json.dumps(found)), _TIMEOUT)
     if answer.code:
         output.complain(answer.text)
         return answer.code

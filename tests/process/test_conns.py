@@ -6,7 +6,6 @@ import json
 import os
 import re
 import resource
-import select
 import signal
 import socket
 import ssl
@@ -180,12 +179,6 @@ def ask(service: Service, request: ConnsRequest, control: str = "") -> Channel:
     return channel
 
 
-def readable(channel: Channel) -> bool:
-    poll = select.poll()  # select(2) knows no descriptor above 1023
-    poll.register(channel, select.POLLIN)
-    return bool(poll.poll(20_000))
-
-
 def test_askers_that_leave_or_do_not_read_disturb_nobody() -> None:
     """One leaves after the first piece, one never reads: the next is told everything."""
     with waiting() as service:
@@ -208,25 +201,6 @@ def test_askers_that_leave_or_do_not_read_disturb_nobody() -> None:
             client.close()
 
 
-def test_more_askers_than_it_answers_at_a_time_are_told_so() -> None:
-    """Eight that do not read; the ninth hears why, and the worker serves on."""
-    with waiting() as service:
-        clients = crowd(address_of(service), 1200)
-        until(lambda: service.workers()[0]["connections"] == 1200, "all accepted")
-        deaf = [ask(service, ConnsRequest(Query().to_json())) for _ in range(8)]
-        for channel in deaf:  # each has its first piece: its answer is under way
-            assert readable(channel)
-        done = until(
-            lambda: (it := service.leeward("conns")).returncode and it, "to be refused", 10
-        )
-        assert done and "8 others are asking it" in done.stderr, done
-        for channel in deaf:
-            channel.close()
-        until(lambda: service.leeward("conns").returncode == 0, "the next to be answered")
-        for client in clients:
-            client.close()
-
-
 def test_a_stopped_worker_is_named_and_the_others_are_shown() -> None:
     """Exit code 1, its slot on stderr; continued, it is there again."""
     with waiting(workers=2) as service:
@@ -237,10 +211,10 @@ def test_a_stopped_worker_is_named_and_the_others_are_shown() -> None:
         worker = service.workers()[0]
         os.kill(worker["pid"], signal.SIGSTOP)
         service.wait_line(rf"pid={worker['pid']} stopped by SIGSTOP")
-        done = service.leeward("conns", "--json", "--timeout", "1s")
+        done = service.leeward("conns", "--json", "--timeout", "4s")
         assert done.returncode == 1
         assert done.stderr == (
-            f"leeward: slot {worker['slot']} (pid {worker['pid']}) has not answered within 1 s: "
+            f"leeward: slot {worker['slot']} (pid {worker['pid']}) has not answered within 4 s: "
             "its process is stopped (SIGSTOP)\n"
         )
         assert {it["slot"] for it in json.loads(done.stdout)} == slots - {worker["slot"]}
@@ -281,7 +255,7 @@ def test_a_stopped_worker_that_is_asked_again_and_again_still_gets_its_orders() 
 def test_a_worker_whose_loop_is_blocked_is_named() -> None:
     with waiting(workers=2) as service, Gate() as gate, Http(address_of(service)) as client:
         held = gate.hold(client, "blocked")
-        done = service.leeward("conns", "--timeout", "500ms")
+        done = service.leeward("conns", "--timeout", "4s")
         assert done.returncode == 1 and "its loop is blocked" in done.stderr, done
         assert f"(pid {held.pid})" in done.stderr and "in 1 worker" in done.stdout
         held.release()

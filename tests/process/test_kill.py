@@ -113,7 +113,7 @@ def test_a_worker_that_does_not_answer_is_named() -> None:
         worker = next(it for it in service.workers() if it["pid"] == pids[0])
         os.kill(worker["pid"], signal.SIGSTOP)
         service.wait_line(rf"pid={worker['pid']} stopped by SIGSTOP")
-        done = service.leeward("kill", "--state", "upgraded", "--timeout", "500ms")
+        done = service.leeward("kill", "--state", "upgraded", "--timeout", "4s")
         assert done.returncode == 1 and f"slot {worker['slot']}" in done.stderr, done
         for it, pid in zip(sockets, pids, strict=True):
             if pid != worker["pid"]:

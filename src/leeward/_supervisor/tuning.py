@@ -49,12 +49,12 @@ class Tuning:
             self._parts.control.answer(client, Answer(reloads.STOPPING, "it is stopping"))
             return
         configs.change(changes)
-        for number in core.generations:
-            if number in set(configs):
-                core.tune(number, limits(configs[number]))
+        for number in set(configs) & core.generations.keys():
+            core.tune(number, limits(configs[number]))
         self._parts.voice.say(f"{told(changes)}, asked for by leeward set")
-        if "log_level" in changes and core.serving is not None:
-            self._parts.voice.tune(configs[core.serving].log_level)
+        if "log_level" in changes:
+            number = max(configs) if core.serving is None else core.serving
+            self._parts.voice.tune(configs[number].log_level)
         self._open |= self._parts.processes.tune()
         self._told = len(self._open)
         self._clients.append(client)

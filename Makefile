@@ -33,9 +33,11 @@ fast: setup
 test: fast
 	$(PYTEST) -n $(JOBS) --dist worksteal
 
-# The engine's parser against Tornado's own, for a minute. SEED chooses another course.
+# The engine against Tornado's own server, for some minutes: its parser, and the whole of it
+# in three ways. SEED chooses another course.
 fuzz: setup
-	$(BIN)/python tests/engine/fuzz.py --inputs 100000 --seed $(or $(SEED),1)
+	@set -e; for side in parser server pieces application; do \
+		$(BIN)/python tests/engine/fuzz.py --inputs 100000 --seed $(or $(SEED),1) --side $$side; done
 
 bench: setup
 	$(BIN)/python -m pip install --quiet --editable '.[dev,bench]'

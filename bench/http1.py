@@ -9,7 +9,6 @@ the server's own CPU time (it tells it at /cpu), not how long the client took.
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 import subprocess
 import sys
@@ -43,7 +42,7 @@ HELLO = Load("hello", "", 4.5)
 JSON = Load("JSON POST 1 KB", "json.lua", 3.3)
 BODY = Load("body of 100 KB", "body.lua", 0.0)
 UNIQUE = Load("unique", "unique.lua", 3.5)
-LOGGED = Load("hello, access log", "", 0.0, access_log=True)
+LOGGED = Load("hello with access log", "", 0.0, access_log=True)
 ECHO = Load("WebSocket echo", "echo", 2.0)
 LOADS = (HELLO, JSON, BODY, UNIQUE, LOGGED, ECHO)
 
@@ -55,9 +54,8 @@ def _own(kind: str, loop: str) -> c.Command:
 def _leeward(loop: str, *flags: str) -> c.Command:
     def command(module: str, port: int, workers: int) -> list[str]:
         words = ["-w", "1", "--bind", f"127.0.0.1:{port}", "--name", c.instance(port)]
-        quiet = ["--log-level", "warning" if not os.environ.get("BENCH_ACCESS_LOG") else "info"]
         serve = [sys.executable, "-m", "leeward", "serve", "speed:application"]
-        return [*serve, *words, *quiet, "--loop", loop, *flags]
+        return [*serve, *words, "--loop", loop, *flags]
 
     return command
 
@@ -141,7 +139,9 @@ def measure(
 ) -> dict[str, list[float]]:
     """Microseconds of CPU per request, of each round."""
     found: dict[str, list[float]] = defaultdict(list)
-    env = {"BENCH_ACCESS_LOG": "1"} if load.access_log else {}
+    env = {"LEEWARD_ACCESS_LOG": "no"}
+    if load.access_log:
+        env = {"BENCH_ACCESS_LOG": "1"}
     with contextlib.ExitStack() as stack:
         servers = {}
         for it in contenders:

@@ -9,7 +9,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from leeward.cli import values
 from leeward.cli.settings import RESERVED, TABLE, Setting
+from leeward.cli.values import size_text
+from leeward.engine.frames import WEBSOCKET
 from leeward.engine.rules import LEGAL, SHARED, STRICTER, Rule
 
 HERE = Path(__file__).resolve().parent
@@ -48,6 +51,13 @@ lines may end in LF alone (RFC 9112 §2.2 allows it, and Tornado does it), and o
 and values.
 """
 
+FRAMES = """\
+Where a client breaks RFC 6455, the engine sends a close frame that says so; the application is told what Tornado tells it: that
+its client has left, or of a close frame what was in it. With these, Autobahn's fuzzing client finds every case in order;
+with Tornado's own server 9 fail (7.9.1 to 7.9.9) and 4 are not strict (6.4.1 to 6.4.4).
+
+"""
+
 
 def cell(text: str) -> str:
     return text.replace("|", "\\|")
@@ -61,10 +71,14 @@ def default(setting: Setting) -> str:
         value = ", ".join(map(str, value))
     if isinstance(value, bool):
         value = str(value).lower()
+    if setting.metavar == "SIZE":
+        return f"`{size_text(value)}`"
     if setting.key.endswith("_mode") and isinstance(value, int):
         value = f"{value:04o}"
     if isinstance(value, bool):
         value = "yes" if value else "no"
+    if setting.parse is values.size and value and value % 2**20 == 0:
+        value = f"{value // 2**20}MiB"
     if isinstance(value, float):
         value = f"{value:g}s"
     return f"`{value}`"
@@ -91,12 +105,14 @@ def detail(setting: Setting) -> str:
     return "\n".join(lines) + "\n"
 
 
-def rules(title: str, listed: tuple[Rule, ...]) -> str:
+def rules(title: str, listed: tuple[Rule, ...], text: str = "") -> str:
     rows = "".join(
         f"| `{rule.name}` | {rule.section or '–'} | {cell(rule.tornado)} | {cell(rule.leeward)} |\n"
         for rule in listed
     )
-    return f"\n## {title}\n\n| rule | source | Tornado | the engine |\n|---|---|---|---|\n{rows}"
+    return (
+        f"\n## {title}\n\n{text}| rule | source | Tornado | the engine |\n|---|---|---|---|\n{rows}"
+    )
 
 
 def pages() -> dict[Path, str]:
@@ -108,6 +124,7 @@ def pages() -> dict[Path, str]:
     )
     text = HEAD + "".join(map(row, TABLE)) + tail + "".join(map(detail, TABLE))
     http = HTTP + rules("Stricter", STRICTER) + rules("Legal", LEGAL) + rules("Shared", SHARED)
+    http += rules("WebSocket frames", WEBSOCKET, FRAMES)
     return {HERE / "reference/settings.md": text, HERE / "reference/http.md": http}
 
 

@@ -2,6 +2,7 @@
 
     /       the pid of the worker that answers, and some work before
     /pid    the pid alone
+    /block  the same after half a second in which the worker does nothing else
     /gc     a full garbage collection first, and a pause, so that others take what comes next
     /echo   a WebSocket (Tornado only)
 
@@ -29,6 +30,9 @@ def work() -> str:
 
 def answer(path: str) -> str:
     if path == "/pid":
+        return str(os.getpid())
+    if path == "/block":
+        time.sleep(0.5)
         return str(os.getpid())
     if path == "/gc":
         gc.collect()

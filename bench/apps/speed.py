@@ -1,4 +1,4 @@
-"""The same four answers in every framework: hello, JSON, a body, an echo.
+"""The same answers in every framework: hello, JSON, a body, an echo.  Tornado's streams too.
 
     python speed.py KIND PORT       for those that have no server of their own
 
@@ -21,7 +21,7 @@ LOG = bool(os.environ.get("BENCH_ACCESS_LOG"))
 def application() -> Any:
     import logging
 
-    from tornado.web import Application, RequestHandler
+    from tornado.web import Application, RequestHandler, stream_request_body
     from tornado.websocket import WebSocketHandler
 
     class Hello(RequestHandler):
@@ -45,10 +45,35 @@ def application() -> Any:
         def get(self) -> None:
             self.write(str(time.process_time()))
 
+    @stream_request_body
+    class Upload(RequestHandler):
+        def initialize(self) -> None:
+            self.came = 0
+
+        def prepare(self) -> None:
+            self.request.connection.set_max_body_size(1 << 40)
+
+        def data_received(self, chunk: bytes) -> None:
+            self.came += len(chunk)
+
+        def put(self) -> None:
+            self.write(str(self.came))
+
+    class Download(RequestHandler):
+        async def get(self, size: str) -> None:
+            self.set_header("Content-Length", size)
+            piece = bytes(64 * 1024)
+            for _ in range(int(size) // len(piece)):
+                self.write(piece)
+                await self.flush()
+
     rules = [("/", Hello), ("/json", Json), ("/body", Body), ("/echo", Echo), ("/cpu", Cpu)]
+    rules += [("/upload", Upload), (r"/download/(\d+)", Download)]
+    if LOG and "LEEWARD_SLOT" in os.environ:
+        return Application(rules)  # which it logs in its own way, to the same kind of file
     if LOG:
         log = logging.getLogger("tornado.access")
-        log.addHandler(logging.StreamHandler(open(os.devnull, "w")))  # noqa: SIM115
+        log.addHandler(logging.StreamHandler(sys.stderr))
         log.setLevel(logging.INFO)
         log.propagate = False
         return Application(rules)
@@ -100,7 +125,9 @@ def __getattr__(name: str) -> Any:
 
 
 async def tornado(port: int) -> None:
-    application().listen(port, "127.0.0.1")
+    tls = os.environ.get("BENCH_TLS")  # CERTIFICATE:KEY
+    files = dict(zip(("certfile", "keyfile"), tls.split(":"), strict=True)) if tls else None
+    application().listen(port, "127.0.0.1", ssl_options=files)
     await asyncio.Event().wait()
 
 

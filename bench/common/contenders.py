@@ -101,6 +101,14 @@ def _fresh(module: str, port: int, workers: int) -> list[str]:
     return _python(str(APPS / "own.py"), module, str(port), "0")
 
 
+def _reuseport(module: str, port: int, workers: int) -> list[str]:
+    return _python(str(APPS / "reuseport.py"), module, str(port), str(workers))
+
+
+def _rude(module: str, port: int, workers: int) -> list[str]:
+    return _leeward("zygote")("rude", port, workers)
+
+
 LEEWARD = Contender("leeward", "leeward", _leeward("zygote"))
 SPAWN = Contender("leeward spawn", "leeward", _leeward("spawn"))
 GUNICORN = Contender("gunicorn", "gunicorn", _gunicorn())
@@ -113,6 +121,9 @@ UVICORN = Contender("uvicorn", "uvicorn", _uvicorn, fewest=2)
 #: It ends altogether when a worker dies within 5.5 s of its predecessor.
 GRANIAN = Contender("granian", "granian", _granian, rest=6.0)
 TORNADO = Contender("tornado", "tornado", _tornado)
+#: leeward itself, whose workers take whatever wakes them: plain shared accept.
+RUDE = Contender("plain shared", "leeward", _rude)
+REUSEPORT = Contender("SO_REUSEPORT", "tornado", _reuseport)
 #: One process and no fork: what a fresh interpreter costs.
 FRESH = Contender("fresh interpreter", "tornado", _fresh)
 

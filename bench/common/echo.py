@@ -7,9 +7,9 @@ import time
 
 #: "Hello, world" masked with zeros: a server unmasks it all the same.
 _TEXT = b"Hello, world" * 2
-_FRAME = bytes([0x81, 0x80 | len(_TEXT), 0, 0, 0, 0]) + _TEXT
-_BACK = bytes([0x81, len(_TEXT)]) + _TEXT
-_HANDSHAKE = (
+FRAME = bytes([0x81, 0x80 | len(_TEXT), 0, 0, 0, 0]) + _TEXT
+ECHOED = bytes([0x81, len(_TEXT)]) + _TEXT
+HANDSHAKE = (
     "GET /echo HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nOrigin: http://127.0.0.1:{port}\r\n"
     "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
     "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
@@ -18,15 +18,15 @@ _HANDSHAKE = (
 
 async def _one(port: int, until: float) -> int:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    writer.write(_HANDSHAKE.format(port=port).encode())
+    writer.write(HANDSHAKE.format(port=port).encode())
     head = await reader.readuntil(b"\r\n\r\n")
     if b" 101 " not in head.split(b"\r\n")[0]:
         raise ValueError(f"answered {head[:80]!r}")
     count = 0
     while time.monotonic() < until:
-        writer.write(_FRAME)
-        back = await reader.readexactly(len(_BACK))
-        if back != _BACK:
+        writer.write(FRAME)
+        back = await reader.readexactly(len(ECHOED))
+        if back != ECHOED:
             raise ValueError(f"echoed {back!r}")
         count += 1
     writer.close()

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from leeward._worker.here import connections
     from leeward.cli.run import run
+    from leeward.disconnect import cancel_on_disconnect, finish_anyway
     from leeward.errors import (
         BindError,
         CrashLoopError,
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
         TargetError,
         UsageError,
     )
+    from leeward.limits import deadlines
 
 __version__ = "0.1.0"
 
@@ -31,7 +33,10 @@ __all__ = [
     "TargetError",
     "UsageError",
     "__version__",
+    "cancel_on_disconnect",
     "connections",
+    "deadlines",
+    "finish_anyway",
     "run",
 ]
 
@@ -43,7 +48,10 @@ _HOMES = {
     "NoInstanceError": "leeward.errors",
     "TargetError": "leeward.errors",
     "UsageError": "leeward.errors",
+    "cancel_on_disconnect": "leeward.disconnect",
     "connections": "leeward._worker.here",
+    "deadlines": "leeward.limits",
+    "finish_anyway": "leeward.disconnect",
     "run": "leeward.cli.run",
 }
 

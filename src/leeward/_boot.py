@@ -84,10 +84,10 @@ def _import_dataclasses_lightly() -> None:
 # --- a forked worker --------------------------------------------------------------------
 
 
-def _import_worker() -> Become:
+def _import_worker(config: Config) -> Become:
     from leeward._worker.main import preload
 
-    preload()
+    preload(config)
     return _be_forked
 
 
@@ -145,7 +145,7 @@ def _be_spawned(fd: int) -> NoReturn:
         tls = make_tls(begin, channel)
     except ChannelClosed:
         os._exit(0)
-    preload()
+    preload(config)
     _be_worker(begin, order, config, channel, application, tls, compare(begin))
     raise AssertionError("a worker never returns")
 
@@ -158,7 +158,7 @@ def _run_program(begin: Begin, order: Fork, config: Config, channel: Channel) ->
     from leeward.adapters.program import Program, Stage
 
     def deliver(program: Program) -> Stage:
-        preload()
+        preload(config)
         tls = make_tls(begin, channel)
         found = program.application
         stage = _be_worker(begin, order, config, channel, found, tls, compare(begin))

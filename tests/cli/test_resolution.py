@@ -162,3 +162,31 @@ def test_a_program_is_not_killed_for_computing_unless_one_says_so(tmp_path: Path
     assert resolved(tmp_path).config.stall_kill == 300.0
     assert resolved(tmp_path, program).config.stall_kill == 0.0
     assert resolved(tmp_path, {**program, "stall_kill": "60s"}).config.stall_kill == 60.0
+
+
+def test_a_programs_own_arguments_are_in_force_unless_one_says_otherwise(tmp_path: Path) -> None:
+    """For an application they are Tornado's defaults; what is given wins in both."""
+    (tmp_path / "program.py").write_text("import tornado.web\n")
+    program = {"target": "program.py", "kind": "script"}
+
+    def found(**flags: str) -> tuple[object, ...]:
+        config = resolved(tmp_path, flags).config
+        assert Config.from_json(config.to_json()) == config
+        return (config.max_body, config.max_header, config.decompress)
+
+    assert found() == (100 << 20, 64 << 10, False)
+    assert found(**program) == (None, None, None)
+    given = {"max_body": "1M", "max_header": "8K", "decompress": "true"}
+    assert found(**given) == found(**program, **given) == (1 << 20, 8 << 10, True)
+
+
+def test_a_proxy_is_believed_only_where_somebody_says_so(tmp_path: Path) -> None:
+    config = resolved(tmp_path).config
+    assert config.forwarded_allow_ips == () and config.proxy_protocol == "off"
+    assert config.proxy_allow_from == ("127.0.0.1", "::1", "unix:")
+    (tmp_path / "leeward.toml").write_text(
+        'forwarded-allow-ips = ["10.0.0.0/8"]\nproxy-protocol = "v2"\nproxy-allow-from = "*"\n'
+    )
+    config = resolved(tmp_path).config
+    assert config.forwarded_allow_ips == ("10.0.0.0/8",)
+    assert (config.proxy_protocol, config.proxy_allow_from) == ("v2", ("*",))

@@ -134,3 +134,47 @@ def test_a_switch_is_on_or_off_and_nothing_else() -> None:
     for raw in ("", "2", "maybe", 1, 0, None, []):
         with pytest.raises(Bad, match="true or false"):
             values.switch(raw)
+
+
+@pytest.mark.parametrize(
+    ("raw", "peers"),
+    [
+        ("127.0.0.1", ("127.0.0.1",)),
+        ("10.0.0.0/8, ::1,unix:", ("10.0.0.0/8", "::1", "unix:")),
+        ("10.0.0.1 10.0.0.2  10.0.0.1", ("10.0.0.1", "10.0.0.2")),
+        (["fd00::/8", "unix"], ("fd00::/8", "unix:")),
+        ("*", ("*",)),
+        ([], ()),
+    ],
+)
+def test_peers_are_addresses_networks_unix_or_all(raw: object, peers: tuple[str, ...]) -> None:
+    assert values.peers(raw) == peers
+
+
+@pytest.mark.parametrize("raw", ["", "proxy.example", "10.0.0.1:80", "10.0.0.0/40", [1.5], "a,*"])
+def test_what_is_no_peer_is_told_what_one_looks_like(raw: object) -> None:
+    with pytest.raises(Bad, match=r"expected an IP address, a network such as 10\.0\.0\.0/8"):
+        values.peers(raw)
+
+
+def test_a_bound_of_nought_would_refuse_everything() -> None:
+    assert values.positive_size("64KiB") == 65536
+    with pytest.raises(Bad, match="above 0"):
+        values.positive_size("0")
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [
+        (0, "0"),
+        (1000, "1000"),
+        (1024, "1KiB"),
+        (100 << 20, "100MiB"),
+        (1536, "1536"),
+        (1 << 40, "1TiB"),
+        (1 << 50, "1024TiB"),
+    ],
+)
+def test_a_size_is_written_as_it_is_read(number: int, text: str) -> None:
+    assert values.size_text(number) == text
+    assert values.size(text) == number

@@ -17,11 +17,11 @@ from pathlib import Path
 from types import CodeType, ModuleType
 from typing import NamedTuple
 
-from core import loops
+from core import crews, loops
 from core.world import REAL, Core, live
 
 #: In the order in which they build on each other.
-MODULES = ("worker", "generation", "roster", "supervisor", "vitals")
+MODULES = ("worker", "generation", "roster", "supervisor", "vitals", "admission")
 
 
 #: By mutant, the world that notices it soonest: 200 mutants cost 2 s with it, 8 s
@@ -62,7 +62,7 @@ def build(mutant: Mutant) -> Core:
     for name in MODULES[MODULES.index(mutant.module) :]:
         if name == mutant.module:
             code = compile(text, f"<{name}, {mutant.name}>", "exec", dont_inherit=True)
-        elif name in ("generation", "vitals"):
+        elif name in ("generation", "vitals", "admission"):
             continue  # build on nothing
         else:
             code = _code(name)
@@ -104,6 +104,8 @@ def breaks(seed: int, core: Core, module: str = "") -> bool:
     try:
         if module == "vitals":  # loops have a world of their own
             loops.live(seed, core.vitals)
+        elif module == "admission":  # and so has accepting
+            crews.live(seed, core.admission)
         else:
             live(seed, core)
     except Exception:
@@ -132,6 +134,10 @@ def _table(name: str, old: str, new: str) -> Mutant:
 
 def _watch(name: str, old: str, new: str) -> Mutant:
     return Mutant(name, "vitals", old, new)
+
+
+def _accept(name: str, old: str, new: str) -> Mutant:
+    return Mutant(name, "admission", old, new)
 
 
 def _decision(name: str, old: str, new: str) -> Mutant:
@@ -828,6 +834,28 @@ MUTANTS = (
     ),
     _watch("a stopped process stays", "times += [it.condemned_by for", "[it.condemned_by for"),
     _watch("more is never said", "slot.more and not slot.asked and now", "False and now"),
+    _accept("nobody is polite", "        if not fewer:", "        if True:"),
+    _accept("politeness has no end", "if streak.declined < MOST:", "if True:"),
+    _accept("it is declined ever longer", "MOST = 2", "MOST = 6"),
+    _accept("one is asked of many", "PART = 0.03", "PART = 0.5"),
+    _accept("a burst is all hurry", "PER_RATE = 256.0", "PER_RATE = 8.0"),
+    _accept("the stalled are waited for", "return now - it.busy_since <=", "return 0 <="),
+    _accept("the silent are waited for", "elif silence is not None and now <", "elif now <"),
+    _accept("silence is short", "min(2 * before.lasts, LONGEST_SILENCE)", "SILENCE / 2"),
+    _accept(
+        "what a third took proves nothing",
+        "        if streak.declined >= MOST:\n",
+        "        if False:\n",
+    ),
+    _accept("a storm falls on one", "min((1 << streak.rounds) - 1, RUN)", "0"),
+    _accept("brief ones ask for no slack", "accepts / PER_RATE) + brief", "accepts / PER_RATE)"),
+    _accept("nobody hurries", "self.haste_until = now + HASTE", "pass"),
+    _accept("others never come first", "others and now - self._waits_since < YIELD", "False"),
+    _accept("the first one waits for ever", "now - self._helpless_since >= SHED", "0 >= SHED"),
+    _accept("503 goes on for ever", "        if count:\n", "        if False:\n"),
+    _accept("nothing is kept back", "caps.files - caps.kept_back:", "caps.files:"),
+    _accept("one too many", "connections >= caps.conns", "connections > caps.conns"),
+    _accept("all are evicted", "min(EVICT_MOST, evictable // EVICT_PART)", "evictable"),
 )
 
 if __name__ == "__main__":

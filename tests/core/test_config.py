@@ -18,6 +18,8 @@ FULL = Config(
     graceful_timeout=2.5,
     chdir="/srv/current",
     ssl_certfile="/etc/tls/chat.pem",
+    forwarded_allow_ips=("10.0.0.0/8", "unix:"),
+    max_body=1024,
     env=(("A", "1"), ("EMPTY", "")),
     interpreter=("/venv/bin/python", "-X", "dev"),
     argv=("serve", "chat:make_app"),
@@ -80,6 +82,7 @@ def test_changed_keys_come_in_the_order_of_the_table() -> None:
         bind=("127.0.0.1:1",),
         backlog=1,
         uds_mode=1,
+        proxy_protocol="v1",
         user="a",
         group="b",
     )

@@ -149,4 +149,4 @@ def test_the_order(by: str, ids: list[int]) -> None:
 
 
 def test_the_states_are_those_of_the_living() -> None:
-    assert STATES == ("new", "active", "idle", "upgraded", "closing")
+    assert STATES == ("new", "active", "idle", "upgraded", "closing", "orphan")

@@ -39,8 +39,8 @@ from random import Random
 from types import ModuleType
 from typing import Any, NamedTuple
 
+from leeward._core import admission, generation, roster, supervisor, vitals, worker
 from leeward._core import commands as c
-from leeward._core import generation, roster, supervisor, vitals, worker
 
 #: Times are sums of floats.
 EPSILON = 1e-6
@@ -62,9 +62,10 @@ class Core(NamedTuple):
     roster: ModuleType
     supervisor: ModuleType
     vitals: ModuleType
+    admission: ModuleType
 
 
-REAL = Core(worker, generation, roster, supervisor, vitals)
+REAL = Core(worker, generation, roster, supervisor, vitals, admission)
 
 
 @dataclass

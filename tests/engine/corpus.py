@@ -54,6 +54,15 @@ def _body(name: str, section: str, *fields: bytes, body: bytes = b"hello") -> Ca
     return Case(name, section, b"POST / HTTP/1.1\r\nHost: a\r\n" + lines + b"\r\n" + body)
 
 
+_UPGRADE = "RFC 6455 §4.2.1"
+_KEY = b"dGhlIHNhbXBsZSBub25jZQ=="
+
+
+def _socket(name: str, keys: bytes, upgrade: bytes = b"Upgrade: websocket") -> Case:
+    lines = [b"Sec-WebSocket-Key: " + key for key in keys.split(b"|")]
+    return _field(name, _UPGRADE, upgrade, b"Connection: Upgrade", *lines)
+
+
 _CODED = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
@@ -403,8 +412,26 @@ _PERSISTENCE = (
     ),
 )
 
+_UPGRADES = (
+    _socket("WebSocket key of 13 octets", b"dGhlIHNhbXBsZQ=="),
+    _socket("WebSocket key of 17 octets", b"dGhlIHNhbXBsZSBub25jZSE="),
+    _socket("WebSocket key without padding", _KEY[:-2]),
+    _socket("WebSocket key of nothing", b""),
+    _socket("WebSocket key in other octets", b"dGhlIHNhbXBsZSBub25j!!=="),
+    _socket("two WebSocket keys", _KEY + b"|" + _KEY),
+    _socket("two unequal WebSocket keys", _KEY + b"|AAAAAAAAAAAAAAAAAAAAAA=="),
+    _socket("WebSocket keys in a list", _KEY + b", " + _KEY),
+    Case(
+        "WebSocket in HTTP/1.0",
+        _UPGRADE,
+        b"GET / HTTP/1.0\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: %b\r\n\r\n" % _KEY,
+    ),
+)
+
 HOSTILE = (
     *_REQUEST_LINES,
+    *_UPGRADES,
     *_HOSTS,
     *_FIELDS,
     *_ENDS,
@@ -458,6 +485,11 @@ LEGAL = tuple(
         _field("the same name twice", "RFC 9110 §5.3", b"X: a", b"x: b"),
         _field("a hundred fields", _VALUE, *(b"X-%d: a" % it for it in range(100))),
         _field("length of none", _LENGTH, b"Content-Length: 0"),
+        _socket("WebSocket", _KEY),
+        _socket("WebSocket in capitals", _KEY, b"UPGRADE: WebSocket"),
+        _field("Upgrade without a key", _UPGRADE, b"Upgrade: websocket"),
+        _field("a key without Upgrade", _UPGRADE, b"Sec-WebSocket-Key: a"),
+        _socket("a key for another protocol", b"a", b"Upgrade: h2c"),
         _field("unknown expectation", "RFC 9110 §10.1.1", b"Expect: something"),
         Case("empty line in front", _EOL, b"\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n"),
         Case("LF alone", _EOL, b"GET / HTTP/1.1\nHost: a\n\n"),

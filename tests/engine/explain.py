@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import string
+from base64 import b64decode
 from collections.abc import Callable
 from ipaddress import IPv6Address
 
@@ -105,6 +106,23 @@ def _control(text: str) -> bool:
     return any((ord(it) < 0x20 and it != "\t") or ord(it) == 0x7F for it in text)
 
 
+_KEY = "sec-websocket-key"
+
+
+def _handshake(head: bytes) -> bool:
+    upgrades = ",".join(_values(head, "upgrade")).lower()
+    return upgrades == "websocket" and bool(_values(head, _KEY))
+
+
+def _sixteen(keys: list[str]) -> bool:
+    try:
+        return (
+            len(keys) == 1 and len(keys[0]) == 24 and len(b64decode(keys[0], validate=True)) == 16
+        )
+    except ValueError:
+        return False
+
+
 _FRAMING = ("content-length", "transfer-encoding", "host")
 
 #: Is the rule broken by this head?  One for each rule that refuses.
@@ -127,6 +145,8 @@ REFUSALS: dict[str, Callable[[bytes], bool]] = {
     ),
     "host-duplicate": lambda head: "," in ",".join(_values(head, "host")),
     "host-invalid": lambda head: any(map(_host_broken, _values(head, "host"))),
+    "websocket-key": lambda head: _handshake(head) and not _sixteen(_values(head, _KEY)),
+    "websocket-1.0": lambda head: _handshake(head) and _lines(head)[0].endswith("HTTP/1.0"),
 }
 
 

@@ -1,6 +1,9 @@
-"""Differential fuzzing: the engine's parser against Tornado's own connection.
+"""Differential fuzzing: the engine against Tornado's own connection.
 
-    python tests/engine/fuzz.py --inputs 100000 --seed 1
+    python tests/engine/fuzz.py --inputs 100000 --seed 1 --side server
+
+side:  `parser` alone, or the whole engine with its connections (`server`, `pieces` with
+       bodies in small pieces, `application` behind a `tornado.web.Application`).
 
 Each input of the grammar is given to both; where the verdicts differ, each
 difference must be explained by one rule of STRICTER or LEGAL (`explain`).  Prints
@@ -15,7 +18,7 @@ import argparse
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 if __name__ == "__main__":
@@ -24,7 +27,15 @@ if __name__ == "__main__":
 import tornado
 from engine.explain import Unexplained, explain
 from engine.grammar import PRODUCTIONS, Grammar, Input
+from engine.server_side import Served, Wrong
 from engine.sides import Ours, Side, Simulated, quiet
+
+SIDES: dict[str, Callable[[], Side]] = {
+    "parser": Ours,
+    "server": Served,
+    "pieces": lambda: Served(piece=7),
+    "application": lambda: Served(application=True),
+}
 
 #: How often each production must be met in a long run.
 OFTEN = 1000
@@ -36,10 +47,11 @@ class Difference(AssertionError):
 
 def check(case: Input, side: Side, tornado_side: Simulated) -> list[str]:
     """The rules by which the side differs from Tornado on this input."""
+    verdict = None
     try:
         verdict = side(case.pieces)
         return explain(case.wire, verdict, tornado_side)
-    except Unexplained as error:
+    except (Unexplained, Wrong) as error:
         theirs = tornado_side([case.wire])
         text = f"{error}\n  pieces: {case.pieces}\n  ours: {verdict}\n  tornado: {theirs}"
         raise Difference(text) from None
@@ -55,9 +67,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--inputs", type=int, default=100_000)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--side", choices=SIDES, default="parser")
     args = parser.parse_args()
     quiet()
-    grammar, side, theirs = Grammar(args.seed), Ours(), Simulated()
+    grammar, side, theirs = Grammar(args.seed), SIDES[args.side](), Simulated()
     rules: Counter[str] = Counter()
     requests = 0
     start = time.monotonic()
@@ -66,12 +79,13 @@ def main() -> int:
             rules.update(names)
             requests += len(theirs.heads)
     except Difference as error:
-        print(f"tornado {tornado.version}, seed {args.seed}: {error}")
+        print(f"tornado {tornado.version}, {args.side}, seed {args.seed}: {error}")
         return 1
     seldom = {it: grammar.count[it] for it in PRODUCTIONS if grammar.count[it] < OFTEN}
     seconds = time.monotonic() - start
     print(
-        f"tornado {tornado.version}, seed {args.seed}: {args.inputs} inputs in {seconds:.0f} s, "
+        f"tornado {tornado.version}, {args.side}, seed {args.seed}: "
+        f"{args.inputs} inputs in {seconds:.0f} s, "
         f"{requests} heads read by Tornado, no difference but these:"
     )
     for name, count in rules.most_common():

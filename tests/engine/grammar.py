@@ -145,6 +145,15 @@ OPTIONS: dict[str, dict[str, bytes]] = {
         "fold-coding": b"Transfer-Encoding:\r\n chunked",
         "cookie": b"Cookie: a=b; c=d",
         "upgrade": b"Upgrade: websocket",
+        "websocket": b"Upgrade: websocket\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+        "websocket-case": b"UPGRADE: WebSocket\r\nsec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==",
+        "websocket-short": b"Upgrade: websocket\r\nSec-WebSocket-Key: dGhlIHNhbXBsZQ==",
+        "websocket-long": b"Upgrade: websocket\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZSE=",
+        "websocket-octets": b"Upgrade: websocket\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25j!!==",
+        "websocket-empty": b"Upgrade: websocket\r\nSec-WebSocket-Key:",
+        "websocket-twice": b"Upgrade: websocket"
+        + b"\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==" * 2,
+        "websocket-other": b"Upgrade: h2c\r\nSec-WebSocket-Key: a",
     },
     "first": {"none": b"", "space": b" X-First: a", "tab": b"\tX-First: a"},
     "connection": {
@@ -348,6 +357,8 @@ class Grammar:
             chosen.setdefault("version", "1.0")
         if rng.random() < 0.2:
             chosen.setdefault("method", rng.choice(("POST", "HEAD", "OPTIONS")))
+        if chosen.get("field", "").startswith("websocket"):
+            chosen.setdefault("version", rng.choice(("1.1", "1.1", "1.0")))
         if chosen.get("version") == "1.0":
             # Else the connection closes, and what follows is not read.
             chosen.setdefault("connection", rng.choice(("keep", "keep-case", "none")))

@@ -12,6 +12,7 @@ from tornado.httpserver import HTTPServer
 from tornado.web import Application
 
 from leeward._core.config import Config
+from leeward.adapters.tornado import TornadoServer
 from leeward.engine.accelerate.install import ACCELERATIONS, Acceleration, installed
 from leeward.engine.connection import Connection
 from leeward.engine.engine import Engine
@@ -28,6 +29,17 @@ class Transport(asyncio.Transport):
         super().__init__()
         self.written: list[bytes] = []
         self.closed = False
+        self.ended = False  # we have said FIN
+        self.protocol: Any = None  # another than the connection: it lingers
+
+    def can_write_eof(self) -> bool:
+        return True
+
+    def write_eof(self) -> None:
+        self.ended = True
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        self.protocol = protocol
 
     def write(self, data: Any) -> None:
         self.written.append(bytes(data))
@@ -102,6 +114,35 @@ async def served(application: Application, by: str) -> AsyncIterator[int]:
         yield listener.getsockname()[1]
     finally:
         end()
+        installed.remove()
+        await asyncio.sleep(0)
+
+
+@contextlib.asynccontextmanager
+async def serving(
+    application: Any, by: str, **settings: Any
+) -> AsyncIterator[tuple[int, Engine | TornadoServer]]:
+    """Port and server; by: engine, engine plain (Tornado's path to handlers), adapter."""
+    installed.remove()
+    config = Config("", accelerate=by == "engine", **settings)
+    kind = TornadoServer if by == "adapter" else Engine
+    server = kind(application, config, Counters(), lambda: None)
+    listener = socket.create_server(("127.0.0.1", 0))
+    listener.setblocking(False)
+    loop = asyncio.get_running_loop()
+
+    def accept() -> None:
+        client, address = listener.accept()
+        client.setblocking(False)
+        server.accept(client, address)
+
+    loop.add_reader(listener.fileno(), accept)
+    try:
+        yield listener.getsockname()[1], server
+    finally:
+        loop.remove_reader(listener.fileno())
+        listener.close()
+        server.close_rest()
         installed.remove()
         await asyncio.sleep(0)
 

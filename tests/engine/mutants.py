@@ -34,8 +34,14 @@ class Mutant(NamedTuple):
 
 def build(mutant: Mutant) -> tuple[ModuleType, ModuleType]:
     """The modules head and body, with this one mistake in what they are made of."""
+    fresh = rebuild(mutant, MODULES)
+    return fresh["head"], fresh["body"]
+
+
+def rebuild(mutant: Mutant, modules: tuple[str, ...]) -> dict[str, ModuleType]:
+    """`modules` anew, each built on the ones before it, with this one mistake."""
     fresh: dict[str, ModuleType] = {}
-    for name in MODULES:
+    for name in modules:
         text = (_PLACE / f"{name}.py").read_text(encoding="utf-8")
         if name == mutant.module:
             if text.count(mutant.old) != 1 or mutant.old == mutant.new:
@@ -54,7 +60,7 @@ def build(mutant: Mutant) -> tuple[ModuleType, ModuleType]:
         finally:
             sys.modules.update(real)
             vars(leeward.engine).update(kept)
-    return fresh["leeward.engine.head"], fresh["leeward.engine.body"]
+    return {name: fresh[f"leeward.engine.{name}"] for name in modules}
 
 
 def noticed(mutant: Mutant, inputs: Iterable[Input], tornado_side: Simulated) -> int | None:

@@ -362,6 +362,8 @@ class Connected:
             mine.setblocking(False)
             end = self._serve(theirs, recorder)
             for piece in (*pieces, b""):
+                if eof:
+                    break  # a server may go on reading, to be rid of it
                 with contextlib.suppress(BrokenPipeError, ConnectionResetError):
                     mine.sendall(piece)  # inputs are smaller than the socket's buffer
                 still = 0

@@ -227,7 +227,7 @@ def test_an_unknown_function_on_the_way_leaves_it_to_tornado(
     path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def run() -> execute.Dispatch | None:
-        return execute.dispatch(Application([]), asyncio.get_running_loop(), print)
+        return execute.dispatch(Application([]), asyncio.get_running_loop(), print, set())
 
     assert asyncio.run(run()) is not None
     table = {python: {**rows, path: frozenset()} for python, rows in knowledge.KNOWN.items()}

@@ -23,10 +23,11 @@ TABLE = SOURCE / "leeward/engine/accelerate/table.py"
 
 _ASK = """
 import json, sys, tornado
+from leeward.adapters import subprocesses
 from leeward.engine import execute
 from leeward.engine.accelerate.install import ACCELERATIONS
 from leeward.engine.accelerate.pristine import find, fingerprint
-paths = set(execute.REPLACED)
+paths = {*execute.REPLACED, *subprocesses.NEEDS}
 for each in ACCELERATIONS:
     paths.update(each.needs)
     if each.inherited is None:

@@ -99,8 +99,9 @@ class _Closing:
 class Http(_Closing):
     """One connection; `get` may be called again until the server closes it."""
 
-    def __init__(self, address: Address) -> None:
-        self.sock = _connect(address)
+    def __init__(self, address: Address, source: str = "") -> None:
+        """source:  the client's own address, where it matters."""
+        self.sock = _connect(address, source)
         self._buffer = b""
 
     def send(self, path: str = "/", *headers: str, version: str = "1.1") -> None:
@@ -142,9 +143,9 @@ def get(address: Address, path: str = "/") -> Answer:
 class WebSocket(_Closing):
     """A client without masks' randomness: RFC 6455 with an all-zero key."""
 
-    def __init__(self, address: Address, path: str = "/ws") -> None:
+    def __init__(self, address: Address, path: str = "/ws", source: str = "") -> None:
         key = base64.b64encode(os.urandom(16)).decode()
-        http = Http(address)
+        http = Http(address, source)
         self.sock = http.sock
         try:
             answer = http.get(
@@ -240,7 +241,7 @@ class Gate(_Closing):
         return self._held[-1]
 
 
-def _connect(address: Address) -> socket.socket:
+def _connect(address: Address, source: str = "") -> socket.socket:
     if isinstance(address, str):
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         sock.settimeout(PATIENCE)
@@ -250,7 +251,7 @@ def _connect(address: Address) -> socket.socket:
             sock.close()
             raise
     else:
-        sock = socket.create_connection(address, PATIENCE)
+        sock = socket.create_connection(address, PATIENCE, (source, 0) if source else None)
     return sock
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from process.clients import Address, Gate, get
+from process.support import until
 
 from leeward.testing import Service, serve
 
@@ -125,6 +126,21 @@ def served(
 def releases_of(address: Address, asked: int = 8) -> set[str]:
     """What new connections are answered with."""
     return {get(address).json["release"] for _ in range(asked)}
+
+
+def wait_releases(address: Address, wanted: set[str]) -> None:
+    """Until new connections have been answered with all of `wanted`, and with nothing else.
+
+    Whichever worker wakes first answers; on a busy machine that may be one of them for long.
+    """
+    seen: set[str] = set()
+
+    def all_seen() -> bool:
+        seen.update(releases_of(address, 1))
+        assert seen <= wanted, seen
+        return seen == wanted
+
+    until(all_seen, f"answers of {wanted}")
 
 
 def check_capacity(service: Service, slots: int, after: int = 0) -> None:

@@ -156,18 +156,20 @@ def test_a_stop_does_not_spread(tmp_path: Path) -> None:
     """A stop tells all WebSockets at once, with 1001, whatever the window."""
     deploy(tmp_path, "one")
 
-    async def scene(service: Service) -> list[tuple[float, int | None]]:
+    async def scene(service: Service) -> tuple[list[int | None], list[float]]:
         them = Tabs(address_of(service), 20)
         await them.all_open()
+        opened = set(them.open)
         await asyncio.to_thread(service.stop)
         await them.close()
-        return them.ends
+        return [it.close_code for it in opened], [at for at, _ in them.ends]
 
     with served(tmp_path, *drain(10)) as service:
-        ends = asyncio.run(scene(service))
-    assert Counter(code for _, code in ends) == {1001: 20}
-    times = [at for at, _ in ends]
-    assert max(times) - min(times) < 1.0
+        codes, times = asyncio.run(scene(service))
+    # Not all ends: a tab that comes back at once may find one that has not heard of the stop.
+    assert Counter(codes) == {1001: 20}
+    times = sorted(times)[:20]
+    assert times[-1] - times[0] < 1.0
 
 
 # --- programs that nobody here wrote --------------------------------------------------------

@@ -17,6 +17,7 @@ from leeward._sys.posix import memfd, memfd_create
 WORDS = (
     *("pid", "slot", "generation", "open", "accepted", "requests", "in_flight"),
     *("busy_since", "turns", "beats"),
+    *("accepts", "woken", "brief", "evicted", "shed"),
 )
 
 
@@ -32,15 +33,15 @@ def test_words_are_apart_and_hold_64_bits():
     page = Page.create()
     rng = random.Random(7)
     wanted = {(row, word): rng.randrange(2**64) for row in (0, 1, 2, ROWS - 1) for word in WORDS}
-    page.awake = rng.randrange(2**64)
-    before = page.awake
+    page.awake, page.used = rng.randrange(2**64), rng.randrange(2**64)
+    before = page.awake, page.used
     for (row, word), value in wanted.items():
         setattr(page.row(row), word, value)
     assert {key: getattr(page.row(key[0]), key[1]) for key in wanted} == wanted
     page.row(1).clear()
     page.row(0).clear()
     assert all(getattr(page.row(1), word) == 0 for word in WORDS)
-    assert page.awake == before and page.head[0] == before
+    assert (page.awake, page.used) == before == (page.head[0], page.head[1])
     assert all(getattr(page.row(2), word) == wanted[2, word] for word in WORDS)
     page.close()
 

@@ -78,6 +78,14 @@ class Exit(tornado.web.RequestHandler):
         sys.exit(int(self.get_argument("code")))
 
 
+class Last(tornado.web.RequestHandler):
+    """Answers, and ends the process in the same turn."""
+
+    def get(self):
+        self.finish("last words")
+        sys.exit(3)
+
+
 class Stop(tornado.web.RequestHandler):
     def get(self):
         self.write("stopping")
@@ -193,6 +201,7 @@ ROUTES = [
     ("/ws", Echo),
     ("/tunnel", Tunnel),
     ("/exit", Exit),
+    ("/last", Last),
     ("/stop", Stop),
     ("/block", Block),
     ("/thread", Thread),
@@ -205,6 +214,31 @@ ROUTES = [
 
 def make_app():
     return tornado.web.Application(ROUTES)
+
+
+def logs_requests_itself():
+    def log_function(handler):
+        print(f"mine: {handler.get_status()} {handler.request.uri}", file=sys.stderr, flush=True)
+
+    return tornado.web.Application(ROUTES, log_function=log_function)
+
+
+def overrides_log_request():
+    class Own(tornado.web.Application):
+        def log_request(self, handler):
+            print(f"mine: {handler.get_status()} {handler.request.uri}", file=sys.stderr)
+            sys.stderr.flush()
+
+    return Own(ROUTES)
+
+
+def hides_one_path():
+    class Own(tornado.web.Application):
+        def log_request(self, handler):
+            if handler.request.path != "/loop":
+                super().log_request(handler)
+
+    return Own(ROUTES)
 
 
 async def make_app_slowly():

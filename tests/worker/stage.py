@@ -16,7 +16,7 @@ from leeward._worker.main import preload, run
 
 def main():
     name, channel, page, config, address, *listeners = sys.argv[1:]
-    preload()
+    preload(Config(""))
     if name == "on_uvloop":
         import uvloop
 

@@ -14,6 +14,7 @@ CODE = """
 import sys
 sys.path.insert(0, {root!r})
 from leeward._zygote.audit import audit, open_descriptors
+from leeward._core.config import Config
 from leeward._zygote.warm import warm
 own = open_descriptors()
 {code}
@@ -62,7 +63,11 @@ def test_the_warm_up_leaves_no_hazard():
     """No loop, no descriptor, no thread, no handler, no current loop."""
     code = """
 import logging
-assert warm() == "", warm()
+for engine in ("leeward", "tornado"):
+    failure = warm(Config("", engine=engine))
+    assert failure == "", failure
+from leeward.engine.accelerate.install import installed
+assert installed.active() == ()
 from tornado.ioloop import IOLoop
 assert not IOLoop._ioloop_for_asyncio and not logging.getLogger().handlers
 assert open_descriptors() == own
@@ -78,10 +83,10 @@ def test_a_warm_up_that_fails_is_harmless():
     code = """
 import tornado.web
 tornado.web.RequestHandler.write = None
-assert "500" in warm()
+assert "500" in warm(Config(""))
 def no(*args, **more): raise RuntimeError("patched")
 tornado.web.Application.__init__ = no
-assert "patched" in warm()
+assert "patched" in warm(Config(""))
 assert open_descriptors() == own
 """
     assert hazards(code) == []
@@ -95,7 +100,7 @@ def work(): threading.Event().wait()
 threading.Thread(target=work, name="poller", daemon=True).start()
 """
     ((code, line),) = hazards(code)
-    assert code == "thread" and "'poller'" in line and "<string>:9 work" in line
+    assert code == "thread" and "'poller'" in line and "<string>:10 work" in line
 
 
 def test_a_subclass_of_thread_is_named_with_its_run():

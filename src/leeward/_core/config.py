@@ -2,7 +2,7 @@
 
 The CLI builds one `Config` from flags, environment, files and defaults; every
 other process only reads it.  It travels as JSON (in a memfd or a message), so
-each field is a string, number, boolean or a tuple of those.  Nothing here
+each field is a string, number, boolean, None or a tuple of those.  Nothing here
 parses or validates what a user wrote: that is `leeward.cli.settings`.
 """
 
@@ -12,8 +12,49 @@ import json
 from dataclasses import asdict, dataclass, fields
 
 #: Keys that a running instance cannot change: a reload that changes one of
-#: them is refused by name and applied not even half.
-NEEDS_RESTART = ("name", "kind", "bind", "backlog", "uds_mode", "user", "group")
+#: them is refused by name and applied not even half.  Of the PROXY protocol because old
+#: and new workers share the listeners: half of the connections would meet the wrong ones.
+NEEDS_RESTART = (
+    "name",
+    "kind",
+    "bind",
+    "backlog",
+    "uds_mode",
+    "proxy_protocol",
+    "user",
+    "group",
+)
+
+#: Keys that `leeward set` may change while the instance runs: whoever obeys one asks the
+#: `Config` anew, or is told by its `tune`.
+TUNABLE = (
+    "graceful_timeout",
+    "drain_window",
+    "settle",
+    "max_lingering",
+    "max_conns",
+    "max_conns_per_ip",
+    "limit_concurrency",
+    "max_requests",
+    "max_requests_jitter",
+    "max_age",
+    "max_pss",
+    "stall_warn",
+    "stall_kill",
+    "stall_kill_busy",
+    "stopped_kill",
+    "drain_delay",
+    "silent_timeout",
+    "header_timeout",
+    "body_timeout",
+    "min_body_rate",
+    "handler_timeout",
+    "max_poll_age",
+    "write_timeout",
+    "idle_timeout",
+    "write_budget",
+    "log_level",
+)
 
 
 @dataclass(frozen=True)
@@ -55,6 +96,10 @@ class Config:
     drain_window: float = 10.0
     settle: float = 300.0
     max_lingering: int = 10
+    #: Of each worker; 0: any number.
+    max_conns: int = 0
+    max_conns_per_ip: int = 0
+    limit_concurrency: int = 0
     #: When a worker asks to be replaced; 0: never.
     max_requests: int = 0
     max_requests_jitter: int = 0
@@ -65,6 +110,19 @@ class Config:
     stall_kill: float = 300.0
     stall_kill_busy: bool = False
     stopped_kill: float = 30.0
+    #: How long a connection may be in each of its states; 0: for ever.
+    silent_timeout: float = 30.0
+    header_timeout: float = 10.0
+    body_timeout: float = 30.0
+    min_body_rate: int = 240  # bytes a second
+    handler_timeout: float = 0.0
+    max_poll_age: float = 0.0
+    write_timeout: float = 60.0
+    idle_timeout: float = 75.0
+    #: Bytes that are kept for a client that does not read; 0: any number.
+    write_budget: int = 8388608
+    #: Those of `TUNABLE` that the operator has given: they win over the application's own.
+    given: tuple[str, ...] = ()
     #: PEM files by the paths that were typed; "" for none.  Read by the command line
     #: and the resolver only: the others get what they held (`Handover.tls`).
     ssl_certfile: str = ""
@@ -79,13 +137,30 @@ class Config:
     #: Between an order to stop and the drain: not ready, but accepting.
     drain_delay: float = 0.0
     health_path: str = ""
+    #: Whose X-Forwarded-For counts, and who must begin by a PROXY header (`_core.trust`).
+    forwarded_allow_ips: tuple[str, ...] = ()
+    proxy_protocol: str = "off"  # off | v1 | v2 | any
+    proxy_allow_from: tuple[str, ...] = ("127.0.0.1", "::1", "unix:")
+    #: Bytes; None: as the program's own server says, or Tornado's defaults.
+    max_body: int | None = None
+    max_header: int | None = None
+    decompress: bool | None = None
+    #: What becomes of a handler whose client has left (`_core.leaving`), and how soon.
+    on_disconnect: str = "abandon"  # abandon | cancel | notify
+    abandon_after: float = 15.0
     engine: str = "leeward"  # leeward | tornado
     accelerate: bool = True
+    #: After how long without a sign of life a client is gone; 0: never asked.
+    ws_ping_interval: float = 20.0
+    ws_ping_timeout: float = 20.0
+    peer_timeout: float = 60.0
     loop: str = "auto"  # auto | asyncio | uvloop
     #: What a generation's first worker must answer by 2xx before it accepts; "" for nothing.
     probe: str = ""
     log_level: str = "info"  # debug | info | warning | error | critical
     log_format: str = "auto"  # auto | pretty | json
+    access_log: bool = True
+    access_log_format: str = "auto"  # auto (as log_format) | pretty | combined | json
     #: Working directory by the path that was typed, symbolic links unresolved,
     #: so that a deploy which swaps a ``current`` link is seen by a reload.
     chdir: str = ""

@@ -15,8 +15,11 @@ from leeward._core.connection import Life
 #: A URL is told up to so many characters, a name likewise.
 LONGEST = 512
 
-#: States that a live connection can be in, by the words of the command line.
-STATES = tuple(life.value for life in Life if life is not Life.CLOSED)
+#: The state of a handler that works on although its client has left: it has no number.
+ORPHAN = "orphan"
+
+#: States that a live connection can be in, by the words of the command line, and that one.
+STATES = (*(life.value for life in Life if life is not Life.CLOSED), ORPHAN)
 
 
 @dataclass(frozen=True)
@@ -28,42 +31,42 @@ class Identity:
     pid: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Conn:
     """One live connection.  Times are in seconds and count from now; "" or None: there is none."""
 
     slot: int
-    #: Of this worker, and never used twice in its life: SLOT:ID names a connection.
+    #: Of this worker, and never used twice in its life: SLOT:ID names a connection.  0: an orphan.
     id: int
     pid: int
     generation: int
     #: "203.0.113.7:51234", "[2001:db8::1]:443", or "unix:pid=4711".
     peer: str
     #: The client's address as a trusted proxy told it, where it is another one.
-    client: str
+    client: str = ""
     #: The address of ours that it came to.
-    local: str
+    local: str = ""
     #: "TLSv1.3 TLS_AES_256_GCM_SHA384".
-    tls: str
+    tls: str = ""
     state: str
     #: What it speaks: "http", "websocket", or "stream" for what an application made of it.
-    kind: str
+    kind: str = "http"
     age: float
     #: It has been in this state for so long, and no byte has gone either way for so long.
     since: float
     idle: float
-    received: int
-    sent: int
-    requests: int
+    received: int = 0
+    sent: int = 0
+    requests: int = 0
     #: The request that is served, or by which a WebSocket was opened.
-    method: str
-    url: str
-    handler: str
+    method: str = ""
+    url: str = ""
+    handler: str = ""
     #: Where in the application its handler waits: "chat.py:41 Room.get".
-    waits_at: str
+    waits_at: str = ""
     #: Seconds until it is ended, and what has to happen before.
-    deadline: float | None
-    ends: str
+    deadline: float | None = None
+    ends: str = ""
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), separators=(",", ":"))

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import fields, replace
 from typing import Any
 
-from leeward._core.config import Config
+from leeward._core.config import TUNABLE, Config
 
 Overrides = Mapping[str, Any]
 
@@ -40,6 +40,8 @@ def parse(text: str) -> dict[str, Any]:
         kinds = _KINDS.get(_FIELDS.get(key, ""))
         if kinds is None:
             raise Refused(f"this instance, of another version, has no setting {key!r}")
+        if key not in TUNABLE:
+            raise Refused(f"{key} cannot change while it runs")
         if value is None:
             continue
         if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
@@ -60,7 +62,9 @@ def tuned(config: Config, overrides: Overrides) -> Config:
     values: dict[str, Any] = {
         key: float(value) if _FIELDS[key] == "float" else value for key, value in overrides.items()
     }
-    found = replace(config, **values)
+    # What is set wins over the application's own, as what is given does.
+    given = tuple(key for key in TUNABLE if key in config.given or key in overrides)
+    found = replace(config, given=given, **values)
     if "max_requests" in overrides and "max_requests_jitter" not in overrides:
         # It may have been a part of the number before (10% unless somebody says otherwise).
         part = config.max_requests_jitter / config.max_requests if config.max_requests else 0.1

@@ -30,7 +30,7 @@ from leeward._supervisor.loop import Loop
 from leeward._supervisor.report import End, Facts
 from leeward._supervisor.say import Voice
 from leeward._sys.channel import Channel, ChannelFull
-from leeward._sys.page import Page
+from leeward._sys.page import OUT, Page
 from leeward._sys.posix import Posix
 from leeward.errors import ChannelClosed
 
@@ -92,6 +92,7 @@ class Processes:
 
     def start_worker(self, command: c.StartWorker) -> None:
         self._page.row(command.row).clear()
+        self._page.used = max(self._page.used, command.row + 1)
         fork = m.Fork(command.process, command.slot, command.row, canary=command.canary)
         if command.zygote is None:
             if self._start(command.process, command.generation, "worker"):
@@ -171,6 +172,8 @@ class Processes:
         if it.id in self._channels:
             self._listen(it.id)  # its last words before its death
         served = it.role == "worker" and self._page.row(it.row).accepted > 0
+        if it.role == "worker":
+            self._page.row(it.row).accepts = OUT  # its siblings wait for it no more
         death = self._coroner.death(reaped.status, served)
         self._tell_end(it, death)
         self._search_due = it

@@ -13,7 +13,7 @@ from leeward._core.config import Config, Listener
 from leeward._core.roster import Process
 from leeward._core.supervisor import Supervisor
 from leeward._core.worker import State
-from leeward._sys.page import Page
+from leeward._sys.page import FULL, Page
 
 
 @dataclass
@@ -193,6 +193,9 @@ class View:
             "idle": row.idle,
             "upgraded": row.upgraded,
             "closing": row.closing,
+            "full": row.accepts == FULL,
+            "evicted": row.evicted,
+            "shed": row.shed,
         }
 
 

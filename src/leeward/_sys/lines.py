@@ -32,6 +32,14 @@ def clean(text: str) -> str:
     return text.translate(_ESCAPES)
 
 
+def local(when: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(when))
+
+
+def utc(when: float) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(when))
+
+
 class Look:
     """form: auto | pretty | json.  Pretty is coloured on a terminal, unless NO_COLOR.
 
@@ -63,6 +71,16 @@ class Look:
         render = self._as_json if self.json else self._as_text
         return render(when, level, identity, logger, text, trace)
 
+    def head(self, level: str, identity: Mapping[str, object], logger: str) -> str:
+        """What stands in a line between its time and its text."""
+        label = f"{level:<8}"
+        if self.colour and level in _COLOURS:
+            label = f"\x1b[{_COLOURS[level]}m{label}\x1b[0m"
+        words = [label, *(f"{key}={value}" for key, value in identity.items())]
+        if logger != OURS:
+            words.append(f"{clean(logger)}:")
+        return " ".join(words)
+
     def _as_text(
         self,
         when: float,
@@ -72,16 +90,9 @@ class Look:
         text: str,
         trace: str,
     ) -> str:
-        label = f"{level:<8}"
-        if self.colour and level in _COLOURS:
-            label = f"\x1b[{_COLOURS[level]}m{label}\x1b[0m"
-        words = [label, *(f"{key}={value}" for key, value in identity.items())]
+        lines = [f"{self.head(level, identity, logger)} {clean(text)}"]
         if self.stamped:
-            clock = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(when))
-            words.insert(0, f"{clock}.{int(when % 1 * 1000):03d}")
-        if logger != OURS:
-            words.append(f"{clean(logger)}:")
-        lines = [f"{' '.join(words)} {clean(text)}"]
+            lines[0] = f"{local(when)}.{int(when % 1 * 1000):03d} {lines[0]}"
         who = "".join(f"{key}={value} " for key, value in identity.items())
         lines += [f"{who}| {clean(line)}" for line in trace.split("\n") if trace]
         return "".join(f"{line}\n" for line in lines)
@@ -95,9 +106,8 @@ class Look:
         text: str,
         trace: str,
     ) -> str:
-        stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(when))
         record = {
-            "time": f"{stamp}.{int(when % 1 * 1000):03d}Z",
+            "time": f"{utc(when)}.{int(when % 1 * 1000):03d}Z",
             "level": level,
             **identity,
             "logger": logger,

@@ -1,7 +1,8 @@
-"""Takes connections from the shared listeners, one for each wake.
+"""Takes connections from the shared listeners, one for each wake, and politely.
 
-All workers of an instance poll the same listeners, level-triggered.  Things
-that do not work:
+All workers of an instance poll the same listeners, level-triggered.  Whether a worker takes
+what has woken it or leaves it to a sibling says `leeward._core.admission`; what becomes of a
+worker that is full, `leeward._worker.crowding`.  Things that do not work:
 
 * `loop.create_server(sock=)`: asyncio and uvloop call `listen()` on it again,
   with a backlog of 100, in every worker.
@@ -17,18 +18,28 @@ import asyncio
 import errno
 import socket
 import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from leeward._core.admission import PAUSE, Courtesy, Streak
+from leeward._sys import peers
+from leeward._worker.company import Company
+from leeward._worker.crowding import Crowding, waits
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from leeward._core.config import Config
+    from leeward._worker.birth import Birth
     from leeward._worker.logs import Log
+    from leeward.engine.server import Server
 
-#: Seconds without polling after the kernel had no descriptor or memory for us:
-#: doubled from the first to the last while it lasts.
+#: Seconds without polling after an error of the listener itself: doubled from the
+#: first to the last while it lasts.
 PAUSES = (0.1, 1.0)
+
+#: The kernel has no descriptor or no memory for another connection.
+SHORTAGE = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 #: Errors of that one connection, which Linux hands to accept() (accept(2), "Error
 #: handling"), and a firewall's EPERM.  The next connection may be sound.
@@ -55,39 +66,60 @@ SWEEP_MOST, SWEEP_SECONDS = 4096, 0.25
 
 @dataclass
 class _Port:
-    """One listener as this worker sees it."""
+    """One listener as this worker sees it.
+
+    timer:  of a decline or a pause; it is not polled meanwhile.
+    """
 
     sock: socket.socket
     address: str
     pause: float = PAUSES[0]
     timer: asyncio.TimerHandle | None = None
+    streak: Streak = field(default_factory=Streak)
 
 
 class Acceptor:
-    """Accepts on `listeners` and gives each connection to `serve`.
+    """Accepts on the listeners of `birth`, which it owns from now on, for `server`.
 
-    listeners: (descriptor, address) pairs; owned from now on.
-    accepted:  called once for each connection, before `serve`.
+    accepted:  called once for each connection, before it is served.
     """
 
     def __init__(
-        self,
-        listeners: tuple[tuple[int, str], ...],
-        serve: Callable[[socket.socket, Any], None],
-        accepted: Callable[[], None],
-        log: Log,
+        self, birth: Birth, server: Server, accepted: Callable[[], None], log: Log
     ) -> None:
         self._loop = asyncio.get_running_loop()
-        self._serve = serve
+        self._server = server
+        self._company = company = Company(birth.page, birth.row_index)
         self._accepted = accepted
         self._log = log
         self._said = -1.0  # when we last logged, monotonic
-        self._ports = [_Port(socket.socket(fileno=fd), address) for fd, address in listeners]
+        self._ports = [_Port(socket.socket(fileno=fd), address) for fd, address in birth.listeners]
+        self._courtesy = Courtesy()
+        sockets = [port.sock for port in self._ports]
+        self._crowding = Crowding(
+            sockets, server, company, birth.config, log, self._halt, self._go_on
+        )
+        self._watch_peers(birth.config)
 
     def start(self) -> None:
         for port in self._ports:
             port.sock.setblocking(False)
-            self._loop.add_reader(port.sock.fileno(), self._wake, port)
+        self._company.begin()
+        self._go_on()
+
+    def tune(self, config: Config) -> None:
+        """Settings have changed while we run."""
+        self._crowding.tune(config)
+        if self._ports:
+            self._crowding.took()  # there may be more connections than may be, now
+        self._watch_peers(config)
+
+    def _watch_peers(self, config: Config) -> None:
+        peers.watch([port.sock.fileno() for port in self._ports], config)
+
+    def gone(self) -> None:
+        """A connection has ended."""
+        self._crowding.gone()
 
     def stop(self, *, sweep: bool = False) -> None:
         """Accept no more and close our descriptors of the listeners.
@@ -96,42 +128,104 @@ class Acceptor:
                a stop of the whole instance: else siblings will serve them.
         """
         ports, self._ports = self._ports, []
+        if not ports:
+            return
+        self._company.end()
+        self._crowding.close()
         deadline = time.monotonic() + SWEEP_SECONDS
         for port in ports:
-            self._loop.remove_reader(port.sock.fileno())
-            if port.timer is not None:
-                port.timer.cancel()
+            self._look_away(port)
             if sweep:
                 for _ in range(SWEEP_MOST):
                     if not self._take(port) or time.monotonic() > deadline:
                         break
             port.sock.close()
 
+    # --- one wake --------------------------------------------------------------------------
+
     def _wake(self, port: _Port) -> None:
-        self._take(port)
+        self._company.woke()
+        if self._is_ours(port):
+            self._take(port)
+        else:
+            self._loop.remove_reader(port.sock.fileno())
+            port.timer = self._loop.call_later(PAUSE, self._again, port)
+
+    def _is_ours(self, port: _Port) -> bool:
+        """Or has one of the others fewer?"""
+        company, courtesy = self._company, self._courtesy
+        now = time.monotonic()
+        if now < courtesy.haste_until:
+            return True
+        others = company.others()
+        return not others or courtesy.accepts(port.streak, company.own(), others, now)
+
+    def _again(self, port: _Port) -> None:
+        """We have declined; is it still there?
+
+        Asked of the kernel, and not by polling again: it could become readable at any
+        later time by another connection, and nobody could count how often we declined one.
+        """
+        port.timer = None
+        self._company.woke()
+        if not waits(port.sock):
+            self._courtesy.nobody_waits(port.streak, self._company.others(), time.monotonic())
+        elif self._is_ours(port):
+            self._take(port)
+        else:
+            port.timer = self._loop.call_later(PAUSE, self._again, port)
+        if port.timer is None and port in self._ports and not self._crowding.full:
+            self._poll(port)
 
     def _take(self, port: _Port) -> bool:
         """Accept one.  False when there is none, or none can be had."""
         try:
             connection, address = port.sock.accept()
         except (BlockingIOError, InterruptedError):
+            self._courtesy.nobody_waits(port.streak, (), 0.0)
             return False  # a sibling was faster
         except OSError as error:
             if error.errno in PASSING:
                 return True
-            # EMFILE, ENFILE, ENOBUFS, ENOMEM; or EINVAL for ever, if somebody
-            # called shutdown() on the listener.
-            self._pause(port, error)
+            self._failed(port, error)
             return False
         port.pause = PAUSES[0]
         self._accepted()
-        self._serve(connection, address)
+        if not self._server.addresses.welcomes(address):
+            self._crowding.turn_away(connection)
+            return True
+        self._server.accept(connection, address)
+        if self._ports:
+            self._crowding.took()
         return True
 
-    def _pause(self, port: _Port, error: OSError) -> None:
-        if port not in self._ports:
-            return  # sweeping: whoever comes next will serve them
+    # --- not polling -------------------------------------------------------------------------
+
+    def _poll(self, port: _Port) -> None:
+        self._loop.add_reader(port.sock.fileno(), self._wake, port)
+
+    def _look_away(self, port: _Port) -> None:
         self._loop.remove_reader(port.sock.fileno())
+        if port.timer is not None:
+            port.timer.cancel()
+            port.timer = None
+
+    def _halt(self) -> None:
+        for port in self._ports:
+            self._look_away(port)
+
+    def _go_on(self) -> None:
+        for port in self._ports:
+            self._poll(port)
+
+    def _failed(self, port: _Port, error: OSError) -> None:
+        if not self._ports:
+            return  # sweeping: whoever comes next will serve them
+        if error.errno in SHORTAGE:
+            self._crowding.refused(port.address, error)
+            return
+        # EINVAL for ever, if somebody called shutdown() on the listener.
+        self._look_away(port)
         port.timer = self._loop.call_later(port.pause, self._resume, port)
         now = time.monotonic()
         if self._said < 0 or now - self._said >= 1.0:
@@ -145,13 +239,13 @@ class Acceptor:
 
     def _resume(self, port: _Port) -> None:
         port.timer = None
-        self._loop.add_reader(port.sock.fileno(), self._wake, port)
-
-    def tune(self, config: Config) -> None:
-        """Settings have changed that may change while we run: none that concern us."""
+        if not self._crowding.full:
+            self._poll(port)
 
     def abandon(self) -> None:
         """In a forked child: close the listeners there.  The loop is the parent's."""
         ports, self._ports = self._ports, []
+        self._company.abandon()
+        self._crowding.abandon()
         for port in ports:
             port.sock.close()

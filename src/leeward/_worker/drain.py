@@ -20,6 +20,15 @@ if TYPE_CHECKING:
 #: still needs its closing handshake before the deadline.
 SPREAD = 0.9
 
+#: Of the timeout, when it is noted who still sends something; from `SPREAD` on a reload
+#: leaves the others, evenly until the deadline.
+STOCK = 0.8
+
+#: Seconds for handlers whose clients have all left, and that are to run to their end.
+LAST_WORK = 5.0
+#: Seconds, of those after the deadline, for handlers that were ended to clean up.
+CLEAN_UP = 0.2
+
 #: Seconds after the deadline in which the process must be gone even if the
 #: event loop does not turn any more.
 OVERRUN = 0.6
@@ -40,6 +49,9 @@ class Drainer:
         self._done = done
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
+        self._timers: list[asyncio.TimerHandle] = []
+        self._alone = 0.0  # until when handlers without a client are waited for
+        self._cutting = False
         self._over = False
         self.reason = ""  # "" until a drain begins
         self.deadline = 0.0  # on the loop's clock
@@ -60,7 +72,7 @@ class Drainer:
 
     def begin(self, order: Drain) -> None:
         """Obey `order`.  A second one may hurry the first, never slow it down."""
-        if self._over:
+        if self._over or self._cutting:
             return
         now = self._loop.time()
         deadline = now + max(0.0, order.timeout)
@@ -78,26 +90,53 @@ class Drainer:
             window = min(max(0.0, order.window), SPREAD * (deadline - now))
             self._say(order)
             self._server.begin_drain(order.reason, window)
+        self._plan_the_end(deadline - now)
         self.look()
 
+    def _plan_the_end(self, seconds: float) -> None:
+        for timer in self._timers:
+            timer.cancel()
+        self._timers = [
+            self._loop.call_later(STOCK * seconds, self._server.take_stock),
+            self._loop.call_later(
+                SPREAD * seconds, self._server.close_rest, (1 - SPREAD) * seconds
+            ),
+        ]
+
     def look(self) -> None:
-        """Has the last connection gone?  Called after each one's end."""
-        if self.reason and not self._over and not sum(self._server.connections().values()):
+        """Has the last connection gone, and the last handler?  Called after each one's end."""
+        left: int = sum(self._server.connections().values())
+        if not self.reason or self._over or left:
+            return
+        if not self._server.unfinished():
             self._finish()
+            return
+        now = self._loop.time()
+        if not self._alone:
+            self._alone = min(now + LAST_WORK, self.deadline)
+            self._loop.call_at(self._alone, self.look)
+        if now >= self._alone and not self._cutting:
+            self._cut()
 
     def _cut(self) -> None:
         left = {life: count for life, count in self._server.connections().items() if count}
         if left:
             words = ", ".join(f"{count} {life.value}" for life, count in left.items())
             self._log.say("warning", f"drain deadline reached, cutting connections: {words}")
+        elif count := self._server.unfinished():
+            what = _plural(count, "handler")
+            self._log.say("warning", f"ending {what} whose clients left before the drain ended")
+        self._cutting = True
         self._server.close_rest()
-        self._finish()
+        self._loop.call_later(CLEAN_UP, self._finish)
+        self.look()
 
     def _finish(self) -> None:
         if not self._over:
             self._over = True
-            if self._timer is not None:
-                self._timer.cancel()
+            for timer in (self._timer, *self._timers):
+                if timer is not None:
+                    timer.cancel()
             self._done()
 
     def _say(self, order: Drain) -> None:

@@ -34,6 +34,9 @@ BUDGET = 2.0
 #: Of the budget, the share for the application's tasks to be cancelled in.
 TASKS_SHARE = 0.4
 
+#: Seconds for a slow reader of the last lines of the log, if the budget has them.
+READER_PATIENCE = 0.5
+
 #: How the process ends when the watchdog had to end it.  The stacks of all
 #: threads on stderr name what held it.
 OVERDUE = 1
@@ -69,6 +72,7 @@ def leave(loop: asyncio.AbstractEventLoop, code: int, budget: float, log: Log) -
     spent = time.monotonic() - started
     if spent > budget / 2:
         log.say("warning", f"the application took {spent:.1f} s to end")
+    log.end(min(READER_PATIENCE, (budget - spent) / 2))
     os._exit(code)
 
 

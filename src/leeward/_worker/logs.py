@@ -14,8 +14,12 @@ import logging
 import os
 import select
 import time
+from typing import TYPE_CHECKING
 
 from leeward._sys import lines
+
+if TYPE_CHECKING:
+    from leeward._worker.access.batch import Sink
 
 LEVELS = {
     "debug": logging.DEBUG,
@@ -24,6 +28,9 @@ LEVELS = {
     "error": logging.ERROR,
     "critical": logging.CRITICAL,
 }
+
+#: The logger on which Tornado tells of requests.
+ACCESS = "tornado.access"
 
 #: Seconds that a line of our own waits for a reader of a full pipe.
 READER_PATIENCE = 0.1
@@ -44,11 +51,16 @@ class Log:
         self.level = LEVELS[level]
         self.fd = fd
         self.look = lines.Look(form, fd)
+        #: Has taken lines that belong before the next one (`leeward._worker.access`).
+        self.earlier: Sink | None = None
 
     def say(self, level: str, text: str) -> None:
         """Print a line of leeward's own.  Never raises and never waits for long."""
-        if LEVELS[level] >= self.level and self._writable():
-            self.write(self.render(time.time(), level, lines.OURS, text, ""))
+        if LEVELS[level] < self.level:
+            return
+        self._earlier_first()  # they may fill what room there is
+        if self._writable():
+            self._write(self.render(time.time(), level, lines.OURS, text, ""))
 
     def _writable(self) -> bool:
         """Does somebody read?  POLLOUT on a pipe promises room for a line (PIPE_BUF).
@@ -61,12 +73,22 @@ class Log:
 
     def render(self, when: float, level: str, name: str, text: str, trace: str) -> str:
         """One record, complete with its line ends."""
-        identity = {"worker": self.slot, "gen": self.generation, "pid": os.getpid()}
-        return self.look.render(when, level, identity, name, text, trace)
+        return self.look.render(when, level, self.identity(), name, text, trace)
+
+    def identity(self) -> dict[str, int]:
+        return {"worker": self.slot, "gen": self.generation, "pid": os.getpid()}
 
     def write(self, text: str) -> None:
         """Write all of `text`, or as much as can be: a full disk, a closed pipe and
         a non-blocking pipe that nobody reads are no reason to fail a request."""
+        self._earlier_first()
+        self._write(text)
+
+    def _earlier_first(self) -> None:
+        if self.earlier is not None:
+            self.earlier.flush()
+
+    def _write(self, text: str) -> None:
         data = text.encode("utf-8", "backslashreplace")
         try:
             while data:
@@ -74,15 +96,29 @@ class Log:
         except OSError:
             return
 
+    def end(self, patience: float) -> None:
+        """The process ends: wait up to `patience` seconds for the reader of what is left."""
+        if self.earlier is not None:
+            self.earlier.end(patience)
+
+    def abandon(self) -> None:
+        """In a process that the application forked: what the worker has not written is not ours."""
+        if self.earlier is not None:
+            self.earlier.abandon()
+            self.earlier = None
+
 
 class Printer(logging.Handler):
-    """Prints the application's records through a `Log`."""
+    """Prints the application's records through a `Log`.  access:  those of requests too."""
 
-    def __init__(self, log: Log) -> None:
+    def __init__(self, log: Log, access: bool = True) -> None:
         super().__init__()
         self.log = log
+        self.access = access
 
     def filter(self, record: logging.LogRecord) -> bool | logging.LogRecord:  # type: ignore[override]
+        if record.name == ACCESS and not self.access:
+            return False
         return False if printed_elsewhere(record.name) else super().filter(record)
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -124,18 +160,19 @@ def printed_elsewhere(name: str) -> bool:
     return False
 
 
-def install(log: Log) -> bool:
+def install(log: Log, access: bool = True) -> Printer | None:
     """Print the application's records, unless it has seen to that itself.
 
-    To be called after the application's factory.  True if a handler was added.
+    To be called after the application's factory.  The handler that was added, if one was.
     """
     root = logging.getLogger()
     if root.handlers:
-        return False
-    root.addHandler(Printer(log))
+        return None
+    printer = Printer(log, access)
+    root.addHandler(printer)
     if root.level == logging.WARNING:  # Python's default: the application set none
         root.setLevel(log.level)
-    return True
+    return printer
 
 
 def tune(log: Log, level: str) -> None:

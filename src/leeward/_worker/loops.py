@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import importlib
 import importlib.util
 
 from leeward.errors import TargetError
@@ -13,6 +15,13 @@ def wanted(loop: str) -> str:
     if loop != "auto":
         return loop
     return "uvloop" if importlib.util.find_spec("uvloop") is not None else "asyncio"
+
+
+def preload(loop: str) -> None:
+    """Import what `new` will need: uvloop takes 5 ms, and its pages are shared then."""
+    if wanted(loop) == "uvloop":
+        with contextlib.suppress(ImportError):  # `new` says so
+            importlib.import_module("uvloop")
 
 
 def new(loop: str) -> asyncio.AbstractEventLoop:

@@ -78,7 +78,7 @@ class Newborn:
 Become = Callable[[Newborn], Any]
 
 
-def run(fd: int, import_worker: Callable[[], Become]) -> NoReturn:
+def run(fd: int, import_worker: Callable[[Config], Become]) -> NoReturn:
     """Be a zygote on the channel `fd`.
 
     import_worker:  imports what a worker needs; called once, after the application,
@@ -101,7 +101,7 @@ def _nothing(signum: int, frame: FrameType | None) -> None:
     """The end of the channel is what ends a zygote."""
 
 
-def _live(channel: Channel, import_worker: Callable[[], Become]) -> NoReturn:
+def _live(channel: Channel, import_worker: Callable[[Config], Become]) -> NoReturn:
     begin = channel.wait(None)
     if not isinstance(begin, Begin):
         raise BadMessage(f"{type(begin).__name__} instead of Begin")
@@ -135,7 +135,7 @@ class _Zygote:
         channel: Channel,
         begin: Begin,
         config: Config,
-        import_worker: Callable[[], Become],
+        import_worker: Callable[[Config], Become],
     ) -> None:
         self.channel = channel
         self.begin = begin
@@ -150,9 +150,9 @@ class _Zygote:
     def audit(self, application: Application) -> Loaded:
         """Everything before the first fork, and the report of it."""
         load_ms = int((time.monotonic() - self.started) * 1000)
-        self.become = self.import_worker()
+        self.become = self.import_worker(self.config)
         self.tls = make_tls(self.begin, self.channel)
-        failure = warm()
+        failure = warm(self.config)
         if failure and self.config.log_level == "debug":
             print(f"zygote gen={self.begin.generation}: not warmed: {failure}", file=sys.stderr)
         self.handlers = _take_signals()

@@ -6,12 +6,13 @@ class, its arguments and its overrides.
 
 from __future__ import annotations
 
+import socket
 from typing import TYPE_CHECKING, Any
 
 from tornado.httputil import HTTPMessageDelegate, RequestStartLine
 
 from leeward._core.connection import Life
-from leeward.engine import health
+from leeward.engine import forwarded, health, overload
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from tornado.httpserver import HTTPServer
     from tornado.httputil import HTTPConnection, HTTPHeaders, ResponseStartLine
 
-    from leeward.adapters.tornado import Connection
+    from leeward.adapters.connection import Connection
 
 
 def follow(http: HTTPServer) -> None:
@@ -33,7 +34,13 @@ def follow(http: HTTPServer) -> None:
         connection.awaits_request(request_conn)  # type: ignore[arg-type]
         if connection.life is Life.CLOSED:
             return HTTPMessageDelegate()  # reading will tell Tornado
-        return _Request(connection, request_conn, start_request(server_conn, request_conn))
+        context: Any = request_conn.context  # type: ignore[attr-defined]
+        _put(connection, context)
+        inner = start_request(server_conn, request_conn)
+        told = connection.server.forwarding
+        if told is not None and told.believes(context):
+            inner = forwarded.Forwarded(inner, context, told, connection)
+        return _Request(connection, request_conn, inner)
 
     def closing(server_conn: object) -> None:
         on_close(server_conn)
@@ -42,6 +49,16 @@ def follow(http: HTTPServer) -> None:
 
     http.start_request = starting  # type: ignore[method-assign]
     http.on_close = closing  # type: ignore[method-assign]
+
+
+def _put(connection: Connection, context: Any) -> None:
+    """Have the request's context say where the client is, as a proxy has told it."""
+    place = connection.place
+    if place is not None and context.address is not place.address:
+        inet = place.family != socket.AF_UNIX
+        context.address_family, context.address = place
+        context.remote_ip = context._orig_remote_ip = place.address[0] if inet else "0.0.0.0"
+    connection.client = connection.client or context.remote_ip
 
 
 def _connection(server_conn: Any) -> Connection | None:
@@ -69,6 +86,8 @@ class _Request(HTTPMessageDelegate):
         server = self.connection.server
         if server.health_path and health.asked(server.health_path, start_line):
             self.inner = health.Health(self.conn, start_line.method, server.serves)
+        elif server.overloaded():
+            self.inner = overload.Refusal(self.conn)
         return self.inner.headers_received(start_line, headers)
 
     def data_received(self, chunk: bytes) -> Awaitable[None] | None:

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import select
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from tornado.iostream import IOStream, SSLIOStream
+
+from leeward.engine.kernel import gauge
+from leeward.engine.opening import see_open_through
 
 if TYPE_CHECKING:
     import socket
     import ssl
+
+    from tornado.websocket import WebSocketHandler
+
+    from leeward.engine.kernel import Gauge
+    from leeward.engine.pings import Asked, Pings
 
 
 class Told(Protocol):
@@ -19,8 +28,8 @@ class Told(Protocol):
     def bytes_arrive(self, count: int) -> None:
         """So many were read."""
 
-    def bytes_leave(self, count: int) -> None:
-        """So many were written."""
+    def bytes_leave(self) -> None:
+        """Some were written."""
 
     def has_closed(self) -> None:
         """The connection has ended, whoever ended it."""
@@ -30,8 +39,14 @@ class Stream(IOStream):
     """Plain TCP, or a unix socket."""
 
     life: Told
+    address: Any = None
+    #: Set for a WebSocket whose peer we ask.
+    _asked: Asked | None = None
+    _pings: Pings | None = None
 
     def read_from_fd(self, buf: bytearray | memoryview) -> int | None:
+        if self._asked is not None:
+            return self._read_frames(self._asked, memoryview(buf))
         count = super().read_from_fd(buf)
         if count:
             self.life.bytes_arrive(count)
@@ -39,12 +54,55 @@ class Stream(IOStream):
 
     def write_to_fd(self, data: memoryview) -> int:
         count = super().write_to_fd(data)
-        self.life.bytes_leave(count)
+        self.life.bytes_leave()
+        return count
+
+    def _read_frames(self, asked: Asked, buf: memoryview) -> int | None:
+        room = buf[: -asked.sieve.most_kept_back]
+        while count := super().read_from_fd(room):
+            self.life.bytes_arrive(count)
+            asked.heard = asyncio.get_running_loop().time()
+            found = asked.sieve.feed(bytes(room[:count]))
+            if found:
+                buf[: len(found)] = found
+                return len(found)
+            # Nothing but our pong.  0 would be the end; and TLS may have read more already.
         return count
 
     def close_fd(self) -> None:
         super().close_fd()
+        if self._asked is not None and self._pings is not None:
+            self._pings.end(self._asked, self.error)
+            self._asked = None
         self.life.has_closed()
+
+    # --- a `leeward.engine.pings.Peer` -----------------------------------------------------------
+
+    def websocket_begins(self, handler: WebSocketHandler, pings: Pings | None) -> None:
+        """`handler` has the stream, and is about to open.  pings:  None for a probe."""
+        see_open_through(handler, asyncio.get_running_loop())
+        if pings is None:
+            return
+        asked = pings.begin(self, handler)
+        if asked is not None:
+            # What came with the handshake was read before there was somebody to look at it.
+            asked.sieve.feed(bytes(self._read_buffer))
+            self._asked, self._pings = asked, pings
+
+    @property
+    def sent(self) -> int:
+        return self._total_write_index
+
+    def write_frame(self, frame: bytes) -> None:
+        if not self.closed() and not self.writing():
+            self.write(frame)
+
+    def gauge(self) -> Gauge:
+        waiting = self._total_write_index - self._total_write_done_index
+        return gauge(self.socket, self._total_write_index, waiting)
+
+    def cut(self) -> None:
+        self.close()
 
 
 class TlsStream(Stream, SSLIOStream):

@@ -88,7 +88,7 @@ def assignment(setting: Setting, value: Any) -> str:
 
 def _toml(key: str, value: Any) -> str:
     """ "" for what a key cannot say: nothing, and what is left to a program."""
-    if value == () or (key == "workers" and not value):
+    if value in ((), None) or (key == "workers" and not value):
         return ""
     if key == "uds_mode":
         return f'"{value:o}"'

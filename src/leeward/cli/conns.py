@@ -2,6 +2,7 @@
 
   leeward conns                       a table; SLOT:ID names a connection for `leeward kill`
   leeward conns --state upgraded      new, active, idle, upgraded or closing
+  leeward conns --state orphan        instead the handlers that work on although their client left
   leeward conns --peer 10.0.0.0/8     of one address or network, also as a trusted proxy told it
   leeward conns --sort idle --limit 20
   leeward conns --json                everything that is known, for programs

@@ -7,7 +7,8 @@
   leeward kill --state idle --idle-over 1m --slot 2
 
 A WebSocket is sent a close frame (1008, "ended by the operator") and cut a second later;
-what else there is is cut at once, requests in flight too.  Options narrow each other.
+what else there is is cut at once, requests in flight too.  Handlers whose client has left
+are ended by `--state orphan`.  Options narrow each other.
 The instance itself is ended by `leeward stop`.
 
 Exit code 1 if there was no such connection, or if a worker did not answer.
@@ -21,6 +22,7 @@ from typing import Any
 
 import click
 
+from leeward._core.conns import ORPHAN
 from leeward._core.messages import ConnsRequest
 from leeward.cli import asking, instances, output
 from leeward.cli.client import Client
@@ -84,9 +86,12 @@ def _tell(ended: asking.Gathered) -> int:
             output.complain("no such connection\nleeward conns shows those that there are")
         return 1
     told = sum(conn.kind == "websocket" for conn in ended.conns)
-    cut = len(ended.conns) - told
+    orphans = sum(conn.state == ORPHAN for conn in ended.conns)
+    cut = len(ended.conns) - told - orphans
     parts = [f"{cut} cut"] if cut else []
     if told:
         parts.append(f"{plural(told, 'WebSocket')} told 1008")
+    if orphans:
+        parts.append(f"{plural(orphans, 'orphan')} interrupted")
     output.say(f"{plural(len(ended.conns), 'connection')} ended: {', '.join(parts)}")
     return code

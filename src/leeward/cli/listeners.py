@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 
 from leeward._core.config import Config, Listener
-from leeward._sys import sockets
+from leeward._sys import peers, sockets
 from leeward.cli.resolution import Resolution
 
 
@@ -36,6 +36,8 @@ def open_each(wanted: Iterable[str], config: Config, undo: ExitStack) -> list[Li
         address = sockets.parse(text)
         for sock in sockets.bind_all(address, config.backlog, config.uds_mode):
             undo.callback(sock.close)
+            # Whoever connects before the first worker is ready has it too.
+            peers.watch([sock.fileno()], config)
             listener = sockets.listener(
                 sock, sock.fileno(), made=address.kind != "fd", tls=bool(config.ssl_certfile)
             )

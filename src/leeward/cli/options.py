@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from leeward.cli import values
 from leeward.cli.main import Verb, spoken
 from leeward.cli.paths import logical_cwd
 from leeward.cli.resolution import Resolution, resolve
@@ -54,7 +55,7 @@ def _option(setting: Setting) -> click.Option:
         [*setting.flags, setting.key],
         metavar=setting.metavar or None,
         multiple=setting.many,
-        help=f"{setting.doc}  [{shown(setting)}]" if setting.default != "" else setting.doc,
+        help=f"{setting.doc}  [{shown(setting)}]" if shown(setting) else setting.doc,
         default=None,
     )
 
@@ -64,6 +65,8 @@ def shown(setting: Setting) -> str:
     value = setting.default
     if setting.key == "uds_mode":
         return f"{value:o}"
+    if setting.metavar == "SIZE":
+        return values.size_text(value)
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, float):

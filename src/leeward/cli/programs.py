@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 _OWN = "default (the program's own)"
 
+#: Arguments of a program's HTTPServer, which are in force where nobody says otherwise.
+_ARGUMENTS = ("max_body", "max_header", "decompress")
+
 
 def kind(target: Value, given: Value, directory: str, notes: list[str]) -> Value:
     """ "tornado" or "script", told by the text of the file where nobody says it.
@@ -61,6 +64,9 @@ def leave_to_it(found: MutableMapping[str, Value]) -> None:
         found["bind"] = Value((), _OWN)
     if found["workers"].origin.startswith("default"):
         found["workers"] = Value(0, _OWN)
+    for key in _ARGUMENTS:
+        if found[key].origin.startswith("default"):
+            found[key] = Value(None, _OWN)
     if found["stall_kill"].origin.startswith("default"):
         # What a program does with its loop is its own affair: a tool that computes for
         # minutes between two requests is no accident.

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from leeward._core.config import Config
+from leeward._core.config import TUNABLE, Config
 from leeward._sys import cgroup
 from leeward.cli import envfile, layers, paths, programs
 from leeward.cli.accounts import account
@@ -34,28 +34,28 @@ _PLAIN = (
     "start",
     "start_fallback",
     "start_timeout",
-    "graceful_timeout",
-    "drain_window",
-    "settle",
-    "max_lingering",
-    "max_requests",
-    "max_requests_jitter",
-    "max_age",
-    "max_pss",
-    "stall_warn",
-    "stall_kill",
-    "stall_kill_busy",
-    "stopped_kill",
-    "drain_delay",
     "health_path",
+    "ws_ping_interval",
+    "ws_ping_timeout",
+    "peer_timeout",
+    "forwarded_allow_ips",
+    "proxy_protocol",
+    "proxy_allow_from",
+    "max_body",
+    "max_header",
+    "decompress",
+    "on_disconnect",
+    "abandon_after",
+    *TUNABLE,
     "engine",
     "accelerate",
     "loop",
     "probe",
     "user",
     "group",
-    "log_level",
     "log_format",
+    "access_log",
+    "access_log_format",
 )
 
 #: Files that others read: by their full paths.
@@ -135,6 +135,7 @@ def resolve(
         chdir=_directory(found["chdir"], cwd),
         interpreter=paths.interpreter(cwd),
         root=paths.package_root(cwd),
+        given=tuple(key for key in TUNABLE if not found[key].origin.startswith("default")),
         notes=tuple(notes),
     )
     if env_file := found["env_file"].value:

@@ -27,7 +27,7 @@ from typing import NoReturn
 import click
 
 from leeward._core.config import Config, Handover
-from leeward._sys import bootstrap, posix, prctl, sockets
+from leeward._sys import bootstrap, descriptors, posix, prctl, sockets
 from leeward.cli import instances
 from leeward.cli.options import SettingsVerb, resolved
 from leeward.cli.resolution import Resolution
@@ -76,6 +76,7 @@ def start(resolution: Resolution) -> NoReturn:
         bound = listeners.open_each(wanted, config, undo)
         if resolution.tls:
             bound = [replace(it, url=it.url.replace("http://", "https://")) for it in bound]
+        descriptors.raise_limit()
         prctl.set_child_subreaper()
         handover = Handover(
             config=config,

@@ -18,7 +18,7 @@ from typing import Any
 
 import msgspec
 
-from leeward._core.config import NEEDS_RESTART
+from leeward._core.config import NEEDS_RESTART, TUNABLE
 from leeward.cli import values
 
 #: In the environment of workers; they are no settings, and are not refused
@@ -34,8 +34,6 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True):
     many:       the flag may be given more than once.
     in_file:    may stand in TOML (all but those that say where the TOML is).
     is_path:    relative to the file when it stands in one, else to the cwd.
-    runtime:    `leeward set` may change it while the instance runs: whoever obeys it asks
-                the `Config` anew, or is told by its `tune`.
     """
 
     key: str
@@ -49,7 +47,6 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True):
     many: bool = False
     in_file: bool = True
     is_path: bool = False
-    runtime: bool = False
 
     @property
     def env(self) -> str:
@@ -68,6 +65,11 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True):
     def needs_restart(self) -> bool:
         """A reload that would change it is refused."""
         return self.key in NEEDS_RESTART or self.key in ("host", "port", "uds")
+
+    @property
+    def runtime(self) -> bool:
+        """`leeward set` may change it while the instance runs."""
+        return self.key in TUNABLE
 
 
 TABLE: tuple[Setting, ...] = (
@@ -198,7 +200,6 @@ TABLE: tuple[Setting, ...] = (
         precedent="below the 30 s after which Kubernetes kills; gunicorn has 30 s",
         metavar="TIME",
         doc="How long requests in flight may take to finish when a worker leaves.",
-        runtime=True,
     ),
     Setting(
         key="drain_window",
@@ -207,8 +208,7 @@ TABLE: tuple[Setting, ...] = (
         default=10.0,
         precedent="none has it: all WebSockets closed at once come back at once",
         metavar="TIME",
-        doc="On a reload, WebSockets are closed spread over this time.",
-        runtime=True,
+        doc="On a reload, WebSockets and streams of events are closed spread over this time.",
     ),
     Setting(
         key="settle",
@@ -218,7 +218,6 @@ TABLE: tuple[Setting, ...] = (
         precedent="none has it: most bad deploys show within minutes; it costs a zygote's memory",
         metavar="TIME",
         doc="After a reload the old generation stays warm so long, for rollback; 0s: not at all.",
-        runtime=True,
     ),
     Setting(
         key="max_lingering",
@@ -228,7 +227,33 @@ TABLE: tuple[Setting, ...] = (
         precedent="HAProxy's mworker-max-reloads (50); each costs the memory of its workers",
         metavar="N",
         doc="Old generations that may drain at a time; the oldest beyond that get 5 s.",
-        runtime=True,
+    ),
+    Setting(
+        key="max_conns",
+        flags=("--max-conns",),
+        parse=values.limit,
+        default=0,
+        precedent="nginx's worker_connections and gunicorn's count per worker too (512, 1000)",
+        metavar="N",
+        doc="Connections of one worker; 0: as many as its descriptors allow (ulimit -n).",
+    ),
+    Setting(
+        key="max_conns_per_ip",
+        flags=("--max-conns-per-ip",),
+        parse=values.limit,
+        default=0,
+        precedent="nginx's limit_conn: none, as a proxy or an office may be one address",
+        metavar="N",
+        doc="Connections of one address (IPv6: one /64) at one worker; more get 503.  0: any.",
+    ),
+    Setting(
+        key="limit_concurrency",
+        flags=("--limit-concurrency",),
+        parse=values.limit,
+        default=0,
+        precedent="uvicorn: none, as only the application knows what it can bear",
+        metavar="N",
+        doc="Requests in flight at one worker; more get 503 and Retry-After.  0: any number.",
     ),
     Setting(
         key="max_requests",
@@ -238,7 +263,6 @@ TABLE: tuple[Setting, ...] = (
         precedent="gunicorn, uvicorn (--limit-max-requests): never",
         metavar="N",
         doc="A worker that has been asked so often is replaced; 0: never.",
-        runtime=True,
     ),
     Setting(
         key="max_requests_jitter",
@@ -248,7 +272,6 @@ TABLE: tuple[Setting, ...] = (
         precedent="gunicorn has 0: workers that were born together are then all replaced at once",
         metavar="N|PART",
         doc="Up to so many requests more, drawn by each worker; a number, or a part of the limit.",
-        runtime=True,
     ),
     Setting(
         key="max_age",
@@ -258,7 +281,6 @@ TABLE: tuple[Setting, ...] = (
         precedent="none: a healthy worker may serve for years",
         metavar="TIME",
         doc="A worker is replaced when it is so old, or up to a tenth earlier; 0s: never.",
-        runtime=True,
     ),
     Setting(
         key="max_pss",
@@ -268,7 +290,6 @@ TABLE: tuple[Setting, ...] = (
         precedent="none; PSS, because with a zygote most of RSS is shared",
         metavar="SIZE",
         doc="A worker with more memory of its own is replaced: 256MiB, 1GB; 0: never.",
-        runtime=True,
     ),
     Setting(
         key="stall_warn",
@@ -278,7 +299,6 @@ TABLE: tuple[Setting, ...] = (
         precedent="asyncio's debug mode has 100 ms; a quarter of a second is what people notice",
         metavar="TIME",
         doc="A loop that does not turn for so long is told with file and line; 0s: never.",
-        runtime=True,
     ),
     Setting(
         key="stall_kill",
@@ -289,7 +309,6 @@ TABLE: tuple[Setting, ...] = (
         metavar="TIME",
         doc="A worker whose loop does not turn for so long, and that does not work, is killed; "
         "0s: never, as for a program.",
-        runtime=True,
     ),
     Setting(
         key="stall_kill_busy",
@@ -299,7 +318,6 @@ TABLE: tuple[Setting, ...] = (
         precedent="what burns CPU may be about to finish; gunicorn's --timeout does not ask",
         metavar="",
         doc="--stall-kill also ends a worker that burns CPU.",
-        runtime=True,
     ),
     Setting(
         key="stopped_kill",
@@ -310,7 +328,6 @@ TABLE: tuple[Setting, ...] = (
         metavar="TIME",
         doc="A worker that is stopped (SIGSTOP, not by a debugger) for so long is killed; "
         "0s: never.",
-        runtime=True,
     ),
     Setting(
         key="drain_delay",
@@ -320,7 +337,6 @@ TABLE: tuple[Setting, ...] = (
         precedent="a preStop sleep of 5 to 15 s, which Kubernetes' users write by hand",
         metavar="TIME",
         doc="After TERM: not ready any more, but accepting for this long, before the drain.",
-        runtime=True,
     ),
     Setting(
         key="health_path",
@@ -330,6 +346,195 @@ TABLE: tuple[Setting, ...] = (
         precedent="none: the path may be one of the application's",
         metavar="PATH",
         doc="Answered without the application: 200 while it serves, 503 once it is to stop.",
+    ),
+    Setting(
+        key="ws_ping_interval",
+        flags=("--ws-ping-interval",),
+        parse=values.duration,
+        default=20.0,
+        precedent="uvicorn, the websockets library; Tornado: never, unless the application asks",
+        metavar="TIME",
+        doc="A WebSocket that is silent for so long is pinged, unless the application has set "
+        "websocket_ping_interval; 0s: never.",
+    ),
+    Setting(
+        key="ws_ping_timeout",
+        flags=("--ws-ping-timeout",),
+        parse=values.positive_duration,
+        default=20.0,
+        precedent="uvicorn, the websockets library; they close who has never answered, too",
+        metavar="TIME",
+        doc="A client that has answered pings before has so long for an answer, or any other byte.",
+    ),
+    Setting(
+        key="peer_timeout",
+        flags=("--peer-timeout",),
+        parse=values.duration,
+        default=60.0,
+        precedent="Linux: 2 h 11 min when idle, 15 min for what is not acknowledged",
+        metavar="TIME",
+        doc="A TCP client whose machine acknowledges nothing for so long, or takes nothing that "
+        "waits for it, is gone; 0s: as the kernel does it.",
+    ),
+    Setting(
+        key="forwarded_allow_ips",
+        flags=("--forwarded-allow-ips",),
+        parse=values.peers,
+        default=(),
+        precedent="Tornado's xheaders=False: an application sees the same as before; uvicorn "
+        "believes 127.0.0.1, where any user of the machine may be",
+        metavar="PEERS",
+        doc="Peers whose X-Forwarded-For, X-Real-Ip, X-Forwarded-Proto and Forwarded are believed: "
+        "addresses, networks, unix:, or * for all.",
+        also_env="FORWARDED_ALLOW_IPS",
+    ),
+    Setting(
+        key="proxy_protocol",
+        flags=("--proxy-protocol",),
+        parse=values.one_of("off", "v1", "v2", "any"),
+        default="off",
+        precedent="gunicorn: off, as nobody may guess whether there is a header",
+        metavar="off|v1|v2|any",
+        doc="Each connection begins by a PROXY header of this version, before TLS; "
+        "one without is closed.",
+    ),
+    Setting(
+        key="proxy_allow_from",
+        flags=("--proxy-allow-from",),
+        parse=values.peers,
+        default=("127.0.0.1", "::1", "unix:"),
+        precedent="gunicorn",
+        metavar="PEERS",
+        doc="Peers that may speak the PROXY protocol, the others being closed: "
+        "addresses, networks, unix:, or *.",
+    ),
+    Setting(
+        key="max_body",
+        flags=("--max-body",),
+        parse=values.positive_size,
+        default=100 * 1024 * 1024,
+        precedent="Tornado; nginx has 1 MiB, uvicorn none",
+        metavar="SIZE",
+        doc="A request with a larger body is refused; a handler's set_max_body_size() wins.",
+    ),
+    Setting(
+        key="max_header",
+        flags=("--max-header",),
+        parse=values.positive_size,
+        default=64 * 1024,
+        precedent="Tornado; nginx has 32 KiB, aiohttp 8 KiB for a line",
+        metavar="SIZE",
+        doc="A request whose line and headers are larger is answered by 431.",
+    ),
+    Setting(
+        key="decompress",
+        flags=("--decompress/--no-decompress",),
+        parse=values.switch,
+        default=False,
+        precedent="Tornado's decompress_request: a few bytes may become many",
+        metavar="",
+        doc="Bodies with Content-Encoding: gzip are unpacked, --max-body bounding the result.",
+    ),
+    Setting(
+        key="on_disconnect",
+        flags=("--on-disconnect",),
+        parse=values.one_of("abandon", "cancel", "notify"),
+        default="abandon",
+        precedent="none: Tornado notifies, Starlette and Sanic cancel; what only looks is ended",
+        metavar="abandon|cancel|notify",
+        doc="What a client that leaves does to its handler: ends GET and HEAD after a while "
+        "(abandon), ends any at once (cancel), or nothing but on_connection_close (notify).",
+    ),
+    Setting(
+        key="abandon_after",
+        flags=("--abandon-after",),
+        parse=values.duration,
+        default=15.0,
+        precedent="none: long enough for a handler to end by itself",
+        metavar="TIME",
+        doc="How long a GET or HEAD handler may still wait once its client has left.",
+    ),
+    Setting(
+        key="silent_timeout",
+        flags=("--silent-timeout",),
+        parse=values.duration,
+        default=30.0,
+        precedent="HAProxy's example for `timeout http-request` is 10 s; browsers connect ahead",
+        metavar="TIME",
+        doc="A connection that has not sent a byte is closed, TLS handshakes included; 0s: never.",
+    ),
+    Setting(
+        key="header_timeout",
+        flags=("--header-timeout",),
+        parse=values.duration,
+        default=10.0,
+        precedent="HAProxy's example for `timeout http-request`; nginx has 60 s, Tornado an hour",
+        metavar="TIME",
+        doc="For a request's header, from its first byte; then 408.  0s: for ever.",
+    ),
+    Setting(
+        key="body_timeout",
+        flags=("--body-timeout",),
+        parse=values.duration,
+        default=30.0,
+        precedent="nginx's client_body_timeout (60 s) is for silence too; Tornado has none",
+        metavar="TIME",
+        doc="How long a request's body may be silent; then 408.  0s: for ever.",
+    ),
+    Setting(
+        key="min_body_rate",
+        flags=("--min-body-rate",),
+        parse=values.size,
+        default=240,
+        precedent="Kestrel's MinRequestBodyDataRate; Apache's mod_reqtimeout has 500",
+        metavar="SIZE",
+        doc="Bytes of a body that earn a second of --body-timeout; 0: any byte earns all of it.",
+    ),
+    Setting(
+        key="handler_timeout",
+        flags=("--handler-timeout",),
+        parse=values.duration,
+        default=0.0,
+        precedent="none: only the application knows; gunicorn's --timeout kills all of a worker",
+        metavar="TIME",
+        doc="For an answer, from the end of its request; then 503.  0s: for ever.",
+    ),
+    Setting(
+        key="max_poll_age",
+        flags=("--max-poll-age",),
+        parse=values.duration,
+        default=0.0,
+        precedent="none: long-polls that live for minutes are common, and frozen clients rare",
+        metavar="TIME",
+        doc="A long-poll or stream of events older than this is ended, with its handler: only so "
+        "a client is found that is frozen but whose kernel answers.  0s: never.",
+    ),
+    Setting(
+        key="write_timeout",
+        flags=("--write-timeout",),
+        parse=values.duration,
+        default=60.0,
+        precedent="nginx's send_timeout: without a byte that is taken, not for the whole",
+        metavar="TIME",
+        doc="A client that takes nothing of what it is sent for so long is cut; 0s: never.",
+    ),
+    Setting(
+        key="idle_timeout",
+        flags=("--idle-timeout",),
+        parse=values.duration,
+        default=75.0,
+        precedent="nginx's keepalive_timeout; longer than the 60 s of an AWS load balancer",
+        metavar="TIME",
+        doc="Between two requests of a connection; never for WebSockets.  0s: for ever.",
+    ),
+    Setting(
+        key="write_budget",
+        flags=("--write-budget",),
+        parse=values.size,
+        default=8388608,
+        precedent="Redis' client-output-buffer-limit for subscribers: 8 MB for long, 32 MB at all",
+        metavar="SIZE",
+        doc="Bytes that are kept for a client which does not read what is written; 0: any number.",
     ),
     Setting(
         key="engine",
@@ -423,7 +628,6 @@ TABLE: tuple[Setting, ...] = (
         precedent="gunicorn, uvicorn, tornado",
         metavar="LEVEL",
         doc="debug, info, warning, error or critical.",
-        runtime=True,
     ),
     Setting(
         key="log_format",
@@ -433,6 +637,24 @@ TABLE: tuple[Setting, ...] = (
         precedent="pretty on a terminal, plain text elsewhere",
         metavar="auto|pretty|json",
         doc="How log lines look.",
+    ),
+    Setting(
+        key="access_log",
+        flags=("--access-log/--no-access-log",),
+        parse=values.switch,
+        default=True,
+        precedent="uvicorn, and Tornado itself",
+        metavar="",
+        doc="A line for each request, unless the application logs them in its own way.",
+    ),
+    Setting(
+        key="access_log_format",
+        flags=("--access-log-format",),
+        parse=values.one_of("auto", "pretty", "combined", "json"),
+        default="auto",
+        precedent="as --log-format; combined is Apache's and nginx's name for theirs",
+        metavar="auto|pretty|combined|json",
+        doc="How these lines look; combined is what log analysers read.",
     ),
     Setting(
         key="chdir",

@@ -82,6 +82,21 @@ def size(raw: object) -> int:
     raise Bad(f"expected a size such as 256MiB, 1GB or plain bytes, found {raw!r}")
 
 
+def size_text(number: int) -> str:
+    """Bytes as `size` reads them: "64KiB"."""
+    power = 0
+    while number and number % 1024 == 0 and power < 4:
+        number, power = number // 1024, power + 1
+    return f"{number}{' KMGT'[power]}iB" if power else str(number)
+
+
+def positive_size(raw: object) -> int:
+    number = size(raw)
+    if not number:
+        raise Bad("expected a size above 0")
+    return number
+
+
 def limit(raw: object) -> int:
     """A number, 0 for none."""
     return count(raw, low=0)
@@ -144,6 +159,18 @@ def one_of(*words: str) -> Parser:
         raise Bad(f"expected {choice}, found {raw!r}{nearest(raw, words)}")
 
     return parse
+
+
+def peers(raw: object) -> tuple[str, ...]:
+    """IP addresses, networks, unix: and *: a list, or text separated by commas or spaces."""
+    from leeward._core import trust
+
+    items = raw if isinstance(raw, list | tuple) else re.split(r"[,\s]+", str(raw).strip())
+    try:
+        found = [trust.entry(str(item).strip()) for item in items]
+    except ValueError as error:
+        raise Bad(str(error)) from None
+    return tuple(dict.fromkeys(found))
 
 
 def addresses(raw: object) -> tuple[str, ...]:

@@ -10,6 +10,8 @@ same requests and answer with the same calls.
     execute         from an exchange to its handler; request, routes: what it needs for that
     accelerate      functions of Tornado replaced by equal ones
     stream          what is left when HTTP is over: WebSockets, `detach()`
+    linger          a close that lets a client which still sends see its answer
+    proxy           the PROXY header; forwarded: X-Forwarded-For; arguments: HTTPServer's
     registry        all connections of a worker, how they are counted and drained
     server          what the worker hands accepted sockets to
 

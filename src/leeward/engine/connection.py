@@ -24,11 +24,13 @@ from tornado.httputil import HTTPInputError, HTTPMessageDelegate
 from tornado.iostream import StreamClosedError
 
 from leeward._core.connection import Life
+from leeward.engine import refusals
 from leeward.engine.body import Chunked
 from leeward.engine.exchange import Exchange
 from leeward.engine.fields import check_length
 from leeward.engine.head import BadRequest, find_head
-from leeward.engine.link import Link
+from leeward.engine.parting import Parting
+from leeward.engine.rules import too_large
 from leeward.engine.stream import bytes_wait
 
 if TYPE_CHECKING:
@@ -47,12 +49,11 @@ _general = logging.getLogger("tornado.general")
 _application = logging.getLogger("tornado.application")
 
 
-class Connection(Link):
+class Connection(Parting):
     """A `leeward.engine.registry.Member`."""
 
     def __init__(self, server: Engine, address: Any) -> None:
         super().__init__(server, address)
-        self.exchange = None
         self._delegate: HTTPMessageDelegate | None = None
         self._buffer = bytearray()
         self._scanned = 0  # bytes at the front of the buffer in which no head ends
@@ -86,11 +87,6 @@ class Connection(Link):
             elif len(self._buffer) > _AHEAD:
                 self._pause_reading()
 
-    def expire(self) -> None:
-        if self.exchange is not None and not self.exchange.read_finished:
-            _general.info("Timeout reading body from %s", self.context)
-        super().expire()
-
     # --- what the link asks -----------------------------------------------------------------------
 
     def awaits_bytes(self) -> bool:
@@ -100,12 +96,22 @@ class Connection(Link):
         exchange = self.exchange
         return self._next_is_due if exchange is None else exchange.read_finished
 
+    def sends_on(self) -> bool:
+        exchange = self.exchange
+        half = exchange is not None and not exchange.read_finished
+        return self.life is _ACTIVE and (half or bool(self._buffer) or self._step is not None)
+
+    def answer_is_complete(self) -> bool:
+        return self.exchange is not None and self.exchange.write_finished
+
     def stop_reading_requests(self) -> None:
         self._step = None
         self._buffer.clear()
 
     def client_left(self) -> None:
         exchange = self.exchange
+        if exchange is not None and (handler := exchange.handler) is not None:
+            self.server.leaving.left(handler, exchange.task)
         if self.lost:
             self._tell_delegate()
             self.exchange = self._delegate = None
@@ -130,7 +136,7 @@ class Connection(Link):
         except (BadRequest, HTTPInputError) as error:
             self._refuse(error)
         except Exception as error:
-            if not isinstance(error, _Uncaught):
+            if not isinstance(error, refusals.Uncaught):
                 _general.error("Uncaught exception", exc_info=True)
             self._tell_delegate()
             self.close()
@@ -143,18 +149,18 @@ class Connection(Link):
             if not buffer:
                 return False
             self._activate()
-            self.deadline = self.server.deadline(self.server.header_timeout)
+            self.deadline = self.server.deadline(self.server.timeouts.header)
         most = self.params.max_header_size
         found = find_head(buffer, self._scanned)
         if found is None:
             # The terminator may have begun in the last three bytes.
             self._scanned = max(0, len(buffer) - 3)
             if len(buffer) > most:
-                raise BadRequest("header-size", _TOO_LARGE % most, 431)
+                raise too_large(most)
             return False
         end, start = found
         if start > most:
-            raise BadRequest("header-size", _TOO_LARGE % most, 431)
+            raise too_large(most)
         raw = bytes(buffer[:end])
         del buffer[:start]
         self._scanned = 0
@@ -168,7 +174,7 @@ class Connection(Link):
         exchange = self.exchange = Exchange(self, head)
         if head.length or self.params.decompress:
             exchange.max_body_size = self.server.max_body_size
-            exchange.body_timeout = self.params.body_timeout
+            exchange.body_timeout = self.server.timeouts.whole_body
         if self.params.no_keep_alive:
             exchange.disconnect = True
         assert self.serving is not None
@@ -178,7 +184,7 @@ class Connection(Link):
         except HTTPInputError:
             raise
         except Exception as error:
-            raise _uncaught(error) from None
+            raise refusals.uncaught(error) from None
         if waiting is not None:
             self._park(waiting, self._read_body)
             return False
@@ -195,6 +201,7 @@ class Connection(Link):
         if head.length == 0:
             return self._request_complete()
         self.deadline = self.server.deadline(exchange.body_timeout)
+        self._pace, self._came = None, 0
         check_length(head.length, exchange.max_body_size)
         if head.length > 0:
             self._remaining = head.length
@@ -207,7 +214,7 @@ class Connection(Link):
     def _read_fixed(self) -> bool:
         buffer = self._buffer
         if not buffer:
-            return False
+            return self._awaits_body()
         most = min(self._remaining, self.params.chunk_size)
         if len(buffer) <= most:
             piece = bytes(buffer)
@@ -222,7 +229,7 @@ class Connection(Link):
     def _read_chunked(self) -> bool:
         chunks, buffer = self._chunks, self._buffer
         if not buffer or chunks is None:
-            return False
+            return self._awaits_body()
         pieces, used = chunks.feed(bytes(buffer), self.params.chunk_size)
         del buffer[:used]
         then = self._request_complete if chunks.done else self._read_chunked
@@ -230,11 +237,12 @@ class Connection(Link):
             return self._deliver(b"".join(pieces), then)
         if chunks.done:
             return self._request_complete()
-        return used > 0
+        return used > 0 or self._awaits_body()
 
     def _deliver(self, piece: bytes, then: Callable[[], bool]) -> bool:
         exchange, delegate = self.exchange, self._delegate
         self._step = then
+        self._came += len(piece)
         if exchange is None or delegate is None or exchange.write_finished:
             return True  # answered already: nobody wants the rest
         try:
@@ -242,7 +250,7 @@ class Connection(Link):
         except HTTPInputError:
             raise
         except Exception as error:
-            raise _uncaught(error) from None
+            raise refusals.uncaught(error) from None
         if waiting is None:
             return True
         self._park(waiting, then)
@@ -253,23 +261,26 @@ class Connection(Link):
         assert exchange is not None and delegate is not None
         self._step = self._chunks = None
         exchange.read_finished = True
-        self.deadline = 0.0
+        own, timeouts = exchange.own, self.server.timeouts
+        timeout = timeouts.handler or timeouts.poll
+        if own is not None and own.handler is not None:
+            timeout = own.handler
+        self.deadline = self.server.deadline(timeout) if timeout else 0.0
         if exchange.write_finished:
             self._exchange_over(exchange)
             return False
         try:
             delegate.finish()
-        except HTTPInputError:
-            self._delegate = None  # it has been finished: it hears nothing more
-            raise
         except Exception as error:
-            self._delegate = None
-            raise _uncaught(error) from None
+            # It is finished, and hears no more; a handler that could not be made hears nothing.
+            self._delegate = exchange._close_callback = None
+            raise error if isinstance(error, HTTPInputError) else refusals.uncaught(error) from None
         return False
 
     def _park(self, waiting: Awaitable[Any], then: Callable[[], bool]) -> None:
         """Read no further until `waiting` is done."""
         self._step = None
+        self._awaits_application()
         if len(self._buffer) > _AHEAD:
             self._pause_reading()
         gen.convert_yielded(waiting).add_done_callback(lambda it: self._unpark(it, then))
@@ -297,13 +308,10 @@ class Connection(Link):
         rule = getattr(error, "rule", "application")
         status = getattr(error, "status", 400)
         self.server.refused(rule)
-        if rule == "header-size":
-            _general.info("%s from %s [%s]", error, self.context, rule)
-        else:
-            _general.info("Malformed HTTP message from %s: %s [%s]", self.context, error, rule)
+        refusals.tell(error, rule, self.context)
         exchange = self.exchange
         if exchange is None or not exchange.write_finished:
-            self.send(_REFUSALS.get(status, _REFUSALS[400]))
+            self.send(refusals.answer(status))
         self._tell_delegate()
         self.close()
 
@@ -329,21 +337,29 @@ class Connection(Link):
             exchange.disconnect = True
         if not self._paused_writing:
             self._exchange_over(exchange)
+        elif exchange.read_finished:
+            self.deadline = 0.0  # the handler has done its part
 
     def _exchange_over(self, exchange: Exchange) -> None:
         if exchange.disconnect or (self.ended and not self._buffer):
             self.exchange = None if exchange.read_finished else self.exchange
             self.close()
+            if not exchange.read_finished:
+                self.server.loop.call_soon(self._tell_delegate, context=self.server.context)
             return
         self.exchange = self._delegate = None
         if self.life is not _ACTIVE:
             return
-        self.server.in_flight(-1)
-        self.life, self.account.since = _IDLE, self.account.moved
+        self.answered_all()
         if self.server.draining == "stop" and not self._buffer and not bytes_wait(self.transport):
             self.close()
             return
-        self.deadline = self.server.deadline(self.server.idle_timeout)
+        own, idle = exchange.own, self.server.timeouts.idle
+        if own is not None and own.idle is not None:
+            idle = own.idle
+        if self.server.notice.left:
+            self.server.notice.look(exchange.head.headers, idle)
+        self.deadline = self.server.deadline(idle)
         self._step = self._read_head
         if self._buffer or self._paused_reading:
             # Not in the middle of the application's call, and the others have their turn.
@@ -355,12 +371,13 @@ class Connection(Link):
         self._next_is_due = False
         if self._step is not None:
             self._advance()
-        if self.ended and self.exchange is None:
+        if self.ended and not self.half_closed():
             self.close()  # what is left is half a request
 
     def detach(self, exchange: Exchange) -> None:
         """The application takes the stream over, as a WebSocket or for a use of its own."""
-        self._websocket = exchange._websocket
+        if exchange._websocket is not None:
+            self.websocket_begins(exchange._websocket)
         if self.life is _ACTIVE:
             self.server.in_flight(-1)
         elif self.life is not _IDLE:
@@ -379,20 +396,3 @@ class Connection(Link):
             self.server.serving_ended(self.serving)
         if self.server.draining:
             self.server.upgraded_in_drain(self)
-
-
-class _Uncaught(Exception):
-    """An exception of the application's, logged already."""
-
-
-def _uncaught(error: Exception) -> _Uncaught:
-    _application.error("Uncaught exception", exc_info=error)
-    return _Uncaught()
-
-
-_TOO_LARGE = "Unsatisfiable read of more than %d bytes of headers"
-#: As bare as Tornado's, to whose tests and users' monitors it is known.
-_REFUSALS = {
-    400: b"HTTP/1.1 400 Bad Request\r\n\r\n",
-    431: b"HTTP/1.1 431 Request Header Fields Too Large\r\n\r\n",
-}

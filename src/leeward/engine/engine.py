@@ -8,19 +8,28 @@ import logging
 import ssl
 from collections import Counter
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tornado import netutil
 from tornado.http1connection import _GzipMessageDelegate
 from tornado.httpserver import HTTPServer, _HTTPRequestContext, _ProxyAdapter
 from tornado.httputil import HTTPMessageDelegate, HTTPServerConnectionDelegate
 
-from leeward.engine import health
+from leeward.engine import arguments, forwarded, health, overload, proxy
+from leeward.engine.accelerate import watch
 from leeward.engine.accelerate.install import installed
+from leeward.engine.balancers import Notice
 from leeward.engine.connection import Connection
+from leeward.engine.deadlines import Sweep
+from leeward.engine.ends import Ends
 from leeward.engine.execute import Dispatch, Handling, dispatch
 from leeward.engine.head import Parser
+from leeward.engine.inflate import Measured
+from leeward.engine.leaving import Leaving
+from leeward.engine.outbox import Watch
+from leeward.engine.pings import Pings
 from leeward.engine.registry import Registry
+from leeward.engine.timeouts import timeouts, tuned
 
 if TYPE_CHECKING:
     import socket
@@ -32,13 +41,8 @@ if TYPE_CHECKING:
     from leeward.engine.server import Counters
     from leeward.engine.stream import TransportStream
 
-#: Connections are looked at together, not by a timer each: a stamp costs 39 ns, a
-#: `call_later` and its cancel 2079 ns.  So a deadline may be late by this many seconds,
-#: or by a quarter of the shortest one.
-_COARSE = 1.0
-
-#: Seconds for a TLS handshake, as in asyncio and nginx.
-_HANDSHAKE = 60.0
+#: Seconds for a TLS handshake where there is no --silent-timeout: asyncio asks for a number.
+_HANDSHAKE = 86400.0
 
 #: Tornado's default of IOStream.max_buffer_size, which bounds bodies too.
 _MAX_BUFFER = 104857600
@@ -75,15 +79,21 @@ class Engine(Registry["Link"]):
         plain: bool = False,
     ) -> None:
         super().__init__(counters, closed)
+        super().tune(config)
         self.loop = self._loop
         #: What is scheduled from within a handler runs here, and sees none of its variables.
         self.context = contextvars.copy_context()
         self.config = config
-        own = isinstance(application, HTTPServer)
-        http: Any = application if own else HTTPServer(application, xheaders=False)
+        http: Any = arguments.http_server(application, config)
         self._http = http
+        self._forwarding = forwarded.forwarding(config)
+        self._gate = proxy.gate(config, self.refused)
+        self.leaving = Leaving(config, closed)
         self.params = http.conn_params
         self._dispatch: Dispatch | None = None
+        self._watch: watch.Watch | None = None
+        self._look_at = 0.0
+        self._running: set[asyncio.Future[Any]] = set()
         if config.accelerate:
             installed.install()
             self._choose_dispatch()
@@ -93,7 +103,9 @@ class Engine(Registry["Link"]):
         )
         # Bodies are measured when the handler may have set a limit of its own.
         self.parser = Parser(max_body_size=None)
-        self.idle_timeout = self.header_timeout = self.params.header_timeout
+        self.timeouts = timeouts(config, self.params)
+        self.writers = Watch(self.loop, self.context, self.timeouts.write)
+        self._set_budget()
         options = http.ssl_options if tls is None else tls
         self._tls = (
             None if options is None or plain else netutil.ssl_options_to_context(options, True)
@@ -103,9 +115,13 @@ class Engine(Registry["Link"]):
         self.flushed.set_result(None)
         #: Requests refused, by the name of the rule (`leeward.engine.rules`).
         self.refusals: Counter[str] = Counter()
+        #: Called for each connection that we end, with the setting that it ran into.
+        self.ends = Ends(self.loop.time)
         self._said = float("-inf")
-        self._sweep_at = float("inf")
-        self._sweeper: asyncio.TimerHandle | None = None
+        self.notice = Notice()
+        #: `Sweep.deadline`, without a call in between.
+        self.deadline = Sweep(self.loop, self.context, self.live).deadline
+        self.pings = Pings(config, self.loop)
 
     def ready(self) -> None:
         """All that patches Tornado has done so: look once more whether we still know it."""
@@ -117,26 +133,46 @@ class Engine(Registry["Link"]):
         http = self._http
         plain = type(http).start_request is HTTPServer.start_request
         exits = lambda error: self.exits(error)  # noqa: E731 - a fork puts another in its place
-        self._dispatch = dispatch(http.request_callback, self.loop, exits) if plain else None
+        application = http.request_callback
+        self._dispatch = dispatch(application, self.loop, exits, self._running) if plain else None
+        self._watch = watch.Watch(application)
+
+    def _look(self, now: float) -> None:
+        """Somebody may have patched Tornado since requests are served."""
+        self._look_at = now + watch.LOOK
+        if self._watch is not None and self._watch.changed():
+            self.ready()
+
+    @property
+    def plain(self) -> bool:
+        return self._tls is None
 
     # --- for the worker --------------------------------------------------------------------------
 
     def accept(self, connection: socket.socket, address: Any) -> None:
         member = Connection(self, address)
+        member.descriptor = connection.fileno()
         self.add(member)
-        handshake = _HANDSHAKE if self._tls is not None else None
-        member.task = self.loop.create_task(
-            self.loop.connect_accepted_socket(
-                lambda: member, connection, ssl=self._tls, ssl_handshake_timeout=handshake
-            )
-        )
+        member.task = self.loop.create_task(self._connect(member, connection))
         member.task.add_done_callback(lambda task: self._connected(task, member, connection))
+
+    async def _connect(self, member: Connection, connection: socket.socket) -> None:
+        if self._gate is not None:
+            place = await self._gate.admit(connection, member.address)
+            if place is not None:
+                member.family, address = place
+                if not self.introduce(member, address):
+                    raise _TooMany
+        handshake = None if self._tls is None else self.timeouts.silent or _HANDSHAKE
+        await self.loop.connect_accepted_socket(
+            lambda: member, connection, ssl=self._tls, ssl_handshake_timeout=handshake
+        )
 
     def probe(self, connection: socket.socket) -> None:
         """Serve `connection`, which no client has made: plain http, uncounted, and
         `health_path` is the application's own on it.
         """
-        config = replace(self.config, health_path="")
+        config = replace(self.config, health_path="", proxy_protocol="off")
         aside = Engine(self._http, config, _Nobody(), lambda: None, plain=True)
         aside.accept(connection, ("127.0.0.1", 0))
 
@@ -152,6 +188,20 @@ class Engine(Registry["Link"]):
             self._said = self.loop.time()  # one a second: scanners come in swarms
             _general.warning("SSL Error on %s: %s", member.address, error)
 
+    def tune(self, config: Config) -> None:
+        super().tune(config)
+        self.config = tuned(self.config, config)
+        self.timeouts = timeouts(self.config, self.params)
+        self.writers.tune(self.timeouts.write)
+        self._set_budget()
+        for member in self.live:
+            member.restart_waiting()
+
+    def _set_budget(self) -> None:
+        self.write_budget = self.config.write_budget
+        #: Bytes that wait for a client before we read no more from it.
+        self.choke_at: float = self.write_budget // 4 or float("inf")
+
     # --- for connections -------------------------------------------------------------------------
 
     def start_request(
@@ -160,16 +210,25 @@ class Engine(Registry["Link"]):
         path = self.config.health_path
         if path and health.asked(path, exchange.head.start_line):
             return health.Health(exchange, exchange.head.method, self.serves)
+        if self.overloaded():
+            return overload.Refusal(exchange)
         delegate: HTTPMessageDelegate
+        if self._watch is not None and (now := self.loop.time()) >= self._look_at:
+            self._look(now)
         if self._dispatch is not None:
             delegate = Handling(self._dispatch, connection, exchange)
             if self._http.xheaders:
                 delegate = _ProxyAdapter(delegate, exchange)
         else:
             delegate = self._http.start_request(connection, exchange)
+        told = self._forwarding
+        if told is not None and told.believes(connection.context):
+            member = exchange.connection
+            delegate = forwarded.Forwarded(delegate, connection.context, told, member)
         if self.params.decompress:
-            # Before 6.5 it knows no limit of its own.
             limits = (self.params.chunk_size, exchange.max_body_size)[:_GZIP_LIMITS]
+            if len(limits) == 1:
+                delegate = Measured(delegate, exchange)
             delegate = _GzipMessageDelegate(delegate, *limits)
         return delegate
 
@@ -181,6 +240,7 @@ class Engine(Registry["Link"]):
         socket: Any = _Socket(connection)
         trusted = http.trusted_downstream
         context = _HTTPRequestContext(socket, connection.address, protocol, trusted)
+        connection.client = context.remote_ip
         found = ServerConnection(connection, context)
         http._connections.add(found)
         return found
@@ -189,50 +249,24 @@ class Engine(Registry["Link"]):
         """HTTP is over on this connection."""
         connection.ended.set()
         if connection in self._http._connections:
-            self._http.on_close(connection)
+            try:
+                self._http.on_close(connection)
+            except Exception:
+                # A program's subclass may override it.
+                _general.exception("%s.on_close() raised", type(self._http).__name__)
 
     def refused(self, rule: str) -> None:
         self.refusals[rule] += 1
 
-    # --- deadlines -------------------------------------------------------------------------------
 
-    def deadline(self, seconds: float | None) -> float:
-        """`seconds` from now, on the loop's clock; 0.0 for never."""
-        if not seconds:
-            return 0.0
-        now = self.loop.time()
-        at = now + seconds
-        coarse = now + min(_COARSE, seconds / 4)
-        due = max(at, coarse)
-        if due < self._sweep_at:
-            if self._sweeper is not None:
-                self._sweeper.cancel()
-            self._sweep_at = due
-            self._sweeper = self.loop.call_at(due, self._sweep, context=self.context)
-        return at
-
-    def _sweep(self) -> None:
-        """End what has had its time; come back for the next."""
-        self._sweeper, self._sweep_at = None, float("inf")
-        now = self.loop.time()
-        earliest = float("inf")
-        for member in list(self.live):
-            if member.deadline and member.deadline <= now:
-                member.deadline = 0.0
-                member.expire()
-            if member.deadline:
-                earliest = min(earliest, member.deadline)
-        if earliest < self._sweep_at and self.live:
-            if self._sweeper is not None:
-                self._sweeper.cancel()
-            self._sweep_at = max(earliest, now + 0.05)
-            self._sweeper = self.loop.call_at(self._sweep_at, self._sweep, context=self.context)
+class _TooMany(Exception):
+    """Connections of one client (--max-conns-per-ip)."""
 
 
 class _Nobody:
     """Counters that nobody reads."""
 
-    open = requests = in_flight = new = upgraded = closing = 0
+    open = requests = in_flight = new = upgraded = closing = brief = evicted = shed = 0
 
 
 class ServerConnection:
@@ -258,4 +292,9 @@ class _Socket:
     """Looks like a stream to Tornado's request context, which asks for the family only."""
 
     def __init__(self, connection: Link) -> None:
-        self.socket = connection.transport.get_extra_info("socket")
+        own = connection.transport.get_extra_info("socket")
+        self.socket = own if connection.family < 0 else _Family(connection.family)
+
+
+class _Family(NamedTuple):
+    family: int

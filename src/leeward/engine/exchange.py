@@ -12,9 +12,12 @@ from typing import TYPE_CHECKING
 
 from tornado.escape import native_str, utf8
 from tornado.httputil import HTTPConnection, HTTPOutputError, ResponseStartLine
+from tornado.web import RequestHandler
 from tornado.websocket import WebSocketHandler
 
+from leeward._core.farewell import is_endless
 from leeward.engine import layout
+from leeward.engine.frames import guard
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,8 +28,12 @@ if TYPE_CHECKING:
     from leeward.engine.connection import Connection
     from leeward.engine.head import Head
     from leeward.engine.stream import TransportStream
+    from leeward.limits import Deadlines
 
 _LINE_BREAK = re.compile(r"[\r\n]")
+
+#: A body above this is sent behind its head, and not copied to it.
+_APART = 256 * 1024
 
 #: Status lines that were sent, by code and reason; handlers may make up reasons.
 _STATUS: dict[tuple[int, str], bytes] = {}
@@ -40,16 +47,24 @@ class Exchange(HTTPConnection):
     # Set on the few exchanges that need them: an instance has what it uses.
     _close_callback: Callable[[], None] | None = None
     _websocket: WebSocketHandler | None = None
+    #: What runs the handler, if it waits for something.
+    task: asyncio.Future[Any] | None = None
     _chunking = False
+    #: Is the answer a stream of events?
+    endless = False
     _left: int | None = None  # bytes of the answer's body that Content-Length still promises
     _detached = False
+    #: Octets of the answer's body, but for those that Content-Length told of at once (`answer`).
+    body_sent = 0
     #: Has the application given its whole answer?  Has the whole request been read?
     write_finished = False
     read_finished = False
+    #: Have its status line and headers been sent?
+    begun = False
+    #: What its handler's class says (`leeward.deadlines`).
+    own: Deadlines | None = None
     max_body_size = 0
     body_timeout: float | None = None
-    #: What serves it, if that had to wait.
-    task: asyncio.Future[Any] | None = None
 
     def __init__(self, connection: Connection, head: Head) -> None:
         self.connection = connection
@@ -80,9 +95,10 @@ class Exchange(HTTPConnection):
         self.disconnect = value or not self.head.keep_alive
 
     @property
-    def handler(self) -> Any:
-        """Whoever wants to hear that the client has left: as a rule its RequestHandler."""
-        return getattr(self._close_callback, "__self__", None)
+    def handler(self) -> RequestHandler | None:
+        """The handler that owes the answer, None once it has given it."""
+        owner = getattr(self._close_callback, "__self__", None)
+        return owner if isinstance(owner, RequestHandler) else None
 
     def set_close_callback(self, callback: Callable[[], None] | None) -> None:
         """Have `callback` called if the client leaves before it has its answer."""
@@ -95,7 +111,7 @@ class Exchange(HTTPConnection):
                 self._websocket = owner
 
     def set_body_timeout(self, timeout: float) -> None:
-        """Seconds in which this request's body must have come."""
+        """Seconds in which all of this request's body must have come."""
         self.body_timeout = timeout
 
     def set_max_body_size(self, max_body_size: int) -> None:
@@ -106,6 +122,8 @@ class Exchange(HTTPConnection):
         """HTTP is over: hand the stream to the application."""
         connection = self.connection
         stream = connection.stream
+        if self._websocket is not None:
+            stream.guard = guard(self._websocket)
         connection.detach(self)
         self._detached = True
         self._close_callback = None
@@ -139,7 +157,12 @@ class Exchange(HTTPConnection):
                 headers["Transfer-Encoding"] = "chunked"
         elif not (bodiless or sized):
             self.disconnect = True  # an HTTP/1.0 client sees the end of this body by ours
+        if not (bodiless or sized) and is_endless(headers.get("Content-Type", "")):
+            self.endless = True
+            if self.connection.server.draining:
+                self.connection.server.upgraded_in_drain(self.connection)
         if code >= 200:  # a 101 must say "Connection: Upgrade"
+            self.begun = True
             if self.connection.server.draining:
                 self.disconnect = True
             if self.disconnect:
@@ -156,7 +179,11 @@ class Exchange(HTTPConnection):
             self._left = None
         data = _head_bytes(code, start_line[2], fields)
         if chunk:
-            data += self._framed(chunk)
+            chunk = self._framed(chunk)
+            if len(chunk) > _APART:
+                self.connection.send(data)
+                return self.connection.send(chunk)
+            data += chunk
         return self.connection.send(data)
 
     def answer(
@@ -171,7 +198,13 @@ class Exchange(HTTPConnection):
             future = self.write_headers(ResponseStartLine("", code, reason), headers, body)
             self.finish()
             return future
-        future = connection.send(_head_bytes(code, reason, layout.lists(headers)) + body)
+        data = _head_bytes(code, reason, layout.lists(headers))
+        if len(body) > _APART:
+            connection.send(data)
+            data = body
+        else:
+            data += body
+        future = connection.send(data)
         self.write_finished = True
         self._close_callback = None
         connection.answered(self)
@@ -189,13 +222,14 @@ class Exchange(HTTPConnection):
         if self._left and not connection.lost:
             connection.cut()
             raise HTTPOutputError(f"Tried to write {self._left} bytes less than Content-Length")
+        self.write_finished = True  # also of what waits for the client (`Link.answer_is_complete`)
         if self._chunking and not connection.lost:
             connection.send(b"0\r\n\r\n")
-        self.write_finished = True
         self._close_callback = None
         connection.answered(self)
 
     def _framed(self, chunk: bytes) -> bytes:
+        self.body_sent += len(chunk)
         if self._left is not None:
             self._left -= len(chunk)
             if self._left < 0:
@@ -205,6 +239,11 @@ class Exchange(HTTPConnection):
         if self._chunking and chunk:  # an empty one would be the end
             return b"%x\r\n%b\r\n" % (len(chunk), chunk)
         return chunk
+
+    @property
+    def framing(self) -> str:
+        """How the client learns where the answer's body ends."""
+        return "chunks" if self._chunking else "close" if self._left is None else "length"
 
     # --- the client leaves -----------------------------------------------------------------------
 

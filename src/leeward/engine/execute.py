@@ -23,6 +23,7 @@ from tornado.web import Application, RequestHandler, _HandlerDelegate
 from leeward.engine import request as requests
 from leeward.engine.accelerate.pristine import pristine
 from leeward.engine.routes import Routes
+from leeward.limits import ATTRIBUTE, DECLARED
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
@@ -72,21 +73,27 @@ REPLACED = (
     "tornado.web:_has_stream_request_body",
 )
 
-_SKIPPED = ("start_request", "find_handler", "get_handler_delegate", "__call__")
+#: Of an application, by its class or by itself.
+SKIPPED = ("start_request", "find_handler", "get_handler_delegate", "__call__")
 
 
 class Dispatch:
-    """One application's requests.  loop:  the running one."""
+    """One application's requests.
+
+    loop:     the running one.
+    running:  where tasks are kept until they end: one set for a server.
+    """
 
     def __init__(
         self,
         application: Application,
         loop: asyncio.AbstractEventLoop,
         exits: Callable[[BaseException], None],
+        running: set[asyncio.Future[Any]],
     ) -> None:
         self.application = application
         self._exits = exits
-        self._running: set[asyncio.Future[Any]] = set()
+        self._running = running
         self.routes = Routes(application)
         self._loop = loop
         self._eager = EAGER and _makes_plain_tasks(loop)
@@ -129,6 +136,7 @@ def dispatch(
     application: object,
     loop: asyncio.AbstractEventLoop,
     exits: Callable[[BaseException], None],
+    running: set[asyncio.Future[Any]],
 ) -> Dispatch | None:
     """None if only Tornado's own path does for this application.
 
@@ -137,14 +145,15 @@ def dispatch(
     if not isinstance(application, Application):
         return None
     kind = type(application)
-    if any(getattr(kind, it) is not getattr(Application, it) for it in _SKIPPED):
+    if any(getattr(kind, it) is not getattr(Application, it) for it in SKIPPED):
         return None
     if not _SKIPPED_BY_INSTANCE.isdisjoint(vars(application)):
         return None
-    return Dispatch(application, loop, exits) if all(map(pristine, REPLACED)) else None
+    known = all(map(pristine, REPLACED))
+    return Dispatch(application, loop, exits, running) if known else None
 
 
-_SKIPPED_BY_INSTANCE = frozenset(_SKIPPED)
+_SKIPPED_BY_INSTANCE = frozenset(SKIPPED)
 
 
 class Handling(HTTPMessageDelegate):
@@ -172,10 +181,14 @@ class Handling(HTTPMessageDelegate):
         if route is not None and dispatch.ordinary():
             rule, self._args, self._kwargs = route
             handler = rule.target
+            if DECLARED:
+                self._exchange.own = getattr(handler, ATTRIBUTE, None)
             if not handler._stream_request_body:
                 self._handler, self._keywords = handler, rule.target_kwargs
                 return None
         found = dispatch.application.find_handler(request)
+        if DECLARED:
+            self._exchange.own = getattr(getattr(found, "handler_class", None), ATTRIBUTE, None)
         if (
             type(found) is not _HandlerDelegate
             or found.stream_request_body

@@ -34,6 +34,8 @@ _ABSOLUTE = re.compile(
 )
 _AUTHORITY = re.compile(rf"(?:{_LITERAL}|{_NAME}+):[0-9]{{1,5}}")
 
+#: 16 octets in base64, as strict as npm's ws.
+_WEBSOCKET_KEY = re.compile(r"[A-Za-z0-9+/]{22}==")
 _DIGITS = re.compile(r"[0-9]+")
 _COMMA = re.compile(r",[ \t]*")
 _FRAMING = frozenset({"content-length", "transfer-encoding", "host"})
@@ -124,6 +126,9 @@ def framing(
         if coding.lower() != "chunked":
             raise BadRequest("transfer-encoding", f"Unsupported Transfer-Encoding {coding[:80]}")
         size = -1
+    upgrade = get("Upgrade")
+    if upgrade is not None:
+        check_websocket(upgrade, get("Sec-Websocket-Key"), version)
     option = None if connection is None else connection.lower()
     if version == "HTTP/1.1":
         keep_alive = option is None or "close" not in option or not _closes(option)
@@ -136,8 +141,21 @@ def framing(
         size,
         keep_alive,
         expect is not None and version != "HTTP/1.0" and expect.lower() == "100-continue",
-        get("Upgrade") is not None,
+        upgrade is not None,
     )
+
+
+def check_websocket(upgrade: str, key: str | None, version: str) -> None:
+    """Raise if this begins a WebSocket that RFC 6455 §4.2.1 does not allow.
+
+    Without a key it is no handshake: Tornado's WebSocketHandler refuses it itself.
+    """
+    if key is None or upgrade.lower() != "websocket":
+        return
+    if version == "HTTP/1.0":
+        raise BadRequest("websocket-1.0", "WebSocket handshake in HTTP/1.0")
+    if not _WEBSOCKET_KEY.fullmatch(key):
+        raise BadRequest("websocket-key", f"Invalid Sec-WebSocket-Key: {key[:80]!r}")
 
 
 def _closes(option: str) -> bool:

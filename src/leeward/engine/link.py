@@ -17,26 +17,34 @@ import logging
 from time import monotonic
 from typing import TYPE_CHECKING, Any, cast
 
-from tornado.iostream import StreamClosedError
 from tornado.websocket import WebSocketHandler
 
 from leeward._core.connection import WAITING, Life
+from leeward._core.pace import Progress
+from leeward.engine.kernel import gauge
+from leeward.engine.linger import Linger
+from leeward.engine.opening import see_open_through
 from leeward.engine.registry import NEW_GRACE, REASONS
+from leeward.engine.sending import NONE, Sending
 from leeward.engine.stream import TransportStream, bytes_wait, unsent
-from leeward.engine.telling import Account, tell
+from leeward.engine.telling import tell
 
 if TYPE_CHECKING:
     from leeward._core.conns import Conn, Identity
     from leeward.engine.engine import Engine, ServerConnection
     from leeward.engine.exchange import Exchange
+    from leeward.engine.kernel import Gauge
+    from leeward.engine.leaving import Working
+    from leeward.engine.pings import Asked
     from leeward.engine.standing import Standing
 
-#: Seconds without progress for the last bytes of a connection that we close.
-_CLOSING = 30.0
+#: Seconds without progress for the last bytes of a connection that we close, where there
+#: is no --write-timeout.
+_CLOSING = 60.0
 #: How often that is looked at; and seconds for a client's TLS farewell, which need not come:
 #: asyncio waits half a minute for it, and with it the stop of a whole worker.
 _FAREWELL = 0.5
-#: Seconds for an answer to a client that has said FIN, renewed likewise.
+#: Seconds for an answer to a client that has said FIN, renewed while bytes go out.
 _HALF_CLOSED = 30.0
 
 _NEW, _ACTIVE, _IDLE = Life.NEW, Life.ACTIVE, Life.IDLE
@@ -46,40 +54,31 @@ _UPGRADED, _ENDING, _CLOSED = Life.UPGRADED, Life.CLOSING, Life.CLOSED
 _general = logging.getLogger("tornado.general")
 
 
-class Link(asyncio.Protocol, abc.ABC):
-    """A `leeward.engine.registry.Member` without its requests.
+class Link(Sending):
+    """A `leeward.engine.registry.Member` without its requests."""
 
-    account:  what `leeward.engine.telling` needs to have been written down.  An object of its
-              own, because an instance with more than 30 attributes of its own shares its keys
-              with no other: every request cost 5 % more (CPython's SHARED_KEYS_MAX_SIZE).
-    """
-
-    transport: asyncio.Transport
     #: The request that is served, of those that are known to `leeward.engine.connection`.
     exchange: Exchange | None
 
     def __init__(self, server: Engine, address: Any) -> None:
-        self.server = server
+        super().__init__(server)
         self.params = server.params
         self.address = address
-        self.life = _NEW
-        self.account = Account()
+        self.family = -1  # of the address, if a proxy has told it
+        #: Who the client is, by the last request or by PROXY; a Unix socket's is "0.0.0.0".
+        self.client = ""
+        self.descriptor = -1  # of its socket
         #: By when the state must have ended, on the loop's clock; 0.0 for never.
         self.deadline = 0.0
-        self.lost = False  # nothing can be sent any more
         self.ended = False  # the client has said FIN
-        self.sent = 0  # bytes that we were given to send
         self.serving: ServerConnection | None = None
         #: Makes the transport, with TLS its handshake too.
         self.task: asyncio.Task[Any] | None = None
         self._connected = False
-        self._left = -1  # bytes that had left us at the last look
-        self._patience_ends = 0.0
-        self._paused_reading = False
-        self._paused_writing = False
-        self._flushing: list[asyncio.Future[None]] = []
+        self._linger: Linger | None = None
         self._stream: TransportStream | None = None
         self._websocket: WebSocketHandler | None = None
+        self._asked: Asked | None = None
 
     @property
     def context(self) -> Any:
@@ -100,6 +99,14 @@ class Link(asyncio.Protocol, abc.ABC):
         """Has a whole request come that is not answered yet?"""
 
     @abc.abstractmethod
+    def sends_on(self) -> bool:
+        """Is the client in the middle of a request, or already at the next one?"""
+
+    @abc.abstractmethod
+    def restart_waiting(self) -> None:
+        """The settings have changed."""
+
+    @abc.abstractmethod
     def stop_reading_requests(self) -> None:
         """The connection is closing."""
 
@@ -107,20 +114,28 @@ class Link(asyncio.Protocol, abc.ABC):
     def client_left(self) -> None:
         """Tell the application, once."""
 
+    @property
     @abc.abstractmethod
-    def flushed(self) -> None:
-        """All that was sent has left us."""
+    def endless(self) -> bool:
+        """Is it answered by a stream of events?"""
+
+    @abc.abstractmethod
+    def part(self, quiet: bool) -> Working | None:
+        """See `leeward.engine.registry.Member`."""
 
     # --- the transport speaks --------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
         self._connected = True
-        # 0: whatever the kernel does not take at once counts, so that "flushed" is true;
-        # and uvloop writes at once instead of at the end of the loop's turn.
-        self.transport.set_write_buffer_limits(0)
+        # Whatever the kernel does not take at once counts, so that "flushed" is true; and
+        # uvloop writes at once instead of at the end of the loop's turn.  TLS pauses at the
+        # limit, not behind it (both loops): with 0 it does so when nothing is left to send,
+        # and an answer that awaits each flush() stands still.
+        tls = self.transport.get_extra_info("ssl_object") is not None
+        self.transport.set_write_buffer_limits(1 if tls else 0, 0)
         self.serving = self.server.begin_serving(self)
-        self.deadline = self.server.deadline(self.server.idle_timeout)
+        self.deadline = self.server.deadline(self.server.timeouts.silent)
         if self.life is _ENDING:  # cut in its handshake
             self.transport.abort()
 
@@ -129,58 +144,36 @@ class Link(asyncio.Protocol, abc.ABC):
         self.ended = True
         if self.life is _UPGRADED:
             self.stream.feed_eof()  # closes, once the application has read what came before
-        elif self.owes_an_answer():
-            self.deadline = self.server.deadline(_HALF_CLOSED)
-            self.client_left()
-        else:
+        elif not self.half_closed():
             return False  # amid a request, or between two
         return self.transport.get_extra_info("ssl_object") is None  # TLS knows no half-close
 
+    def half_closed(self) -> bool:
+        """The client has said FIN, and has it an answer to get?  The application is told."""
+        if not self.owes_an_answer():
+            return False
+        self.deadline = self.server.deadline(_HALF_CLOSED)
+        self.client_left()
+        return True
+
     def connection_lost(self, exc: Exception | None) -> None:
         self.lost = True
-        for future in self._flushing:
-            if not future.done():
-                future.set_exception(StreamClosedError(real_error=exc))
-                future.exception()
-        self._flushing.clear()
+        self._forget_unsent(exc)
         if self.life is _CLOSED:
             return
         upgraded = self.life is _UPGRADED
         self._leave(_CLOSED)
+        # What is ours first: the application's own clean-up may raise.
+        self._websocket = None
+        self.server.remove(self)
         self.client_left()
         if self._stream is not None:
             self._stream.lost(exc)
+        if self._asked is not None:
+            self.server.pings.end(self._asked, exc)
+            self._asked = None
         if not upgraded and self.serving is not None:
             self.server.serving_ended(self.serving)
-        self._websocket = None
-        self.server.remove(self)
-
-    def pause_writing(self) -> None:
-        self._paused_writing = True
-
-    def resume_writing(self) -> None:
-        self._paused_writing = False
-        flushed, self._flushing = self._flushing, []
-        for future in flushed:
-            if not future.done():
-                future.set_result(None)
-        self.account.moved = monotonic()
-        self.flushed()
-
-    # --- sending ---------------------------------------------------------------------------------
-
-    def send(self, data: bytes | memoryview) -> asyncio.Future[None]:
-        """Write `data`.  The future is done when the kernel has all that was written."""
-        if self.lost or self.life is _ENDING:
-            return _failed(self.server.loop)
-        self.sent += len(data)
-        self.account.moved = monotonic()
-        self.transport.write(data)
-        if not self._paused_writing:
-            return self.server.flushed
-        future = self.server.loop.create_future()
-        self._flushing.append(future)
-        return future
 
     @property
     def stream(self) -> TransportStream:
@@ -193,14 +186,30 @@ class Link(asyncio.Protocol, abc.ABC):
 
     # --- the end ---------------------------------------------------------------------------------
 
-    def close(self) -> None:
-        """Send what is left to send, then close."""
+    def close(self, *, lingers: bool = True) -> None:
+        """Send what is left to send, then close.
+
+        lingers:  let a client that still sends see its answer.
+        """
         if self.life in (_ENDING, _CLOSED):
             return
+        sends_on = self._connected and not (self.ended or self.lost) and self.sends_on()
         self._leave(_ENDING)
+        if sends_on and lingers and not self.transport.is_closing():
+            self.deadline = 0.0  # `Linger` has its own
+            if self._paused_reading:
+                self._resume_reading()
+            self._linger = Linger(self)
+            return
         self.deadline = self.server.deadline(_FAREWELL)
         if self._connected:
+            self._hand_all_over()
             self.transport.close()
+
+    def lingered(self) -> None:
+        """The client has had its time to see our answer."""
+        self.deadline = self.server.deadline(_FAREWELL)
+        self.transport.close()
 
     def cut(self) -> None:
         """Close now, whatever is left to send."""
@@ -216,16 +225,15 @@ class Link(asyncio.Protocol, abc.ABC):
         """The deadline has come."""
         if self._connected and (self.ended or self.life is _ENDING):
             # A slow reader is no dead one: it stays while bytes go out.
+            ending, now = self.life is _ENDING, self.server.loop.time()
             waiting = self.transport.get_write_buffer_size() + unsent(self.transport)
-            now = self.server.loop.time()
-            moves = self.sent - waiting > self._left
-            if moves:
-                self._left, self._patience_ends = self.sent - waiting, now + _CLOSING
-            if self.life is _ENDING and waiting and now < self._patience_ends:
-                self.deadline = self.server.deadline(_FAREWELL)
-                return
-            if self.life is not _ENDING and moves:
-                self.deadline = self.server.deadline(_HALF_CLOSED)
+            if self.progress is NONE:
+                self.progress = Progress()
+            every = _FAREWELL if ending else _HALF_CLOSED
+            patience = (self.server.timeouts.write or _CLOSING) if ending else _HALF_CLOSED
+            stalled = self.progress.stalled(self.mark(), now, patience, every)
+            if (waiting and not stalled) if ending else (self._paused_writing or not stalled):
+                self.deadline = self.server.deadline(every)
                 return
         self.cut()
 
@@ -241,6 +249,11 @@ class Link(asyncio.Protocol, abc.ABC):
         self.deadline = 0.0
         self.server.in_flight(+1)
 
+    def answered_all(self) -> None:
+        """No request is in hand: the next is waited for."""
+        self.server.in_flight(-1)
+        self.life, self.account.since = _IDLE, self.account.moved
+
     def _leave(self, life: Life) -> None:
         if self.life is _ACTIVE:
             self.server.in_flight(-1)
@@ -252,8 +265,15 @@ class Link(asyncio.Protocol, abc.ABC):
 
     # --- draining --------------------------------------------------------------------------------
 
+    def evict(self) -> bool:
+        """Close it if nothing happens in it.  Has it been done?"""
+        self._close_if_silent()
+        return self.life in (_ENDING, _CLOSED)
+
     def drain(self) -> None:
         """An active one closes with its answer (`Exchange.write_headers`)."""
+        if self._linger is not None:
+            self._linger.hurry()
         if self.server.draining != "stop" or self.life not in WAITING:
             return
         age = monotonic() - self.account.born
@@ -288,6 +308,25 @@ class Link(asyncio.Protocol, abc.ABC):
     def tell(self, mine: Identity, standing: Standing) -> Conn:
         return tell(self, mine, standing)
 
+    def websocket_begins(self, handler: WebSocketHandler) -> None:
+        """`handler` is about to take the stream and to open."""
+        self._websocket = handler
+        see_open_through(handler, self.server.loop)
+        self._asked = self.stream.asked = self.server.pings.begin(self, handler)
+
+    # --- for the pings ---------------------------------------------------------------------------
+
+    def write_frame(self, frame: bytes) -> None:
+        """Send it.  Not behind bytes that the peer does not take: it would be one more."""
+        if not self._paused_writing:
+            self.send(frame)
+
+    def gauge(self) -> Gauge:
+        waiting = self.transport.get_write_buffer_size()
+        if self._outbox is not None:
+            waiting += self._outbox.bytes()
+        return gauge(self.transport.get_extra_info("socket"), self.sent, waiting)
+
     # --- for the stream --------------------------------------------------------------------------
 
     @property
@@ -298,35 +337,18 @@ class Link(asyncio.Protocol, abc.ABC):
         return self.ended and self.life is not _UPGRADED
 
     def stream_closed(self) -> None:
-        """The application has closed the stream."""
-        if self._paused_writing:
+        """The application has closed the stream, and may wait for its end."""
+        if self._paused_writing or self._linger is not None:
             self.cut()
         else:
-            self.close()
+            self.close(lingers=False)
 
     def read_on(self) -> None:
-        if self._paused_reading:
+        if self._paused_reading and not self.choked:
             self._resume_reading()
+
+    def read_again(self) -> None:
+        self.stream.go_on()
 
     def read_no_further(self) -> None:
         self._pause_reading()
-
-    # --- flow ------------------------------------------------------------------------------------
-
-    def _pause_reading(self) -> None:
-        if not self._paused_reading and not self.lost:
-            self._paused_reading = True
-            self.transport.pause_reading()
-
-    def _resume_reading(self) -> None:
-        self._paused_reading = False
-        if not self.transport.is_closing():
-            self.transport.resume_reading()
-
-
-def _failed(loop: asyncio.AbstractEventLoop) -> asyncio.Future[None]:
-    """What a write on a closed connection returns; nobody need look at it."""
-    future = loop.create_future()
-    future.set_exception(StreamClosedError())
-    future.exception()
-    return future

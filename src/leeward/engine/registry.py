@@ -9,16 +9,23 @@ from __future__ import annotations
 
 import asyncio
 import random
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
+from leeward._core.admission import BRIEF
 from leeward._core.connection import Life
+from leeward._core.conns import ORPHAN
+from leeward.engine import eviction
+from leeward.engine.addresses import Addresses
+from leeward.engine.orphans import Orphan
 from leeward.engine.standing import Standing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from leeward._core.config import Config
     from leeward._core.conns import Conn, Identity, Query
+    from leeward.engine.leaving import Leaving, Working
     from leeward.engine.server import Counters
     from leeward.engine.telling import Account
 
@@ -26,6 +33,9 @@ if TYPE_CHECKING:
 #: for: its client has connected and its request is on the way (one round trip
 #: round the earth is 0.3 s).  Go waits 5 s (net/http, issue 22682).
 NEW_GRACE = 1.0
+
+#: Answers that are waited for until the very deadline, as they make no crowd.
+_FEW = 10
 
 #: Close codes of WebSockets: RFC 6455 §7.4.1, and 1012 of the IANA registry.  1008 for those
 #: that a person has ended: 1001 and 1012 ask a client to come again.
@@ -47,6 +57,14 @@ class Member(Protocol):
 
     account: Account
     life: Life
+    address: Any
+
+    @property
+    def descriptor(self) -> int:
+        """Of its socket, -1 if it has none."""
+
+    def evict(self) -> bool:
+        """Close it if nothing happens in it.  Has it been done?"""
 
     def drain(self) -> None:
         """A drain begins, or becomes a stop: end by yourself as `Server.begin_drain` says."""
@@ -60,6 +78,21 @@ class Member(Protocol):
     def tell(self, mine: Identity, standing: Standing) -> Conn:
         """What there is to tell about it."""
 
+    @property
+    def endless(self) -> bool:
+        """Is it answered by a stream of events?"""
+
+    @property
+    def sent(self) -> int:
+        """Bytes so far."""
+
+    def part(self, quiet: bool) -> Working | None:
+        """Close now, as the request on it allows (`leeward._core.farewell`).
+
+        quiet:  it has sent nothing for a while.
+        Returns the handler whose answer ends here, and what runs it.
+        """
+
 
 M = TypeVar("M", bound=Member)
 
@@ -70,8 +103,11 @@ _COUNTED = (Life.NEW, Life.UPGRADED, Life.CLOSING)
 
 class Registry(Generic[M]):
     """counters:  told the numbers as they change.
-    closed:    called after each connection's end.
+    closed:    called after each connection's end, and after that of each handler that
+               worked for nobody.
     """
+
+    leaving: Leaving
 
     def __init__(self, counters: Counters, closed: Callable[[], None]) -> None:
         self.counters = counters
@@ -83,11 +119,15 @@ class Registry(Generic[M]):
         self.at_most: Callable[[], None]
         self.exits: Callable[[BaseException], None] = self._exits
         self.live: set[M] = set()
+        self.addresses = Addresses()
         self._ids = 0
         self._states = dict.fromkeys(_COUNTED, 0)
-        self._requests = self._in_flight = 0
+        self._most_in_flight = 0
+        self._requests = self._in_flight = self._brief = 0
+        self._evicted = self._shed = 0
         self._window_ends = 0.0
         self._timers: list[asyncio.TimerHandle] = []
+        self._sent: dict[M, int] = {}  # at the last look
         self._loop = asyncio.get_running_loop()
 
     def _exits(self, error: BaseException) -> None:
@@ -99,16 +139,37 @@ class Registry(Generic[M]):
 
     # --- counting --------------------------------------------------------------------------------
 
+    def tune(self, config: Config) -> None:
+        """Take what `config` says about how many there may be."""
+        self._most_in_flight = config.limit_concurrency
+        self.addresses.introduced = config.proxy_protocol != "off"
+        self.addresses.tune(config.max_conns_per_ip, (it.address for it in self.live))
+
     def add(self, member: M) -> None:
         self._ids += 1
         member.account.id = self._ids
         self.live.add(member)
         self.counters.open = len(self.live)
         self._count(Life.NEW, +1)
+        self.addresses.begins(member.address)
+
+    def introduce(self, member: M, address: Any) -> bool:
+        """A proxy has said who the client of `member` is.  May it have one more?"""
+        self.addresses.ends(member.address)
+        allowed = self.addresses.allows(address)
+        member.address = address
+        self.addresses.begins(address)
+        if not allowed:
+            self.shed()
+        return allowed
 
     def remove(self, member: M) -> None:
         self.live.discard(member)
         self.counters.open = len(self.live)
+        self.addresses.ends(member.address)
+        if monotonic() - member.account.born < BRIEF:
+            self._brief += 1
+            self.counters.brief = self._brief
         self.closed()
 
     def changes(self, old: Life, new: Life) -> None:
@@ -131,13 +192,34 @@ class Registry(Generic[M]):
         self._in_flight += by
         self.counters.in_flight = self._in_flight
 
+    def overloaded(self) -> bool:
+        """Are there more requests in flight, the one that asks included, than there may be?"""
+        if not self._most_in_flight or self._in_flight <= self._most_in_flight:
+            return False
+        self.shed()
+        return True
+
+    def shed(self) -> None:
+        """A request or a connection was refused because there are too many."""
+        self._shed += 1
+        self.counters.shed = self._shed
+
+    def open(self) -> int:
+        return len(self.live)
+
+    def evict(self, files: int) -> int:
+        count = eviction.evict(self.live, monotonic(), files)
+        self._evicted += count
+        self.counters.evicted = self._evicted
+        return count
+
     def connections(self) -> dict[Life, int]:
         counts: dict[Life, int] = {life: 0 for life in Life if life is not Life.CLOSED}
         for member in self.live:
             counts[member.life] += 1
         return counts
 
-    def told(self, mine: Identity, query: Query) -> Iterator[tuple[M, Conn]]:
+    def told(self, mine: Identity, query: Query) -> Iterator[tuple[M | Orphan, Conn]]:
         """See `leeward.engine.server.Server`.  Who comes meanwhile is left out."""
         standing = Standing(self._loop)
         for member in sorted(self.live, key=lambda it: it.account.id):
@@ -148,13 +230,24 @@ class Registry(Generic[M]):
             conn = member.tell(mine, standing)
             if query.matches(conn):
                 yield member, conn
-
-    def tune(self, config: Config) -> None:
-        """Settings have changed that may change while we run: none that concern us."""
+        if query.state == ORPHAN and query.may_match(0, ORPHAN):
+            for orphan in self.leaving.every():
+                conn = orphan.tell(mine, standing, self._loop.time())
+                if query.matches(conn):
+                    yield orphan, conn
 
     def serves(self) -> bool:
         """Is it right to send us requests?"""
         return not self.withdrawn and self.draining != "stop"
+
+    # --- handlers whose client has left ----------------------------------------------------------
+
+    def orphans(self) -> list[dict[str, Any]]:
+        """url, method, handler, age in seconds, state: runs, cancelled or in a thread."""
+        return self.leaving.orphans()
+
+    def unfinished(self) -> int:
+        return self.leaving.unfinished()
 
     # --- draining --------------------------------------------------------------------------------
 
@@ -168,9 +261,10 @@ class Registry(Generic[M]):
         self._window_ends = self._loop.time() + (window if reason == "reload" else 0.0)
         for member in tuple(self.live):
             member.drain()
-        upgraded = [it for it in self.live if it.life is Life.UPGRADED]
         if reason == "aside":
             return
+        self.leaving.hurry()
+        upgraded = [it for it in self.live if it.life is Life.UPGRADED or it.endless]
         random.shuffle(upgraded)  # old and young mixed: reconnects come mixed too
         for place, member in enumerate(upgraded):
             if reason == "stop":
@@ -198,8 +292,11 @@ class Registry(Generic[M]):
 
     # --- ending one ------------------------------------------------------------------------------
 
-    def end(self, member: M) -> bool:
+    def end(self, member: M | Orphan) -> bool:
         """Because a person wants it.  True if it is a WebSocket, with a moment for its farewell."""
+        if isinstance(member, Orphan):
+            self.leaving.end([(member.handler, member.task)])
+            return False
         told = member.life is Life.UPGRADED and member.close_websocket(POLICY_VIOLATION)
         if told:
             self._loop.call_later(_FAREWELL, member.cut)
@@ -207,11 +304,41 @@ class Registry(Generic[M]):
             member.cut()
         return told
 
-    def close_rest(self) -> None:
+    # --- leaving the rest ------------------------------------------------------------------------
+
+    def take_stock(self) -> None:
+        """Note who sends something, and who only waits."""
+        self._sent = {it: it.sent for it in self.live if it.life is Life.ACTIVE}
+
+    def part(self, members: Iterable[M]) -> None:
+        """End these now, and their handlers with them."""
+        found = [it.part(self._sent.get(it) == it.sent) for it in members]
+        self.leaving.end([it for it in found if it is not None])
+
+    def end_old(self, member: M) -> None:
+        """It has waited for long enough: end it, and its handler."""
+        working = member.part(True)
+        self.leaving.end([] if working is None else [working])
+
+    def close_rest(self, over: float = 0.0) -> None:
+        if over:
+            self._spread_the_rest(over)
+            return
         # Idle ones first: the fewer microseconds between the look and the
         # close, the less likely that a request is under way to one of them.
-        for member in sorted(self.live, key=lambda it: it.life is not Life.IDLE):
-            member.cut()
+        self.part(sorted(self.live, key=lambda it: it.life is not Life.IDLE))
+
+    def _spread_the_rest(self, over: float) -> None:
+        active = [it for it in self.live if it.life is Life.ACTIVE]
+        if self.draining != "reload" or len(active) <= _FEW:
+            return
+        random.shuffle(active)
+        for place, member in enumerate(active):
+            self.later(over * place / len(active), self._part_if_active, member)
+
+    def _part_if_active(self, member: M) -> None:
+        if member in self.live and member.life is Life.ACTIVE:
+            self.part([member])
 
 
 def _raise(error: BaseException) -> None:

@@ -23,6 +23,12 @@ class BadRequest(Exception):
         self.status = status
 
 
+def too_large(most: int) -> BadRequest:
+    """A head of more than `most` octets."""
+    text = f"Unsatisfiable read of more than {most} bytes of headers"
+    return BadRequest("header-size", text, 431)
+
+
 class Rule(NamedTuple):
     """One rule of reading: its name in log and counter, its source, and who does what."""
 
@@ -125,6 +131,18 @@ STRICTER = (
         "answers 100 to an HTTP/1.0 request",
         "sends no 100, as an HTTP/1.0 client could take it for the answer",
     ),
+    Rule(
+        "websocket-key",
+        "RFC 6455 §4.2.1",
+        "takes any Sec-WebSocket-Key, and joins several",
+        "refuses one that is not 16 octets in base64, or comes twice",
+    ),
+    Rule(
+        "websocket-1.0",
+        "RFC 6455 §4.2.1, RFC 9110 §7.8",
+        "makes a WebSocket of an HTTP/1.0 connection",
+        "refuses it",
+    ),
 )
 
 #: Tornado refuses or ignores it; the RFC makes it legal, and so does the engine.
@@ -146,6 +164,12 @@ LEGAL = (
         "RFC 9110 §10.1.1",
         "answers 100 to the lower-case spelling of 100-continue only",
         "compares without regard to case",
+    ),
+    Rule(
+        "half-close",
+        "RFC 9112 §9.6",
+        "closes when its client has said FIN, and an answer that takes a while is lost",
+        "tells the application that its client has gone, and sends what it answers all the same",
     ),
 )
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from leeward._core.config import Config
     from leeward._core.connection import Life
     from leeward._core.conns import Conn, Identity, Query
+    from leeward.engine.addresses import Addresses
 
 
 class Counters(Protocol):
@@ -27,9 +28,19 @@ class Counters(Protocol):
     new: int
     upgraded: int
     closing: int
+    brief: int
+    evicted: int
+    shed: int
 
 
 class Server(Protocol):
+    #: How many connections each client has.
+    addresses: Addresses
+
+    @property
+    def plain(self) -> bool:
+        """Do clients speak http here, and not https?"""
+
     def accept(self, connection: socket.socket, address: Any) -> None:
         """Serve `connection` from now on.  Never raises; owns the socket."""
 
@@ -44,29 +55,56 @@ class Server(Protocol):
 
         reload: each connection's next answer says ``Connection: close``, the
                 answers in flight included; idle connections stay until then;
-                WebSockets get 1012, spread evenly over `window` seconds.
-        stop:   the same, but idle connections are closed and WebSockets get
-                1001 at once.
-        aside:  as for a reload, but WebSockets stay.
+                WebSockets get 1012 and streams of events their last chunk, spread
+                evenly over `window` seconds.
+        stop:   the same, but idle connections are closed, and WebSockets (1001) and
+                streams at once.
+        aside:  as for a reload, but WebSockets and streams stay.
 
         May be called again: "reload" after "aside" lets WebSockets go too, "stop"
         after both hurries what is left.
         """
 
-    def connections(self) -> dict[Life, int]:
-        """How many connections are in each state, CLOSED left out."""
-
-    def close_rest(self) -> None:
-        """Close every connection that is left, now."""
+    def orphans(self) -> list[dict[str, Any]]:
+        """Handlers that work for nobody: their clients have left (`engine.orphans`)."""
 
     def tune(self, config: Config) -> None:
-        """Settings have changed that may change while we run."""
+        """Take over what `config` says of `leeward._core.config.TUNABLE`, and nothing else.
+
+        Connections that wait for a request wait anew; what is under way goes on as it began.
+        """
+
+    def connections(self) -> dict[Life, int]:
+        """How many connections are in each state, CLOSED left out."""
 
     def told(self, mine: Identity, query: Query) -> Iterator[tuple[Any, Conn]]:
         """Each live connection that `query` matches, by its number: the member and its account.
 
+        If it asks for that state, instead each handler whose client has left (`engine.orphans`).
         One at a time, because describing one takes 20 µs.
         """
 
     def end(self, member: Any) -> bool:
         """End one of them; True if it is a WebSocket, and has a moment for its farewell."""
+
+    def unfinished(self) -> int:
+        """Handlers without a client that are to run to their end."""
+
+    def take_stock(self) -> None:
+        """Note who sends something, and who only waits: `close_rest` is near."""
+
+    def close_rest(self, over: float = 0.0) -> None:
+        """Leave every connection that is left, now, and end its handler.
+
+        over:  in a reload, leave those with a request so many seconds from now, spread
+               evenly, but for a few.
+        """
+
+    def open(self) -> int:
+        """How many connections there are."""
+
+    def shed(self) -> None:
+        """A connection was refused because there are too many."""
+
+    def evict(self, files: int) -> int:
+        """Close some in which nothing happens; how many.  files: `engine.eviction`."""

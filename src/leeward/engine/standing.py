@@ -22,7 +22,8 @@ from typing import Any
 
 import tornado
 from tornado.gen import Runner
-from tornado.web import RequestHandler
+
+from leeward.engine.orphans import runs
 
 #: Hops from a task to what it waits for.  A chain can be a ring: tasks that await each other.
 _HOPS = 100
@@ -78,9 +79,10 @@ class Standing:
         if self._tasks is None:
             self._tasks = {}
             for task in asyncio.all_tasks(self._loop):
-                found = handler_of(task)
+                found, whole = runs(task)
                 if found is not None:
-                    self._tasks.setdefault(id(found), []).append(task)
+                    others = self._tasks.setdefault(id(found), [])
+                    others.insert(0 if whole else len(others), task)
         return self._tasks.get(id(handler), [])
 
     def _place(self, frame: FrameType) -> str:
@@ -93,15 +95,6 @@ def _waits_for_on_message(frame: FrameType | None) -> bool:
     if frame is None or frame.f_code.co_name != "_receive_frame":
         return False
     return frame.f_locals.get("handled_future") is not None
-
-
-def handler_of(task: asyncio.Future[Any]) -> RequestHandler | None:
-    """The handler one of whose methods is what `task` runs: as a rule `_execute`."""
-    if not isinstance(task, asyncio.Task) or task.done():
-        return None
-    frame = getattr(task.get_coro(), "cr_frame", None)
-    found = None if frame is None else frame.f_locals.get("self")
-    return found if isinstance(found, RequestHandler) else None
 
 
 def frames(task: asyncio.Future[Any]) -> Iterator[FrameType]:

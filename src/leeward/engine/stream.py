@@ -4,6 +4,7 @@ Tornado's `WebSocketProtocol13` and whatever an application does with `detach()`
 on it unchanged.  It is an `IOStream` by its class and by its methods, not by what is
 inside: there is no file descriptor that it polls.  Differences that can be seen:
 
+* a WebSocket's frames are watched (`leeward.engine.frames`), where Tornado's protocol is lax;
 * a write goes to the kernel at once and is never kept here; what the kernel does not
   take, the transport keeps;
 * `start_tls` is not offered: the server's side of it was never (Tornado offers it
@@ -16,24 +17,30 @@ not leave the coroutine, which is most of what makes WebSockets cheaper here.
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import re
-import select
 import sys
-import termios
 from typing import TYPE_CHECKING, Any
 
 from tornado.ioloop import IOLoop
 from tornado.iostream import IOStream, StreamClosedError, UnsatisfiableReadError
 
+from leeward.engine import kernel
+from leeward.engine.frames import close_frame
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from leeward.engine.frames import Guard
     from leeward.engine.link import Link
+    from leeward.engine.pings import Asked
 
 #: Bytes that wait unread before the transport is told to pause.
 _AHEAD = 256 * 1024
+#: First octet of a close frame.
+_CLOSE = b"\x88"
 
+#: Above this a piece is copied once instead of twice; below, the view costs more than that.
+_LARGE = 64 * 1024
 
 #: Reads answered in a row without a turn of the loop: a burst of small messages must
 #: not keep everybody else waiting (three reads a frame; 256 take about 2 ms).
@@ -61,6 +68,12 @@ class TransportStream(IOStream):
         self._ended = False  # the peer will send no more
         self._closed = False
         self._on_close: Callable[[], None] | None = None
+        #: Of a WebSocket that Tornado's own protocol speaks.
+        self.guard: Guard | None = None
+        self._said_close = False  # a close frame was sent
+        self._failed = False  # by us: whatever else the protocol sends comes too late
+        #: Set for a WebSocket whose peer we ask.
+        self.asked: Asked | None = None
 
     # --- what is under it ------------------------------------------------------------------------
 
@@ -94,11 +107,17 @@ class TransportStream(IOStream):
     def read_bytes(self, num_bytes: int, partial: bool = False) -> asyncio.Future[bytes]:
         """Tornado's: exactly `num_bytes`, or with `partial` at least one and at most so many."""
         data = self._data
-        if self._future is None and (len(data) >= num_bytes or (partial and data)):
+        if (
+            self._future is None
+            and (len(data) >= num_bytes or (partial and data))
+            and not self._connection.choked
+        ):
             future: asyncio.Future[bytes] = self._loop.create_future()
             piece = self._take(min(num_bytes, len(data)))
             self._at_once += 1
-            if self._at_once < _AT_ONCE:
+            if self._failed:
+                self._give_up(future, piece)
+            elif self._at_once < _AT_ONCE:
                 future.set_result(piece)
             else:
                 self._at_once = 0
@@ -171,15 +190,18 @@ class TransportStream(IOStream):
             self._try()
         except UnsatisfiableReadError as error:
             self._unsatisfiable(error)
-        if self._future is not None and self._closed:
-            self._future = self._find = None
-            raise StreamClosedError(real_error=self.error)
+        if self._future is not None:
+            if self._closed:
+                self._future = self._find = None
+                raise StreamClosedError(real_error=self.error)
+            # Reading paused when nobody wanted more; what is wanted now may be larger.
+            self._connection.read_on()
         return future
 
     def _try(self) -> None:
         """Give the pending read its bytes if they are here."""
         future, find = self._future, self._find
-        if future is None or find is None:
+        if future is None or find is None or self._connection.choked:
             return
         if future.done():  # cancelled
             self._future = self._find = None
@@ -189,24 +211,51 @@ class TransportStream(IOStream):
             into, self._into = self._into, None
             self._future = self._find = None
             piece = self._take(count)
-            if into is None:
+            if self._failed:
+                self._give_up(future, piece)
+            elif into is None:
                 future.set_result(piece)
             else:
                 into[:count] = piece
                 future.set_result(count)
+        elif self.guard is not None and (code := self.guard.arrived(self._data)):
+            self._fail(code)
+            self.close()
         elif len(self._data) >= self.max_buffer_size:
             self._unsatisfiable(StreamBufferFull("Reached maximum read buffer size"))
 
     def _take(self, count: int) -> bytes:
         data = self._data
-        piece = bytes(data[:count])
+        if count < _LARGE:
+            piece = bytes(data[:count])
+        else:
+            with memoryview(data) as view:
+                piece = bytes(view[:count])
         del data[:count]
+        if self.guard is not None:
+            code = self.guard.take(piece)
+            if code:
+                self._fail(code)
         if not self._closed:
             if len(data) <= _AHEAD:
                 self._connection.read_on()
             if self._ended and not data:
                 self._loop.call_soon(self.close)
         return piece
+
+    def _fail(self, code: int) -> None:
+        """The WebSocket's client has broken a rule: say so; the protocol will close."""
+        if not self._said_close and not self._closed:
+            self._connection.send(close_frame(code))
+        self._failed = True
+
+    def _give_up(self, future: asyncio.Future[Any], piece: bytes) -> None:
+        """Answer a read behind which nothing is read, as if the client had left."""
+        if self.guard is not None and self.guard.closing:
+            future.set_result(piece)  # the application is told what the client said
+        else:
+            future.set_exception(StreamClosedError())
+            future.exception()
 
     def _unsatisfiable(self, error: Exception) -> None:
         self.error = error
@@ -215,6 +264,12 @@ class TransportStream(IOStream):
     # --- the connection speaks -------------------------------------------------------------------
 
     def feed(self, data: bytes) -> None:
+        asked = self.asked
+        if asked is not None:
+            asked.heard = self._loop.time()
+            data = asked.sieve.feed(data)
+            if not data:
+                return
         self._data += data
         try:
             self._try()
@@ -224,6 +279,15 @@ class TransportStream(IOStream):
             self._unsatisfiable(StreamBufferFull("Reached maximum read buffer size"))
         elif len(self._data) > _AHEAD and self._future is None:
             self._connection.read_no_further()
+
+    def go_on(self) -> None:
+        """The peer has taken enough of what waited for it: read on."""
+        try:
+            self._try()
+        except UnsatisfiableReadError as error:
+            self._unsatisfiable(error)
+        if not self._closed and (self._future is not None or len(self._data) <= _AHEAD):
+            self._connection.read_on()
 
     def feed_eof(self) -> None:
         """The peer will send no more; a reader still gets what came before."""
@@ -243,6 +307,10 @@ class TransportStream(IOStream):
         """Send.  The future is done when the kernel has it all."""
         if self._closed:
             raise StreamClosedError(real_error=self.error)
+        if self.guard is not None:
+            if self._failed or self._said_close:
+                return self._connection.server.flushed  # nothing may follow a close frame
+            self._said_close = data[:1] == _CLOSE
         return self._connection.send(data)
 
     def writing(self) -> bool:
@@ -317,21 +385,9 @@ def bytes_wait(transport: asyncio.BaseTransport) -> bool:
 
     Closing now would answer them with a reset.
     """
-    sock = transport.get_extra_info("socket")
-    if sock is None or sock.fileno() < 0:
-        return False
-    poll = select.poll()
-    poll.register(sock.fileno(), select.POLLIN)
-    return bool(poll.poll(0))
+    return kernel.readable(transport.get_extra_info("socket"))
 
 
 def unsent(transport: asyncio.BaseTransport) -> int:
     """Bytes that the kernel has from us and the peer has not acknowledged yet."""
-    sock = transport.get_extra_info("socket")
-    if sock is None or sock.fileno() < 0:
-        return 0
-    try:
-        answer = fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, bytes(4))
-    except OSError:  # gone meanwhile
-        return 0
-    return int.from_bytes(answer, sys.byteorder)
+    return kernel.outgoing(transport.get_extra_info("socket"))

@@ -15,7 +15,7 @@ from tornado.web import RequestHandler
 
 from leeward._core.connection import Life
 from leeward._core.conns import Conn, shown
-from leeward.engine.standing import handler_of
+from leeward.engine.orphans import runs
 
 if TYPE_CHECKING:
     from leeward._core.conns import Identity
@@ -60,19 +60,22 @@ def tell(link: Link, mine: Identity, standing: Standing) -> Conn:
     task, line = None, ("", "", "")
     if exchange is not None:
         task, line = exchange.task, exchange.head.start_line
-        handler = handler or exchange.handler or (task and handler_of(task))
+        handler = exchange.handler if handler is None else handler
+        if handler is None and task is not None:
+            handler = runs(task)[0]
         if task is None and isinstance(handler, RequestHandler):
             task = standing.task_of(handler)
     sock = link.transport.get_extra_info("socket") if link._connected else None
-    peer = peer_of(link.address, sock)
+    # A proxy's word has taken the place of the socket's own address.
+    address = link.address if link.family < 0 else peername(sock)
     left = link.deadline - link.server.loop.time() if link.deadline else None
     return Conn(
         slot=mine.slot,
         id=account.id,
         pid=mine.pid,
         generation=mine.generation,
-        peer=peer,
-        client=client_of(link.context, handler, link.address),
+        peer=peer_of(address, sock),
+        client=client_of(handler, link.client, address),
         local=local_of(sock),
         tls=tls_of(link.transport.get_extra_info("ssl_object")) if link._connected else "",
         state=link.life.value,
@@ -140,11 +143,22 @@ def tls_of(connection: Any) -> str:
     return f"{version or 'handshake'} {cipher[0] if cipher else ''}".rstrip()
 
 
-def client_of(context: Any, handler: Any, address: Any) -> str:
-    """The address that a proxy has told, while the request is there by which it did."""
+def peername(sock: Any) -> Any:
+    """None if it is not connected any more."""
+    try:
+        return sock.getpeername()
+    except (OSError, AttributeError):
+        return None
+
+
+def client_of(handler: Any, last: str, address: Any) -> str:
+    """The address that a proxy has told, of the request that is there or of the last one.
+
+    last:  of the connection, by those that the operator trusts; a program may trust others
+           (`xheaders`), whose word is in the request only.
+    """
     own = address[0] if isinstance(address, tuple) and address else None
-    request = getattr(handler, "request", None)
-    for told in (getattr(request, "remote_ip", None), getattr(context, "remote_ip", None)):
+    for told in (getattr(getattr(handler, "request", None), "remote_ip", None), last):
         # Tornado says "0.0.0.0" for a unix socket's.
         if isinstance(told, str) and told not in (own, "", "0.0.0.0"):
             return shown(told)

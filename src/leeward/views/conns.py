@@ -19,12 +19,12 @@ def _ends(conn: Conn) -> str:
 
 
 def _peer(conn: Conn) -> str:
-    return f"{conn.peer} for {conn.client}" if conn.client else conn.peer
+    return " for ".join(it for it in (conn.peer, conn.client) if it) or "-"
 
 
 #: Heading, cell, how soon a narrow terminal goes without it (0: never), and text or number.
 _COLUMNS: tuple[tuple[str, Callable[[Conn], str], int, bool], ...] = (
-    ("CONN", lambda it: f"{it.slot}:{it.id}", 0, False),
+    ("CONN", lambda it: f"{it.slot}:{it.id or '-'}", 0, False),
     ("STATE", lambda it: it.kind if it.kind != "http" else it.state, 0, True),
     ("PEER", _peer, 0, True),
     ("AGE", lambda it: span(it.age), 7, False),

@@ -142,7 +142,7 @@ def _table(it: Snapshot, width: int) -> list[str]:
 
 def _state(worker: Snapshot) -> str:
     left = worker.get("aside_left")
-    state = str(worker.get("state", "?"))
+    state = str(worker.get("state", "?")) + (", full" if worker.get("full") else "")
     return state if left is None else f"{state}, {span(left)} left"
 
 

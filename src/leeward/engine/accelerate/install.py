@@ -184,10 +184,15 @@ def survey(config: Config) -> str:
         return "nothing (--engine tornado)"
     if not config.accelerate:
         return "nothing (--no-accelerate)"
-    fresh = Accelerations()
-    objections = {each.name: fresh.objection(each) for each in ACCELERATIONS}
-    fault = next((path for path in REPLACED if not pristine(path)), "")
-    objections["dispatch"] = f"{fault} is not Tornado's" if fault else ""
-    there = [name for name, why in objections.items() if not why]
-    missing = [f"not {name}: {why}" for name, why in objections.items() if why]
+    found = objections()
+    there = [name for name, why in found.items() if not why]
+    missing = [f"not {name}: {why}" for name, why in found.items() if why]
     return "; ".join([", ".join(there) or "nothing", *missing])
+
+
+def objections() -> dict[str, str]:
+    """Of each acceleration why it cannot be had, "" where it can; nothing is installed."""
+    fresh = Accelerations()
+    found = {each.name: fresh.objection(each) for each in ACCELERATIONS}
+    fault = next((path for path in REPLACED if not pristine(path)), "")
+    return {**found, "dispatch": f"{fault} is not Tornado's" if fault else ""}

@@ -45,6 +45,8 @@ def find(path: str) -> FunctionType | None:
     found = vars(holder).get(last)
     if type(found) is _LRU:
         found = found.__wrapped__
+    elif type(found) is classmethod:
+        found = found.__func__
     if type(found) is not FunctionType or found.__globals__ is not vars(module):
         return None
     if found.__qualname__ != qualified or hasattr(found, "__wrapped__"):
@@ -53,7 +55,13 @@ def find(path: str) -> FunctionType | None:
 
 
 def fingerprint(function: FunctionType) -> str:
-    return hashlib.sha256(repr(_shape(function.__code__)).encode()).hexdigest()[:16]
+    return _fingerprint(function.__code__)
+
+
+@functools.lru_cache(1024)
+def _fingerprint(code: CodeType) -> str:
+    # Kept, as a worker asks for the same 70 at its start and when it is ready: 2 ms.
+    return hashlib.sha256(repr(_shape(code)).encode()).hexdigest()[:16]
 
 
 def _shape(code: CodeType) -> tuple[object, ...]:

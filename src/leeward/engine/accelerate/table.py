@@ -39,6 +39,11 @@ KNOWN: dict[str, dict[str, frozenset[str]]] = {
         "tornado.httputil:parse_body_arguments": frozenset(
             {"27844fd904147392", "82a47233d5a6c87e", "af31d01af363f5d7"}
         ),
+        "tornado.process:Subprocess._set_returncode": frozenset({"b450131ac750980c"}),
+        "tornado.process:Subprocess.initialize": frozenset({"913deb2272cce0a2"}),
+        "tornado.process:Subprocess.set_exit_callback": frozenset({"395dbf51ee6b4eaa"}),
+        "tornado.process:Subprocess.uninitialize": frozenset({"5d681b0b0aa732a1"}),
+        "tornado.process:Subprocess.wait_for_exit": frozenset({"78045eedc5d566ce"}),
         "tornado.routing:AnyMatches.match": frozenset({"379737f1ffa724b9"}),
         "tornado.routing:PathMatches.match": frozenset({"47d83cfa621a35d7", "9986c86dba4a0031"}),
         "tornado.routing:Router.start_request": frozenset({"cb2ac83f5f4f670c"}),
@@ -113,6 +118,11 @@ KNOWN: dict[str, dict[str, frozenset[str]]] = {
         "tornado.httputil:parse_body_arguments": frozenset(
             {"69a028068e0309a8", "93b79c39b6693554", "993e4897ccb03b11"}
         ),
+        "tornado.process:Subprocess._set_returncode": frozenset({"5343fcd95055fa0b"}),
+        "tornado.process:Subprocess.initialize": frozenset({"827b107f87b26934"}),
+        "tornado.process:Subprocess.set_exit_callback": frozenset({"ee50c8ebadabb88e"}),
+        "tornado.process:Subprocess.uninitialize": frozenset({"9a521a6504c67cb2"}),
+        "tornado.process:Subprocess.wait_for_exit": frozenset({"df881310c7fc3819"}),
         "tornado.routing:AnyMatches.match": frozenset({"379737f1ffa724b9"}),
         "tornado.routing:PathMatches.match": frozenset({"172cc68e1d8d6e9c", "ed5f31a2ec231531"}),
         "tornado.routing:Router.start_request": frozenset({"2060af523ffbd555"}),
@@ -187,6 +197,11 @@ KNOWN: dict[str, dict[str, frozenset[str]]] = {
         "tornado.httputil:parse_body_arguments": frozenset(
             {"11e636efd8e123a2", "1660c7a955bf4078", "f39c5709b333cf43"}
         ),
+        "tornado.process:Subprocess._set_returncode": frozenset({"4d1473a34a074b27"}),
+        "tornado.process:Subprocess.initialize": frozenset({"192a40b3262a5166"}),
+        "tornado.process:Subprocess.set_exit_callback": frozenset({"eddba083df290b35"}),
+        "tornado.process:Subprocess.uninitialize": frozenset({"3d4db3cef8b55b7b"}),
+        "tornado.process:Subprocess.wait_for_exit": frozenset({"48a3da562753e2bd"}),
         "tornado.routing:AnyMatches.match": frozenset({"402115fe094e056b"}),
         "tornado.routing:PathMatches.match": frozenset({"4a2568ef120b2dc5", "7a036ab3874a398c"}),
         "tornado.routing:Router.start_request": frozenset({"0809b4da87cb742b"}),

@@ -1,0 +1,61 @@
+"""TCP peers that go without a word: the kernel asks, and gives them up.
+
+The options are set on the *listening* socket, from which Linux copies them to every
+connection that is accepted on it: no call for each connection, and whatever takes the
+connection over (long-polls, event streams, an application's own protocol) has them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import socket
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from leeward._core.config import Config
+
+#: The most that Linux takes for TCP_KEEPIDLE and TCP_KEEPINTVL, in seconds.
+_LONGEST = 32767
+
+
+def watch(listeners: Iterable[int], config: Config) -> None:
+    """Have the kernel end connections accepted on these descriptors whose peer is gone.
+
+    `peer_timeout`:  seconds without a sign of life; 0 leaves everything as it is.
+    `write_timeout`: seconds for a peer that takes nothing of what waits for it.
+
+    A peer is asked after half of the first in silence, and given up when all of it has
+    passed; when something was sent that nobody acknowledges, so long after that.  Linux has
+    one number, TCP_USER_TIMEOUT, for that, for a *living* peer that takes nothing (a zero
+    window), and instead of the count of probes (tcp_keepalive_timer).  So it is the longer
+    of the two; where nobody is ever ended for not reading, only the probes are left.
+
+    Unix sockets have no such thing: their peer is a process of this machine.
+    """
+    timeout = config.peer_timeout
+    if not timeout:
+        return
+    idle = min(max(1, int(timeout / 2)), _LONGEST)
+    interval = min(max(1, round(timeout / 6)), _LONGEST)
+    count = min(max(1, math.ceil((timeout - idle) / interval)), 127)
+    silent = max(timeout, config.write_timeout) if config.write_timeout else 0.0
+    tcp = socket.IPPROTO_TCP
+    options = (
+        (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+        (tcp, socket.TCP_KEEPIDLE, idle),
+        (tcp, socket.TCP_KEEPINTVL, interval),
+        (tcp, socket.TCP_KEEPCNT, count),
+        (tcp, socket.TCP_USER_TIMEOUT, min(int(silent * 1000), 2**31 - 1)),
+    )
+    for fd in listeners:
+        with socket.socket(fileno=os.dup(fd)) as listener:
+            if listener.family == socket.AF_UNIX:
+                continue
+            for level, name, value in options:
+                # One that was handed in may be MPTCP, where older kernels refuse some of them.
+                with contextlib.suppress(OSError):
+                    listener.setsockopt(level, name, value)

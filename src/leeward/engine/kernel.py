@@ -1,0 +1,72 @@
+"""What the kernel knows of a connection, and its transport does not."""
+
+from __future__ import annotations
+
+import fcntl
+import select
+import socket
+import sys
+import termios
+from typing import Any, NamedTuple
+
+#: Where `tcpi_unacked`, segments sent and not acknowledged, stands in struct tcp_info
+#: (linux/tcp.h): behind 8 bytes of flags and four numbers.
+_UNACKED = slice(24, 28)
+
+
+class Gauge(NamedTuple):
+    """What the kernel knows of a connection.
+
+    waits:  has it bytes for us that we have not read?
+    left:   bytes that the peer's kernel has taken, ever.
+    stuck:  do bytes wait here for a peer that takes none (its window is closed)?
+    """
+
+    waits: bool
+    left: int
+    stuck: bool
+
+
+def gauge(sock: Any, sent: int, waiting: int) -> Gauge:
+    """How far the peer behind `sock` has come.
+
+    sent:     bytes that we were given to send, ever.
+    waiting:  those of them that the kernel has not taken.
+    """
+    if sock is None or sock.fileno() < 0:
+        return Gauge(False, sent - waiting, bool(waiting))
+    if sock.family == socket.AF_UNIX:
+        # Its TIOCOUTQ counts the kernel's own memory, not our bytes.
+        return Gauge(readable(sock), sent - waiting, bool(waiting))
+    waiting += outgoing(sock)
+    # A peer that has closed its window gets no segments, only probes, which do not count;
+    # one that is not there any more leaves ours unacknowledged.
+    return Gauge(readable(sock), sent - waiting, waiting > 0 and not _unacknowledged(sock))
+
+
+def readable(sock: Any) -> bool:
+    """Are there bytes that nobody has read yet, or the end?"""
+    if sock is None or sock.fileno() < 0:
+        return False
+    poll = select.poll()
+    poll.register(sock.fileno(), select.POLLIN)
+    return bool(poll.poll(0))
+
+
+def outgoing(sock: Any) -> int:
+    """Bytes that the kernel has from us and the peer has not acknowledged yet."""
+    if sock is None or sock.fileno() < 0:
+        return 0
+    try:
+        answer = fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, bytes(4))
+    except OSError:  # gone meanwhile
+        return 0
+    return int.from_bytes(answer, sys.byteorder)
+
+
+def _unacknowledged(sock: Any) -> int:
+    try:
+        found = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 64)
+    except OSError:
+        return 0
+    return int.from_bytes(found[_UNACKED], sys.byteorder)

@@ -1,0 +1,81 @@
+"""How a connection with a request on it is left, when the worker must go."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from leeward._core.connection import Life
+from leeward._core.farewell import Farewell, farewell
+from leeward.engine.expiry import Expiring
+
+if TYPE_CHECKING:
+    from leeward.engine.exchange import Exchange
+    from leeward.engine.leaving import Working
+
+#: The client may come back at once: another worker answers.
+UNAVAILABLE = (
+    b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\n"
+    b"Retry-After: 1\r\nContent-Length: 0\r\n\r\n"
+)
+LAST_CHUNK = b"0\r\n\r\n"
+
+
+class Parting(Expiring):
+    """An expiring link that knows how to leave its client."""
+
+    _sent_then = -1  # bytes, when it was last found to be old
+
+    @property
+    def endless(self) -> bool:
+        """Does it send events, that need not end before we do?"""
+        return self.life is Life.ACTIVE and self.exchange is not None and self.exchange.endless
+
+    def _request_expires(self) -> None:
+        exchange, timeouts = self.exchange, self.server.timeouts
+        if (
+            exchange is None
+            or not exchange.read_finished
+            or timeouts.handler
+            or not timeouts.poll
+            or (exchange.own is not None and exchange.own.handler is not None)
+        ):
+            super()._request_expires()
+        else:
+            self._is_old(exchange)
+
+    def _is_old(self, exchange: Exchange) -> None:
+        """A long-poll has reached its age; what sends something is another thing."""
+        sends, self._sent_then = self.sent != self._sent_then, self.sent
+        if exchange.begun and sends and not exchange.endless:
+            self.deadline = self.server.deadline(self.server.timeouts.poll)
+            return
+        self.server.ends(self, "poll", "Older than --max-poll-age")
+        self.server.end_old(self)
+
+    def close_websocket(self, code: int) -> bool:
+        """A stream of events has no code, and ends likewise."""
+        if not self.endless:
+            return super().close_websocket(code)
+        self.server.part([self])
+        return True
+
+    def part(self, quiet: bool) -> Working | None:
+        exchange = self.exchange
+        handler = None if exchange is None else exchange.handler
+        if exchange is None or self.life is not Life.ACTIVE or exchange.write_finished:
+            self.cut()
+            return None
+        how = farewell(
+            read=exchange.read_finished,
+            begun=exchange.begun,
+            framing=exchange.framing,
+            endless=exchange.endless,
+            quiet=quiet and not self._paused_writing,
+        )
+        if how is Farewell.CUT:
+            self.cut()
+        else:
+            if how is not Farewell.CLOSE:
+                self.send(UNAVAILABLE if how is Farewell.UNAVAILABLE else LAST_CHUNK)
+            self.close()
+        return None if handler is None else (handler, exchange.task)

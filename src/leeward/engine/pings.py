@@ -1,0 +1,209 @@
+"""Asks silent WebSocket peers whether they live, and ends those that do not any more.
+
+For connections whose application has set no `websocket_ping_interval`; never by means of
+it: Tornado has a coroutine (before 6.5 a timer) for each connection, since 6.5 it cuts the
+timeout to the interval, and with the two equal 6.1 closed healthy clients.
+
+A ping is a frame of its own, written behind whole frames: Tornado writes each by one
+call.  The pong is taken out before Tornado sees it (`leeward.engine.sieve`).
+What is decided when stands in `leeward._core.pings`.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import logging
+import os
+import random
+import struct
+from collections import Counter
+from typing import TYPE_CHECKING, Any, Protocol
+
+from tornado.websocket import WebSocketProtocol13
+
+from leeward._core.pings import Rule, Verdict, Watch
+from leeward.engine.sieve import COOKIE, Sieve, ping
+from leeward.engine.wheel import Wheel
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from tornado.websocket import WebSocketHandler
+
+    from leeward._core.config import Config
+    from leeward.engine.kernel import Gauge
+
+#: Why a peer counts as lost, in the words of the log.
+TIMEOUT, RESET, DEAF = "no answer", "reset", "never answered"
+
+#: RFC 6455 §7.4.1 has no code for it; 1011 is what the websockets library sends.
+_FAREWELL = b"\x88\x0e" + struct.pack(">H", 1011) + b"ping timeout"
+
+_log = logging.getLogger("leeward.pings")
+
+
+class Peer(Protocol):
+    """A connection whose stream a WebSocketHandler has taken over."""
+
+    address: Any
+
+    @property
+    def sent(self) -> int:
+        """Bytes that we were given to send, ever."""
+
+    def write_frame(self, frame: bytes) -> None:
+        """Send `frame` behind what was sent.  Nothing if that cannot be."""
+
+    def gauge(self) -> Gauge: ...
+
+    def cut(self) -> None:
+        """Close now."""
+
+
+class Asked:
+    """One peer that is watched.
+
+    heard:  when its last bytes came, on the loop's clock.
+    owed:   `Peer.sent` before the ping: a pong comes when all that has been read.
+    left:   `Gauge.left` at the last look, -1 for none.
+    """
+
+    __slots__ = ("handler", "heard", "left", "owed", "peer", "sieve", "watch")
+
+    def __init__(
+        self, peer: Peer, handler: WebSocketHandler, sieve: Sieve, watch: Watch, now: float
+    ) -> None:
+        self.peer, self.handler = peer, handler
+        self.sieve, self.watch = sieve, watch
+        self.heard = now
+        self.owed = 0
+        self.left = -1
+
+    def __repr__(self) -> str:
+        return f"<asked {self.peer}>"
+
+
+class Pings:
+    """All of a worker's.
+
+    config:  `ws_ping_interval`, `ws_ping_timeout`, and `peer_timeout` for who has
+             stopped reading.
+    """
+
+    def __init__(self, config: Config, loop: asyncio.AbstractEventLoop) -> None:
+        interval, timeout = config.ws_ping_interval, config.ws_ping_timeout
+        self._on = bool(interval and timeout)
+        self._rule = Rule(interval, timeout, max(timeout, config.peer_timeout or timeout))
+        self._loop = loop
+        #: Drawn for this process: nobody can send it who was not asked.
+        self._cookie = os.urandom(COOKIE)
+        self._frame = ping(self._cookie)
+        self._context = contextvars.copy_context()
+        step = max(0.01, min(0.25, interval / 16, timeout / 8))
+        self._wheel: Wheel[Asked] = Wheel(loop, step, self._look, self._context)
+        #: Peers lost, by cause, and pings sent.
+        self.failures: Counter[str] = Counter()
+        self.sent = 0
+        self._untold: Counter[str] = Counter()
+        self._last: Any = None
+        self._said = float("-inf")
+        self._teller: asyncio.TimerHandle | None = None
+
+    def __len__(self) -> int:
+        """Peers that are watched."""
+        return len(self._wheel)
+
+    # --- a peer's beginning and end -----------------------------------------------------------
+
+    def begin(self, peer: Peer, handler: WebSocketHandler) -> Asked | None:
+        """`handler` is about to take the stream.  None if its peer is not ours to ask."""
+        if not self._on or not isinstance(handler.ws_connection, WebSocketProtocol13):
+            return None
+        if handler.ping_interval is not None:
+            return None  # the application asks by itself, or has said by 0 that nobody is to
+        now = self._loop.time()
+        watch = Watch(self._rule, random.random())
+        asked = Asked(peer, handler, Sieve(self._cookie), watch, now)
+        self._wheel.place(asked, now + watch.spread)
+        return asked
+
+    def end(self, asked: Asked, error: BaseException | None) -> None:
+        """The connection is gone, by `error` if it was not closed."""
+        self._wheel.take(asked)
+        if error is not None and asked.watch.asked > asked.heard:
+            self._count(TIMEOUT if isinstance(error, TimeoutError) else RESET, asked)
+
+    # --- its time has come ----------------------------------------------------------------------
+
+    def _look(self, asked: Asked) -> None:
+        now = self._loop.time()
+        protocol = asked.handler.ws_connection
+        if protocol is None or protocol.is_closing():
+            return  # no frame may follow the close frame; Tornado waits 5 s for the other
+        verdict, at = asked.watch.look(now, asked.heard, asked.sieve.answers)
+        if verdict is Verdict.GONE:
+            found = self._excuse(asked, now)
+            if found is None:
+                return
+            at = found
+        elif verdict is not Verdict.WAIT:
+            if verdict is Verdict.DEAF:
+                self._count(DEAF, asked)
+            self.sent += 1
+            asked.owed, asked.left = asked.peer.sent, -1
+            asked.peer.write_frame(self._frame)
+        self._wheel.place(asked, at)
+
+    def _excuse(self, asked: Asked, now: float) -> float | None:
+        """When to look again at a peer that is silent past its timeout; None: it is ended."""
+        gauge = asked.peer.gauge()
+        if gauge.waits:
+            # The application does not read, or we do not as the peer takes nothing (then
+            # --write-timeout ends it): its answer may stand behind what it has sent before.
+            # And libuv before 1.45 runs timers before it reads, after a stall too.
+            asked.heard = now
+            return asked.watch.look(now, now, True)[1]
+        moves = asked.left < gauge.left < asked.owed
+        asked.left = gauge.left
+        at = asked.watch.excuse(now, moves, gauge.stuck)
+        if at is None:
+            self._count(TIMEOUT, asked)
+            asked.peer.write_frame(_FAREWELL)
+            asked.peer.cut()
+        return at
+
+    # --- telling ----------------------------------------------------------------------------------
+
+    def _count(self, cause: str, asked: Asked) -> None:
+        self.failures[cause] += 1
+        self._untold[cause] += 1
+        self._last = asked.peer.address
+        if self._teller is None:
+            at = max(self._loop.time(), self._said + 1.0)
+            self._teller = self._loop.call_at(at, self._tell, context=self._context)
+
+    def _tell(self) -> None:
+        """One line a second for all that has happened meanwhile."""
+        self._teller, self._said = None, self._loop.time()
+        untold, self._untold = self._untold, Counter()
+        last, rule = _shown(self._last), self._rule
+        deaf = untold.pop(DEAF, 0)
+        if untold:
+            causes = ", ".join(f"{count} {cause}" for cause, count in sorted(untold.items()))
+            _log.info(
+                "WebSocket peers lost after a ping: %d (%s; last: %s)", untold.total(), causes, last
+            )
+        if deaf:
+            _log.warning(
+                "WebSocket peers that never answered a ping within %g s: %d, which stay open "
+                "(last: %s)",
+                rule.timeout,
+                deaf,
+                last,
+            )
+
+
+def _shown(address: Any) -> str:
+    if isinstance(address, tuple) and len(address) >= 2:
+        return f"{address[0]}:{address[1]}"
+    return str(address or "a unix socket")

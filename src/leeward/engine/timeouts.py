@@ -1,0 +1,85 @@
+"""How long a connection may be in each of its states."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from leeward._core.config import TUNABLE
+
+if TYPE_CHECKING:
+    from leeward._core.config import Config
+
+#: HTTPServer's idle_connection_timeout where the program has not said any.
+_TORNADOS = 3600
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Seconds, 0.0 for never.
+
+    silent:      until the first byte, a TLS handshake included.
+    header:      from the first byte of a request to the end of its header.
+    idle:        between an answer and the next request.
+    body:        that a body may be silent for (`leeward._core.pace`), each
+    rate:        bytes of it earning a second more.
+    whole_body:  for all of a body; a program's own `body_timeout`.  None: `body` counts.
+    write:       without a byte that is taken.
+    handler:     from the end of the request to the end of its answer.
+    poll:        the same, where there is no `handler`, and but for downloads.
+    """
+
+    silent: float
+    header: float
+    idle: float
+    body: float
+    rate: float
+    whole_body: float | None
+    write: float
+    handler: float
+    poll: float
+
+
+def timeouts(config: Config, params: Any) -> Timeouts:
+    """What holds: what the operator has given, else what the program says, else our defaults.
+
+    params:  of the HTTPServer (HTTP1ConnectionParameters): the program's own, if it has one.
+    """
+    silent, header, idle = config.silent_timeout, config.header_timeout, config.idle_timeout
+    own = idle_of(params)
+    if own is not None:
+        # Tornado has one number for the three.
+        if "idle_timeout" not in config.given:
+            idle = own
+        if "header_timeout" not in config.given:
+            header = _shorter(header, own)
+        if "silent_timeout" not in config.given:
+            silent = _shorter(silent, own)
+    given = "body_timeout" in config.given
+    return Timeouts(
+        silent=silent,
+        header=header,
+        idle=idle,
+        body=config.body_timeout,
+        rate=float(config.min_body_rate),
+        whole_body=None if given else params.body_timeout,
+        write=config.write_timeout,
+        handler=config.handler_timeout,
+        poll=config.max_poll_age,
+    )
+
+
+def idle_of(params: Any) -> float | None:
+    """The program's own `idle_connection_timeout`, None if it has not said any."""
+    own: float | None = params.header_timeout
+    return None if own is None or own == _TORNADOS else own
+
+
+def tuned(old: Config, new: Config) -> Config:
+    """`old` with what `new` says of `TUNABLE`."""
+    return replace(old, given=new.given, **{key: getattr(new, key) for key in TUNABLE})
+
+
+def _shorter(one: float, other: float) -> float:
+    """0.0 is never."""
+    return min(one or other, other or one)

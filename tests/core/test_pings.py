@@ -1,0 +1,100 @@
+"""A silent peer is asked; who has answered once and does not any more is given up."""
+
+from __future__ import annotations
+
+import pytest
+
+from leeward._core.pings import Rule, Verdict, Watch
+
+WAIT, ASK, DEAF, GONE = Verdict.WAIT, Verdict.ASK, Verdict.DEAF, Verdict.GONE
+RULE = Rule(interval=20.0, timeout=10.0, patience=60.0)
+
+
+@pytest.fixture
+def watch() -> Watch:
+    return Watch(RULE, 0.0)
+
+
+def test_who_speaks_is_not_asked(watch: Watch) -> None:
+    """A byte within the interval puts the ping off."""
+    assert watch.look(120.0, 115.0, False) == (WAIT, 135.0)
+
+
+def test_who_is_silent_is_asked(watch: Watch) -> None:
+    """After the interval comes a ping, and the answer has its timeout."""
+    assert watch.look(120.0, 100.0, False) == (ASK, 130.0)
+    assert watch.look(125.0, 100.0, False) == (WAIT, 130.0)
+
+
+def test_any_byte_is_an_answer(watch: Watch) -> None:
+    """Who sends a message while a ping is under way lives, and the interval begins anew."""
+    watch.look(120.0, 100.0, True)
+    assert watch.look(130.0, 121.0, True) == (WAIT, 141.0)
+    assert watch.look(141.0, 121.0, True) == (ASK, 151.0)
+
+
+def test_a_byte_in_the_moment_of_the_ping_is_life(watch: Watch) -> None:
+    """The clock may not tell the two apart."""
+    watch.look(120.0, 100.0, True)
+    assert watch.look(130.0, 120.0, True) == (WAIT, 140.0)
+
+
+def test_who_has_answered_once_and_is_silent_is_gone(watch: Watch) -> None:
+    """At the timeout, not before."""
+    watch.look(120.0, 100.0, True)
+    assert watch.look(129.9, 100.0, True) == (WAIT, 130.0)
+    assert watch.look(130.0, 100.0, True) == (GONE, 130.0)
+
+
+def test_who_never_answered_is_told_once_and_pinged_on(watch: Watch) -> None:
+    """It is never given up, and its pings come at the interval."""
+    watch.look(120.0, 100.0, False)
+    assert watch.look(130.0, 100.0, False) == (DEAF, 140.0)
+    assert watch.look(140.0, 100.0, False) == (WAIT, 150.0)
+    assert watch.look(150.0, 100.0, False) == (ASK, 160.0)
+
+
+def test_who_answers_at_last_is_as_all_others(watch: Watch) -> None:
+    """From then on its silence counts."""
+    watch.look(120.0, 100.0, False)
+    watch.look(130.0, 100.0, False)
+    assert watch.look(150.0, 131.0, True) == (WAIT, 151.0)
+    watch.look(151.0, 131.0, True)
+    assert watch.look(171.0, 131.0, True) == (GONE, 171.0)
+
+
+def test_a_long_timeout_does_not_make_the_interval_longer() -> None:
+    """Who has answered is asked again after the interval."""
+    watch = Watch(Rule(interval=1.0, timeout=20.0), 0.0)
+    assert watch.look(101.0, 100.0, True) == (ASK, 102.0)
+    assert watch.look(102.0, 101.25, True) == (WAIT, 102.25)
+    assert watch.look(102.25, 101.25, True) == (ASK, 103.25)
+    assert watch.look(103.25, 101.25, True) == (WAIT, 122.25)
+    assert watch.look(122.25, 101.25, True) == (GONE, 122.25)
+
+
+def test_a_slow_reader_that_moves_is_excused(watch: Watch) -> None:
+    """It gets to the ping when it has read what came before: its time begins anew."""
+    watch.look(120.0, 100.0, True)
+    assert watch.excuse(130.0, moves=True, stuck=False) == 140.0
+    assert watch.look(140.0, 100.0, True) == (GONE, 140.0)
+
+
+def test_who_does_not_read_has_patience(watch: Watch) -> None:
+    """As long as for any other write, and no longer."""
+    watch.look(120.0, 100.0, True)
+    assert watch.excuse(130.0, moves=False, stuck=True) == 140.0
+    assert watch.excuse(179.9, moves=False, stuck=True) is not None
+    assert watch.excuse(180.0, moves=False, stuck=True) is None
+
+
+def test_who_acknowledges_nothing_has_none(watch: Watch) -> None:
+    """No bytes move, and no window is closed: nobody is there."""
+    watch.look(120.0, 100.0, True)
+    assert watch.excuse(130.0, moves=False, stuck=False) is None
+
+
+def test_those_who_came_together_are_not_asked_together() -> None:
+    """The ping comes up to a quarter of the interval earlier."""
+    assert Watch(RULE, 1.0).look(115.0, 100.0, False)[0] is ASK
+    assert Watch(RULE, 0.5).look(117.0, 100.0, False) == (WAIT, 117.5)

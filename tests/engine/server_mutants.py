@@ -1,0 +1,232 @@
+"""Mistakes beneath the parser that the comparison of servers must notice.
+
+As in `mutants`: each is a substitution in the text of one module, here of those that a
+connection is made of.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from engine.explain import Unexplained, explain
+from engine.grammar import Input
+from engine.mutants import Mutant, rebuild
+from engine.server_side import Served, Wrong
+from engine.sides import Simulated
+
+#: In the order in which they build on each other.
+MODULES = ("link", "expiry", "parting", "exchange", "connection")
+
+
+def kind(mutant: Mutant) -> type[Any]:
+    """The class of connections with this one mistake."""
+    made: type[Any] = rebuild(mutant, MODULES)["connection"].Connection
+    return made
+
+
+def noticed(mutant: Mutant, inputs: Iterable[Input], tornado_side: Simulated) -> int | None:
+    """How many inputs it takes until one shows the mistake, or None."""
+    made = kind(mutant)
+    sides = [Served(made), Served(made, piece=7), Served(made, application=True)]
+    try:
+        for count, case in enumerate(inputs, 1):
+            try:
+                explain(case.wire, sides[count % 3](case.pieces), tornado_side)
+            except (Unexplained, Wrong):
+                return count
+            except Exception:
+                # The mistake raises where nothing may: noticed as well.
+                return count
+    finally:
+        for side in sides:
+            side.close()
+    return None
+
+
+MUTANTS = (
+    # --- heads ----------------------------------------------------------------------------------
+    Mutant(
+        "what follows a head in one read loses an octet",
+        "connection",
+        "memoryview(data)[start:]",
+        "memoryview(data)[start + 1 :]",
+    ),
+    Mutant(
+        "what follows a head in one read is lost",
+        "connection",
+        "if start < len(data):",
+        "if False:",
+    ),
+    Mutant(
+        "the end of a head stays in the buffer",
+        "connection",
+        "del buffer[:start]",
+        "del buffer[:end]",
+    ),
+    Mutant(
+        "the end of a head is looked for too far behind",
+        "connection",
+        "max(0, len(buffer) - 3)",
+        "len(buffer)",
+    ),
+    Mutant(
+        "the next head is looked for where the last one was",
+        "connection",
+        "        self._scanned = 0\n        return self._begin(raw)",
+        "        return self._begin(raw)",
+    ),
+    # --- bodies ---------------------------------------------------------------------------------
+    Mutant(
+        "a body is an octet short",
+        "connection",
+        "self._remaining = head.length",
+        "self._remaining = head.length - 1",
+    ),
+    Mutant(
+        "a body is an octet long",
+        "connection",
+        "self._remaining = head.length",
+        "self._remaining = head.length + 1",
+    ),
+    Mutant(
+        "a body takes what is behind it",
+        "connection",
+        "if len(buffer) <= most:",
+        "if len(buffer) <= most + 1:",
+    ),
+    Mutant(
+        "bodies have no bound",
+        "connection",
+        "check_length(head.length, exchange.max_body_size)",
+        "check_length(head.length, None)",
+    ),
+    Mutant(
+        "chunked bodies have no bound",
+        "connection",
+        "Chunked(exchange.max_body_size)",
+        "Chunked(10**9)",
+    ),
+    Mutant(
+        "an octet behind a chunk is lost",
+        "connection",
+        "del buffer[:used]",
+        "del buffer[: used + (chunks.done and used > 1)]",
+    ),
+    Mutant(
+        "a chunked body ends with its first piece",
+        "connection",
+        "then = self._request_complete if chunks.done else self._read_chunked",
+        "then = self._request_complete",
+    ),
+    Mutant(
+        "a chunked body that ends without data never ends",
+        "connection",
+        "if chunks.done:\n            return self._request_complete()",
+        "if False:\n            return False",
+    ),
+    Mutant(
+        "100 is not sent",
+        "connection",
+        "if head.expect and not exchange.write_finished:",
+        "if False:",
+    ),
+    Mutant(
+        "100 comes behind the body",
+        "connection",
+        "if head.expect and not exchange.write_finished:",
+        "if head.expect and head.length == 0:",
+    ),
+    # --- one request after the other -------------------------------------------------------------
+    Mutant(
+        "a pipelined request is lost",
+        "connection",
+        "        if self._buffer or self._paused_reading:\n            # Not",
+        "        if self._paused_reading:\n            # Not",
+    ),
+    Mutant(
+        "the next request begins before its time",
+        "connection",
+        "            elif len(self._buffer) > _AHEAD:",
+        "            elif self._read_head():",
+    ),
+    Mutant(
+        "one step for each read",
+        "connection",
+        "while self._step is not None and self._step():",
+        "if self._step is not None and self._step():",
+    ),
+    Mutant(
+        "what comes when it closes is read",
+        "connection",
+        "elif self.life is not _ENDING:",
+        "else:",
+    ),
+    Mutant(
+        "what was there when it closed is read",
+        "connection",
+        "    def stop_reading_requests(self) -> None:\n        self._step = None\n",
+        "    def stop_reading_requests(self) -> None:\n        return\n",
+    ),
+    Mutant(
+        "keep-alive for everybody",
+        "exchange",
+        "self.disconnect = not head.keep_alive",
+        "self.disconnect = False",
+    ),
+    Mutant(
+        "keep-alive kept on 1.0",
+        "exchange",
+        "self.disconnect = not head.keep_alive",
+        'self.disconnect = not head.keep_alive and head.version != "HTTP/1.0"',
+    ),
+    Mutant(
+        "keep-alive for nobody",
+        "exchange",
+        "self.disconnect = not head.keep_alive",
+        "self.disconnect = True",
+    ),
+    Mutant(
+        "the last answer does not say so",
+        "exchange",
+        'headers["Connection"] = "close"',
+        'headers["Connection"] = "Keep-Alive"',
+    ),
+    Mutant(
+        "in flight for ever",
+        "link",
+        "        self.server.in_flight(-1)\n        self.life, self.account.since = _IDLE",
+        "        self.life, self.account.since = _IDLE",
+    ),
+    # --- the end --------------------------------------------------------------------------------
+    Mutant(
+        "a refusal leaves the connection open",
+        "connection",
+        "        self._tell_delegate()\n        self.close()\n\n    def _tell_delegate",
+        "        self._tell_delegate()\n\n    def _tell_delegate",
+    ),
+    Mutant(
+        "a refusal says nothing",
+        "connection",
+        "            self.send(refusals.answer(status))",
+        "            pass",
+    ),
+    Mutant(
+        "a refusal is not counted",
+        "connection",
+        "        self.server.refused(rule)\n",
+        "",
+    ),
+    Mutant(
+        "half a request is waited for when its client has gone",
+        "link",
+        "            return False  # amid a request, or between two",
+        "            return True",
+    ),
+    Mutant(
+        "a connection that is lost stays on the list",
+        "link",
+        "        self._websocket = None\n        self.server.remove(self)",
+        "        self._websocket = None",
+    ),
+)

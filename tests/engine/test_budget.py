@@ -1,0 +1,441 @@
+"""A greedy client costs at most 16 MiB, and what is no greed is served whole."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import os
+import ssl
+import zlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from certificates import Authority, needs_openssl
+from engine.greedy import MIB, PATIENCE, Served, frame, run, served
+from tornado.httpserver import HTTPServer
+from tornado.web import Application, RequestHandler
+from tornado.websocket import WebSocketHandler
+
+from leeward._core.config import Config
+from leeward._core.connection import Life
+
+BOUND = 16 * MIB
+LOOPS = pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+
+Tls = tuple[ssl.SSLContext, ssl.SSLContext]
+
+
+class Echo(WebSocketHandler):
+    """Awaits nothing that it writes."""
+
+    closed = 0
+
+    def on_message(self, message: str | bytes) -> None:
+        self.write_message(message, binary=True)
+
+    def on_close(self) -> None:
+        Echo.closed += 1
+
+
+class Compressed(Echo):
+    largest = 0
+
+    def get_compression_options(self) -> dict[str, Any]:
+        return {}
+
+    def on_message(self, message: str | bytes) -> None:
+        Compressed.largest = max(Compressed.largest, len(message))
+
+
+class Feed(WebSocketHandler):
+    """Everybody gets what is published, whether he reads or not."""
+
+    readers: set[Feed]
+
+    def open(self, *args: str, **kwargs: str) -> None:
+        self.readers.add(self)
+        if self.get_argument("burst", ""):
+            for _ in range(30):
+                self.write_message(b"x" * MIB, binary=True)
+
+    def on_close(self) -> None:
+        self.readers.discard(self)
+
+
+class Large(RequestHandler):
+    def get(self) -> None:
+        size = int(self.get_argument("size"))
+        if self.get_argument("flush", ""):
+            # As old applications send files.
+            for _ in range(size // 65536):
+                self.write(b"x" * 65536)
+                self.flush()
+        else:
+            if self.get_argument("chunked", ""):
+                self.flush()
+            self.write(b"x" * size)
+
+    def post(self) -> None:
+        self.write(str(len(self.request.body)))
+
+
+class Events(RequestHandler):
+    """Events that nobody waits for."""
+
+    async def get(self) -> None:
+        while not self.request.connection.stream.closed():  # type: ignore[attr-defined]
+            self.write(b"x" * 65536)
+            self.flush()
+            await asyncio.sleep(0)
+
+
+def application(**settings: Any) -> Application:
+    Feed.readers = set()
+    Echo.closed = Compressed.largest = 0
+    rows = [("/echo", Echo), ("/feed", Feed), ("/large", Large), ("/events", Events)]
+    return Application(
+        [*rows, ("/compressed", Compressed)],  # type: ignore[list-item]
+        log_function=lambda _: None,
+        **settings,
+    )
+
+
+@pytest.fixture(scope="module")
+def tls(tmp_path_factory: pytest.TempPathFactory) -> Tls:
+    directory: Path = tmp_path_factory.mktemp("ca")
+    authority = Authority(directory)
+    authority.make(directory / "cert.pem", directory / "key.pem")
+    server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    server.load_cert_chain(directory / "cert.pem", directory / "key.pem")
+    return server, ssl.create_default_context(cafile=str(authority.certificate))
+
+
+async def unread_echo(here: Served, total: int) -> None:
+    """Send without reading until nothing moves, then read it all."""
+    client = await here.connect(65536)
+    await client.upgrade(b"echo")
+    message = frame(os.urandom(65536))
+    count = total // 65536
+    sending = asyncio.ensure_future(client.write_all(message, count))
+    await here.steady()
+    assert not sending.done(), "the server has taken it all, and keeps it"
+    assert here.most <= BOUND // 2
+    back = len(frame(b"x" * 65536)) - 4
+    assert await client.read(count * back) == count * back
+    await sending
+    assert here.most <= BOUND // 2
+
+
+@LOOPS
+def test_an_echo_that_nobody_reads_stops_reading(loop: str) -> None:
+    async def case() -> None:
+        async with served(application(), Config("")) as here:
+            await unread_echo(here, 90 * MIB)
+
+    run(loop, case)
+
+
+@needs_openssl
+@LOOPS
+def test_an_echo_over_tls_that_nobody_reads_stops_reading(loop: str, tls: Tls) -> None:
+    async def case() -> None:
+        async with served(application(), Config(""), tls) as here:
+            await unread_echo(here, 30 * MIB)
+
+    run(loop, case)
+
+
+@LOOPS
+def test_a_flood_of_pings_grows_nothing(loop: str) -> None:
+    """Tornado 6.6 leaves out pongs that nobody reads; before it we stop reading.
+
+    Two bytes of a pong cost far more than two bytes.
+    """
+
+    async def case() -> None:
+        async with served(application(), Config("")) as here:
+            client = await here.connect(4096)
+            await client.upgrade(b"echo")
+            sending = asyncio.ensure_future(client.write_all(frame(b"", opcode=9) * 1000, 200))
+            (member,) = here.engine.live
+            await here.until(lambda: sending.done() or member.choked, "all sent, or nothing read")
+            assert here.most <= BOUND // 2
+            assert len(member._flushing) * 200 <= BOUND // 2
+            sending.cancel()
+
+    run(loop, case)
+
+
+@LOOPS
+def test_who_does_not_read_what_is_published_is_cut(
+    loop: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Those who read get it all."""
+
+    async def case() -> None:
+        async with served(application(), Config("")) as here:
+            deaf = await here.connect(65536)
+            await deaf.upgrade(b"feed")
+            live = await here.connect(65536)
+            await live.upgrade(b"feed")
+            reading = asyncio.ensure_future(live.read(10**9))
+            published = 0
+            async with asyncio.timeout(PATIENCE):
+                while len(Feed.readers) == 2:
+                    for reader in Feed.readers:
+                        reader.write_message(b"x" * 65536, binary=True)
+                    published += 65536
+                    here.held()
+                    await asyncio.sleep(0.001)
+            assert 4 * MIB <= published <= BOUND
+            assert here.most <= BOUND
+            (member,) = here.engine.live
+            for _ in range(100):
+                for reader in Feed.readers:
+                    await reader.write_message(b"x" * 65536, binary=True)
+            member.cut()
+            assert await reading >= published + 100 * 65536 - 65536
+
+    run(loop, case)
+    (line,) = [it.getMessage() for it in caplog.records if "wait to be read" in it.getMessage()]
+    assert f"behind GET '/feed' ({__name__}.Feed)" in line
+
+
+@LOOPS
+def test_events_that_nobody_reads_end(loop: str, caplog: pytest.LogCaptureFixture) -> None:
+    async def case() -> None:
+        async with served(application(), Config("")) as here:
+            client = await here.connect(4096)
+            client.writer.write(b"GET /events HTTP/1.1\r\nHost: a\r\n\r\n")
+            await here.until(lambda: bool(here.engine.live), "connected")
+            await here.until(lambda: not here.engine.live, "cut")
+            assert here.most <= BOUND
+
+    run(loop, case)
+    assert f"({__name__}.Events)" in caplog.text
+
+
+@LOOPS
+def test_one_turn_may_write_more_than_the_budget(loop: str) -> None:
+    """Thirty megabytes at once to a client that reads, and messages meanwhile."""
+
+    async def case() -> None:
+        async with served(application(), Config("")) as here:
+            client = await here.connect(65536)
+            await client.upgrade(b"feed?burst=1")
+            for _ in range(5):
+                for reader in Feed.readers:
+                    reader.write_message(b"y", binary=True)
+                await asyncio.sleep(0)
+            expected = 30 * (MIB + 10) + 5 * 3
+            assert await client.read(expected) == expected
+
+    run(loop, case)
+
+
+@LOOPS
+@pytest.mark.parametrize("how", ["", "&chunked=1", "&flush=1"])
+def test_a_large_answer_is_no_greed(loop: str, how: str) -> None:
+    """Written at once, or piece by piece without waiting: the application has it in memory."""
+    size = 24 * MIB
+
+    async def case() -> None:
+        async with served(application(), Config("")) as here:
+            client = await here.connect(65536)
+            head = b"GET /large?size=%d%b HTTP/1.1\r\nHost: a\r\n\r\n"
+            client.writer.write(head % (size, how.encode()))
+            await here.steady()  # it waits for its reader
+            got = await client.read(size)
+            assert got == size
+            client.writer.write(head % (5, b""))  # the connection goes on
+            tail = b""
+            async with asyncio.timeout(PATIENCE):
+                while not tail.endswith(b"\r\n\r\nxxxxx"):
+                    piece = await client.reader.read(65536)
+                    assert piece
+                    tail = (tail + piece)[-200:]
+
+    run(loop, case)
+
+
+@LOOPS
+def test_pipelined_requests_are_not_kept(loop: str) -> None:
+    async def case() -> None:
+        async with served(application(), Config("")) as here:
+            client = await here.connect(4096)
+            request = b"GET /large?size=60000 HTTP/1.1\r\nHost: a\r\n\r\n" * 100
+            sending = asyncio.ensure_future(client.write_all(request, 20_000))
+            await here.steady()
+            assert not sending.done()
+            assert here.most <= MIB
+            sending.cancel()
+
+    run(loop, case)
+
+
+@LOOPS
+def test_a_header_without_end_is_refused(loop: str) -> None:
+    async def case() -> None:
+        async with served(application(), Config("")) as here:
+            client = await here.connect()
+            client.writer.write(b"GET / HTTP/1.1\r\nHost: a\r\n")
+            for _ in range(200):
+                client.writer.write(b"X-Flood: " + b"x" * 8000 + b"\r\n")
+                here.held()
+            assert (await client.reader.read(64)).startswith(b"HTTP/1.1 431 ")
+            assert here.most <= MIB
+
+    run(loop, case)
+
+
+@LOOPS
+def test_chunks_of_one_byte_are_read_in_little_memory(loop: str) -> None:
+    async def case() -> None:
+        async with served(application(), Config("")) as here:
+            client = await here.connect()
+            head = b"POST /large HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+            client.writer.write(head)
+            for _ in range(20):
+                client.writer.write(b"1\r\nx\r\n" * 10_000)
+                await client.writer.drain()
+                here.held()
+            client.writer.write(b"0\r\n\r\n")
+            assert (await client.reader.readuntil(b"200000")).startswith(b"HTTP/1.1 200")
+            assert here.most <= MIB
+            # Extensions may be as long as the body, and not longer.
+            client.writer.write(head + b"1;a=" + b"x" * 15_000 + b"\r\nx\r\n")
+            client.writer.write(b"1;a=" + b"x" * 15_000 + b"\r\nx\r\n")
+            assert (await client.reader.read(64)).startswith(b"HTTP/1.1 400 ")
+
+    run(loop, case)
+
+
+@LOOPS
+def test_a_compressed_message_is_no_larger_than_a_plain_one(loop: str) -> None:
+    """Tornado's `websocket_max_message_size`, 10 MiB unless the application says otherwise."""
+
+    async def case() -> None:
+        async with served(application(), Config("")) as here:
+            client = await here.connect()
+            deflate = b"Sec-WebSocket-Extensions: permessage-deflate\r\n"
+            await client.upgrade(b"compressed", deflate)
+            packer = zlib.compressobj(9, zlib.DEFLATED, -15)
+            zeros = bytes(MIB)
+            bomb = b"".join(packer.compress(zeros) for _ in range(64))
+            bomb += packer.flush(zlib.Z_SYNC_FLUSH)
+            assert bomb.endswith(b"\0\0\xff\xff")
+            client.writer.write(frame(bomb[:-4], first=0xC0))
+            assert await client.read(10**6) <= 200
+            assert Compressed.largest == 0
+
+    run(loop, case)
+
+
+@LOOPS
+def test_a_compressed_body_is_no_larger_than_a_plain_one(loop: str) -> None:
+    """On Tornado 6.4 too, which does not count what it inflates."""
+    largest = 0
+
+    class Counting(Large):
+        def post(self) -> None:
+            nonlocal largest
+            largest = max(largest, len(self.request.body))
+
+    async def case() -> None:
+        rows: Any = [("/", Counting)]
+        http: Any = HTTPServer(
+            Application(rows, log_function=lambda _: None),
+            decompress_request=True,
+            max_body_size=4 * MIB,
+        )
+        async with served(http, Config("")) as here:
+            for size, status in ((3 * MIB, b"200"), (32 * MIB, b"400")):
+                body = gzip.compress(bytes(size))
+                client = await here.connect()
+                client.writer.write(
+                    b"POST / HTTP/1.1\r\nHost: a\r\nContent-Encoding: gzip\r\n"
+                    b"Content-Length: %d\r\n\r\n" % len(body) + body
+                )
+                answer = await asyncio.wait_for(client.reader.read(64), PATIENCE)
+                assert answer.startswith(b"HTTP/1.1 " + status), answer
+        assert largest == 3 * MIB
+
+    run(loop, case)
+
+
+@LOOPS
+@pytest.mark.parametrize("handler", [b"echo", b"large?size=60000000"])
+def test_a_stalled_reader_is_cut(loop: str, handler: bytes) -> None:
+    """Within the timeout, and not before: one that moves is not."""
+
+    async def case() -> None:
+        config = Config("", write_timeout=1.5, given=("write_timeout",))
+        async with served(application(), config) as here:
+            stalled = await here.connect(65536)
+            moving = await here.connect(65536)
+            for client in (stalled, moving):
+                if handler == b"echo":
+                    await client.upgrade(handler)
+                    client.writer.write(frame(bytes(6 * MIB)))
+                else:
+                    client.writer.write(b"GET /%b HTTP/1.1\r\nHost: a\r\n\r\n" % handler)
+            loop_ = asyncio.get_running_loop()
+            started = loop_.time()
+            while len(here.engine.live) > 1:
+                assert loop_.time() < started + PATIENCE
+                await moving.read(200_000 if handler != b"echo" else 60_000)
+                await asyncio.sleep(0.1)
+            assert loop_.time() - started >= 1.3
+            (member,) = here.engine.live
+            assert member.life is (Life.UPGRADED if handler == b"echo" else Life.ACTIVE)
+            assert here.engine.ends.counts == {"write": 1}
+            with pytest.raises(ConnectionResetError):  # the kernel keeps nothing for it
+                while await asyncio.wait_for(stalled.reader.read(MIB), PATIENCE):
+                    pass
+
+    run(loop, case)
+
+
+@LOOPS
+def test_a_frame_larger_than_what_is_read_ahead_arrives(loop: str) -> None:
+    """Three of them while the application is busy with the first."""
+
+    class Busy(WebSocketHandler):
+        async def on_message(self, message: str | bytes) -> None:
+            await asyncio.sleep(0.1)
+            await self.write_message(str(len(message)))
+
+    async def case() -> None:
+        rows: Any = [("/busy", Busy)]
+        async with served(Application(rows), Config("")) as here:
+            client = await here.connect()
+            await client.upgrade(b"busy")
+            await client.write_all(frame(bytes(MIB)), 3)
+            assert await client.read(3 * 9) == 3 * 9
+
+    run(loop, case)
+
+
+@needs_openssl
+@LOOPS
+def test_each_write_over_tls_is_flushed(loop: str, tls: Tls) -> None:
+    """With a limit of 0 asyncio's TLS pauses at once, and takes it back at the next write."""
+    flushed: list[int] = []
+
+    class Stream(RequestHandler):
+        async def get(self) -> None:
+            for number in range(5):
+                self.write(f"event {number}\n")
+                await self.flush()
+                flushed.append(number)
+
+    async def case() -> None:
+        rows: Any = [("/", Stream)]
+        async with served(Application(rows, log_function=lambda _: None), Config(""), tls) as here:
+            client = await here.connect()
+            client.writer.write(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            await asyncio.wait_for(client.reader.readuntil(b"0\r\n\r\n"), PATIENCE)
+
+    run(loop, case)
+    assert flushed == [0, 1, 2, 3, 4]

@@ -1,0 +1,204 @@
+"""A client that leaves takes its work along, in a real worker; a drain leaves none behind."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import select
+import signal
+import socket
+import struct
+import time
+
+import pytest
+from process.clients import Gate, Http, address_of, all_drain
+from process.support import APPS, gone, until
+
+from leeward.testing import serve
+
+ENGINES = ("leeward", "tornado")
+
+
+def post(client: Http, path: str) -> None:
+    client.sock.sendall(f"POST {path} HTTP/1.1\r\nHost: test\r\nContent-Length: 0\r\n\r\n".encode())
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+@pytest.mark.parametrize("path", ["/poll", "/old", "/stream/event-stream"])
+def test_a_poll_is_ended(engine: str, loop: str, path: str) -> None:
+    """Told at once, ended after --abandon-after, said in a line, and no traceback."""
+    flags = ("--engine", engine, "--loop", loop, "--abandon-after", "300ms")
+    with serve("polls", *flags, cwd=APPS) as service:
+        address = address_of(service.wait_ready(1))
+        with Http(address) as client:
+            client.send(path)
+            service.wait_line(f"GET {path} waits")
+        begun = time.monotonic()
+        service.wait_line(f"GET {path} left")
+        service.wait_line(f"GET {path} over")
+        assert time.monotonic() - begun > 0.25
+        status = 200 if "stream" in path else 499
+        service.wait_line(f"GET {path} finished {status}")
+        service.wait_line(r"info .* clients left: ended 1 handler \(polls\.\w+ 1\)")
+        assert "Traceback" not in service.log and "error" not in service.log.lower()
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_write_runs_to_its_end(engine: str) -> None:
+    """Through a stop, too: the worker waits for a handler whose client has left."""
+    flags = ("--engine", engine, "--abandon-after", "50ms", "--on-disconnect", "abandon")
+    with serve("polls", *flags, cwd=APPS) as service:
+        address = address_of(service.wait_ready(1))
+        with Gate() as gate:
+            with Http(address) as client:
+                post(client, f"/work/{gate.port}")
+                held = gate.arrival()
+            service.wait_line("POST /work/.* left")
+            service.signal(signal.SIGTERM)
+            service.wait_line("draining")
+            held.release()
+            service.wait_line("POST /work/.* written")
+        assert service.wait() == 0
+
+
+def test_cancel_is_for_any_method() -> None:
+    with serve("polls", "--on-disconnect", "cancel", cwd=APPS) as service:
+        address = address_of(service.wait_ready(1))
+        with Http(address) as client:
+            post(client, "/poll")
+            service.wait_line("POST /poll waits")
+        service.wait_line("POST /poll over")
+        service.wait_line("POST /poll finished 499")
+
+
+def test_notify_leaves_it_to_the_application() -> None:
+    """Nor does the handler keep its worker from stopping: the end of the process ends it."""
+    with serve("polls", "--on-disconnect", "notify", cwd=APPS) as service:
+        address = address_of(service.wait_ready(1))
+        with Http(address) as client:
+            client.send("/poll")
+            service.wait_line("GET /poll waits")
+            # By a FIN alone it might wait for its answer.
+            linger = struct.pack("ii", 1, 0)
+            client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        service.wait_line("GET /poll left")
+        assert "GET /poll over" not in service.log
+        begun = time.monotonic()
+        service.signal(signal.SIGTERM)
+        assert service.wait() == 0
+        assert time.monotonic() - begun < 5
+
+
+# --- drains --------------------------------------------------------------------------------------
+
+
+def head(client: Http) -> bytes:
+    """The answer up to its first piece."""
+    data = b""
+    while b"data: 1\n\n" not in data:
+        more = client.sock.recv(65536)
+        assert more, data
+        data += more
+    return data
+
+
+def rest(client: Http) -> bytes:
+    """All that comes until the server closes, without a reset."""
+    data = b""
+    while more := client.sock.recv(65536):
+        data += more
+    return data
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("order", ["stop", "reload"])
+def test_streams_of_events_end_with_a_last_chunk(engine: str, order: str) -> None:
+    """On a stop at once, on a reload within the window: not at the deadline."""
+    flags = ("--engine", engine, "--drain-window", "300ms", "--graceful-timeout", "30s")
+    with serve("polls", *flags, cwd=APPS) as service:
+        address = address_of(service.wait_ready(1))
+        with contextlib.ExitStack() as stack:
+            clients = [stack.enter_context(Http(address)) for _ in range(5)]
+            for client in clients:
+                client.send("/stream/event-stream")
+                assert b"chunked" in head(client).lower()
+            begun = time.monotonic()
+            service.signal(signal.SIGTERM if order == "stop" else signal.SIGHUP)
+            for client in clients:
+                assert rest(client).endswith(b"0\r\n\r\n")
+            assert time.monotonic() - begun < 15
+            if order == "reload":
+                service.wait_line("generation 2 serves")
+                (pid,) = set(re.findall(r"gen=1 pid=(\d+) draining", service.log))
+                assert gone(int(pid))
+            else:
+                assert service.wait() == 0
+        assert service.log.count("GET /stream/event-stream over") == 5
+        assert service.log.count("GET /stream/event-stream left") == 5
+        assert "Traceback" not in service.log
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_at_the_deadline(engine: str) -> None:
+    """Who waits is told 503, what is silent ends, what is half is cut; all clean up."""
+    flags = ("--engine", engine, "--graceful-timeout", "2s")
+    with serve("polls", *flags, cwd=APPS) as service:
+        address = address_of(service.wait_ready(1))
+        with contextlib.ExitStack() as stack:
+            poll, old, posted, silent, busy = (stack.enter_context(Http(address)) for _ in range(5))
+            poll.send("/poll")
+            old.send("/old")
+            post(posted, "/poll")
+            silent.send("/stream/html")
+            head(silent)
+            busy.send("/download")
+            for line in ("GET /poll", "GET /old", "POST /poll", "GET /download"):
+                service.wait_line(f"{line} waits")
+            service.signal(signal.SIGTERM)
+            service.wait_line("draining")
+            for client in (poll, old, posted):
+                answer = client.answer()
+                assert (answer.status, answer.announces_close) == (503, True)
+                assert answer.headers["retry-after"] == "1"
+                assert client.at_end()
+            assert rest(silent) == b"0\r\n\r\n"
+            with contextlib.suppress(ConnectionResetError):
+                assert not rest(busy).endswith(b"0\r\n\r\n"), "half looks like the whole"
+        assert service.wait() == 0
+        for line in ("GET /poll", "GET /old", "POST /poll", "GET /stream/html"):
+            assert f"{line} over" in service.log
+            assert service.log.count(f"{line} left") == 1
+        assert "Traceback" not in service.log
+
+
+def test_many_polls_are_spread_at_the_end_of_a_reload() -> None:
+    """In the last tenth of the timeout, and not all in its last moment."""
+    timeout, count = 5.0, 40
+    with serve("polls", "--graceful-timeout", f"{timeout}s", cwd=APPS) as service:
+        address = address_of(service.wait_ready(1))
+        with contextlib.ExitStack() as stack:
+            clients = [stack.enter_context(Http(address)) for _ in range(count)]
+            for client in clients:
+                client.send("/poll")
+            until(lambda: service.log.count("GET /poll waits") == count, "all polls to wait")
+            service.signal(signal.SIGHUP)
+            all_drain(service, 1, 1)
+            times = ended(clients)
+    assert max(times) - min(times) > timeout / 10 / 4
+
+
+def ended(clients: list[Http]) -> list[float]:
+    poll = select.poll()
+    waiting = {client.sock.fileno(): client for client in clients}
+    for fd in waiting:
+        poll.register(fd, select.POLLIN)
+    times = []
+    while waiting:
+        ready = poll.poll(20_000)
+        assert ready
+        for fd, _ in ready:
+            assert waiting.pop(fd).answer().status == 503
+            times.append(time.monotonic())
+            poll.unregister(fd)
+    return times

@@ -1,0 +1,434 @@
+"""Finished lines leave in whole pieces, never raise, never block, and never pile up for ever."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import os
+import select
+import socket
+import threading
+import time
+
+import pytest
+
+from leeward._worker.access import batch
+from leeward._worker.access.batch import Batch
+from leeward._worker.logs import Log
+
+
+class Clock:
+    """Stands in for the module `time`."""
+
+    def __init__(self):
+        self.now = 100.0
+
+    def monotonic(self):
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    found = Clock()
+    monkeypatch.setattr(batch, "time", found)
+    return found
+
+
+@pytest.fixture
+def pipe():
+    reader, writer = os.pipe()
+    os.set_blocking(reader, False)
+    yield reader, writer
+    for fd in (reader, writer):
+        try:
+            os.close(fd)
+        except OSError:
+            continue
+
+
+def lost(number, why):
+    return f"lost {number}: {why}\n"
+
+
+def drained(reader):
+    data = b""
+    while True:
+        try:
+            part = os.read(reader, 1 << 20)
+        except BlockingIOError:
+            return data.decode()
+        if not part:
+            return data.decode()
+        data += part
+
+
+def fill(writer):
+    """Fill the pipe to the last slot; how many octets that took."""
+    os.set_blocking(writer, False)
+    count = 0
+    while True:
+        try:
+            count += os.write(writer, b"." * 4096)
+        except BlockingIOError:
+            os.set_blocking(writer, True)
+            return count
+
+
+# --- when ----------------------------------------------------------------------------------------
+
+
+def test_a_turn_s_lines_leave_together(pipe, monkeypatch):
+    async def main():
+        sink = Batch(pipe[1], lost)
+        sink.begin(asyncio.get_running_loop(), contextvars.Context())
+        writes = []
+        sink._write = lambda data: writes.append(data) or len(data)
+        for n in range(5):
+            sink.put(f"line {n}\n")
+        assert writes == []
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert writes == [b"line 0\nline 1\nline 2\nline 3\nline 4\n"]
+
+    asyncio.run(main())
+
+
+class Loop:
+    """Keeps what is scheduled."""
+
+    def __init__(self):
+        self.now, self.calls = 50.0, []
+
+    def time(self):
+        return self.now
+
+    def is_closed(self):
+        return False
+
+    def call_soon(self, call, *, context):
+        self.calls.append((0.0, call))
+
+    def call_later(self, delay, call, *, context):
+        self.calls.append((delay, call))
+
+
+def test_batches_that_follow_each_other_closely_are_made_one(pipe):
+    """At once after a pause; then at most one batch in `_GATHER` seconds."""
+    sink, loop = Batch(pipe[1], lost), Loop()
+    sink.begin(loop, contextvars.Context())
+    batches = 0
+    due = []
+    for n in range(1000):  # a line each millisecond
+        loop.now = 50.0 + n / 1000
+        sink.put(f"{n}\n")
+        due += [(loop.now + delay, call) for delay, call in loop.calls]
+        loop.calls.clear()
+        while due and due[0][0] <= loop.now:
+            due.pop(0)[1]()
+            batches += 1
+        assert len(sink._lines) <= 11
+    assert 90 <= batches <= 101
+    loop.now += 10
+    sink.flush()
+    due[-1][1]()
+    sink.put("after a pause\n")
+    assert [delay for delay, _ in loop.calls] == [0.0]
+
+
+def test_without_a_loop_each_leaves_at_once(pipe):
+    sink = Batch(pipe[1], lost)
+    sink.put("one\n")
+    assert drained(pipe[0]) == "one\n"
+    loop = asyncio.new_event_loop()
+    sink.begin(loop, contextvars.Context())
+    loop.close()
+    sink.put("two\n")
+    assert drained(pipe[0]) == "two\n"
+
+
+def test_a_very_long_turn_is_written_before_its_end(pipe):
+    loop = asyncio.new_event_loop()
+    with open(os.devnull, "wb") as file:
+        sink = Batch(file.fileno(), lost)
+        sink.begin(loop, contextvars.Context())
+        for _ in range(100_000):
+            sink.put("x" * 99 + "\n")
+        assert sink._size < batch._FULL
+        assert sink._dropped == 0
+    loop.close()
+
+
+def test_a_line_of_the_log_comes_behind_the_requests_before_it(pipe):
+    log = Log(0, 1, "info", "pretty", pipe[1])
+    loop = asyncio.new_event_loop()
+    log.earlier = sink = Batch(pipe[1], lost)
+    sink.begin(loop, contextvars.Context())
+    sink.put("first\n")
+    log.say("info", "second")
+    first, second = drained(pipe[0]).splitlines()
+    assert first == "first" and second.endswith("second")
+    loop.close()
+
+
+# --- pieces --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("without", ["nothing", "RWF_NOWAIT"])
+def test_a_pipe_gets_whole_lines_no_longer_than_it_takes_at_once(pipe, without):
+    sink = Batch(pipe[1], lost)
+    sink.begin(loop := asyncio.new_event_loop(), contextvars.Context())
+    if without == "RWF_NOWAIT":
+        sink._nowait = False
+    writes, plain = [], sink._write
+    sink._write = lambda data: writes.append(data) or plain(data)
+    for n in range(500):
+        sink.put(f"{n} {'é' * (n % 90)}\n")
+    assert sink.flush()
+    assert "".join(it.decode() for it in writes) == drained(pipe[0])
+    assert all(it.endswith(b"\n") and len(it) <= select.PIPE_BUF for it in writes)
+    assert len(writes) < 30
+    loop.close()
+
+
+def test_a_line_longer_than_that_arrives_all_the_same(pipe):
+    sink = Batch(pipe[1], lost)
+    long = "x" * 300_000 + "\n"
+    sink.put(long)
+    got = ""
+    while len(got) < len(long):
+        part = drained(pipe[0])
+        assert part
+        got += part
+        sink.flush()
+    assert got == long
+
+
+def test_what_utf8_cannot_say_is_escaped(pipe):
+    sink = Batch(pipe[1], lost)
+    sink.put("\udce9\n")
+    assert drained(pipe[0]) == "\\udce9\n"
+
+
+@pytest.mark.parametrize("kind", ["file", "socket", "terminal", "null"])
+def test_every_kind_of_descriptor_is_written_to(tmp_path, kind):
+    if kind == "socket":
+        ours, theirs = socket.socketpair()
+        Batch(theirs.fileno(), lost).put("there\n")
+        assert ours.recv(99) == b"there\n"
+        ours.close()
+        theirs.close()
+    elif kind == "terminal":
+        ours, theirs = os.openpty()
+        Batch(theirs, lost).put("there\n")
+        assert os.read(ours, 99) == b"there\r\n"
+        os.close(ours)
+        os.close(theirs)
+    else:
+        path = tmp_path / "log" if kind == "file" else os.devnull
+        with open(path, "ab") as file:
+            sink = Batch(file.fileno(), lost)
+            sink.put("there\n")
+            assert sink._dropped == 0
+        assert kind == "null" or path.read_text() == "there\n"
+
+
+def test_another_file_in_its_place_is_written_to(pipe, tmp_path):
+    """Programs that rotate their logs do that to descriptor 2."""
+    with open(tmp_path / "log", "ab") as file:
+        fd = os.dup(pipe[1])
+        sink = Batch(fd, lost)
+        sink.put("to the pipe\n")
+        os.dup2(file.fileno(), fd)
+        sink.put("to the file\n")
+        os.dup2(pipe[1], fd)
+        fill(pipe[1])
+        sink.put("to nobody\n")  # and waits for nobody
+        os.close(fd)
+    assert drained(pipe[0]).rstrip(".") == "to the pipe\n"
+    assert (tmp_path / "log").read_text() == "to the file\n"
+
+
+# --- nobody reads --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("without", ["nothing", "RWF_NOWAIT"])
+def test_a_full_pipe_holds_nothing_up(pipe, without, clock, monkeypatch):
+    """Bounded, counted, told once somebody reads; the pipe is not made non-blocking."""
+    monkeypatch.setattr(batch, "_MOST", 2000)
+    sink = Batch(pipe[1], lost)
+    if without == "RWF_NOWAIT":
+        sink._nowait = False
+    fill(pipe[1])
+    before = time.process_time(), time.monotonic()
+    for n in range(1000):
+        sink.put(f"line {n:04d}\n")
+    assert not sink.flush()
+    assert os.get_blocking(pipe[1])
+    assert time.monotonic() - before[1] < 20  # it returned: a blocked write never would
+    drained(pipe[0])
+    assert sink.flush()
+    lines = drained(pipe[0]).splitlines()
+    # 200 of 10 characters, and one that was about to be written.
+    assert lines[:-1] == [f"line {n:04d}" for n in range(201)]
+    assert lines[-1] == "lost 799: nobody reads"
+    sink.put("after\n")
+    assert drained(pipe[0]) == "after\n"
+
+
+def test_a_pipe_that_was_full_is_tried_again_by_itself(pipe):
+    async def main():
+        sink = Batch(pipe[1], lost)
+        sink.begin(asyncio.get_running_loop(), contextvars.Context())
+        fill(pipe[1])
+        sink.put("kept\n")
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        came = asyncio.Event()
+        got = []
+
+        def readable():
+            got.append(drained(pipe[0]))
+            if got[-1].endswith("kept\n"):
+                came.set()
+
+        asyncio.get_running_loop().add_reader(pipe[0], readable)
+        async with asyncio.timeout(20):
+            await came.wait()
+        asyncio.get_running_loop().remove_reader(pipe[0])
+
+    asyncio.run(main())
+
+
+def test_losses_are_told_once_a_second(pipe, clock, monkeypatch):
+    monkeypatch.setattr(batch, "_MOST", 20)
+    told = []
+    sink = Batch(pipe[1], lost)
+    for _ in range(30):
+        fill(pipe[1])
+        for _ in range(5):
+            sink.put("0123456789\n")
+        drained(pipe[0])
+        sink.flush()
+        told += [it for it in drained(pipe[0]).splitlines() if it.startswith("lost")]
+        clock.now += 0.1
+    assert len(told) == 3
+    assert sink._dropped + sum(int(it.split()[1][:-1]) for it in told) == 30 * 3
+
+
+@pytest.mark.parametrize("how", ["closed", "nobody", "full disk"])
+def test_a_descriptor_that_fails_is_left_alone_for_a_second(pipe, how, clock, monkeypatch):
+    reader, writer = pipe
+    if how == "nobody":
+        os.close(reader)
+    elif how == "closed":
+        os.close(writer)
+    else:
+        os.close(writer)
+        writer = os.open("/dev/full", os.O_WRONLY)
+    sink = Batch(writer, lost)
+    calls, plain = [], os.fstat
+    monkeypatch.setattr(os, "fstat", lambda fd: calls.append(fd) or plain(fd))
+    for _ in range(1000):
+        sink.put("unheard\n")
+    assert len(calls) == 1
+    assert (sink._dropped, len(sink._lines), sink._piece) == (1000, 0, b"")
+    clock.now += 1.1
+    sink.put("unheard\n")
+    assert (len(calls), sink._dropped) == (2, 1001)
+    if how == "full disk":
+        os.close(writer)
+
+
+def test_a_disk_that_has_room_again_hears_of_it(tmp_path, clock):
+    full = os.open("/dev/full", os.O_WRONLY)
+    with open(tmp_path / "log", "ab") as file:
+        sink = Batch(full, lost)
+        for _ in range(7):
+            sink.put("unheard\n")
+        os.dup2(file.fileno(), full)
+        clock.now += 1.1
+        sink.put("heard\n")
+    os.close(full)
+    assert (tmp_path / "log").read_text() == "heard\nlost 7: No space left on device\n"
+
+
+def test_a_telling_that_fails_is_counted_right(pipe, clock, monkeypatch):
+    sink = Batch(pipe[1], lost)
+    sink._dropped, sink._why = 40, "nobody reads"
+    os.close(pipe[0])
+    sink.flush()
+    assert sink._dropped == 40
+
+
+# --- others --------------------------------------------------------------------------------------
+
+
+def test_a_thread_and_a_signal_s_handler_are_kept_out(pipe):
+    """What they log goes first; what waits is written once."""
+    loop = asyncio.new_event_loop()
+    sink = Batch(pipe[1], lost)
+    sink.begin(loop, contextvars.Context())
+    sink.put("once\n")
+    other = threading.Thread(target=sink.flush)
+    other.start()
+    other.join()
+    assert drained(pipe[0]) == ""
+    plain = sink._write
+
+    def interrupted(data):
+        sent = plain(data)
+        assert not sink.flush()
+        return sent
+
+    sink._write = interrupted
+    assert sink.flush()
+    assert drained(pipe[0]) == "once\n"
+    loop.close()
+
+
+def test_a_forked_child_does_not_write_what_is_its_parent_s(pipe):
+    loop = asyncio.new_event_loop()
+    log = Log(0, 1, "info", "pretty", pipe[1])
+    log.earlier = sink = Batch(pipe[1], lost)
+    sink.begin(loop, contextvars.Context())
+    sink.put("the parent's\n")
+    log.abandon()
+    log.say("info", "the child's")
+    log.end(0.0)
+    [line] = drained(pipe[0]).splitlines()
+    assert line.endswith("the child's")
+    loop.close()
+
+
+def test_at_the_end_a_slow_reader_is_waited_for(pipe):
+    loop = asyncio.new_event_loop()
+    sink = Batch(pipe[1], lost)
+    sink.begin(loop, contextvars.Context())
+    fill(pipe[1])
+    for n in range(10_000):
+        sink.put(f"line {n}\n")
+    got = []
+
+    def read():
+        os.set_blocking(pipe[0], True)
+        while not got or b"line 9999\n" not in got[-1]:
+            got.append(os.read(pipe[0], 65536))
+
+    slow = threading.Thread(target=read)
+    slow.start()
+    sink.end(20.0)
+    slow.join(20.0)
+    assert b"".join(got).lstrip(b".").decode().splitlines() == [f"line {n}" for n in range(10_000)]
+    loop.close()
+
+
+def test_at_the_end_nobody_is_waited_for_for_ever(pipe):
+    loop = asyncio.new_event_loop()
+    sink = Batch(pipe[1], lost)
+    sink.begin(loop, contextvars.Context())
+    fill(pipe[1])
+    sink.put("unheard\n")
+    began = time.monotonic()
+    sink.end(0.05)
+    assert 0.05 <= time.monotonic() - began < 20
+    loop.close()

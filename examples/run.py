@@ -25,6 +25,7 @@ EXAMPLES = {"chat": "examples/chat/chat.py:make_app"}
 #: Those that show something and end: exit code 0 if it is as it should be.
 SHOWS = {
     "wrong_start": "examples/wrong_start/client.py",
+    "full_and_stuck": "examples/full_and_stuck/client.py",
     "vanishing_clients": "examples/vanishing_clients/client.py",
 }
 

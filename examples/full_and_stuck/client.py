@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 PROGRAM = str(Path(__file__).with_name("program.py"))
-FILES, SILENT, VISITORS = 64, 100, 10
-PATIENCE = 1.0  # seconds that a visitor waits for an answer
+FILES, SILENT, VISITORS = 64, 100, 5
+PATIENCE = 2.5  # seconds that a visitor waits for an answer
 WATCHED = 1.0  # seconds in which the processor time is measured
 SPINS = 0.2  # of a core, with nothing to do
 CTRL_C = 6.0  # seconds in which the program should end; leeward gives it 3

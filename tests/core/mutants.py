@@ -848,7 +848,7 @@ MUTANTS = (
         "        if False:\n",
     ),
     _accept("a storm falls on one", "min((1 << streak.rounds) - 1, RUN)", "0"),
-    _accept("brief ones ask for no slack", "accepts / PER_RATE) + brief", "accepts / PER_RATE)"),
+    _accept("brief ones ask for no slack", "/ PER_RATE) + 2 * brief", "/ PER_RATE)"),
     _accept("nobody hurries", "self.haste_until = now + HASTE", "pass"),
     _accept("others never come first", "others and now - self._waits_since < YIELD", "False"),
     _accept("the first one waits for ever", "now - self._helpless_since >= SHED", "0 >= SHED"),

@@ -159,7 +159,7 @@ def test_credit_ends_with_the_hurry() -> None:
         (30, 120, 0, 1),
         (250, 2560, 0, 10),
         (2500, 5000, 0, 75),
-        (4, 800, 200, 203.125),
+        (4, 800, 200, 403.125),
     ],
 )
 def test_the_slack(mean_open: float, accepts: float, brief: float, slack: float) -> None:
@@ -297,7 +297,8 @@ def test_full_by_descriptors() -> None:
     """The next number says how many are taken, by whomever."""
     assert not a.why_full(40, 55, Caps(64))
     assert "64 descriptors allowed" in a.why_full(40, 56, Caps(64))
-    assert a.why_full(0, 1000, Caps(1024)), "the application has eaten them"
+    assert a.why_full(1, 1000, Caps(1024)), "the application has eaten them"
+    assert not a.why_full(0, 1000, Caps(1024)), "one is served all the same"
 
 
 def test_full_by_order() -> None:

@@ -347,6 +347,35 @@ def test_a_handler_that_could_not_be_made_is_not_told(by: str) -> None:
     run("asyncio", main)
 
 
+@stream_request_body
+class Forgetful(Noting):
+    """Does not pass on what it is told."""
+
+    def on_connection_close(self) -> None:
+        self.notes.add("left")
+
+    def data_received(self, chunk: bytes) -> None:
+        self.notes.add("data")
+
+
+@pytest.mark.parametrize("by", WAYS)
+def test_a_body_that_will_not_come(by: str) -> None:
+    """Is not waited for, by nobody: Tornado's handler waits if it is not told."""
+
+    async def main() -> None:
+        notes = Notes()
+        app = Application([("/", Forgetful, {"notes": notes})])
+        async with serving(app, by) as (port, server):
+            client = Client(port, get("", "POST", "Content-Length: 9\r\n") + b"half")
+            await notes.until("data")
+            client.leave("close")
+            await notes.until("left")
+            await asyncio.sleep(0.05)
+            assert len(asyncio.all_tasks()) == 1 and not server.orphans()
+
+    run("asyncio", main)
+
+
 # --- the policy ----------------------------------------------------------------------------------
 
 

@@ -90,6 +90,14 @@ def test_a_reload_brings_another_timeout(tmp_path: Path) -> None:
         assert options(address_of(service.wait_ready()))["keepalive"] == 0
 
 
+@pytest.mark.parametrize(("given", "silent"), [("5m", 300_000), ("10s", 60_000), ("0s", 0)])
+def test_a_longer_patience_with_writes_is_the_kernels_too(given: str, silent: int) -> None:
+    """Linux has one number for a peer that is gone and for one that takes nothing."""
+    with serve(APP, "--write-timeout", given, cwd=APPS) as service:
+        found = options(address_of(service.wait_ready()))
+        assert found == ASKED | {"user_timeout": silent}
+
+
 def test_who_came_before_the_first_worker_has_it_too(tmp_path: Path) -> None:
     """A connection that waited in the backlog while the application was made."""
     gate = tmp_path / "gate"

@@ -225,10 +225,10 @@ def _slack(mean_open: float, accepts: float, brief: float) -> float:
 
     accepts:  a second, of all workers.
     brief:    brief connections a second that count, of all workers: where there are no
-              others, whoever wakes takes what there is, however uneven that is.  (With half
-              of it, connections/s fell to 0.5 of plain shared accept on one core.)
+              others, whoever wakes takes what there is, however uneven that is.  (With a
+              quarter of them, connections/s fell to 0.5 of plain shared accept on one core.)
     """
-    return max(1.0, PART * mean_open, accepts / PER_RATE) + brief
+    return max(1.0, PART * mean_open, accepts / PER_RATE) + 2 * brief
 
 
 # --- full -------------------------------------------------------------------------------------
@@ -268,7 +268,8 @@ def why_full(connections: int, descriptor: int, caps: Caps) -> str:
     """
     if caps.conns and connections >= caps.conns:
         return f"{connections} connections (--max-conns {caps.conns})"
-    if descriptor >= caps.files - caps.kept_back:
+    # One at least, whatever is kept back: with a limit of 20 nothing else would be left.
+    if connections and descriptor >= caps.files - caps.kept_back:
         return (
             f"{connections} connections, {caps.files} descriptors allowed (ulimit -n), "
             f"{caps.kept_back} of them kept back"

@@ -26,7 +26,7 @@ def watch(listeners: Iterable[int], config: Config) -> None:
     """Have the kernel end connections accepted on these descriptors whose peer is gone.
 
     `peer_timeout`:  seconds without a sign of life; 0 leaves everything as it is.
-    `write_timeout`: seconds for a peer that takes nothing of what waits for it.
+    `write_timeout`: where it is given, seconds for a peer that takes nothing.
 
     A peer is asked after half of the first in silence, and given up when all of it has
     passed; when something was sent that nobody acknowledges, so long after that.  Linux has
@@ -42,7 +42,8 @@ def watch(listeners: Iterable[int], config: Config) -> None:
     idle = min(max(1, int(timeout / 2)), _LONGEST)
     interval = min(max(1, round(timeout / 6)), _LONGEST)
     count = min(max(1, math.ceil((timeout - idle) / interval)), 127)
-    silent = max(timeout, config.write_timeout) if config.write_timeout else 0.0
+    patience = config.write_timeout if "write_timeout" in config.given else timeout
+    silent = max(timeout, patience) if patience else 0.0
     tcp = socket.IPPROTO_TCP
     options = (
         (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),

@@ -98,16 +98,18 @@ class Expiring(Link):
         if exchange is None:
             self._give_up("header", 408, "Timeout reading header")
         elif not exchange.read_finished:
-            self._give_up("body", 408, "Timeout reading body")
+            # A timeout of the application's own ends without a word, as with Tornado.
+            own = exchange.body_timeout is not None
+            self._give_up("body", 0 if own else 408, "Timeout reading body")
         else:
             self._give_up("handler", 503, "Timeout waiting for an answer")
 
     def _give_up(self, cause: str, status: int, text: str) -> None:
-        """Say so if the answer has not begun, and close."""
+        """Say so if the answer has not begun, and close.  status:  0 to say nothing."""
         exchange = self.exchange
         self.server.ends(self, cause, text)
         silent = exchange is None or not (exchange.begun or exchange.write_finished)
-        if silent:
+        if silent and status:
             self.send(refusals.answer(status))
         self._tell_delegate()
         if silent:

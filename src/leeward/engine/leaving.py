@@ -11,6 +11,7 @@ import logging
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from tornado.iostream import StreamClosedError
 from tornado.web import RequestHandler
 
 from leeward._core import leaving as decisions
@@ -107,6 +108,8 @@ class Leaving:
 
     def _take_in(self) -> None:
         told, self._told = self._told, []
+        for handler, _ in told:
+            _end_body(handler)
         for orphan in self._adopt(told):
             mark = mark_of(orphan.handler, orphan.method)
             wait = decisions.patience(self._policy, orphan.method, mark, self._after)
@@ -197,3 +200,15 @@ class Leaving:
         what = "1 handler" if ended.total() == 1 else f"{ended.total()} handlers"
         _log.info("clients left: ended %s (%s%s)%s", what, names, more, runs_on)
         self._loop.call_later(_SAY, self._say)
+
+
+def _end_body(handler: RequestHandler) -> None:
+    """The rest of a body that is read as it comes will not come.
+
+    Tornado's `on_connection_close` says so, which a handler that has one of its own may
+    have forgotten to call.
+    """
+    body = getattr(handler.request, "_body_future", None)
+    if isinstance(body, asyncio.Future) and not body.done():
+        body.set_exception(StreamClosedError())
+        body.exception()

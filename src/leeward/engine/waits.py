@@ -4,8 +4,8 @@ A `Condition` keeps the future of everybody who waits until the next `notify`, t
 cancelled ones too: one that is never notified keeps the futures of all clients that ever
 left.  Here a cancelled wait is taken out, as Tornado does it for one that has timed out.
 
-The methods are wrapped, not replaced, once a process; a wait that is over at once costs
-0.1 µs more, one that is not 0.4.
+The methods are wrapped, not replaced, once a process.  A wait that is not over at once
+costs 3.7 µs instead of 2.1, one that is nothing that could be measured.
 """
 
 from __future__ import annotations

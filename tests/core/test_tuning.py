@@ -33,6 +33,7 @@ def test_what_a_setting_can_be_is_taken(changes: dict[str, Any]) -> None:
         ("[1]", r"not understood: '\[1\]'"),
         ('{"no_such": 1}', "has no setting 'no_such'"),
         ('{"bind": ["a"]}', "has no setting 'bind'"),
+        ('{"target": "a:c"}', "target cannot change while it runs"),
         ('{"log_level": 3}', "log_level: 3 is no str"),
         ('{"max_pss": true}', "max_pss: True is no int"),
         ('{"max_pss": 1.5}', "max_pss: 1.5 is no int"),
@@ -62,6 +63,13 @@ def test_what_was_resolved_is_found_again() -> None:
     found = tuned(CONFIG, {"log_level": "debug", "settle": 7})
     assert (found.log_level, found.settle, found.target) == ("debug", 7.0, "a:b")
     assert isinstance(found.settle, float)
+
+
+def test_what_is_set_counts_as_given() -> None:
+    """It wins over an application's own, as what is typed does; taken back, it does not."""
+    config = Config("a:b", given=("header_timeout",))
+    found = tuned(config, {"idle_timeout": 5})
+    assert (found.idle_timeout, found.given) == (5.0, ("header_timeout", "idle_timeout"))
 
 
 @pytest.mark.parametrize(

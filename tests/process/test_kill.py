@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
+import struct
 
 import pytest
 from process.clients import Http, WebSocket, address_of
 from process.registry import conns, until_there, waiting
+from process.support import APPS
+
+from leeward.testing import serve
 
 
 @pytest.mark.parametrize("flags", [(), ("--engine", "tornado")])
@@ -47,6 +52,57 @@ def test_one_by_its_number_and_one_by_its_address() -> None:
             assert [it["peer"] for it in conns(service)] == [_named(found, three)["peer"]]
             done = service.leeward("kill", f"{first['slot']}:{first['id']}")
             assert (done.returncode, done.stdout) == (1, "") and "no such connection" in done.stderr
+
+
+@pytest.mark.parametrize("engine", ["leeward", "tornado"])
+def test_handlers_whose_client_has_left(engine: str) -> None:
+    """They are shown and ended when they are asked for, and not among the connections."""
+    flags = ("--engine", engine, "--abandon-after", "1h")
+    with serve("polls", *flags, cwd=APPS) as service:
+        address = address_of(service.wait_ready(1))
+        with Http(address) as client:
+            client.send("/poll")
+            service.wait_line("GET /poll waits")
+            client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        service.wait_line("GET /poll left")
+        (found,) = until_there(service, 1, "--state", "orphan")
+        assert (found["url"], found["handler"]) == ("/poll", "polls.Poll")
+        assert found["client"] == "127.0.0.1"
+        assert found["waits_at"].endswith(" Poll.get") and found["id"] == 0
+        assert conns(service) == []
+        done = service.leeward("kill", "--idle-over", "1ms")
+        assert done.returncode == 1 and "no such connection" in done.stderr
+        done = service.leeward("kill", "--state", "orphan", "--peer", "127.0.0.1")
+        assert (done.returncode, done.stdout) == (0, "1 handler told to end\n"), done
+        service.wait_line("GET /poll over")
+        until_there(service, 0, "--state", "orphan")
+
+
+@pytest.mark.parametrize("engine", ["leeward", "tornado"])
+@pytest.mark.parametrize("how", ["header", "PROXY"])
+def test_the_client_behind_a_proxy(engine: str, how: str) -> None:
+    """By the address that a trusted proxy has told; the socket's own is shown beside it."""
+    proxy = ("--forwarded-allow-ips", "127.0.0.1") if how == "header" else ()
+    if how == "PROXY":
+        proxy = ("--proxy-protocol", "v1")
+    with waiting("--engine", engine, *proxy) as service:
+        address = address_of(service)
+        with Http(address) as one, Http(address) as two:
+            for client, told in ((one, "192.0.2.7"), (two, "198.51.100.1")):
+                if how == "PROXY":
+                    client.sock.sendall(f"PROXY TCP4 {told} 203.0.113.1 5 80\r\n".encode())
+                    client.send("/coroutine")
+                else:
+                    client.send("/coroutine", f"X-Forwarded-For: {told}")
+            until_there(service, 2, "--state", "active")
+            (found,) = conns(service, "--peer", "192.0.2.0/24")
+            assert found["client"] == "192.0.2.7"
+            assert found["peer"] == _named(conns(service), one)["peer"]
+            assert len(conns(service, "--peer", "127.0.0.1")) == 2
+            done = service.leeward("kill", "--peer", "192.0.2.7")
+            assert (done.returncode, done.stdout) == (0, "1 connection ended: 1 cut\n"), done
+            assert one.cut()
+            assert [it["client"] for it in conns(service)] == ["198.51.100.1"]
 
 
 def _named(found: list[dict[str, object]], client: Http) -> dict[str, object]:

@@ -86,12 +86,12 @@ def _tell(ended: asking.Gathered) -> int:
             output.complain("no such connection\nleeward conns shows those that there are")
         return 1
     told = sum(conn.kind == "websocket" for conn in ended.conns)
-    orphans = sum(conn.state == ORPHAN for conn in ended.conns)
-    cut = len(ended.conns) - told - orphans
+    if ended.conns[0].state == ORPHAN:
+        output.say(f"{plural(len(ended.conns), 'handler')} told to end")
+        return code
+    cut = len(ended.conns) - told
     parts = [f"{cut} cut"] if cut else []
     if told:
         parts.append(f"{plural(told, 'WebSocket')} told 1008")
-    if orphans:
-        parts.append(f"{plural(orphans, 'orphan')} interrupted")
     output.say(f"{plural(len(ended.conns), 'connection')} ended: {', '.join(parts)}")
     return code

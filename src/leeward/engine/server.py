@@ -80,7 +80,7 @@ class Server(Protocol):
     def told(self, mine: Identity, query: Query) -> Iterator[tuple[Any, Conn]]:
         """Each live connection that `query` matches, by its number: the member and its account.
 
-        If it asks for that state, instead each handler whose client has left (`engine.orphans`).
+        If it asks for that state, each handler whose client has left instead (`engine.orphans`).
         One at a time, because describing one takes 20 µs.
         """
 

@@ -29,6 +29,9 @@ shows the values in force and where each one comes from.
 Durations: `30s`, `250ms`, `2m`, `1h`, or plain seconds. A key that does not exist, or a value that cannot be, is
 refused with its flag or file:line (exit code 2), never ignored.
 
+Some can be changed while the instance runs, by `leeward set` ([how](../how-to/see-who-is-connected.md#change-a-limit-without-a-reload));
+what is set wins over all four until the instance stops, and `leeward config --origin TARGET` shows it as `runtime`.
+
 | flag | default | what it says |
 |---|---|---|
 """
@@ -97,6 +100,8 @@ def detail(setting: Setting) -> str:
     lines.append(f"- {' · '.join(places)}\n- default {default(setting)} ({setting.precedent})")
     if setting.needs_restart:
         lines.append("- a reload does not change it: stop and serve again")
+    if setting.runtime:
+        lines.append(f"- `leeward set {setting.toml}=VALUE` changes it while it runs")
     return "\n".join(lines) + "\n"
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from leeward._worker.here import connections
     from leeward.cli.run import run
     from leeward.disconnect import cancel_on_disconnect, finish_anyway
     from leeward.errors import (
@@ -33,6 +34,7 @@ __all__ = [
     "UsageError",
     "__version__",
     "cancel_on_disconnect",
+    "connections",
     "deadlines",
     "finish_anyway",
     "run",
@@ -47,8 +49,9 @@ _HOMES = {
     "TargetError": "leeward.errors",
     "UsageError": "leeward.errors",
     "cancel_on_disconnect": "leeward.disconnect",
-    "finish_anyway": "leeward.disconnect",
+    "connections": "leeward._worker.here",
     "deadlines": "leeward.limits",
+    "finish_anyway": "leeward.disconnect",
     "run": "leeward.cli.run",
 }
 

@@ -31,7 +31,9 @@ from typing import Any
 from leeward._sys import procfs
 
 #: Verbs that talk to a running instance.
-_ASKING = frozenset({"ps", "reload", "recycle", "rollback", "drain", "scale", "stop"})
+_ASKING = frozenset(
+    {"ps", "conns", "kill", "set", "reload", "recycle", "rollback", "drain", "scale", "stop"}
+)
 
 #: Seconds that a wait may take; generous, because it is only reached by failures.
 PATIENCE = 30.0

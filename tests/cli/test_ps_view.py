@@ -19,6 +19,8 @@ WORKER: dict[str, Any] = {
     "accepted": 4000,
     "requests": 5000,
     "in_flight": 1,
+    "idle": 7,
+    "upgraded": 4,
     "worker": 9,
     "pss_bytes": 30 * 1024**2,
     "cpu_seconds": 61.0,
@@ -66,10 +68,10 @@ def test_the_whole_table_reads_so() -> None:
         "  mode       zygote (nothing that a fork would break)",
         "  backing off for 4s: slot 1 ended 5 times: killed by SIGKILL",
         "  memory     59M: supervisor 9M, zygote 20M, workers 30M",
-        "  SLOT  GEN   PID  STATE       UP  CONNS  ACTIVE  REQUESTS  ACCEPTED    CPU  PSS      FDS"
-        "  ENDS",
-        "     0    3  4711  serving  2h01m     12       1      5000      4000  1m01s  30M  31/1024"
-        "     -",
+        "  SLOT  GEN   PID  STATE       UP  CONNS  ACTIVE  IDLE  UPGRADED  REQUESTS  ACCEPTED"
+        "    CPU  PSS      FDS  ENDS",
+        "     0    3  4711  serving  2h01m     12       1     7         4      5000      4000"
+        "  1m01s  30M  31/1024     -",
         "  last ends nobody asked for:",
         "    slot 1: killed by SIGKILL (outside), 12s ago, 3 times (pid 4712, generation 3)",
     ]

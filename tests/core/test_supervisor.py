@@ -1357,3 +1357,26 @@ def test_a_first_worker_that_was_stopped_is_tried_again() -> None:
     hand.now += 1.0
     hand.settle()
     assert hand.serving() == [(0, 1)]
+
+
+# --- leeward set ----------------------------------------------------------------------------
+
+
+def test_other_limits_hold_for_whoever_lives_already() -> None:
+    """A worker that was born with 25 s to drain has 3 now, and the generation's next one too."""
+    hand = Hand(workers=1).up()
+    (worker,) = hand.sup.roster.of("worker")
+    limits = dataclasses.replace(worker.limits, graceful=3.0)
+    hand.sup.tune(1, limits)
+    assert hand.sup.generations[1].limits == worker.limits == limits
+    hand.sup.tune(1, dataclasses.replace(limits, graceful=4.0))
+    assert worker.limits.graceful == 4.0
+
+
+def test_other_limits_are_one_generations() -> None:
+    hand = Hand(workers=1).up()
+    before = hand.sup.generations[1].limits
+    number = hand.sup.offer(limits=before, start="zygote", may_change_mode=False, workers=1)
+    hand.sup.tune(number, dataclasses.replace(before, settle=1.0))
+    assert hand.sup.generations[1].limits == before
+    assert all(it.limits == before for it in hand.sup.roster.of("worker", 1))

@@ -19,7 +19,7 @@ from leeward.engine.engine import Engine
 
 
 class Counters:
-    open = requests = in_flight = 0
+    open = requests = in_flight = new = upgraded = closing = 0
 
 
 class Transport(asyncio.Transport):

@@ -195,8 +195,8 @@ MUTANTS = (
     Mutant(
         "in flight for ever",
         "link",
-        "        self.server.in_flight(-1)\n        self.life = _IDLE",
-        "        self.life = _IDLE",
+        "        self.server.in_flight(-1)\n        self.life, self.account.since = _IDLE",
+        "        self.life, self.account.since = _IDLE",
     ),
     # --- the end --------------------------------------------------------------------------------
     Mutant(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import InitVar, dataclass, field
 
 import pytest
 
 from leeward._core.connection import Life
 from leeward.engine.eviction import GRACE, evict, evictable
+from leeward.engine.telling import Account
 
 NOW = 1000.0
 
@@ -15,10 +16,14 @@ NOW = 1000.0
 @dataclass(eq=False)
 class One:
     life: Life
-    since: float = NOW - 60
+    since: InitVar[float] = NOW - 60
     descriptor: int = 20
     gone: bool = False
     goes: bool = True
+    account: Account = field(default_factory=Account)
+
+    def __post_init__(self, since: float) -> None:
+        self.account.since = since
 
     def evict(self) -> bool:
         self.gone = self.goes

@@ -21,7 +21,7 @@ INPUTS = 200
 
 
 class _Counters:
-    open = requests = in_flight = 0
+    open = requests = in_flight = new = upgraded = closing = 0
 
 
 def engine_serve(sock: socket.socket, delegate: Recorder) -> Callable[[], None]:

@@ -157,3 +157,18 @@ def test_numbers_that_do_not_fit_raise():
     with pytest.raises(ValueError):
         page.row(0).add_open(-1)
     page.close()
+
+
+def test_what_the_others_leave_of_the_open_ones_is_idle() -> None:
+    """Never below 0, which it would be while a worker is about to change two of them."""
+    page = Page.create()
+    try:
+        row = page.row(3)
+        row.open, row.new, row.in_flight, row.upgraded, row.closing = 10, 1, 2, 3, 1
+        assert (row.new, row.upgraded, row.closing, row.idle) == (1, 3, 1, 3)
+        row.open = 6
+        assert row.idle == 0
+        row.clear()
+        assert (row.new, row.upgraded, row.closing, row.idle) == (0, 0, 0, 0)
+    finally:
+        page.close()

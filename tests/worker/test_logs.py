@@ -152,3 +152,25 @@ def test_a_stderr_that_takes_nothing_is_no_error(pipe, how):
         logs.install(log)
         log.say("error", "unheard")
         logging.getLogger("app").error("unheard")
+
+
+def test_another_level_while_it_runs(pipe):
+    """Of the application's records too, if the application left that to us."""
+    log = logs.Log(0, 1, "warning", "auto", pipe[1])
+    with bare_root() as root:
+        assert logs.install(log)
+        logs.tune(log, "debug")
+        assert root.level == log.level == logging.DEBUG
+        root.setLevel(logging.ERROR)  # the application's own
+        logs.tune(log, "info")
+        assert (root.level, log.level) == (logging.ERROR, logging.INFO)
+
+
+def test_who_configures_logging_keeps_its_level(pipe):
+    log = logs.Log(0, 1, "info", "auto", pipe[1])
+    with bare_root() as root:
+        root.addHandler(logging.StreamHandler())
+        root.setLevel(logging.INFO)
+        assert not logs.install(log)
+        logs.tune(log, "debug")
+        assert (root.level, log.level) == (logging.INFO, logging.DEBUG)

@@ -25,8 +25,25 @@ NEEDS_RESTART = (
     "group",
 )
 
-#: Keys that a server takes over while it serves (`leeward.engine.server.Server.tune`).
+#: Keys that `leeward set` may change while the instance runs: whoever obeys one asks the
+#: `Config` anew, or is told by its `tune`.
 TUNABLE = (
+    "graceful_timeout",
+    "drain_window",
+    "settle",
+    "max_lingering",
+    "max_conns",
+    "max_conns_per_ip",
+    "limit_concurrency",
+    "max_requests",
+    "max_requests_jitter",
+    "max_age",
+    "max_pss",
+    "stall_warn",
+    "stall_kill",
+    "stall_kill_busy",
+    "stopped_kill",
+    "drain_delay",
     "silent_timeout",
     "header_timeout",
     "body_timeout",
@@ -36,6 +53,7 @@ TUNABLE = (
     "write_timeout",
     "idle_timeout",
     "write_budget",
+    "log_level",
 )
 
 

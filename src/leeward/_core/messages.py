@@ -8,6 +8,8 @@ SCM_RIGHTS because of its type; on the wire stands only its place in the list.
 
 `encode` and `decode` know bytes and numbers, never sockets: `leeward._sys.channel`
 carries them.
+
+More than 400 lines, because all of them stand in one place.
 """
 
 from __future__ import annotations
@@ -218,7 +220,32 @@ class Withdraw(Message):
     """A stop is near: answer that you are not ready, and go on accepting."""
 
 
+@dataclass(frozen=True)
+class Asked(Message):
+    """Answer this yourself, by `Piece`s to whoever is at the other end of `asker`.
+
+    Bulk answers do not pass through the supervisor, which has every worker to look after.
+    """
+
+    what: str  # "conns" | "kill"
+    query: str  # Query.to_json()
+    worker: int  # to say whose piece it is
+    asker: Descriptor
+
+
 # --- supervisor → zygote or worker, and back -------------------------------------------
+
+
+@dataclass(frozen=True)
+class Tune(Message):
+    """These settings from now on.  Only those differ that may change while running."""
+
+    config: str  # Config.to_json()
+
+
+@dataclass(frozen=True)
+class Tuned(Message):
+    """They are in force."""
 
 
 @dataclass(frozen=True)
@@ -301,6 +328,29 @@ class RollbackRequest(Message):
 
 
 @dataclass(frozen=True)
+class ConnsRequest(Message):
+    """Each worker in `slot`, or in any (-1), is to tell its connections.
+
+    The answer's data says who was asked: {"workers": [{"worker", "slot", "pid", "asked"}]}.
+    Their `Piece`s come before and after it.
+    """
+
+    query: str  # Query.to_json()
+    slot: int = -1
+    kill: bool = False  # end them as well
+
+
+@dataclass(frozen=True)
+class SetRequest(Message):
+    """Other settings while running, over what files and flags say.
+
+    changes:  JSON, by key; null takes back what was set before.  {} only asks what is set.
+    """
+
+    changes: str
+
+
+@dataclass(frozen=True)
 class ModulesRequest(Message):
     """Which modules has the supervisor imported?  Asked by the test of its walls."""
 
@@ -319,6 +369,16 @@ class Answer(Message):
     code: int
     text: str
     data: str = ""
+
+
+@dataclass(frozen=True)
+class Piece(Message):
+    """A part of a worker's own answer: JSON objects, one a line.  worker: as in `Asked`."""
+
+    worker: int
+    text: str
+    last: bool = False
+    error: str = ""
 
 
 #: Where the name of its class stands in an encoded message; no field can be called so.

@@ -88,6 +88,13 @@ class Supervisor:
 
     # --- what happens -----------------------------------------------------------------
 
+    def tune(self, number: int, limits: Limits) -> None:
+        """Other limits from now on; deadlines that run already stay as they are."""
+        self.generations[number].limits = limits
+        for it in self.roster:
+            if it.generation == number:
+                it.limits = limits
+
     def offer(self, *, limits: Limits, start: str, may_change_mode: bool, workers: int) -> int:
         """New settings are here.  Returns the number of the candidate made of them."""
         self.resolving = None

@@ -22,6 +22,7 @@ from leeward._core import commands as c
 from leeward._core.config import Handover
 from leeward._core.supervisor import Supervisor
 from leeward._supervisor import reloads
+from leeward._supervisor.asking import Asking
 from leeward._supervisor.children import Children
 from leeward._supervisor.control import Control
 from leeward._supervisor.delay import Delay
@@ -38,6 +39,7 @@ from leeward._supervisor.requests import Requests
 from leeward._supervisor.roll_out import RollOut
 from leeward._supervisor.say import Voice
 from leeward._supervisor.setting_aside import SettingAside
+from leeward._supervisor.tuning import Tuning
 from leeward._supervisor.watching import Watching
 from leeward._sys.page import Page
 from leeward._sys.posix import Posix
@@ -116,6 +118,7 @@ class Instance:
         self._going_back = GoingBack(parts, self._waiting)
         self._recycling = Recycling(parts)
         self._setting_aside = SettingAside(parts)
+        self._tuning = Tuning(parts)
         self._renewal = Renewal(
             self._processes, self._control, self._voice, self._posix.monotonic, start_resolver
         )
@@ -135,6 +138,8 @@ class Instance:
             going_back=self._going_back,
             recycling=self._recycling,
             setting_aside=self._setting_aside,
+            asking=Asking(parts),
+            tuning=self._tuning,
             ps=lambda: self._view().ps(self._posix.monotonic()),
             scale=self._scale,
             stop=self._stop,
@@ -170,6 +175,7 @@ class Instance:
         self._processes.keep_only(self._core.generations)
         self._control.expire(now)
         self._renewal.tick(now)
+        self._tuning.tick(now)
         self._notify.tick(now)
         self._banner(now)
         self._roll_out.tick(now, self._view().ready_workers() >= self._core.workers)
@@ -182,7 +188,7 @@ class Instance:
         now = self._posix.monotonic()
         due = [self._core.next_deadline(now), self._control.next_deadline(), self._banner_by]
         due += [self._roll_out.next_deadline(), self._renewal.next_deadline()]
-        due += [self._delay.due, self._watching.next_deadline()]
+        due += [self._delay.due, self._watching.next_deadline(), self._tuning.next_deadline()]
         if self._notify.interval is not None:
             due.append(self._notify.due)
         if self._voice_waits:
@@ -298,6 +304,7 @@ class Instance:
         self._going_back.stop()
         self._recycling.all_end(reloads.STOPPING, "it is stopping; the others were not recycled")
         self._setting_aside.stop()
+        self._tuning.all_end(reloads.STOPPING, "it is stopping")
         self._renewal.stop()
 
     def _scale(self, workers: int) -> str:

@@ -24,6 +24,7 @@ from leeward._core.worker import State
 from leeward._supervisor import stacks
 from leeward._supervisor.certificates import Certificates
 from leeward._supervisor.children import Children, Reaped, program
+from leeward._supervisor.configs import Configs
 from leeward._supervisor.ends import STAGES, Coroner
 from leeward._supervisor.loop import Loop
 from leeward._supervisor.report import End, Facts
@@ -53,7 +54,7 @@ class Processes:
         listeners: tuple[Listener, ...],
         voice: Voice,
     ) -> None:
-        self.configs: dict[int, Config] = {}
+        self.configs = Configs()
         self.facts: dict[int, Facts] = {}
         self.ends: dict[int, End] = {}
         self.certificates = Certificates()
@@ -63,6 +64,8 @@ class Processes:
         self.withdrawn = False
         #: Told (process, error) when a process has taken a renewed certificate or not.
         self.on_renewed: Callable[[int, str], None]
+        #: Told the process that works by changed settings now.
+        self.on_tuned: Callable[[int], None]
         self._core = core
         self._posix = posix
         self._loop = loop
@@ -227,6 +230,22 @@ class Processes:
         for it in self._core.roster.of("worker"):
             self._send(it.id, m.Withdraw())
 
+    def tune(self) -> set[int]:
+        """Has every process obey the settings in force.  Returns who is to say that it does."""
+        for it in self._core.roster:
+            if it.role != "stray" and it.id in self._channels:
+                self._send(it.id, m.Tune(self._config(it.generation).to_json()))
+        serve = (it.id for it in self._core.roster.of("worker") if it.state is State.SERVING)
+        return {it for it in serve if it in self._channels}
+
+    def hand(self, process: int, message: m.Asked) -> bool:
+        """Hands an asker on.  False if it reads nothing any more: what waits for it are orders."""
+        channel = self._channels.get(process)
+        if channel is None or channel.wants_write:
+            return False
+        self._send(process, message)
+        return True
+
     def may_answer(self, process: int) -> bool:
         return process in self._channels and self._core.roster.get(process) is not None
 
@@ -353,6 +372,8 @@ class Processes:
                 if error:
                     self._say(it, f"keeps the old certificate: {error}", "error")
                 self.on_renewed(it.id, error)
+            case m.Tuned():
+                self.on_tuned(it.id)
             case m.Leaving(reason, limit):
                 self._say(it, f"asks to be replaced ({reason})")
                 if limit:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from leeward._core import messages as m
 from leeward._core.messages import Answer
 from leeward._supervisor import reloads
+from leeward._supervisor.asking import Asking
 from leeward._supervisor.control import Client
 from leeward._supervisor.going_back import GoingBack
 from leeward._supervisor.parts import Parts
@@ -17,6 +18,7 @@ from leeward._supervisor.recycling import Recycling
 from leeward._supervisor.renewal import Renewal
 from leeward._supervisor.roll_out import RollOut
 from leeward._supervisor.setting_aside import SettingAside
+from leeward._supervisor.tuning import Tuning
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,8 @@ class Requests:
     going_back: GoingBack
     recycling: Recycling
     setting_aside: SettingAside
+    asking: Asking
+    tuning: Tuning
     ps: Callable[[], str]
     scale: Callable[[int], str]
     stop: Callable[[str, float, bool, float], None]
@@ -62,6 +66,10 @@ class Requests:
                 self.recycling.ask(client, None if slot < 0 else slot)
             case m.AsideRequest(slot, seconds):
                 self.setting_aside.ask(client, slot, seconds)
+            case m.ConnsRequest():
+                self.asking.ask(client, message)
+            case m.SetRequest(changes):
+                self.tuning.ask(client, changes)
             case m.ModulesRequest():
                 control.answer(client, Answer(0, "", json.dumps(sorted(sys.modules))))
             case _:

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from leeward._core.config import Config
-from leeward._core.generation import Limits
 from leeward._core.messages import Answer, Resolved
 from leeward._supervisor import certificates, reloads
 from leeward._supervisor.control import Client
@@ -20,12 +19,12 @@ from leeward._supervisor.parts import Parts
 from leeward._supervisor.reloads import Resolver, Waiting
 from leeward._supervisor.renewal import Renewal, Start
 from leeward._supervisor.report import Facts, plural
+from leeward._supervisor.tuning import limits
 
 
 class RollOut:
     """One at a time.
 
-    config:   of the generation that serves, or of the first one.
     waiting:  the clients of `leeward reload`.
     status:   one line for the service manager.
     """
@@ -40,7 +39,7 @@ class RollOut:
         start_resolver: Start,
         status: Callable[[], str],
     ) -> None:
-        self.config = config
+        self._config = config
         self._parts = parts
         self._waiting = waiting
         self._renewal = renewal
@@ -50,6 +49,11 @@ class RollOut:
         self._resolver: Resolver | None = None
         self._resolving_since = 0.0
         self._news: reloads.News | None = None
+
+    @property
+    def config(self) -> Config:
+        """Of the generation that serves, or of the first one, as it is in force."""
+        return self._parts.processes.configs.in_force(self._config)
 
     def next_deadline(self) -> float | None:
         return None if self._news is None else self._news.by
@@ -97,19 +101,13 @@ class RollOut:
 
     def offer(self, config: Config, tls: tuple[int, ...]) -> None:
         """Roll `config` out, as a new generation."""
-        limits = Limits(
-            start=config.start_timeout,
-            graceful=config.graceful_timeout,
-            settle=config.settle,
-            lingering=config.max_lingering,
-        )
+        processes = self._parts.processes
         number = self._parts.core.offer(
-            limits=limits,
+            limits=limits(processes.configs.in_force(config)),
             start=config.start,
             may_change_mode=config.start_fallback == "allow",
             workers=config.workers,
         )
-        processes = self._parts.processes
         processes.configs[number] = config
         processes.certificates.keep(number, tls)
         processes.facts[number] = Facts()
@@ -146,7 +144,7 @@ class RollOut:
 
     def served(self, generation: int) -> None:
         core, processes = self._parts.core, self._parts.processes
-        self.config = processes.configs[generation]
+        self._config = processes.configs.resolved(generation)
         self.tell_news()  # of a generation before this one, should it still wait
         more, clients = self._going_back.served(generation)
         self._news = reloads.News(

@@ -43,6 +43,10 @@ class Voice:
             event, _, more = text.partition("\n")
             self._write(self._look.render(time.time(), level, identity, lines.OURS, event, more))
 
+    def tune(self, level: str) -> None:
+        """From now on this is the lowest level that is written."""
+        self._level = _LEVELS[level]
+
     def banner(self, text: list[str]) -> None:
         """Lines for people, without decoration; a program that reads JSON gets one event."""
         if self._look.json:

@@ -28,7 +28,8 @@ _SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW
 
 # Places of the words in a row.
 PID, SLOT, GENERATION, OPEN, ACCEPTED, REQUESTS, IN_FLIGHT, BUSY_SINCE, TURNS, BEATS = range(10)
-ACCEPTS, WOKEN, BRIEF, EVICTED, SHED = range(10, 15)
+NEW, UPGRADED, CLOSING = range(10, 13)
+ACCEPTS, WOKEN, BRIEF, EVICTED, SHED = range(13, 18)
 # And in the head.
 AWAKE, USED = range(2)
 # What ACCEPTS says: not (starting, draining, aside, gone), yes, or not while it is full.
@@ -130,6 +131,43 @@ class Row:
     @beats.setter
     def beats(self, value: int) -> None:
         self.words[BEATS] = value
+
+    @property
+    def new(self) -> int:
+        """Connections that have not sent a byte."""
+        return self.words[NEW]
+
+    @new.setter
+    def new(self, value: int) -> None:
+        self.words[NEW] = value
+
+    @property
+    def upgraded(self) -> int:
+        """Connections that the application has taken over: WebSockets."""
+        return self.words[UPGRADED]
+
+    @upgraded.setter
+    def upgraded(self, value: int) -> None:
+        self.words[UPGRADED] = value
+
+    @property
+    def closing(self) -> int:
+        """Connections that we have ended, and whose last bytes are on their way."""
+        return self.words[CLOSING]
+
+    @closing.setter
+    def closing(self, value: int) -> None:
+        self.words[CLOSING] = value
+
+    @property
+    def idle(self) -> int:
+        """Connections between two requests: what the others leave of those that are open.
+
+        Reckoned, and so for a moment wrong while a worker changes several of the others.
+        """
+        words = self.words
+        others = words[NEW] + words[IN_FLIGHT] + words[UPGRADED] + words[CLOSING]
+        return max(0, words[OPEN] - others)
 
     @property
     def accepts(self) -> int:

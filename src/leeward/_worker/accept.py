@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from leeward._core.admission import PAUSE, Courtesy, Streak
+from leeward._sys import peers
 from leeward._worker.company import Company
 from leeward._worker.crowding import Crowding, waits
 
@@ -98,6 +99,7 @@ class Acceptor:
         self._crowding = Crowding(
             sockets, server, company, birth.config, log, self._halt, self._go_on
         )
+        self._watch_peers(birth.config)
 
     def start(self) -> None:
         for port in self._ports:
@@ -108,6 +110,12 @@ class Acceptor:
     def tune(self, config: Config) -> None:
         """Settings have changed while we run."""
         self._crowding.tune(config)
+        if self._ports:
+            self._crowding.took()  # there may be more connections than may be, now
+        self._watch_peers(config)
+
+    def _watch_peers(self, config: Config) -> None:
+        peers.watch([port.sock.fileno() for port in self._ports], config)
 
     def gone(self) -> None:
         """A connection has ended."""

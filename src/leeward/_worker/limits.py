@@ -35,29 +35,47 @@ class Limits:
     """
 
     def __init__(self, config: Config, say: Callable[[Message], None]) -> None:
-        self._config = config
         self._say = say
         self._loop = asyncio.get_running_loop()
+        self._born = self._loop.time()
         self._said = False
+        self._timers: list[asyncio.TimerHandle] = []
+        self._config: Config | None = None
         self.most = 0
-        if config.max_requests:
-            self.most = config.max_requests + random.randint(0, config.max_requests_jitter)
-        if config.max_age:
-            age = config.max_age * (1 - SPREAD * random.random())
-            self._loop.call_later(age, self._leave, f"is {age:.3g} s old, --max-age")
-        if config.max_pss:
-            self._loop.call_later(EVERY, self._measure)
+        self.tune(config)
+
+    def tune(self, config: Config) -> None:
+        """From now on these limits; what they do not change goes on."""
+        before, self._config = self._config, config
+        requests = (config.max_requests, config.max_requests_jitter)
+        if before is None or requests != (before.max_requests, before.max_requests_jitter):
+            self.most = 0
+            if config.max_requests:
+                self.most = config.max_requests + random.randint(0, config.max_requests_jitter)
+        age, pss = config.max_age, config.max_pss
+        if before is not None and (age, pss) == (before.max_age, before.max_pss):
+            return
+        for timer in self._timers:
+            timer.cancel()
+        self._timers = []
+        if age:
+            at = self._born + age * (1 - SPREAD * random.random())
+            self._timers.append(
+                self._loop.call_at(at, self._leave, f"is {age:.3g} s old, --max-age")
+            )
+        if pss:
+            self._timers.append(self._loop.call_later(EVERY, self._measure, pss))
 
     def answered(self) -> None:
         """The last request that is allowed has begun."""
         self._leave(f"answered {self.most} requests, --max-requests")
 
-    def _measure(self) -> None:
+    def _measure(self, most: int) -> None:
         pss = procfs.pss_bytes(os.getpid())
-        if pss is not None and pss > self._config.max_pss:
+        if pss is not None and pss > most:
             self._leave(f"has {pss / 2**20:.0f} MiB of memory, --max-pss")
         elif not self._said:
-            self._loop.call_later(EVERY, self._measure)
+            self._timers.append(self._loop.call_later(EVERY, self._measure, most))
 
     def _leave(self, why: str) -> None:
         if not self._said:

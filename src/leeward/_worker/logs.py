@@ -173,3 +173,12 @@ def install(log: Log, access: bool = True) -> Printer | None:
     if root.level == logging.WARNING:  # Python's default: the application set none
         root.setLevel(log.level)
     return printer
+
+
+def tune(log: Log, level: str) -> None:
+    """Another level from now on, of the application's records too if it left that to us."""
+    root = logging.getLogger()
+    ours = any(isinstance(it, Printer) for it in root.handlers) and root.level == log.level
+    log.level = LEVELS[level]
+    if ours:
+        root.setLevel(log.level)

@@ -16,6 +16,8 @@ How it ends, by who asked for it:
 * the application stops the loop: drained as for a stop, status 0;
 * the application calls `sys.exit(n)`: n, in-flight requests are cut as in any
   Tornado program.
+
+What it does when the channel or a signal speaks is in `leeward._worker.obey`.
 """
 
 from __future__ import annotations
@@ -33,28 +35,22 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import tornado.process
 
+from leeward._core.config import Config
+from leeward._core.conns import Identity
 from leeward._core.messages import (
-    Aside,
-    BadMessage,
-    Closed,
     Drain,
     Failed,
     Hello,
-    Leaving,
-    Message,
     Ready,
-    Renew,
-    Renewed,
-    Withdraw,
 )
-from leeward._sys import peers
-from leeward._worker import forks, leave, logs, loops, probe
+from leeward._worker import forks, here, leave, logs, loops, probe
 from leeward._worker.accept import Acceptor
 from leeward._worker.access.start import start, tell
 from leeward._worker.drain import OVERRUN, Drainer
 from leeward._worker.factory import make
 from leeward._worker.limits import Limits
-from leeward._worker.turns import Turns
+from leeward._worker.obey import Obedient
+from leeward._worker.telling import Telling
 from leeward.adapters import subprocesses
 from leeward.adapters.loading import watched
 from leeward.adapters.serving import server
@@ -62,14 +58,10 @@ from leeward.adapters.tornado import describe
 from leeward.errors import ChannelClosed, TargetError
 
 if TYPE_CHECKING:
-    from types import FrameType
-
     from tornado.httputil import HTTPServerConnectionDelegate
 
     from leeward._core.config import Config
     from leeward._worker.birth import Birth
-    from leeward.adapters.tornado import TornadoServer
-    from leeward.engine.engine import Engine
 
 #: Seconds in which the last words before an exit must be on their way.
 LAST_WORDS = 1.0
@@ -118,19 +110,6 @@ def run(birth: Birth) -> NoReturn:
         leave.leave(worker.loop, 128 + signal.SIGINT, worker.budget(), worker.log)
 
 
-class _Notify:
-    """Our handler of SIGTERM and SIGINT.  `leeward` tells it from the application's."""
-
-    leeward = True
-
-    def __init__(self, worker: Worker) -> None:
-        self.worker = worker
-
-    def __call__(self, signum: int, frame: FrameType | None) -> None:
-        # Not from here: the signal may have come in the middle of a send.
-        self.worker.loop.call_soon_threadsafe(self.worker.wants_to_leave, signum)
-
-
 def _leave_child(error: BaseException) -> NoReturn:
     """A process that the application forked comes to its end."""
     if isinstance(error, SystemExit):
@@ -141,30 +120,22 @@ def _leave_child(error: BaseException) -> NoReturn:
 class _Nowhere:
     """Counters of a process that is no worker any more."""
 
-    open = accepted = requests = in_flight = brief = evicted = shed = 0
+    open = accepted = requests = in_flight = new = upgraded = closing = brief = evicted = shed = 0
 
 
-class Worker:
-    """One worker's parts and what it does when the channel or a signal speaks."""
-
-    loop: asyncio.AbstractEventLoop
+class Worker(Obedient):
+    """One worker's parts, and what they tell each other."""
 
     def __init__(self, birth: Birth) -> None:
-        self.birth = birth
-        self.pid = os.getpid()
-        self.born = time.monotonic()
-        self.channel = birth.channel
-        self.log = logs.Log(
+        log = logs.Log(
             birth.slot, birth.generation, birth.config.log_level, birth.config.log_format
         )
+        super().__init__(birth, log)
+        self.pid = os.getpid()
+        self.born = time.monotonic()
         self.row: Any = birth.page.row(birth.row_index)
-        self.server: Engine | TornadoServer | None = None
-        self.acceptor: Acceptor | None = None
-        self.drainer: Drainer | None = None
         self.starts = "factory"  # what its start is at
-        self.turns: Turns | None = None
         self.accepted = 0
-        self.over = False
 
     # --- life ------------------------------------------------------------------------
 
@@ -200,6 +171,7 @@ class Worker:
         subprocesses.install()
         row, birth = self.row, self.birth
         row.open = row.accepted = row.requests = row.in_flight = 0
+        row.new = row.upgraded = row.closing = 0
         row.slot, row.generation, row.pid = birth.slot, birth.generation, self.pid
         if not faulthandler.is_enabled():
             with contextlib.suppress(OSError, ValueError):  # stderr closed
@@ -233,6 +205,9 @@ class Worker:
         self.access = start(self.log, birth.config)
         tls, closed = birth.tls.context if birth.tls else None, self._connection_closed
         self.server = server(application, birth.config, self.row, closed, tls)
+        mine = Identity(birth.slot, birth.generation, self.pid)
+        self.telling = Telling(mine, self.loop)
+        here.serve(self.server, mine)
 
     def _accept(self, kind: str) -> None:
         """Accept, and say so."""
@@ -240,19 +215,15 @@ class Worker:
         assert self.server is not None
         self.acceptor = Acceptor(birth, self.server, self._accepted, self.log)
         self.drainer = Drainer(self.acceptor, self.server, self.log, self._finish)
-        limits = Limits(birth.config, self._say_to_supervisor)
+        self.limits = limits = Limits(birth.config, self._say_to_supervisor)
         self.server.most, self.server.at_most = limits.most, limits.answered
         self._take_signals()
         self.server.ready()
         if birth.canary:
             tell(self.access, self.log, birth.config)
-        peers.watch([fd for fd, _ in birth.listeners], birth.config)
         self.acceptor.start()
         self._say_to_supervisor(Ready(kind, birth.application.found, birth.baseline, birth.changed))
-        if birth.config.stall_warn or birth.config.stall_kill:
-            self.turns = Turns(self.loop, birth.page, self.row, birth.bell)
-            self.turns.begin(self._say_to_supervisor)
-            self.server.active = self.turns.active
+        self._tell_turns()
         self.log.say("debug", f"ready in {(time.monotonic() - self.born) * 1000:.1f} ms")
 
     def _fail(self, stage: str, text: str) -> NoReturn:
@@ -288,6 +259,9 @@ class Worker:
                     os.close(fd)
         if self.turns is not None:
             self.turns.abandon()
+        if self.telling is not None:
+            self.telling.abandon()
+        here.serve(None)
         self.row = _Nowhere()
         if self.server is not None:
             self.server.counters = self.row
@@ -315,88 +289,3 @@ class Worker:
         self.over = True
         self.end_turns()
         self.loop.stop()
-
-    def end_turns(self) -> None:
-        """What comes now has a guard of its own, and is no stall."""
-        if self.turns is not None:
-            self.turns.end()
-        if self.server is not None:
-            self.server.active = None
-
-    # --- the channel -----------------------------------------------------------------
-
-    def _hear(self) -> None:
-        try:
-            messages = self.channel.receive()
-        except BadMessage as error:
-            self.log.say("error", f"not understood: {error}")
-            return
-        except ChannelClosed:
-            self.loop.remove_reader(self.channel.fileno())
-            messages = [Drain("stop", self.birth.config.graceful_timeout, 0.0)]
-        for message in messages:
-            if isinstance(message, Drain):
-                self._drain(message)
-            elif isinstance(message, Aside):
-                self._set_aside()
-            elif isinstance(message, Withdraw):
-                self._withdraw()
-            elif isinstance(message, Renew):
-                self._renew(message)
-            else:
-                self.log.say("error", f"not for a worker: {type(message).__name__}")
-
-    def _drain(self, order: Drain) -> None:
-        if self.drainer is None:
-            os._exit(0)  # still starting: nothing was accepted
-        first = not self.drainer.reason
-        self.drainer.begin(order)
-        if first:
-            self._say_to_supervisor(Closed())
-
-    def _set_aside(self) -> None:
-        if self.drainer is not None and self.drainer.set_aside():
-            self._say_to_supervisor(Closed())
-
-    def _withdraw(self) -> None:
-        # One that is not ready yet is told again when it has said that it is.
-        if self.server is not None:
-            self.server.withdrawn = True
-
-    def _renew(self, order: Renew) -> None:
-        error = ""
-        try:
-            if self.birth.tls is not None:
-                self.birth.tls.renew(order.tls)
-        except OSError as problem:
-            error = str(problem)
-        self._say_to_supervisor(Renewed(error))
-
-    def _say_to_supervisor(self, message: Message) -> None:
-        try:
-            self.channel.send(message)
-        except ChannelClosed:
-            return  # its end is seen where the channel is read
-        if self.channel.wants_write:
-            self.loop.add_writer(self.channel.fileno(), self._flush_channel)
-
-    def _flush_channel(self) -> None:
-        try:
-            self.channel.flush()
-        except ChannelClosed:
-            self.loop.remove_writer(self.channel.fileno())
-            return
-        if not self.channel.wants_write:
-            self.loop.remove_writer(self.channel.fileno())
-
-    # --- signals ---------------------------------------------------------------------
-
-    def _take_signals(self) -> None:
-        """Have TERM and INT ask the supervisor, unless the application handles them."""
-        notify = _Notify(self)
-        for signum in (signal.SIGTERM, signal.SIGINT):
-            if signal.getsignal(signum) in (signal.SIG_DFL, signal.default_int_handler):
-                signal.signal(signum, notify)
-
-    def wants_to_leave(self, signum: int) -> None:
-        self._say_to_supervisor(Leaving(signal.Signals(signum).name))

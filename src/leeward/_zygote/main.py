@@ -37,6 +37,7 @@ from leeward._core.messages import (
     NotForked,
     Renew,
     Renewed,
+    Tune,
 )
 from leeward._sys.channel import Channel
 from leeward._sys.mappings import unmap_clean_files
@@ -172,13 +173,54 @@ class _Zygote:
         last_words(self.channel, replace(report, baseline=baseline, changed=changed))
         for descriptor in baseline:
             os.close(descriptor)
-        order, end = _fork_on_request(self.channel, self.tls)
+        order, end = self._fork_on_request()
         self.channel.close()
         for signum, handler in self.handlers.items():
             signal.signal(signum, handler)
         fork.reseed()
         newborn = Newborn(self.begin, order, self.config, Channel(end), application, self.tls)
         return self.become(newborn)
+
+    def _fork_on_request(self) -> tuple[Fork, Descriptor]:
+        """Returns once in each worker, with its order; in the zygote never."""
+        channel, tls = self.channel, self.tls
+        quiet: float | None = _QUIET
+        while True:
+            try:
+                order = channel.wait(quiet)
+            except BadMessage as error:  # no descriptors left: the supervisor's deadline acts
+                print(f"zygote: not understood: {error}", file=sys.stderr, flush=True)
+                continue
+            if order is None:
+                quiet = None
+                with contextlib.suppress(OSError):  # no /proc: they stay mapped
+                    unmap_clean_files()
+                continue
+            if isinstance(order, Renew) and tls is not None:
+                try:
+                    tls.renew(order.tls)
+                except OSError as error:
+                    channel.send(Renewed(str(error)))
+                else:
+                    channel.send(Renewed())
+                continue
+            if isinstance(order, Tune):
+                self.config = Config.from_json(order.config)  # of the workers to come
+                continue
+            if not isinstance(order, Fork) or len(order.channel) != 1:
+                print(f"zygote: not for a zygote: {order}", file=sys.stderr, flush=True)
+                continue
+            (end,) = order.channel
+            try:
+                pid = fork.fork_twice()
+            except OSError as error:
+                answer: Forked | NotForked = NotForked(order.worker, str(error))
+            else:
+                if pid == 0:
+                    return order, end
+                answer = Forked(order.worker, pid)
+            os.close(end)
+            channel.send(answer)
 
     def run_program(self) -> NoReturn:
         """The same from inside the program: see `leeward._zygote.nursery`."""
@@ -216,41 +258,3 @@ def _take_signals() -> dict[int, Any]:
         handlers[signum] = signal.SIG_DFL if handler in (_nothing, None) else handler
         signal.signal(signum, _nothing)
     return handlers
-
-
-def _fork_on_request(channel: Channel, tls: Tls | None) -> tuple[Fork, Descriptor]:
-    """Returns once in each worker, with its order; in the zygote never."""
-    quiet: float | None = _QUIET
-    while True:
-        try:
-            order = channel.wait(quiet)
-        except BadMessage as error:  # no descriptors left: the supervisor's deadline acts
-            print(f"zygote: not understood: {error}", file=sys.stderr, flush=True)
-            continue
-        if order is None:
-            quiet = None
-            with contextlib.suppress(OSError):  # no /proc: they stay mapped
-                unmap_clean_files()
-            continue
-        if isinstance(order, Renew) and tls is not None:
-            try:
-                tls.renew(order.tls)
-            except OSError as error:
-                channel.send(Renewed(str(error)))
-            else:
-                channel.send(Renewed())
-            continue
-        if not isinstance(order, Fork) or len(order.channel) != 1:
-            print(f"zygote: not for a zygote: {order}", file=sys.stderr, flush=True)
-            continue
-        (end,) = order.channel
-        try:
-            pid = fork.fork_twice()
-        except OSError as error:
-            answer: Forked | NotForked = NotForked(order.worker, str(error))
-        else:
-            if pid == 0:
-                return order, end
-            answer = Forked(order.worker, pid)
-        os.close(end)
-        channel.send(answer)

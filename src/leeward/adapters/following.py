@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tornado.httpserver import HTTPServer
     from tornado.httputil import HTTPConnection, HTTPHeaders, ResponseStartLine
 
-    from leeward.adapters.tornado import Connection
+    from leeward.adapters.connection import Connection
 
 
 def follow(http: HTTPServer) -> None:

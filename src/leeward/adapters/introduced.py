@@ -6,13 +6,17 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from leeward._core.connection import Life
+from leeward.adapters.telling import tell_newcomer
 from leeward.engine.registry import NEW_GRACE
+from leeward.engine.telling import Account
 
 if TYPE_CHECKING:
     import socket
 
+    from leeward._core.conns import Conn, Identity
     from leeward.adapters.tornado import TornadoServer
     from leeward.engine.proxy import Gate, Place
+    from leeward.engine.standing import Standing
 
 
 class Newcomer:
@@ -27,7 +31,7 @@ class Newcomer:
     ) -> None:
         self.life = Life.NEW
         self.address = address
-        self.born = self.since = asyncio.get_running_loop().time()
+        self.account = Account()
         self.descriptor = connection.fileno()
         self._server = server
         self._connection = connection
@@ -39,6 +43,7 @@ class Newcomer:
             self._connection.close()
         else:
             self._server.serve(self._connection, self.address, task.result())
+        self._server.changes(self.life, Life.CLOSED)
         self.life = Life.CLOSED
         # Behind `serve`: a drain must not find that nobody is left.
         self._server.remove(self)
@@ -58,5 +63,8 @@ class Newcomer:
     def part(self, quiet: bool) -> None:
         self.cut()
 
-    def close_websocket(self, code: int) -> None:
-        """It is none."""
+    def close_websocket(self, code: int) -> bool:
+        return False
+
+    def tell(self, mine: Identity, standing: Standing) -> Conn:
+        return tell_newcomer(self, self._connection, mine)

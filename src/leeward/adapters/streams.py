@@ -25,8 +25,11 @@ if TYPE_CHECKING:
 class Told(Protocol):
     """What a stream tells whom."""
 
-    def bytes_arrive(self) -> None:
-        """Something was read."""
+    def bytes_arrive(self, count: int) -> None:
+        """So many were read."""
+
+    def bytes_leave(self) -> None:
+        """Some were written."""
 
     def has_closed(self) -> None:
         """The connection has ended, whoever ended it."""
@@ -46,13 +49,18 @@ class Stream(IOStream):
             return self._read_frames(self._asked, memoryview(buf))
         count = super().read_from_fd(buf)
         if count:
-            self.life.bytes_arrive()
+            self.life.bytes_arrive(count)
+        return count
+
+    def write_to_fd(self, data: memoryview) -> int:
+        count = super().write_to_fd(data)
+        self.life.bytes_leave()
         return count
 
     def _read_frames(self, asked: Asked, buf: memoryview) -> int | None:
         room = buf[: -asked.sieve.most_kept_back]
         while count := super().read_from_fd(room):
-            self.life.bytes_arrive()
+            self.life.bytes_arrive(count)
             asked.heard = asyncio.get_running_loop().time()
             found = asked.sieve.feed(bytes(room[:count]))
             if found:

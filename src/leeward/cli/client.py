@@ -97,21 +97,27 @@ class Client:
                 if isinstance(message, Progress):
                     progress(message.text)
                 elif message is None:
-                    raise self._silent(timeout, goes_on)
+                    raise self.silent(timeout, goes_on)
                 else:
                     raise LeewardError(f"{self.instance.name} answered {type(message).__name__}")
         except ChannelClosed:
-            raise LeewardError(
-                f"{self.instance.name} (pid {self.pid}) ended before it answered",
-                "its log says why",
-            ) from None
+            raise self.ended() from None
         except BadMessage as error:
-            raise LeewardError(
-                f"{self.instance.name} speaks another language: {error}",
-                "it runs another version of leeward: ask with the command of its environment",
-            ) from None
+            raise self.misunderstood(error) from None
 
-    def _silent(self, timeout: float, goes_on: str) -> LeewardError:
+    def ended(self) -> LeewardError:
+        return LeewardError(
+            f"{self.instance.name} (pid {self.pid}) ended before it answered",
+            "its log says why",
+        )
+
+    def misunderstood(self, error: BadMessage) -> LeewardError:
+        return LeewardError(
+            f"{self.instance.name} speaks another language: {error}",
+            "it runs another version of leeward: ask with the command of its environment",
+        )
+
+    def silent(self, timeout: float, goes_on: str = "") -> LeewardError:
         from leeward._sys import procfs
 
         state = procfs.state_of(self.pid) if self.pid else None

@@ -2,20 +2,28 @@
 
   leeward config --origin      where each value comes from, and why defaults are so
 
-Takes the same TARGET and options as serve.
+Takes the same TARGET and options as serve.  Is the instance running, then what was changed
+by `leeward set` is shown too, with the origin `runtime`.
 """
 
 from __future__ import annotations
 
 import json
+import os
 from typing import Any
 
 import click
+from msgspec.structs import replace
 
-from leeward.cli import output
+from leeward._core import tuning
+from leeward._core.messages import SetRequest
+from leeward.cli import instances, output
+from leeward.cli.client import Client
+from leeward.cli.layers import Value
 from leeward.cli.options import SettingsVerb, resolved
 from leeward.cli.resolution import Resolution
-from leeward.cli.settings import TABLE
+from leeward.cli.settings import TABLE, Setting
+from leeward.errors import LeewardError
 
 #: Spelled as --bind once they are resolved; --config says where, not what.
 _NOT_SHOWN = ("host", "port", "uds", "config")
@@ -23,8 +31,31 @@ _NOT_SHOWN = ("host", "port", "uds", "config")
 
 @click.pass_context
 def show(ctx: click.Context, /, origin: bool, **flags: object) -> int:
-    output.say(rendered(resolved(ctx), origin))
+    resolution = resolved(ctx)
+    output.say(rendered(replace(resolution, values=with_runtime(resolution)), origin))
     return 0
+
+
+def with_runtime(resolution: Resolution) -> dict[str, Value]:
+    """The values, with what is set in the running instance of this name over them."""
+    name = resolution.config.name
+    running = [it for it in instances.every(os.environ) if it.name == name]
+    found = dict(resolution.values)
+    if len(running) != 1:
+        return found
+    try:
+        with Client(running[0]) as client:
+            overrides = tuning.parse(client.ask(SetRequest("{}")).data)
+    except LeewardError as error:
+        output.complain(f"what was set while running is not known: {error}")
+        return found
+    before, now = resolution.config, tuning.tuned(resolution.config, overrides)
+    for setting in TABLE:
+        if setting.runtime and setting.key in overrides:
+            found[setting.key] = Value(getattr(now, setting.key), "runtime (leeward set)")
+        elif setting.runtime and getattr(now, setting.key) != getattr(before, setting.key):
+            found[setting.key] = Value(getattr(now, setting.key), "runtime, follows another")
+    return found
 
 
 command = SettingsVerb(
@@ -42,13 +73,17 @@ def rendered(resolution: Resolution, origin: bool) -> str:
         if setting.key in _NOT_SHOWN:
             continue
         value = resolution.values[setting.key]
-        text = _toml(setting.key, value.value)
-        assignment = f"{setting.toml} = {text}" if text else f"# {setting.toml} is not set"
-        lines.append((assignment, value.origin))
+        lines.append((assignment(setting, value.value), value.origin))
     if not origin:
-        return "\n".join(assignment for assignment, _ in lines)
-    width = max(len(assignment) for assignment, _ in lines)
-    return "\n".join(f"{assignment:{width}}  # {where}" for assignment, where in lines)
+        return "\n".join(line for line, _ in lines)
+    width = max(len(line) for line, _ in lines)
+    return "\n".join(f"{line:{width}}  # {where}" for line, where in lines)
+
+
+def assignment(setting: Setting, value: Any) -> str:
+    """A line of TOML."""
+    text = _toml(setting.key, value)
+    return f"{setting.toml} = {text}" if text else f"# {setting.toml} is not set"
 
 
 def _toml(key: str, value: Any) -> str:

@@ -47,7 +47,7 @@ def flag_layer(flags: Mapping[str, Any]) -> Layer:
         if raw is None or raw == ():
             continue
         origin = f"flag {setting.flag}" if setting.flags else "argument TARGET"
-        layer[setting.key] = Value(_parsed(setting, raw, setting.flag), origin)
+        layer[setting.key] = Value(parsed(setting, raw, setting.flag), origin)
     return layer
 
 
@@ -59,7 +59,7 @@ def environment_layer(environ: Mapping[str, str]) -> Layer:
         for name in (setting.env, setting.also_env):
             raw = environ.get(name, "")
             if raw and not _is_kubernetes(name, raw):
-                layer[setting.key] = Value(_parsed(setting, raw, name), f"environment {name}")
+                layer[setting.key] = Value(parsed(setting, raw, name), f"environment {name}")
                 break
     return layer
 
@@ -121,7 +121,7 @@ def file_layer(path: str, table: tuple[str, ...], shown: str) -> Layer:
             raise UsageError(f"{where}: no setting is called {key!r}{hint}", _all_keys(hint))
         if setting.key in layer:
             raise UsageError(f"{where}: {setting.toml} stands twice, with - and with _")
-        value = _parsed(setting, raw, f"{where}: {key}")
+        value = parsed(setting, raw, f"{where}: {key}")
         if setting.is_path:
             value = os.path.join(os.path.dirname(path), value)
         layer[setting.key] = Value(value, where)
@@ -133,7 +133,7 @@ def first(key: str, layers: Iterable[Layer]) -> Value | None:
     return next((layer[key] for layer in layers if key in layer), None)
 
 
-def _parsed(setting: Setting, raw: object, where: str) -> Any:
+def parsed(setting: Setting, raw: object, where: str) -> Any:
     try:
         return setting.parse(raw)
     except values.Bad as bad:

@@ -23,8 +23,8 @@ from leeward.errors import LeewardError, UsageError
 #: In the order in which a person meets them.  Each is a module of this package
 #: with a `command`, imported when it is asked for.
 VERBS = (
-    *("serve", "check", "ps", "reload", "rollback", "recycle", "drain", "scale", "stop"),
-    "config",
+    *("serve", "check", "ps", "conns", "reload", "rollback", "recycle", "drain", "scale", "stop"),
+    *("kill", "set", "config"),
 )
 
 #: The system has no more to give: descriptors, memory, processes.

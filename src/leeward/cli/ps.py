@@ -5,8 +5,10 @@ Without NAME: every instance of this user (for root: of all users).
   leeward ps               a table
   leeward ps --json        the same for programs, one object per instance
 
-PSS is memory with shared pages divided among those who share them; FDS is open
-descriptors of the limit; ENDS counts how often a slot's worker has ended.
+CONNS is all connections of a worker; ACTIVE, IDLE and UPGRADED (WebSockets) are among them,
+and `leeward conns` shows each.  PSS is memory with shared pages divided among those who
+share them; FDS is open descriptors of the limit; ENDS counts how often a slot's worker has
+ended.
 """
 
 from __future__ import annotations
@@ -59,8 +61,7 @@ def snapshot(instance: instances.Instance) -> dict[str, Any]:
     Reading PSS walks page tables, 10 ms per GiB: done here and never in the
     supervisor's loop.
     """
-    with Client(instance) as client:
-        found: dict[str, Any] = json.loads(client.ask(PsRequest()).data)
+    found = ask(instance)
     for process in (found, *found.get("zygotes", ()), *found.get("workers", ())):
         pid = process.get("pid")
         if pid:
@@ -68,4 +69,11 @@ def snapshot(instance: instances.Instance) -> dict[str, Any]:
             process["cpu_seconds"] = procfs.cpu_seconds(pid)
             process["fds"] = procfs.fd_count(pid)
             process["fd_limit"] = procfs.fd_limit(pid)
+    return found
+
+
+def ask(instance: instances.Instance) -> dict[str, Any]:
+    """The supervisor's answer."""
+    with Client(instance) as client:
+        found: dict[str, Any] = json.loads(client.ask(PsRequest()).data)
     return found

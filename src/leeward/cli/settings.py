@@ -18,7 +18,7 @@ from typing import Any
 
 import msgspec
 
-from leeward._core.config import NEEDS_RESTART
+from leeward._core.config import NEEDS_RESTART, TUNABLE
 from leeward.cli import values
 
 #: In the environment of workers; they are no settings, and are not refused
@@ -65,6 +65,11 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True):
     def needs_restart(self) -> bool:
         """A reload that would change it is refused."""
         return self.key in NEEDS_RESTART or self.key in ("host", "port", "uds")
+
+    @property
+    def runtime(self) -> bool:
+        """`leeward set` may change it while the instance runs."""
+        return self.key in TUNABLE
 
 
 TABLE: tuple[Setting, ...] = (

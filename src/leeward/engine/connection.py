@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from tornado import gen
@@ -34,8 +35,6 @@ from leeward.engine.stream import bytes_wait
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
-
-    from tornado.websocket import WebSocketHandler
 
     from leeward.engine.engine import Engine
 
@@ -64,6 +63,9 @@ class Connection(Parting):
         self._next_is_due = False  # there are bytes behind the request that was answered
 
     def data_received(self, data: bytes) -> None:
+        account = self.account
+        account.received += len(data)
+        account.moved = monotonic()
         if self.server.active is not None:
             self.server.active()
         if self.life is _UPGRADED:
@@ -164,15 +166,11 @@ class Connection(Parting):
         self._scanned = 0
         return self._begin(raw)
 
-    def _activate(self) -> None:
-        self.life = _ACTIVE
-        self.deadline = 0.0
-        self.server.in_flight(+1)
-
     def _begin(self, raw: bytes) -> bool:
         """A head is complete: make the exchange, and let the application see the headers."""
         head = self.server.parser.parse(raw)
         self.server.request_begins()
+        self.account.requests += 1
         exchange = self.exchange = Exchange(self, head)
         if head.length or self.params.decompress:
             exchange.max_body_size = self.server.max_body_size
@@ -376,17 +374,17 @@ class Connection(Parting):
         if self.ended and not self.half_closed():
             self.close()  # what is left is half a request
 
-    def detach(self, websocket: WebSocketHandler | None) -> None:
+    def detach(self, exchange: Exchange) -> None:
         """The application takes the stream over, as a WebSocket or for a use of its own."""
-        if websocket is not None:
-            self.websocket_begins(websocket)
+        if exchange._websocket is not None:
+            self.websocket_begins(exchange._websocket)
         if self.life is _ACTIVE:
             self.server.in_flight(-1)
         elif self.life is not _IDLE:
             return
-        self.life = _UPGRADED
-        self.deadline = 0.0
-        self._step = None
+        self.server.changes(self.life, _UPGRADED)
+        self.life, self.deadline, self._step = _UPGRADED, 0.0, None
+        self.account.since, self.account.taken_by = monotonic(), exchange
         self.exchange = self._delegate = None
         stream, rest = self.stream, bytes(self._buffer)
         self._buffer.clear()

@@ -266,7 +266,7 @@ class _TooMany(Exception):
 class _Nobody:
     """Counters that nobody reads."""
 
-    open = requests = in_flight = brief = evicted = shed = 0
+    open = requests = in_flight = new = upgraded = closing = brief = evicted = shed = 0
 
 
 class ServerConnection:

@@ -17,6 +17,8 @@ from leeward._core.connection import WAITING, Life
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from leeward.engine.telling import Account
+
 #: Seconds that a waiting connection is left alone: its request may be on the way, as at a
 #: stop (`leeward.engine.registry.NEW_GRACE`).
 GRACE = 1.0
@@ -24,7 +26,7 @@ GRACE = 1.0
 
 class Evictable(Protocol):
     life: Life
-    since: float
+    account: Account
 
     @property
     def descriptor(self) -> int: ...
@@ -38,17 +40,17 @@ M = TypeVar("M", bound=Evictable)
 def evictable(members: Iterable[M], now: float, files: int) -> list[M]:
     """One batch of them.
 
-    now:    on the loop's clock, as `Evictable.since`.
+    now:    on the monotonic clock, as `Account.since`.
     files:  only who has a descriptor below it makes room by going: the limit may have been
             lowered while there were more.
     """
     silent: list[M] = []
     idle: list[M] = []
     for it in members:
-        if it.life in WAITING and now - it.since >= GRACE and 0 <= it.descriptor < files:
+        if it.life in WAITING and now - it.account.since >= GRACE and 0 <= it.descriptor < files:
             (silent if it.life is Life.NEW else idle).append(it)
     group = silent or idle
-    return heapq.nsmallest(batch(len(group)), group, key=lambda it: it.since)
+    return heapq.nsmallest(batch(len(group)), group, key=lambda it: it.account.since)
 
 
 def evict(members: Iterable[Evictable], now: float, files: int) -> int:

@@ -124,7 +124,7 @@ class Exchange(HTTPConnection):
         stream = connection.stream
         if self._websocket is not None:
             stream.guard = guard(self._websocket)
-        connection.detach(self._websocket)
+        connection.detach(self)
         self._detached = True
         self._close_callback = None
         return stream

@@ -106,7 +106,10 @@ class Dispatch:
         return bool(get("compiled_template_cache", True) and get("static_hash_cache", True))
 
     def start(self, work: Coroutine[Any, Any, Any], exchange: Exchange) -> None:
-        """Run `work` in a task; what escapes it is logged as Tornado's delegate does."""
+        """Run `work` in a task; what escapes it is logged as Tornado's delegate does.
+
+        One that has to wait is kept as the exchange's `task`.
+        """
         task: asyncio.Future[Any]
         if self._eager and type(work) is CoroutineType and self._loop.get_task_factory() is None:
             try:

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from leeward.engine.engine import Engine
-    from leeward.engine.exchange import Exchange
 
 #: Seconds for bytes that the kernel has and we have not read yet.
 _ON_THE_WAY = 1.0
@@ -42,7 +41,7 @@ class Expiring(Link):
 
     def __init__(self, server: Engine, address: Any) -> None:
         super().__init__(server, address)
-        self.exchange: Exchange | None = None
+        self.exchange = None
         self._pace: Pace | None = None  # of a body that did not come at once
         self._came = 0  # bytes of the body
 

@@ -89,10 +89,13 @@ class Leaving:
 
     def orphans(self) -> list[dict[str, Any]]:
         """Handlers that work for nobody, the oldest first; `age` in seconds."""
-        self._look_at_threads()
         now = self._loop.time()
-        every = sorted((*self._orphans.values(), *self._threads), key=lambda it: it.since)
-        return [it.told(now) for it in every]
+        return [it.told(now) for it in self.every()]
+
+    def every(self) -> list[Orphan]:
+        """The same, as they are."""
+        self._look_at_threads()
+        return sorted((*self._orphans.values(), *self._threads), key=lambda it: it.since)
 
     def unfinished(self) -> int:
         """How many of them are to run to their end, or were told to end a moment ago."""

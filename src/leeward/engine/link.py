@@ -14,6 +14,7 @@ from __future__ import annotations
 import abc
 import asyncio
 import logging
+from time import monotonic
 from typing import TYPE_CHECKING, Any, cast
 
 from tornado.websocket import WebSocketHandler
@@ -23,15 +24,19 @@ from leeward._core.pace import Progress
 from leeward.engine.kernel import gauge
 from leeward.engine.linger import Linger
 from leeward.engine.opening import see_open_through
-from leeward.engine.registry import NEW_GRACE, SERVICE_RESTART
+from leeward.engine.registry import NEW_GRACE, REASONS
 from leeward.engine.sending import NONE, Sending
 from leeward.engine.stream import TransportStream, bytes_wait, unsent
+from leeward.engine.telling import tell
 
 if TYPE_CHECKING:
+    from leeward._core.conns import Conn, Identity
     from leeward.engine.engine import Engine, ServerConnection
+    from leeward.engine.exchange import Exchange
     from leeward.engine.kernel import Gauge
     from leeward.engine.leaving import Working
     from leeward.engine.pings import Asked
+    from leeward.engine.standing import Standing
 
 #: Seconds without progress for the last bytes of a connection that we close, where there
 #: is no --write-timeout.
@@ -52,6 +57,9 @@ _general = logging.getLogger("tornado.general")
 class Link(Sending):
     """A `leeward.engine.registry.Member` without its requests."""
 
+    #: The request that is served, of those that are known to `leeward.engine.connection`.
+    exchange: Exchange | None
+
     def __init__(self, server: Engine, address: Any) -> None:
         super().__init__(server)
         self.params = server.params
@@ -60,7 +68,6 @@ class Link(Sending):
         #: Who the client is, by the last request or by PROXY; a Unix socket's is "0.0.0.0".
         self.client = ""
         self.descriptor = -1  # of its socket
-        self.born = self.since = server.loop.time()
         #: By when the state must have ended, on the loop's clock; 0.0 for never.
         self.deadline = 0.0
         self.ended = False  # the client has said FIN
@@ -230,15 +237,29 @@ class Link(Sending):
                 return
         self.cut()
 
+    def _activate(self) -> None:
+        """The first byte of a request is here."""
+        if self.life is _NEW:
+            self.server.changes(_NEW, _ACTIVE)
+        self.life = _ACTIVE
+        # A pipelined one has lain here since before the answer to the one before it.
+        account = self.account
+        if account.moved > account.since:
+            account.since = account.moved
+        self.deadline = 0.0
+        self.server.in_flight(+1)
+
     def answered_all(self) -> None:
         """No request is in hand: the next is waited for."""
         self.server.in_flight(-1)
-        self.life = _IDLE
-        self.since = self.server.loop.time()
+        self.life, self.account.since = _IDLE, self.account.moved
 
     def _leave(self, life: Life) -> None:
         if self.life is _ACTIVE:
             self.server.in_flight(-1)
+        if self.life is not life:
+            self.server.changes(self.life, life)
+            self.account.since = monotonic()
         self.life = life
         self.stop_reading_requests()
 
@@ -255,7 +276,7 @@ class Link(Sending):
             self._linger.hurry()
         if self.server.draining != "stop" or self.life not in WAITING:
             return
-        age = self.server.loop.time() - self.born
+        age = monotonic() - self.account.born
         if self.life is _IDLE or age >= NEW_GRACE:
             self._close_if_silent()
         else:
@@ -269,19 +290,23 @@ class Link(Sending):
         elif not bytes_wait(self.transport):
             self.close()
 
-    def close_websocket(self, code: int) -> None:
+    def close_websocket(self, code: int) -> bool:
         """Send the close frame.  Tornado cuts a peer that does not answer it after 5 s.
 
         A protocol of the application's own cannot be told: it has until the deadline.
         """
         if self.life is not _UPGRADED or self._websocket is None:
-            return
+            return False
         try:
-            self._websocket.close(code, "restarting" if code == SERVICE_RESTART else "going away")
+            self._websocket.close(code, REASONS[code])
         except Exception:
             # An application may override close().
             _general.exception("%s.close() raised; cut", type(self._websocket).__name__)
             self.cut()
+        return True
+
+    def tell(self, mine: Identity, standing: Standing) -> Conn:
+        return tell(self, mine, standing)
 
     def websocket_begins(self, handler: WebSocketHandler) -> None:
         """`handler` is about to take the stream and to open."""

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from typing import TYPE_CHECKING, Any
 
 from tornado.web import RequestHandler
 
+from leeward._core.conns import ORPHAN, Conn, shown
+
 if TYPE_CHECKING:
     import concurrent.futures
     from collections.abc import Iterable
+
+    from leeward._core.conns import Identity
+    from leeward.engine.standing import Standing
 
 
 class Orphan:
@@ -42,6 +46,26 @@ class Orphan:
             "state": "in a thread" if self.task.done() else ended,
         }
 
+    def tell(self, mine: Identity, standing: Standing, now: float) -> Conn:
+        """As a connection that is no more: a line of its own among those that are."""
+        age = max(0.0, now - self.since)
+        return Conn(
+            slot=mine.slot,
+            id=0,
+            pid=mine.pid,
+            generation=mine.generation,
+            peer="",
+            client=shown(self.handler.request.remote_ip or ""),
+            state=ORPHAN,
+            age=age,
+            since=age,
+            idle=age,
+            method=shown(self.method),
+            url=shown(self.url),
+            handler=shown(self.name),
+            waits_at=shown(standing.waits_at(self.task, self.handler)),
+        )
+
 
 def handlers_at_work(handlers: Iterable[RequestHandler]) -> dict[int, asyncio.Future[Any]]:
     """The task that runs each of `handlers`, by the handler's id.
@@ -52,22 +76,27 @@ def handlers_at_work(handlers: Iterable[RequestHandler]) -> dict[int, asyncio.Fu
     wanted = {id(handler) for handler in handlers}
     found: dict[int, asyncio.Future[Any]] = {}
     for task in asyncio.all_tasks():
-        with contextlib.suppress(RuntimeError):  # a task that has no coroutine
-            handler = _executes(task.get_coro())
-            if id(handler) in wanted:
-                found[id(handler)] = task
+        handler, whole = runs(task)
+        if whole and id(handler) in wanted:
+            found[id(handler)] = task
     return found
 
 
-def _executes(coroutine: Any) -> object:
-    """The handler that `coroutine` runs, itself or what wraps it (instruments do)."""
+def runs(task: asyncio.Future[Any]) -> tuple[RequestHandler | None, bool]:
+    """The handler one of whose methods `task` runs, itself or in what wraps it (instruments do).
+
+    And is it `_execute`, which serves a whole request?
+    """
+    found: RequestHandler | None = None
+    coroutine: Any = task.get_coro() if isinstance(task, asyncio.Task) else None
     for _ in range(8):
         frame = getattr(coroutine, "cr_frame", None)
         if frame is None:
-            return None
-        if frame.f_code.co_name == "_execute":
-            handler = frame.f_locals.get("self")
-            if isinstance(handler, RequestHandler):
-                return handler
+            break
+        owner = frame.f_locals.get("self")
+        if isinstance(owner, RequestHandler):
+            if frame.f_code.co_name == "_execute":
+                return owner, True
+            found = owner if found is None else found
         coroutine = getattr(coroutine, "cr_await", None)
-    return None
+    return found, False

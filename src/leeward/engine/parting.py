@@ -52,12 +52,12 @@ class Parting(Expiring):
         self.server.ends(self, "poll", "Older than --max-poll-age")
         self.server.end_old(self)
 
-    def close_websocket(self, code: int) -> None:
+    def close_websocket(self, code: int) -> bool:
         """A stream of events has no code, and ends likewise."""
-        if self.endless:
-            self.server.part([self])
-        else:
-            super().close_websocket(code)
+        if not self.endless:
+            return super().close_websocket(code)
+        self.server.part([self])
+        return True
 
     def part(self, quiet: bool) -> Working | None:
         exchange = self.exchange

@@ -9,19 +9,25 @@ from __future__ import annotations
 
 import asyncio
 import random
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from leeward._core.admission import BRIEF
 from leeward._core.connection import Life
+from leeward._core.conns import ORPHAN
 from leeward.engine import eviction
 from leeward.engine.addresses import Addresses
+from leeward.engine.orphans import Orphan
+from leeward.engine.standing import Standing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from leeward._core.config import Config
+    from leeward._core.conns import Conn, Identity, Query
     from leeward.engine.leaving import Leaving, Working
     from leeward.engine.server import Counters
+    from leeward.engine.telling import Account
 
 #: On a stop, seconds from its birth that a connection without a byte is waited
 #: for: its client has connected and its request is on the way (one round trip
@@ -31,17 +37,26 @@ NEW_GRACE = 1.0
 #: Answers that are waited for until the very deadline, as they make no crowd.
 _FEW = 10
 
-#: Close codes of WebSockets: RFC 6455 §7.4.1, and 1012 of the IANA registry.
-GOING_AWAY, SERVICE_RESTART = 1001, 1012
+#: Close codes of WebSockets: RFC 6455 §7.4.1, and 1012 of the IANA registry.  1008 for those
+#: that a person has ended: 1001 and 1012 ask a client to come again.
+GOING_AWAY, POLICY_VIOLATION, SERVICE_RESTART = 1001, 1008, 1012
+
+#: What is said with them.
+REASONS = {
+    GOING_AWAY: "going away",
+    POLICY_VIOLATION: "ended by the operator",
+    SERVICE_RESTART: "restarting",
+}
+
+#: Seconds that a WebSocket which a person has ended has for its farewell.
+_FAREWELL = 1.0
 
 
 class Member(Protocol):
     """A connection as the registry sees it."""
 
+    account: Account
     life: Life
-    #: On the loop's clock: its begin, and that of its state (of NEW and IDLE at least).
-    born: float
-    since: float
     address: Any
 
     @property
@@ -54,11 +69,14 @@ class Member(Protocol):
     def drain(self) -> None:
         """A drain begins, or becomes a stop: end by yourself as `Server.begin_drain` says."""
 
-    def close_websocket(self, code: int) -> None:
-        """Send the close frame."""
+    def close_websocket(self, code: int) -> bool:
+        """Send the close frame.  False if it is none that can be told."""
 
     def cut(self) -> None:
         """Close now."""
+
+    def tell(self, mine: Identity, standing: Standing) -> Conn:
+        """What there is to tell about it."""
 
     @property
     def endless(self) -> bool:
@@ -77,6 +95,10 @@ class Member(Protocol):
 
 
 M = TypeVar("M", bound=Member)
+
+#: States of which the page has a number of its own.  ACTIVE is `in_flight`, and IDLE the rest
+#: of `open`: a request changes between the two, and shall write no more words than it does.
+_COUNTED = (Life.NEW, Life.UPGRADED, Life.CLOSING)
 
 
 class Registry(Generic[M]):
@@ -98,6 +120,8 @@ class Registry(Generic[M]):
         self.exits: Callable[[BaseException], None] = self._exits
         self.live: set[M] = set()
         self.addresses = Addresses()
+        self._ids = 0
+        self._states = dict.fromkeys(_COUNTED, 0)
         self._most_in_flight = 0
         self._requests = self._in_flight = self._brief = 0
         self._evicted = self._shed = 0
@@ -122,8 +146,11 @@ class Registry(Generic[M]):
         self.addresses.tune(config.max_conns_per_ip, (it.address for it in self.live))
 
     def add(self, member: M) -> None:
+        self._ids += 1
+        member.account.id = self._ids
         self.live.add(member)
         self.counters.open = len(self.live)
+        self._count(Life.NEW, +1)
         self.addresses.begins(member.address)
 
     def introduce(self, member: M, address: Any) -> bool:
@@ -140,10 +167,20 @@ class Registry(Generic[M]):
         self.live.discard(member)
         self.counters.open = len(self.live)
         self.addresses.ends(member.address)
-        if self._loop.time() - member.born < BRIEF:
+        if monotonic() - member.account.born < BRIEF:
             self._brief += 1
             self.counters.brief = self._brief
         self.closed()
+
+    def changes(self, old: Life, new: Life) -> None:
+        """A member is in another state.  Needs not be told between ACTIVE and IDLE."""
+        self._count(old, -1)
+        self._count(new, +1)
+
+    def _count(self, life: Life, by: int) -> None:
+        if life in self._states:
+            self._states[life] += by
+            setattr(self.counters, life.value, self._states[life])
 
     def request_begins(self) -> None:
         self._requests += 1
@@ -171,7 +208,7 @@ class Registry(Generic[M]):
         return len(self.live)
 
     def evict(self, files: int) -> int:
-        count = eviction.evict(self.live, self._loop.time(), files)
+        count = eviction.evict(self.live, monotonic(), files)
         self._evicted += count
         self.counters.evicted = self._evicted
         return count
@@ -181,6 +218,23 @@ class Registry(Generic[M]):
         for member in self.live:
             counts[member.life] += 1
         return counts
+
+    def told(self, mine: Identity, query: Query) -> Iterator[tuple[M | Orphan, Conn]]:
+        """See `leeward.engine.server.Server`.  Who comes meanwhile is left out."""
+        standing = Standing(self._loop)
+        for member in sorted(self.live, key=lambda it: it.account.id):
+            if member.life is Life.CLOSED or not query.may_match(
+                member.account.id, member.life.value
+            ):
+                continue
+            conn = member.tell(mine, standing)
+            if query.matches(conn):
+                yield member, conn
+        if query.state == ORPHAN and query.may_match(0, ORPHAN):
+            for orphan in self.leaving.every():
+                conn = orphan.tell(mine, standing, self._loop.time())
+                if query.matches(conn):
+                    yield orphan, conn
 
     def serves(self) -> bool:
         """Is it right to send us requests?"""
@@ -232,9 +286,25 @@ class Registry(Generic[M]):
             GOING_AWAY if self.draining == "stop" else SERVICE_RESTART,
         )
 
-    def later(self, delay: float, call: Callable[..., None], *args: Any) -> None:
+    def later(self, delay: float, call: Callable[..., object], *args: Any) -> None:
         """`call_later` for a timer that the next `begin_drain` cancels."""
         self._timers.append(self._loop.call_later(delay, call, *args))
+
+    # --- ending one ------------------------------------------------------------------------------
+
+    def end(self, member: M | Orphan) -> bool:
+        """Because a person wants it.  True if it is a WebSocket, with a moment for its farewell."""
+        if isinstance(member, Orphan):
+            self.leaving.end([(member.handler, member.task)])
+            return False
+        told = member.life is Life.UPGRADED and member.close_websocket(POLICY_VIOLATION)
+        if told:
+            self._loop.call_later(_FAREWELL, member.cut)
+        else:
+            member.cut()
+        return told
+
+    # --- leaving the rest ------------------------------------------------------------------------
 
     def take_stock(self) -> None:
         """Note who sends something, and who only waits."""

@@ -18,6 +18,7 @@ import asyncio
 import logging
 import socket
 import struct
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from tornado.iostream import StreamClosedError
@@ -25,6 +26,7 @@ from tornado.iostream import StreamClosedError
 from leeward._core.connection import Life
 from leeward._core.pace import Progress
 from leeward.engine.outbox import Outbox, acknowledged
+from leeward.engine.telling import Account
 
 if TYPE_CHECKING:
     from leeward.engine.engine import Engine
@@ -53,6 +55,7 @@ class Sending(asyncio.Protocol, abc.ABC):
         "_outbox",
         "_paused_reading",
         "_paused_writing",
+        "account",
         "choked",
         "life",
         "lost",
@@ -67,6 +70,7 @@ class Sending(asyncio.Protocol, abc.ABC):
     def __init__(self, server: Engine) -> None:
         self.server = server
         self.life = Life.NEW
+        self.account = Account()
         self.lost = False  # nothing can be sent any more
         self.sent = 0  # bytes that we were given to send
         self.choked = False  # reads nothing, as too much waits to be written
@@ -117,6 +121,7 @@ class Sending(asyncio.Protocol, abc.ABC):
         if self._paused_writing:
             self._keep(data)
         else:
+            self.account.moved = monotonic()
             self.transport.write(data)
             if not self._paused_writing:
                 return self.server.flushed
@@ -151,6 +156,7 @@ class Sending(asyncio.Protocol, abc.ABC):
 
     def resume_writing(self) -> None:
         self._full = False
+        self.account.moved = monotonic()
         self._hand_over()
         if self._full:
             self._unchoke()

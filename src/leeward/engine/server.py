@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     import socket
+    from collections.abc import Iterator
 
     from leeward._core.config import Config
     from leeward._core.connection import Life
+    from leeward._core.conns import Conn, Identity, Query
     from leeward.engine.addresses import Addresses
 
 
@@ -23,6 +25,9 @@ class Counters(Protocol):
     open: int
     requests: int
     in_flight: int
+    new: int
+    upgraded: int
+    closing: int
     brief: int
     evicted: int
     shed: int
@@ -71,6 +76,16 @@ class Server(Protocol):
 
     def connections(self) -> dict[Life, int]:
         """How many connections are in each state, CLOSED left out."""
+
+    def told(self, mine: Identity, query: Query) -> Iterator[tuple[Any, Conn]]:
+        """Each live connection that `query` matches, by its number: the member and its account.
+
+        If it asks for that state, each handler whose client has left instead (`engine.orphans`).
+        One at a time, because describing one takes 20 µs.
+        """
+
+    def end(self, member: Any) -> bool:
+        """End one of them; True if it is a WebSocket, and has a moment for its farewell."""
 
     def unfinished(self) -> int:
         """Handlers without a client that are to run to their end."""

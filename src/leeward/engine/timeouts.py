@@ -76,11 +76,8 @@ def idle_of(params: Any) -> float | None:
 
 
 def tuned(old: Config, new: Config) -> Config:
-    """`old` with what `new` says of `TUNABLE`; what differs was given by the operator."""
-    values = {key: getattr(new, key) for key in TUNABLE}
-    changed = [key for key in TUNABLE if values[key] != getattr(old, key)]
-    given = tuple(key for key in TUNABLE if key in new.given or key in changed)
-    return replace(old, given=given, **values)
+    """`old` with what `new` says of `TUNABLE`."""
+    return replace(old, given=new.given, **{key: getattr(new, key) for key in TUNABLE})
 
 
 def _shorter(one: float, other: float) -> float:

@@ -96,17 +96,19 @@ def _memory(it: Snapshot) -> str:
 #: Heading, cell, and how soon a narrow terminal goes without it (0: never).
 _COLUMNS: tuple[tuple[str, Callable[[Snapshot], str], int], ...] = (
     ("SLOT", lambda w: number(w.get("slot")), 0),
-    ("GEN", lambda w: number(w.get("generation")), 5),
+    ("GEN", lambda w: number(w.get("generation")), 6),
     ("PID", lambda w: number(w.get("pid")), 0),
     ("STATE", lambda w: _state(w), 0),
-    ("UP", lambda w: span(w.get("uptime")), 4),
+    ("UP", lambda w: span(w.get("uptime")), 5),
     ("CONNS", lambda w: number(w.get("connections")), 0),
-    ("ACTIVE", lambda w: number(w.get("in_flight")), 6),
-    ("REQUESTS", lambda w: number(w.get("requests")), 2),
+    ("ACTIVE", lambda w: number(w.get("in_flight")), 7),
+    ("IDLE", lambda w: number(w.get("idle")), 1),
+    ("UPGRADED", lambda w: number(w.get("upgraded")), 2),
+    ("REQUESTS", lambda w: number(w.get("requests")), 3),
     ("ACCEPTED", lambda w: number(w.get("accepted")), 1),
-    ("CPU", lambda w: cpu(w.get("cpu_seconds")), 3),
-    ("PSS", lambda w: size(w.get("pss_bytes")), 7),
-    ("FDS", lambda w: _fds(w), 8),
+    ("CPU", lambda w: cpu(w.get("cpu_seconds")), 4),
+    ("PSS", lambda w: size(w.get("pss_bytes")), 8),
+    ("FDS", lambda w: _fds(w), 9),
     ("ENDS", lambda w: number(w.get("ends") or None), 1),
 )
 

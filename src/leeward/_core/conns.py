@@ -1,0 +1,190 @@
+"""A connection as it is told, and which ones somebody means.
+
+A worker fills `Conn` in on demand (`leeward.engine.telling`); `leeward conns`,
+`leeward kill` and `leeward.connections()` show it.  A `Query` travels as JSON.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, field, fields
+
+from leeward._core.connection import Life
+
+#: A URL is told up to so many characters, a name likewise.
+LONGEST = 512
+
+#: The state of a handler that works on although its client has left: it has no number.
+ORPHAN = "orphan"
+
+#: States that a live connection can be in, by the words of the command line, and that one.
+STATES = (*(life.value for life in Life if life is not Life.CLOSED), ORPHAN)
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Whose connection it is."""
+
+    slot: int
+    generation: int
+    pid: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conn:
+    """One live connection.  Times are in seconds and count from now; "" or None: there is none."""
+
+    slot: int
+    #: Of this worker, and never used twice in its life: SLOT:ID names a connection.  0: an orphan.
+    id: int
+    pid: int
+    generation: int
+    #: "203.0.113.7:51234", "[2001:db8::1]:443", or "unix:pid=4711".
+    peer: str
+    #: The client's address as a trusted proxy told it, where it is another one.
+    client: str = ""
+    #: The address of ours that it came to.
+    local: str = ""
+    #: "TLSv1.3 TLS_AES_256_GCM_SHA384".
+    tls: str = ""
+    state: str
+    #: What it speaks: "http", "websocket", or "stream" for what an application made of it.
+    kind: str = "http"
+    age: float
+    #: It has been in this state for so long, and no byte has gone either way for so long.
+    since: float
+    idle: float
+    received: int = 0
+    sent: int = 0
+    requests: int = 0
+    #: The request that is served, or by which a WebSocket was opened.
+    method: str = ""
+    url: str = ""
+    handler: str = ""
+    #: Where in the application its handler waits: "chat.py:41 Room.get".
+    waits_at: str = ""
+    #: Seconds until it is ended, and what has to happen before.
+    deadline: float | None = None
+    ends: str = ""
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, text: str) -> Conn:
+        """Raises ValueError, TypeError or KeyError for what is none."""
+        raw = json.loads(text)
+        return cls(**{it.name: raw[it.name] for it in fields(cls)})
+
+
+@dataclass(frozen=True)
+class Query:
+    """Which connections; each field narrows it.  Made by the command line.
+
+    id:         0 for any.
+    state:      "" for any.
+    peer:       an address, a network ("10.0.0.0/8") or "unix"; that of the socket or the one
+                that a trusted proxy told.
+    endpoint:   the socket's own "HOST:PORT", exactly.
+    idle_over:  no byte for longer than so many seconds; negative: however long.
+    """
+
+    id: int = 0
+    state: str = ""
+    peer: str = ""
+    endpoint: str = ""
+    idle_over: float = -1.0
+    _is_peer: Callable[[str], bool] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_is_peer", _peers(self.peer))
+
+    @property
+    def words(self) -> str:
+        """ "--state idle --idle-over 60s", as it was typed."""
+        given = [("--state", self.state), ("--peer", self.peer), ("", self.endpoint)]
+        given += [("", f"connection {self.id}" if self.id else "")]
+        given += [("--idle-over", f"{self.idle_over:g}s" if self.idle_over >= 0 else "")]
+        return " ".join(f"{option} {value}".strip() for option, value in given if value)
+
+    def to_json(self) -> str:
+        return json.dumps({it.name: getattr(self, it.name) for it in fields(self) if it.init})
+
+    @classmethod
+    def from_json(cls, text: str) -> Query:
+        """Raises ValueError or TypeError for what is none."""
+        return cls(**json.loads(text))
+
+    def is_peer(self, address: str) -> bool:
+        """Is it `peer`, or in that network?  True if any will do."""
+        return self._is_peer(address)
+
+    def may_match(self, number: int, state: str) -> bool:
+        """By what is known without looking closer."""
+        return self.id in (0, number) and self.state in ("", state)
+
+    def matches(self, conn: Conn) -> bool:
+        if not self.may_match(conn.id, conn.state) or conn.idle <= self.idle_over:
+            return False
+        if self.endpoint and self.endpoint != conn.peer:
+            return False
+        return self._is_peer(conn.peer) or bool(conn.client and self._is_peer(conn.client))
+
+
+def _peers(wanted: str) -> Callable[[str], bool]:
+    """Is a peer's address the one, or in the network, that is wanted?  Raises ValueError."""
+    if not wanted:
+        return lambda peer: True
+    if wanted == "unix":
+        return lambda peer: peer.startswith("unix")
+    from ipaddress import ip_address, ip_network  # 2 ms and only here
+
+    network = ip_network(wanted, strict=False)
+
+    def is_in(peer: str) -> bool:
+        try:
+            found = ip_address(host(peer))
+        except ValueError:
+            return False
+        # A socket that listens on [::] has IPv4 clients too.
+        mapped = getattr(found, "ipv4_mapped", None)
+        return found in network or (mapped is not None and mapped in network)
+
+    return is_in
+
+
+def host(peer: str) -> str:
+    """The address in "HOST:PORT", "[V6]:PORT" or alone, without a zone ("%eth0")."""
+    if peer.startswith("["):
+        peer = peer[1:].partition("]")[0]
+    elif peer.count(":") == 1:
+        peer = peer.partition(":")[0]
+    return peer.partition("%")[0]
+
+
+def shown(text: str, most: int = LONGEST) -> str:
+    """`text` from a client, in printable ASCII: each other character as %XX, as URLs write it."""
+    cut = text[:most]
+    if not cut.isascii() or not cut.isprintable():
+        cut = "".join(c if " " <= c <= "~" else _escaped(c) for c in cut)
+    return cut if len(text) <= most else cut + "..."
+
+
+def _escaped(c: str) -> str:
+    data = bytes((ord(c),)) if ord(c) < 256 else c.encode("utf-8", "surrogatepass")
+    return "".join(f"%{byte:02X}" for byte in data)
+
+
+_ORDERS: dict[str, Callable[[Conn], float]] = {
+    "age": lambda conn: -conn.age,
+    "bytes": lambda conn: -(conn.received + conn.sent),
+    "idle": lambda conn: -conn.idle,
+}
+ORDERS = tuple(_ORDERS)
+
+
+def ordered(conns: Iterable[Conn], by: str = "") -> list[Conn]:
+    """The oldest, the busiest or the most idle first; else by slot and id."""
+    found = sorted(conns, key=lambda conn: (conn.slot, conn.pid, conn.id))
+    return sorted(found, key=_ORDERS[by]) if by else found

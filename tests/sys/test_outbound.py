@@ -1,0 +1,69 @@
+"""What a process is connected to, against sockets that are really there."""
+
+from __future__ import annotations
+
+import os
+import socket
+
+import pytest
+
+from leeward._sys.outbound import End, ends, outbound
+
+
+def row(local: str, remote: str, state: str, inode: int) -> str:
+    return f"   0: {local} {remote} {state} 00000000:00000000 00:00000000 00000000 0 0 {inode} 1"
+
+
+@pytest.mark.parametrize(
+    ("family", "address", "shown"),
+    [
+        (socket.AF_INET, "127.0.0.1", "127.0.0.1:{}"),
+        (socket.AF_INET6, "::1", "[::1]:{}"),
+    ],
+)
+def test_made_and_not_accepted(family: int, address: str, shown: str) -> None:
+    """Of a connection whose both ends are ours, the end that has connected."""
+    try:
+        listener = socket.create_server((address, 0), family=family)
+    except OSError as error:
+        pytest.skip(f"no {address} here: {error}")
+    port = listener.getsockname()[1]
+    with listener, socket.create_connection((address, port)):
+        accepted, _ = listener.accept()
+        with accepted:
+            found = outbound(os.getpid())
+            assert found is not None
+            there = [it for it in found if it.peer == shown.format(port)]
+            assert there == [End(shown.format(port), "established")]
+
+
+def test_a_process_that_has_gone() -> None:
+    assert outbound(2**22 + 1) is None
+
+
+def test_an_address_of_each_kind() -> None:
+    """IPv4, IPv6, and IPv4 on an IPv6 socket; on a little-endian machine as this one."""
+    rows = [
+        row("0100007F:C350", "0700000A:18EB", "08", 1),
+        row("0100007F:C351", "0000000000000000FFFF00000100007F:0050", "02", 2),
+        row("0100007F:C352", "B80D0120000000000000000001000000:01BB", "77", 3),
+        row("0100007F:C353", "0700000A:18EB", "01", 4),
+    ]
+    if socket.htons(1) == 1:
+        pytest.skip("a big-endian machine")
+    assert ends(rows, {"1", "2", "3"}) == [
+        End("10.0.0.7:6379", "close-wait"),
+        End("127.0.0.1:80", "syn-sent"),
+        End("[2001:db8::1]:443", "77"),
+    ]
+
+
+def test_who_came_to_a_port_that_is_listened_on_is_no_outbound() -> None:
+    """Whoever listens on it, a sibling or the supervisor."""
+    rows = [
+        row("00000000:1F90", "00000000:0000", "0A", 9),
+        row("0100007F:1F90", "0700000A:C000", "01", 1),
+        row("0100007F:C000", "0700000A:1F90", "01", 2),
+        "not a row",
+    ]
+    assert ends(rows, {"1", "2"}) == [End("10.0.0.7:8080", "established")]

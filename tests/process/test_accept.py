@@ -9,21 +9,24 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from process.clients import Address, Gate, Http, address_of, get
 from process.rows import rows
 from process.support import APPS, until
 
-from leeward.testing import serve
+from leeward.testing import Service, serve
 
 WORKERS = 4
 #: The largest and the smallest worker may differ by so many; of a thousand the largest may
 #: have 1.05 times the mean.
 SPREAD = {16: 2, 40: 3, 120: 4}
 #: Evenness needs processes that run: on a machine that lets one wait for longer than its
-#: siblings' patience of 4 ms, another takes its connections.  So it may try again.
+#: siblings' patience of 4 ms, another takes its connections.  So it may try again, and where
+#: each try had one that waited in all for longer than `STARVED`, nothing can be said.
 TRIES = 5
+STARVED = 0.03
 
 
 def paced(address: Address, count: int) -> Iterator[socket.socket]:
@@ -49,6 +52,12 @@ def serial(address: Address, count: int) -> Iterator[socket.socket]:
         yield client.sock
 
 
+def waited(service: Service) -> list[float]:
+    """Seconds that each worker was ready to run and did not (proc(5), schedstat)."""
+    pids = [worker["pid"] for worker in service.ps()["workers"]]
+    return [int(Path(f"/proc/{pid}/schedstat").read_text().split()[1]) / 1e9 for pid in pids]
+
+
 def even(counts: list[int]) -> bool:
     total = sum(counts)
     if total in SPREAD:
@@ -65,9 +74,14 @@ def test_long_lived_connections_are_spread(
         address = address_of(service.wait_ready(WORKERS))
         with rows(service) as page:
             for count in (*SPREAD, 1000):
+                starved = 0
                 for _ in range(TRIES):
+                    before = waited(service)
                     clients = list(arrival(address, count))
                     counts = page.until_open(count)
+                    delays = [b - a for a, b in zip(before, waited(service), strict=True)]
+                    print(counts, delays)
+                    starved += max(delays) > STARVED
                     for client in clients:
                         client.close()
                     page.until_open(0)
@@ -75,6 +89,10 @@ def test_long_lived_connections_are_spread(
                         break
                     select.select([], [], [], 1.0)  # those that ended just now are load still
                 else:
+                    if starved == TRIES:
+                        pytest.skip(
+                            f"the machine is busy: a worker waited {max(delays):.3f} s to run"
+                        )
                     pytest.fail(f"{TRIES} times uneven, the last time {counts}")
 
 

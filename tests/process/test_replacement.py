@@ -64,7 +64,7 @@ def test_max_age() -> None:
     with serve("hello", "-w", "2", "--max-age", "2s", cwd=APPS) as service:
         service.wait_ready(2)
         with Crowd(address_of(service)) as crowd:
-            until(lambda: births(service) >= 4, "two replacements")
+            until(lambda: births(service) >= 5, "three replacements")
             crowd.all_answered()
         ages = re.findall(r"asks to be replaced \(is ([\d.]+) s old, --max-age\)", service.log)
         assert len(ages) >= 2 and all(1.8 <= float(age) <= 2 for age in ages)

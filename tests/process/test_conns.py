@@ -33,8 +33,11 @@ STANDS = {
 
 
 @pytest.mark.parametrize("flags", [(), ("--engine", "tornado"), ("--loop", "asyncio")])
-def test_who_is_connected_and_where_it_waits(flags: tuple[str, ...]) -> None:
+def test_who_is_connected_and_where_it_waits(
+    flags: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Peer, state, bytes, request, handler and the line of the application, for each kind."""
+    monkeypatch.setenv("COLUMNS", "200")  # of the table
     with waiting(*flags) as service:
         address = address_of(service)
         clients = {path: Http(address) for path in STANDS}

@@ -59,9 +59,11 @@ class Limits:
             timer.cancel()
         self._timers = []
         if age:
-            at = self._born + age * (1 - SPREAD * random.random())
+            lasts = age * (1 - SPREAD * random.random())
             self._timers.append(
-                self._loop.call_at(at, self._leave, f"is {age:.3g} s old, --max-age")
+                self._loop.call_at(
+                    self._born + lasts, self._leave, f"is {lasts:.3g} s old, --max-age"
+                )
             )
         if pss:
             self._timers.append(self._loop.call_later(EVERY, self._measure, pss))

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import select
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from process.clients import Address, Http, WebSocket
+from process.clients import Http, WebSocket
 from process.support import PATIENCE, until
 
 from leeward._sys import procfs
@@ -65,23 +65,17 @@ class Probes:
 
 
 @contextlib.contextmanager
-def probes(address: Address, workers: int) -> Iterator[Probes]:
+def probes(connect: Callable[[], Http], workers: int) -> Iterator[Probes]:
     """Opens connections until each worker has one."""
     with contextlib.ExitStack() as stack:
         clients: dict[int, Http] = {}
-        for _ in range(20 * workers):
-            client = stack.enter_context(Http(address))
-            clients.setdefault(client.get("/counts").json["pid"], client)
-            if len(clients) == workers:
-                break
-        assert len(clients) == workers, f"only {list(clients)} accept"
-        keep = list(clients.values())
-        extra = stack.pop_all()
-        with contextlib.ExitStack() as rest:
-            for client in keep:
-                rest.enter_context(client)
-            yield Probes(clients)
-        extra.close()
+        with contextlib.ExitStack() as spare:
+            while len(clients) < workers:
+                client = connect()
+                pid = client.get("/counts").json["pid"]
+                (spare if pid in clients else stack).enter_context(client)
+                clients.setdefault(pid, client)
+        yield Probes(clients)
 
 
 class Metronome(WebSocket):
@@ -94,11 +88,9 @@ class Metronome(WebSocket):
         self._send(10, payload)
 
 
-def cpu_between_pings(address: Address, pids: list[int], timeout: float) -> tuple[float, float]:
+def cpu_between_pings(clock: Metronome, pids: list[int], timeout: float) -> tuple[float, float]:
     """CPU seconds of all of them, and the seconds that it took for a ping to follow another."""
-    import time
-
-    with Metronome(address) as clock:
+    with clock:
         clock.sock.settimeout(timeout)
         clock.tick()
         begun, before = time.monotonic(), cpu(pids)

@@ -15,12 +15,13 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
-from process.clients import Address, address_of
-from process.counting import Probes, cpu_between_pings, forget_peaks, peaks, probes
+from process.clients import Http, address_of
+from process.counting import Metronome, Probes, cpu_between_pings, forget_peaks, peaks, probes
 from process.nets import Net, network
-from process.rows import Rows, rows
+from process.rows import rows
 from process.support import APPS, PATIENCE, until
 
 from leeward.testing import Service, serve
@@ -45,6 +46,8 @@ DEADLINES = () if LONG else ("--ws-ping-interval=2s", "--ws-ping-timeout=6s", "-
 DEADLINE, PING = (75.0, 45.0) if LONG else (PATIENCE, PATIENCE)
 COMING = 60.0 + SIZE / 20
 LOOP = "uvloop" if importlib.util.find_spec("uvloop") else "asyncio"
+
+T = TypeVar("T")
 
 pytestmark = pytest.mark.timeout(300 if not LONG else 3600)
 
@@ -90,12 +93,17 @@ class Place:
     def __init__(self, net: Net | None) -> None:
         self.net = net
         self._numbers = iter(range(2, 250))
+        self.under = net.command() if net else []
 
     def sources(self) -> list[str]:
         """Addresses for the processes of one wave."""
         if self.net is not None:
             return [self.net.client() for _ in range(PROCESSES)]
         return [f"127.0.0.{next(self._numbers)}" for _ in range(PROCESSES)]
+
+    def inside(self, call: Callable[[], T]) -> T:
+        """What it returns; sockets that it makes are in this network."""
+        return self.net.inside(call) if self.net else call()
 
 
 def descriptors() -> None:
@@ -120,10 +128,6 @@ def ground(way: str, flags: tuple[str, ...], directory: Path) -> Iterator[tuple[
         yield service.wait_ready(WORKERS), Place(net)
 
 
-def connections(service: Service) -> list[int]:
-    return [it["connections"] for it in service.workers()]
-
-
 @pytest.mark.parametrize(
     ("way", "engine", "loop"),
     [
@@ -143,50 +147,54 @@ def test_crowd(way: str, engine: str, loop: str, tmp_path: Path) -> None:
     descriptors()
     with ground(way, ("--engine", engine, "--loop", loop), tmp_path) as (service, place):
         address = address_of(service)
-        connect = place.net.inside if place.net else lambda call: call()
-        with rows(service) as page, connect(lambda: probes(address, WORKERS)) as probe:
-            tops = []
-            for arrival in WAVES:
-                tops.append(wave(service, place, page, probe, address, arrival, way))
+        with probes(lambda: place.inside(lambda: Http(address)), WORKERS) as probe:
+            show = Show(service, place, probe)
+            tops = [show.wave(arrival, way) for arrival in WAVES]
             assert tops[-1] <= GROWTH * tops[0], f"peaks of memory: {tops}"
-            used, seconds = connect(lambda: cpu_between_pings(address, probe.pids, PING))
+            clock = place.inside(lambda: Metronome(address))
+            used, seconds = cpu_between_pings(clock, probe.pids, PING)
             assert used <= QUIET * seconds + TICKS, f"{used} s of CPU in {seconds:.1f} s"
         print(f"{way}, {engine} on {loop}: peaks {tops}, CPU {used:.2f} s in {seconds:.1f} s")
         assert "Traceback" not in service.log, service.log
 
 
-def wave(
-    service: Service,
-    place: Place,
-    page: Rows,
-    probe: Probes,
-    address: tuple[str, int],
-    arrival: str,
-    way: str,
-) -> int:
-    """They come and go.  The workers' peak memory, in bytes."""
-    for _ in range(TRIES):
-        forget_peaks(probe.pids)
-        sources = place.sources()
-        crowd = Wave(address, sources, arrival, place.net.command() if place.net else [])
+class Show:
+    def __init__(self, service: Service, place: Place, probe: Probes) -> None:
+        self.service, self.place, self.probe = service, place, probe
+        self.address = address_of(service)
+
+    def wave(self, arrival: str, way: str) -> int:
+        """They come and go.  The workers' peak memory, in bytes."""
+        for _ in range(TRIES):
+            forget_peaks(self.probe.pids)
+            counts = self._once(arrival, way)
+            if max(counts) * WORKERS <= EVEN * sum(counts):
+                return peaks(self.probe.pids)
+        pytest.fail(f"{arrival}: {TRIES} times uneven, the last time {counts}")
+
+    def _once(self, arrival: str, way: str) -> list[int]:
+        """How many connections each worker had."""
+        sources = self.place.sources()
+        crowd = Wave(self.address, sources, arrival, self.place.under)
         try:
-            crowd.wait_here()
-            page.until_open(2 * SIZE + WORKERS)
-            counts = connections(service)
-            assert sum(counts) == 2 * SIZE + WORKERS, counts
-            if way == "reset":
-                crowd.reset()
-            elif way == "hole":
-                assert place.net is not None
-                for source in sources:
-                    place.net.swallow(source)
-            else:
-                crowd.kill()
-            until(lambda: sum(page.open()) == WORKERS, "all to be gone", DEADLINE)
-            probe.until_base()
+            with rows(self.service) as page:
+                crowd.wait_here()
+                counts = self.connections()
+                assert sum(counts) == 2 * SIZE + WORKERS, counts
+                if way == "reset":
+                    crowd.reset()
+                elif way == "killed":
+                    crowd.kill()
+                else:
+                    assert self.place.net is not None
+                    for source in sources:
+                        self.place.net.swallow(source)
+                until(lambda: sum(page.open()) == WORKERS, "all to be gone", DEADLINE)
+            self.probe.until_base()
         finally:
             crowd.kill()
-        assert connections(service) == [1] * WORKERS
-        if max(counts) * WORKERS <= EVEN * sum(counts):
-            return peaks(probe.pids)
-    pytest.fail(f"{arrival}: {TRIES} times uneven, the last time {counts}")
+        assert self.connections() == [1] * WORKERS
+        return counts
+
+    def connections(self) -> list[int]:
+        return [it["connections"] for it in self.service.workers()]

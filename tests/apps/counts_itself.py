@@ -1,15 +1,19 @@
 """Clients of every kind, and /counts: what this worker has of whom at the moment."""
 
 import asyncio
+import contextlib
 import gc
 import os
 from collections import Counter
 
+import tornado.locks
 import tornado.web
-from held import Held, Socket
+import tornado.websocket
+from held import Held
 
 from leeward._sys import procfs
 
+NEWS = tornado.locks.Condition()
 OURS = ("leeward.", "tornado.", "held", __name__)
 
 
@@ -19,6 +23,22 @@ class Hello(tornado.web.RequestHandler):
 
     def post(self) -> None:
         self.write(str(len(self.request.body)))
+
+
+class Poll(tornado.web.RequestHandler):
+    async def get(self) -> None:
+        await NEWS.wait()
+
+
+class Socket(tornado.websocket.WebSocketHandler):
+    """An echo, behind a first message.  Its client may have left before."""
+
+    def open(self) -> None:
+        self.on_message("{}")
+
+    def on_message(self, message) -> None:
+        with contextlib.suppress(tornado.websocket.WebSocketClosedError):
+            self.write_message(message)
 
 
 class Counts(tornado.web.RequestHandler):
@@ -49,6 +69,7 @@ def make_app() -> tornado.web.Application:
             ("/", Hello),
             ("/ws", Socket),
             ("/held/(.*)", Held),
+            ("/poll", Poll),
             ("/counts", Counts),
         ],
         log_function=lambda handler: None,

@@ -41,7 +41,7 @@ GROWTH = 1.03 if LONG else 1.10
 #: Of one core, by all workers together, once all are gone.  Ten milliseconds are one tick.
 QUIET, TICKS = 0.02, 0.05
 #: The defaults take too long for a short test.
-DEADLINES = () if LONG else ("--ws-ping-interval=2s", "--ws-ping-timeout=6s", "--peer-timeout=6s")
+DEADLINES = () if LONG else ("--ws-ping-interval=2s", "--ws-ping-timeout=4s", "--peer-timeout=3s")
 #: By when a peer that has said nothing must be noticed, and how long a ping may be away.
 DEADLINE, PING = (75.0, 45.0) if LONG else (PATIENCE, PATIENCE)
 COMING = 60.0 + SIZE / 20

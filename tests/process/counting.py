@@ -58,6 +58,8 @@ class Probes:
             for what in ("handlers", "tasks", "descriptors"):
                 if counts[what] > base[what]:
                     found.append(f"{what} of {pid}: {counts[what]}, were {base[what]}")
+                    if what == "descriptors":
+                        found += sorted(set(counts["open"]) - set(base["open"]))
             for kind, count in counts["kinds"].items():
                 if count > (was := base["kinds"].get(kind, 0)) + SOME:
                     found.append(f"{kind} of {pid}: {count}, were {was}")

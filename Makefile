@@ -1,4 +1,4 @@
-# make setup | fast | test | fuzz | bench | docs | examples NAME=chat
+# make setup | fast | test | soak | fuzz | bench | docs | examples NAME=chat
 #
 # Everything lives in .venv.  PYTHON chooses the interpreter that makes it
 # (default: the first of python3.13, 3.12, 3.11, python3 that is 3.11 or newer).
@@ -11,7 +11,7 @@ PYTEST  ?= $(BIN)/python -m pytest
 # Test files run side by side: most of their time they wait.
 JOBS    ?= 2
 
-.PHONY: setup fast test fuzz bench docs examples clean
+.PHONY: setup fast test soak fuzz bench docs examples clean
 
 setup: $(VENV)/.ready
 
@@ -32,6 +32,12 @@ fast: setup
 # Everything there is.
 test: fast
 	$(PYTEST) -n $(JOBS) --dist worksteal
+
+# The long forms, for an hour or two: three crowds of 10,000 WebSockets and 10,000 keep-alive
+# clients, and a million connects behind a wire that loses packets; with the default deadlines.
+soak: setup
+	LEEWARD_CROWD=10000 LEEWARD_CHURN=1000000 $(PYTEST) -q -rP -o faulthandler_timeout=0 \
+		tests/process/test_crowd.py tests/process/test_churn.py
 
 # The engine against Tornado's own server, for some minutes: its parser, and the whole of it
 # in three ways. SEED chooses another course.

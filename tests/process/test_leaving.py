@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import select
 import signal
@@ -88,6 +89,27 @@ def test_notify_leaves_it_to_the_application() -> None:
         service.signal(signal.SIGTERM)
         assert service.wait() == 0
         assert time.monotonic() - begun < 5
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("path", ["/poll", "/old"])
+def test_who_has_left_before_the_handler_begins(engine: str, path: str) -> None:
+    """Request and reset come in one turn of the loop."""
+    with serve("polls", "--engine", engine, "--abandon-after", "50ms", cwd=APPS) as service:
+        address = address_of(service.wait_ready(1))
+        (worker,) = service.workers()
+        with Http(address) as client:
+            assert client.get().status == 200
+            os.kill(worker["pid"], signal.SIGSTOP)
+            service.wait_line("stopped by SIGSTOP")
+            client.send(path)
+            linger = struct.pack("ii", 1, 0)
+            client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        os.kill(worker["pid"], signal.SIGCONT)
+        for what in ("waits", "left", "over", "finished 499"):
+            service.wait_line(f"GET {path} {what}")
+        assert service.log.count(f"GET {path} left") == 1
+        assert "Traceback" not in service.log
 
 
 # --- drains --------------------------------------------------------------------------------------

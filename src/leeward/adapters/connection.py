@@ -151,10 +151,23 @@ class Connection:
         self.start_line = start_line
         self.version = start_line.version
         self.request_headers = headers
-        if "Upgrade" in headers:
-            self._watch_for_websocket()
+        if "Upgrade" in headers and self.conn is not None:  # None: it has been closed meanwhile
+            self._watch_for_websocket(self.conn)
         if self.server.draining:
             self._announce_close()
+
+    def handler_begins(self, conn: HTTP1Connection) -> None:
+        """The request is complete, and its handler has made its first step.
+
+        Request and end can come in one turn of the loop.  Then the handler begins behind the
+        end, and Tornado tells it nothing: it would wait for ever.
+        """
+        if not self.stream.closed() or conn._close_callback is None:
+            return
+        handler = parting.handler_of(conn)
+        conn._on_connection_close()
+        if handler is not None and self.server.leaving is not None:
+            self.server.leaving.left(handler)
 
     def serving_ended(self) -> None:
         """HTTP is over here.  A stream still open belongs to the application now."""
@@ -243,13 +256,11 @@ class Connection:
 
         conn.write_headers = announcing  # type: ignore[method-assign]
 
-    def _watch_for_websocket(self) -> None:
+    def _watch_for_websocket(self, conn: HTTP1Connection) -> None:
         """Learn which WebSocketHandler answers this request, if one does.
 
         Each RequestHandler gives the connection its `on_connection_close`.
         """
-        conn = self.conn
-        assert conn is not None
         set_close_callback, detach = conn.set_close_callback, conn.detach
 
         def learning(callback: Callable[[], None] | None) -> None:

@@ -95,6 +95,7 @@ class _Request(HTTPMessageDelegate):
 
     def finish(self) -> None:
         self.inner.finish()
+        self.connection.handler_begins(self.conn)  # type: ignore[arg-type]
 
     def on_connection_close(self) -> None:
         self.inner.on_connection_close()

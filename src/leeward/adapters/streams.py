@@ -69,6 +69,15 @@ class Stream(IOStream):
             # Nothing but our pong.  0 would be the end; and TLS may have read more already.
         return count
 
+    def _handle_events(self, fd: Any, events: int) -> None:
+        super()._handle_events(fd, events)
+        # uvloop runs the reader once for a reset, and watches the descriptor no more.  With a
+        # request in front of the reset the reader has found only that: the connection would
+        # stay, and its handler wait, for ever.  Later, as Tornado does at an error: what was
+        # read has its turn before.
+        if not self.closed() and _is_uvloop(self.io_loop) and _has_failed(self.fileno()):
+            self.io_loop.add_callback(self.close)
+
     def close_fd(self) -> None:
         super().close_fd()
         if self._asked is not None and self._pings is not None:
@@ -103,6 +112,17 @@ class Stream(IOStream):
 
     def cut(self) -> None:
         self.close()
+
+
+def _is_uvloop(io_loop: Any) -> bool:
+    return type(io_loop.asyncio_loop).__module__.startswith("uvloop")
+
+
+def _has_failed(fd: Any) -> bool:
+    """Was it reset, and nobody has been told?"""
+    poll = select.poll()
+    poll.register(fd, 0)
+    return any(events & select.POLLERR for _, events in poll.poll(0))
 
 
 class TlsStream(Stream, SSLIOStream):

@@ -134,6 +134,10 @@ class Link(Sending):
         # and an answer that awaits each flush() stands still.
         tls = self.transport.get_extra_info("ssl_object") is not None
         self.transport.set_write_buffer_limits(1 if tls else 0, 0)
+        if self._paused_writing:
+            # By the handshake's last bytes, which leave with our first: an answer that is
+            # given at once, and its stream closed behind it, was thrown away.
+            self.resume_writing()
         self.serving = self.server.begin_serving(self)
         self.deadline = self.server.deadline(self.server.timeouts.silent)
         if self.life is _ENDING:  # cut in its handshake

@@ -36,7 +36,7 @@ test: fast
 # The long forms, for an hour or two: three crowds of 10,000 WebSockets and 10,000 keep-alive
 # clients, and a million connects behind a wire that loses packets; with the default deadlines.
 soak: setup
-	LEEWARD_CROWD=10000 LEEWARD_CHURN=1000000 $(PYTEST) -q -rP -o faulthandler_timeout=0 \
+	SOAK_CROWD=10000 SOAK_CHURN=1000000 $(PYTEST) -q -rP -o faulthandler_timeout=0 \
 		tests/process/test_crowd.py tests/process/test_churn.py
 
 # The engine against Tornado's own server, for some minutes: its parser, and the whole of it

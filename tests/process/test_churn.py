@@ -1,6 +1,6 @@
 """Clients come and go in every way there is; nothing is left of them, and nobody is disturbed.
 
-LEEWARD_CHURN=1000000 is the long form (`make soak`), with the default deadlines.
+SOAK_CHURN=1000000 is the long form (`make soak`), with the default deadlines.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ T = TypeVar("T")
 
 WORKERS = 2
 #: Connects of the whole test, and in how many rounds.
-CONNECTS = int(os.environ.get("LEEWARD_CHURN", "2400"))
+CONNECTS = int(os.environ.get("SOAK_CHURN", "2400"))
 LONG = CONNECTS > 100_000
 ROUNDS = 20 if LONG else 2
 #: Packets that are lost, and clients that vanish, in parts of all.

@@ -1,6 +1,6 @@
 """Crowds are spread evenly however they come, and leave nothing behind however they go.
 
-LEEWARD_CROWD=10000 is the long form (`make soak`): so many WebSockets and as many keep-alive
+SOAK_CROWD=10000 is the long form (`make soak`): so many WebSockets and as many keep-alive
 clients, with the default deadlines.
 """
 
@@ -29,7 +29,7 @@ from leeward.testing import Service, serve
 WORKERS = 4
 WAVES = ("paced", "burst", "serial")
 #: WebSockets, and as many keep-alive clients.
-SIZE = int(os.environ.get("LEEWARD_CROWD", "1000"))
+SIZE = int(os.environ.get("SOAK_CROWD", "1000"))
 LONG = SIZE > 1000
 #: They are divided among these: each needs a descriptor for each of its own.
 PROCESSES = 4

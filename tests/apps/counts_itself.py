@@ -40,12 +40,12 @@ class Poll(tornado.web.RequestHandler):
 class Socket(tornado.websocket.WebSocketHandler):
     """An echo, behind a first message.  Its client may have left before."""
 
-    def open(self) -> None:
-        self.on_message("{}")
+    async def open(self) -> None:
+        await self.on_message("{}")
 
-    def on_message(self, message) -> None:
+    async def on_message(self, message) -> None:
         with contextlib.suppress(tornado.websocket.WebSocketClosedError):
-            self.write_message(message)
+            await self.write_message(message)
 
 
 class Counts(tornado.web.RequestHandler):

@@ -172,20 +172,31 @@ def test_brief_connections_are_load() -> None:
     one = One(open=250)
     fresh = standing(2, 0)
     assert one.patience(fresh) == a.MOST
-    one.now += 1.0
+    one.now += 0.4
     one.accepts(fresh)
-    one.now += 1.0
+    one.now += 0.4
     one.courtesy.nobody_waits(one.streak, [], one.now)
     assert one.accepts(standing(2, 1, brief=600, accepted=601, woken=600))
+
+
+def test_those_that_left_long_ago_are_no_load() -> None:
+    """A thousand that ended after the last look say nothing about a time much later."""
+    one = One(open=250)
+    one.accepts(standing(2, 250))
+    one.own = one.own._replace(open=5, brief=500)
+    other = standing(2, 0, brief=500)
+    assert one.accepts(other, after=a.WINDOW), "they have just left"
+    one.now += 2.5 * a.WINDOW
+    assert one.patience(other) == a.MOST
 
 
 def test_in_haste_nobody_is_asked() -> None:
     """Under a load of brief connections one need not look; with few that stay, one must."""
     one = One(open=5, brief=0)
-    one.accepts(standing(2, 5), after=1.0)
+    one.accepts(standing(2, 5), after=0.4)
     assert one.courtesy.haste_until == 0.0
     one.own = one.own._replace(brief=500)
-    one.accepts(standing(2, 5, brief=500), after=1.0)
+    one.accepts(standing(2, 5, brief=500), after=0.4)
     assert one.courtesy.haste_until == one.now + a.HASTE
     fresh = One(open=0)
     fresh.accepts(standing(2, 0))

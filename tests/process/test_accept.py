@@ -85,9 +85,10 @@ def test_long_lived_connections_are_spread(
                     for client in clients:
                         client.close()
                     page.until_open(0)
+                    # Those that ended just now count as load for twice `admission.WINDOW`.
+                    select.select([], [], [], 0.6)
                     if even(counts):
                         break
-                    select.select([], [], [], 1.0)  # those that ended just now are load still
                 else:
                     if starved == TRIES:
                         pytest.skip(
@@ -181,9 +182,13 @@ def test_a_fresh_worker_gets_what_comes() -> None:
             fresh = int(service.wait_line(r"worker=\d gen=1 pid=(\d+) ready", mark)[1])
             until(lambda: len(page.accepting()) == 2, "two that accept")
             had = page.of(sibling).open
+            before = waited(service)
             for _ in range(had):
                 clients.enter_context(Http(address)).get()
             counts = page.until_open(2 * had)
+            delays = [b - a for a, b in zip(before, waited(service), strict=True)]
+            if min(counts) < 0.8 * had and max(delays) > STARVED:
+                pytest.skip(f"a busy machine: a worker waited {max(delays):.3f} s to run")
             assert min(counts) >= 0.8 * had, counts
             assert page.of(fresh).open in counts
 

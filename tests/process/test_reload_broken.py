@@ -45,7 +45,7 @@ FAULTS = {
     "hangs in its factory": (
         {
             # The time-out is for both: a spawned worker has spent some of it on its import.
-            "at_import": "import threading\nthreading.Event().wait(1.2)",
+            "at_import": "import threading\nthreading.Event().wait(0.3)",
             "in_factory": "threading.Event().wait()",
         },
         [r"was not ready within 2 s \(--start-timeout\)", r"shop\.py:\d+ in make_app"],

@@ -275,7 +275,7 @@ def test_a_setting_that_needs_a_restart_is_refused_whole(
     tmp_path: Path, old: str, new: str, told: str
 ) -> None:
     """A changed bind or name is named with both values; nothing else of it is applied."""
-    name = f"shop-{tmp_path.name[-24:]}"
+    name = f"shop-{os.getpid()}-{tmp_path.name[-20:]}"
     deploy(tmp_path, "one")
     settings = tmp_path / "leeward.toml"
     settings.write_text(f"workers = 2\n{old.format(name=name)}\n")

@@ -1,0 +1,1 @@
+"""The collector: one process that empties the log rings of all others into files and streams."""

@@ -1,0 +1,376 @@
+"""A log ring: a memfd that one process fills with lines and another empties.
+
+    head (8 KiB) | table of sinks (56 KiB) | records
+
+Each word of the head has one writer.  A record is complete before the head's word says that
+it is there, so a writer that is killed in the middle of one leaves nothing to be seen; the
+sequence and the CRC guard against an application that scribbles over its memory, and against
+machines that reorder stores.  Positions count octets from the ring's beginning and never wrap.
+
+Each sink has its own cursor: what it has taken is said by the reader, whose successor goes
+on from there.  `intend` says beforehand what is going to be written to a file, so that the
+successor of a reader that was killed finds out how much of it was.
+
+What a line of 100 octets costs the writer (x86-64, Python 3.13): 1.0 µs.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import mmap
+import struct
+import threading
+import time
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from leeward._core import logrings
+from leeward._sys.bell import Bell
+from leeward._sys.posix import memfd_create
+
+HEAD_BYTES = 8192
+TABLE_BYTES = 56 * 1024
+#: Where the records begin.
+DATA = HEAD_BYTES + TABLE_BYTES
+#: Octets of records in a ring, unless told otherwise.
+SIZE = 1 << 20
+#: Sinks of one ring.
+SINKS = 64
+
+_MAGIC = 0x4C57_5249_4E47_0001
+_NEVER = (1 << 64) - 1
+_SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW
+
+# Words of the head.  The writer's:
+MAGIC, LENGTH, HEAD, SEQUENCE, TABLED, TABLE_END = range(6)
+REFUSED = 8  # one word for each kind of `logrings`
+# The reader's, on a cache line of their own:
+TAIL, WAKE_AT, TOLD, DAMAGED = range(16, 20)
+# The reader's for each sink:
+_OF_SINKS, _PER_SINK = 64, 8
+CURSOR, INTENT, DEVICE, INODE, OFFSET, OCTETS = range(6)
+
+#: sequence, octets of the line, CRC, sink, level
+_RECORD = struct.Struct("<QIIHHxxxx")
+_ENTRY = struct.Struct("<II")
+#: Seconds between two looks for room.
+_LOOK = 0.001
+
+
+class BadRing(ValueError):
+    """What was handed over is no log ring."""
+
+
+class TableFull(ValueError):
+    """No more sinks fit: `SINKS`, or the octets of their specifications."""
+
+
+def create(size: int = SIZE) -> int:
+    """A memfd with an empty ring for `size` octets of records (rounded up to pages).
+
+    Raises OSError (EMFILE, ENFILE, ENOMEM).
+    """
+    size = max(mmap.PAGESIZE, -(-size // mmap.PAGESIZE) * mmap.PAGESIZE)
+    fd = memfd_create("leeward-log")
+    with open(fd, "r+b", buffering=0, closefd=False) as file:
+        file.truncate(DATA + size)
+        file.write(struct.pack("<QQ", _MAGIC, size))
+    fcntl.fcntl(fd, fcntl.F_ADD_SEALS, _SEALS)
+    return fd
+
+
+class _Ring:
+    """Both ends: the mapping, which outlives `fd`.  Raises BadRing."""
+
+    def __init__(self, fd: int) -> None:
+        try:
+            if fcntl.fcntl(fd, fcntl.F_GET_SEALS) & _SEALS != _SEALS:
+                raise BadRing("a log ring that could shrink")
+            self._map = mmap.mmap(fd, 0)
+        except (OSError, ValueError) as error:
+            raise BadRing(f"descriptor {fd} is no log ring: {error}") from None
+        if len(self._map) <= DATA:
+            raise BadRing(f"a log ring of {len(self._map)} octets")
+        self._view = memoryview(self._map)
+        self.words = self._view[:HEAD_BYTES].cast("Q")
+        self.size = len(self._map) - DATA
+        if self.words[MAGIC] != _MAGIC or self.words[LENGTH] != self.size:
+            self.close()
+            raise BadRing("a memfd that is no log ring")
+
+    def close(self) -> None:
+        self.words.release()
+        self._view.release()
+        self._map.close()
+
+
+def _crc(line: bytes, sequence: int, sink: int, level: int) -> int:
+    return zlib.crc32(line, (sequence + (sink << 24) + (level << 16)) & 0xFFFFFFFF)
+
+
+class RingWriter(_Ring):
+    """The one process that fills the ring.  Its threads may all write.
+
+    bell:  rung when the reader sleeps, or when the ring fills up while it naps; -1: none.
+    """
+
+    def __init__(self, fd: int, bell: int = -1) -> None:
+        super().__init__(fd)
+        words = self.words
+        self._head, self._sequence = words[HEAD], words[SEQUENCE]
+        self._limits = logrings.limits(self.size)
+        self._longest = logrings.longest(self.size)
+        self._access: list[bool] = []
+        self._sinks: dict[bytes, int] = {}
+        self._lock = threading.Lock()
+        self._holder = 0
+        self._bell = Bell(bell) if bell >= 0 else None
+        #: False in a process that the application forked: the ring is its parent's.
+        self.mine = True
+        for spec, access in _table(self):
+            self._sinks[spec] = len(self._access)
+            self._access.append(access)
+
+    def sink(self, spec: bytes, access: bool = False) -> int:
+        """The number of the sink that `spec` describes, the same each time.
+
+        access:  its lines are those of requests, which are the first to be refused.
+        Raises TableFull.
+        """
+        with self._lock:
+            if spec in self._sinks:
+                return self._sinks[spec]
+            words = self.words
+            number, place = words[TABLED], HEAD_BYTES + words[TABLE_END]
+            end = place + _ENTRY.size + len(spec)
+            if number >= SINKS or end > DATA:
+                raise TableFull(f"{number} log sinks are all that a worker may have")
+            self._map[place:end] = _ENTRY.pack(len(spec), access) + spec
+            words[TABLE_END] = end - HEAD_BYTES
+            words[TABLED] = number + 1
+            self._access.append(access)
+            self._sinks[spec] = number
+            return number
+
+    def write(self, sink: int, level: int, line: bytes, wait: float = 0.0) -> bool:
+        """Take `line`, complete with its end, which from then on cannot be lost.
+
+        level:  as `logging` numbers it.
+        wait:   seconds to wait for room (`logrings.patience`).
+        False:  refused, and counted in the ring; nothing of it is written.  In a process
+                that the application forked nothing is taken and nothing counted.
+        """
+        kind = logrings.ACCESS if self._access[sink] else logrings.kind(False, level)
+        lock = self._lock
+        if not self.mine:
+            return False
+        if not lock.acquire(False):
+            if self._holder == threading.get_ident():
+                # A signal's handler that logs, in the middle of a write of its own thread.
+                self.words[REFUSED + kind] += 1
+                return False
+            lock.acquire()
+        self._holder = threading.get_ident()
+        try:
+            taken = self._put(kind, sink, level, line)
+            if not taken and (wait <= 0.0 or len(line) > self._longest):
+                self._refuse(kind if len(line) <= self._longest else logrings.LONG)
+        finally:
+            self._holder = 0
+            # An atomic operation and so a fence: the reader that said before our store of
+            # HEAD that it sleeps is seen to sleep by the load below.
+            lock.release()
+        if self._head >= self.words[WAKE_AT] and self._bell is not None:
+            self._bell.ring()
+        if taken or wait <= 0.0 or len(line) > self._longest:
+            return taken
+        return self._wait(kind, sink, level, line, wait)
+
+    def _put(self, kind: int, sink: int, level: int, line: bytes) -> bool:
+        words, head, size = self.words, self._head, self.size
+        octets = len(line)
+        end = head + 24 + (octets + 7 & -8)
+        if end - words[TAIL] > self._limits[kind] or octets > self._longest:
+            return False
+        sequence = self._sequence
+        record = _RECORD.pack(sequence, octets, _crc(line, sequence, sink, level), sink, level)
+        place = head % size
+        room = size - place
+        if room >= 24 + octets:
+            place += DATA
+            self._map[place : place + 24 + octets] = record + line
+        else:
+            record += line
+            self._map[DATA + place :] = record[:room]
+            self._map[DATA : DATA + len(record) - room] = record[room:]
+        self._sequence = sequence + 1
+        self._head = end
+        words[SEQUENCE] = sequence + 1
+        words[HEAD] = end
+        return True
+
+    def _refuse(self, kind: int) -> None:
+        self.words[REFUSED + kind] += 1
+
+    def _wait(self, kind: int, sink: int, level: int, line: bytes, wait: float) -> bool:
+        """Look again until there is room; others may write meanwhile."""
+        deadline = time.monotonic() + wait
+        while True:
+            if self._bell is not None:
+                self._bell.ring()
+            time.sleep(_LOOK)
+            with self._lock:
+                if self._put(kind, sink, level, line):
+                    return True
+                if time.monotonic() >= deadline:
+                    self._refuse(kind)
+                    return False
+
+    def refused(self) -> tuple[int, ...]:
+        """Lines refused so far, of each kind of `logrings`."""
+        return tuple(self.words[REFUSED : REFUSED + len(logrings.NAMES)])
+
+    def abandon(self) -> None:
+        """In a process that the application forked: the ring is the worker's."""
+        self.mine = False
+        self._lock = threading.Lock()  # another thread may have held it at the fork
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """begin, end:  its positions in the ring."""
+
+    sequence: int
+    sink: int
+    level: int
+    line: bytes
+    begin: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """What was going to be written: `octets` at `offset` of a file, all up to `cursor`."""
+
+    cursor: int
+    device: int
+    inode: int
+    offset: int
+    octets: int
+
+
+class RingReader(_Ring):
+    """The process that empties the ring, or the successor of one that was killed."""
+
+    def __init__(self, fd: int) -> None:
+        super().__init__(fd)
+        #: Position up to which records were read.
+        self.seen = self.words[TAIL]
+
+    def sinks(self) -> list[bytes]:
+        """What the writer has registered so far, by number."""
+        return [spec for spec, _ in _table(self)]
+
+    def head(self) -> int:
+        """Position up to which there are records."""
+        return self.words[HEAD]
+
+    def read(self, most: int = 1 << 18) -> list[Record]:
+        """The next records, up to about `most` octets of them, each only once.
+
+        Those that their sink has taken already are left out.  Raises BadRing if what
+        is there is no record: the memory was overwritten, or (not on x86) is not
+        visible yet.
+        """
+        words, size, place = self.words, self.size, self.seen
+        head = words[HEAD]
+        if not 0 <= head - place <= size:
+            raise BadRing(f"a log ring from {place} to {head}, of {size} octets")
+        records = []
+        until = min(head, place + most)
+        while place < until:
+            sequence, octets, crc, sink, level = _RECORD.unpack(self._copy(place, _RECORD.size))
+            end = place + 24 + (octets + 7 & -8)
+            line = self._copy(place + 24, octets) if end <= head else b""
+            if len(line) != octets or crc != _crc(line, sequence, sink, level):
+                if records:
+                    break
+                raise BadRing(f"no record at {place} of a log ring")
+            if sink >= words[TABLED]:
+                raise BadRing(f"a log record for sink {sink} of {words[TABLED]}")
+            if end > words[_OF_SINKS + _PER_SINK * sink + CURSOR]:
+                records.append(Record(sequence, sink, level, line, place, end))
+            place = self.seen = end
+        return records
+
+    def _copy(self, position: int, octets: int) -> bytes:
+        place = position % self.size
+        room = self.size - place
+        if octets <= room:
+            return self._map[DATA + place : DATA + place + octets]
+        return self._map[DATA + place :] + self._map[DATA : DATA + octets - room]
+
+    def skip(self) -> int:
+        """Give up what cannot be read.  How many octets that were."""
+        lost = self.words[HEAD] - self.seen
+        self.seen = self.words[HEAD]
+        self.words[DAMAGED] += 1
+        return lost
+
+    # --- what a sink has taken ----------------------------------------------------------
+
+    def intend(self, sink: int, intent: Intent) -> None:
+        """Say, before it is written, what a file is going to get."""
+        words, at = self.words, _OF_SINKS + _PER_SINK * sink
+        words[at + DEVICE], words[at + INODE] = intent.device, intent.inode
+        words[at + OFFSET], words[at + OCTETS] = intent.offset, intent.octets
+        words[at + INTENT] = intent.cursor
+
+    def intent(self, sink: int) -> Intent | None:
+        """What was intended, and not said to be taken."""
+        words, at = self.words, _OF_SINKS + _PER_SINK * sink
+        if words[at + INTENT] <= words[at + CURSOR]:
+            return None
+        fields = (words[at + it] for it in (INTENT, DEVICE, INODE, OFFSET, OCTETS))
+        return Intent(*fields)
+
+    def taken(self, sink: int, cursor: int) -> None:
+        """Sink `sink` has all records up to `cursor`."""
+        self.words[_OF_SINKS + _PER_SINK * sink + CURSOR] = cursor
+
+    def withdraw(self, sink: int) -> None:
+        """Nothing of what was intended was written."""
+        self.words[_OF_SINKS + _PER_SINK * sink + INTENT] = 0
+
+    def free(self, position: int) -> None:
+        """All sinks have what is before `position`: the writer may have its place."""
+        if position > self.words[TAIL]:
+            self.words[TAIL] = position
+
+    # --- sleep ---------------------------------------------------------------------------
+
+    def sleep(self) -> None:
+        """Have the next line ring the bell.  Look at `head` again before sleeping."""
+        self.words[WAKE_AT] = 0
+
+    def nap(self) -> None:
+        """Have a line ring the bell only once the ring is half full."""
+        self.words[WAKE_AT] = self.words[TAIL] + self.size // 2
+
+    def wake(self) -> None:
+        """Nobody need ring."""
+        self.words[WAKE_AT] = _NEVER
+
+    def untold(self) -> tuple[int, ...]:
+        """Lines refused so far, of each kind of `logrings`."""
+        return tuple(self.words[REFUSED : REFUSED + len(logrings.NAMES)])
+
+
+def _table(ring: _Ring) -> Iterator[tuple[bytes, bool]]:
+    place = HEAD_BYTES
+    for _ in range(min(ring.words[TABLED], SINKS)):
+        octets, access = _ENTRY.unpack_from(ring._map, place)
+        place += _ENTRY.size
+        yield ring._map[place : place + octets], bool(access)
+        place += octets

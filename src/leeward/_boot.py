@@ -118,6 +118,7 @@ def _be_spawned(fd: int) -> NoReturn:
     from leeward._sys.channel import Channel
     from leeward._worker.main import preload
     from leeward.adapters.loading import compare, last_words, load_in_time, make_tls, settle
+    from leeward.adapters.logfiles import install as logfiles
     from leeward.errors import ChannelClosed, TargetError
 
     for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
@@ -131,6 +132,7 @@ def _be_spawned(fd: int) -> NoReturn:
             raise BadMessage(f"{begin} and {order} instead of Begin and Fork")
         config = Config.from_json(begin.config)
         settle(begin, config, channel)
+        logfiles.before_loading(config, begin.supervisor)
         _set_names(begin, order)  # the module may ask for its slot while it is imported
         if config.kind == "script":
             _run_program(begin, order, config, channel)

@@ -25,6 +25,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import faulthandler
+import functools
 import importlib
 import os
 import select
@@ -53,6 +54,7 @@ from leeward._worker.obey import Obedient
 from leeward._worker.telling import Telling
 from leeward.adapters import subprocesses
 from leeward.adapters.loading import watched
+from leeward.adapters.logfiles import install as logfiles
 from leeward.adapters.serving import server
 from leeward.adapters.tornado import describe
 from leeward.errors import ChannelClosed, TargetError
@@ -169,6 +171,7 @@ class Worker(Obedient):
     def _settle(self) -> None:
         """What can be done before there is a loop."""
         subprocesses.install()
+        logfiles.in_worker(self.birth.slot, None)
         row, birth = self.row, self.birth
         row.open = row.accepted = row.requests = row.in_flight = 0
         row.new = row.upgraded = row.closing = 0
@@ -221,6 +224,7 @@ class Worker(Obedient):
         self.server.ready()
         if birth.canary:
             tell(self.access, self.log, birth.config)
+        logfiles.say(functools.partial(self.log.say, "info" if birth.canary else "debug"))
         self.acceptor.start()
         self._say_to_supervisor(Ready(kind, birth.application.found, birth.baseline, birth.changed))
         self._tell_turns()
@@ -262,6 +266,7 @@ class Worker(Obedient):
         if self.telling is not None:
             self.telling.abandon()
         here.serve(None)
+        logfiles.in_child()
         self.row = _Nowhere()
         if self.server is not None:
             self.server.counters = self.row

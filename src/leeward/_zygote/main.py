@@ -46,6 +46,7 @@ from leeward._zygote import fork
 from leeward._zygote.audit import audit, open_descriptors
 from leeward._zygote.warm import warm
 from leeward.adapters.loading import compare, last_words, load_in_time, make_tls, settle
+from leeward.adapters.logfiles import install as logfiles
 from leeward.adapters.target import Application
 from leeward.adapters.tls import Tls
 from leeward.errors import ChannelClosed, TargetError
@@ -109,6 +110,7 @@ def _live(channel: Channel, import_worker: Callable[[Config], Become]) -> NoRetu
     settle(begin, config, channel)
     with contextlib.suppress(OSError):  # no /proc: only a name in `ps`
         set_comm("leeward zygote")
+    logfiles.before_loading(config, begin.supervisor, begin.rehearse)
     zygote = _Zygote(channel, begin, config, import_worker)
     if config.kind == "script":
         zygote.run_program()

@@ -657,6 +657,15 @@ TABLE: tuple[Setting, ...] = (
         doc="How these lines look; combined is what log analysers read.",
     ),
     Setting(
+        key="log_files",
+        flags=("--log-files",),
+        parse=values.one_of("shared", "per-worker", "as-is"),
+        default="shared",
+        precedent="none: elsewhere each process rotates the file of all",
+        metavar="shared|per-worker|as-is",
+        doc="Log files that rotate or are emptied: one for all workers, app.w2.log, or untouched.",
+    ),
+    Setting(
         key="chdir",
         flags=("--chdir",),
         parse=values.text,

@@ -1,0 +1,82 @@
+"""This worker's way to the collector: its log ring, for all that writes log lines in it.
+
+There is none in a process that is no worker, in an instance without a collector, and in
+what a worker's application forks: the ring has one writer.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from threading import get_ident
+from typing import Protocol
+
+from leeward._core import logrings
+
+#: Lines of a signal's handler that wait for the line that it interrupted.
+_DEFERRED = 256
+
+
+class Writer(Protocol):
+    """What is needed of `leeward._sys.ring.RingWriter`."""
+
+    @property
+    def size(self) -> int: ...
+
+    def sink(self, spec: bytes, access: bool = False) -> int: ...
+
+    def write(self, sink: int, level: int, line: bytes, wait: float = 0.0) -> bool: ...
+
+
+class Outlet:
+    """Lines of all threads, of signal handlers and of finalisers go through it into the ring."""
+
+    def __init__(self, writer: Writer) -> None:
+        self.longest = logrings.longest(writer.size)
+        self._writer = writer
+        self._inside: set[int] = set()
+        self._deferred: deque[tuple[int, int, bytes]] = deque()
+
+    def sink(self, spec: bytes) -> int:
+        """The number of the sink that `spec` describes.  Raises `ring.TableFull`."""
+        return self._writer.sink(spec)
+
+    def put(self, sink: int, level: int, line: bytes) -> bool:
+        """Take `line`, whole.  False: there was no room, and the ring has counted it.
+
+        Waits for room up to `logrings.patience(level)`.
+        """
+        me, inside = get_ident(), self._inside
+        if me in inside and len(self._deferred) < _DEFERRED:
+            # A signal's handler or a finaliser, in the middle of a line of its own thread.
+            self._deferred.append((sink, level, line))
+            return True
+        inside.add(me)
+        try:
+            taken = self._writer.write(sink, level, line, logrings.patience(level))
+            while self._deferred:
+                self._put_deferred()
+        finally:
+            inside.discard(me)
+        if self._deferred:  # of a signal that came after the last look
+            self.put(*self._deferred.popleft())
+        return taken
+
+    def _put_deferred(self) -> None:
+        try:
+            sink, level, line = self._deferred.popleft()
+        except IndexError:  # another thread was faster
+            return
+        self._writer.write(sink, level, line, logrings.patience(level))
+
+
+_outlet: Outlet | None = None
+
+
+def attach(writer: Writer | None) -> None:
+    """From now on this process is the one that writes into this ring; None: into none."""
+    global _outlet
+    _outlet = None if writer is None else Outlet(writer)
+
+
+def current() -> Outlet | None:
+    return _outlet

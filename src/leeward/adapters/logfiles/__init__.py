@@ -1,0 +1,1 @@
+"""Log files that several workers cannot share as they are."""

@@ -1,0 +1,45 @@
+"""When log files are seen to: before the application is loaded, and once more in each worker."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from leeward._sys import outlet
+from leeward.adapters.logfiles import standard
+from leeward.adapters.logfiles.place import Place
+
+if TYPE_CHECKING:
+    from leeward._core.config import Config
+
+_place: Place | None = None
+
+
+def before_loading(config: Config, supervisor: int, rehearsal: bool = False) -> None:
+    """From now on no log file is rotated, or emptied, that siblings write to."""
+    global _place
+    if config.log_files != "as-is":
+        _place = Place(config, supervisor, rehearsal)
+        standard.install(_place)
+
+
+def in_worker(slot: int, writer: outlet.Writer | None) -> None:
+    """This process has become the worker of `slot`.
+
+    writer:  of its log ring; None in an instance without a collector.
+    """
+    outlet.attach(writer)
+    if _place is not None:
+        _place.begin(slot)
+        standard.take_all(_place)
+
+
+def say(say: Callable[[str], object]) -> None:
+    """Have `say` called with a line for each file that is not left as it is, now and later."""
+    if _place is not None:
+        _place.say(say)
+
+
+def in_child() -> None:
+    """In a process that the application forked in a worker: the ring is the worker's."""
+    outlet.attach(None)

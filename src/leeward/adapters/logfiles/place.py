@@ -1,0 +1,118 @@
+"""Where a process of ours stands: what its log files are called, and who writes them."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from leeward._core.slots import with_slot
+from leeward._sys import outlet, procfs
+from leeward._sys.appending import empty_once
+from leeward._sys.ring import TableFull
+from leeward.adapters.logfiles import kinds
+from leeward.adapters.logfiles.kinds import Way
+
+if TYPE_CHECKING:
+    from leeward._core.config import Config
+
+#: How a line of the log begins that tells what became of a handler.
+_WORDS = {
+    Way.LEAVE: "a file for each worker",
+    Way.SHARED: "goes through the collector, which rotates it",
+    Way.EXCLUSIVE: "is rotated by its own code, one worker at a time",
+}
+
+
+class Place:
+    """One for each process: the zygote's, and each worker's.
+
+    config:      its `log_files` and whether there is a collector.
+    supervisor:  pid.  What was written before that process began is of an earlier instance.
+    rehearsal:   a start for nobody: it empties no file.
+    """
+
+    def __init__(self, config: Config, supervisor: int, rehearsal: bool = False) -> None:
+        self.shared = config.log_files == "shared"
+        self.per_worker = config.log_files == "per-worker"
+        self.collected = self.shared and config.collector
+        self.slot: int | None = None
+        self._pid = os.getpid()
+        self._rehearsal = rehearsal
+        self._began = time.time() - (procfs.age(supervisor) or 0.0)
+        self._told: dict[str, str] = {}
+        self._say: Callable[[str], object] | None = None
+
+    def begin(self, slot: int) -> None:
+        """This process is a worker from now on."""
+        self.slot, self._pid = slot, os.getpid()
+        self._told.clear()
+
+    # --- files ------------------------------------------------------------------------------
+
+    def path(self, path: str) -> str:
+        """Of the file that this process is to write instead of `path`."""
+        if not self.per_worker or self.slot is None or _is_special(path):
+            return path
+        return with_slot(path, self.slot)
+
+    def is_older(self, path: str) -> bool:
+        """Has nobody of this instance written to it?"""
+        if self._rehearsal:
+            return False
+        try:
+            told = os.stat(path)
+        except OSError:
+            return False
+        return told.st_size > 0 and told.st_mtime < self._began
+
+    def empty_once(self, path: str) -> None:
+        """Raises OSError."""
+        if not self._rehearsal and not _is_special(path):
+            empty_once(path, self._began)
+
+    # --- handlers ---------------------------------------------------------------------------
+
+    def choose(self, handler: logging.FileHandler) -> tuple[Way, bytes]:
+        """Which way its lines go, and the sink's specification for the collector, or b""."""
+        way = Way.LEAVE if _is_special(handler.baseFilename) else kinds.way(handler)
+        if way is not Way.SHARED:
+            return way, b""
+        spec = kinds.spec(handler)
+        if spec is not None and self.collected and self._has_room(spec.to_json()):
+            return way, spec.to_json()
+        return (Way.EXCLUSIVE if kinds.rotates(handler) else way), b""
+
+    def _has_room(self, spec: bytes) -> bool:
+        way = outlet.current()
+        if way is None:
+            # A zygote's workers will have one, and what a worker forks appends to the file.
+            return self.slot is None or os.getpid() != self._pid
+        try:
+            way.sink(spec)
+        except TableFull:
+            return False
+        return True
+
+    # --- telling ----------------------------------------------------------------------------
+
+    def tell(self, path: str, who: str, way: Way) -> None:
+        """Say once what becomes of this file."""
+        line = f"log file {path} ({who}) {_WORDS[way]}"
+        if self._told.get(path) != line:
+            self._told[path] = line
+            if self._say is not None:
+                self._say(line)
+
+    def say(self, say: Callable[[str], object]) -> None:
+        """Say what was not said yet, and all from now on."""
+        self._say = say
+        for line in self._told.values():
+            say(line)
+
+
+def _is_special(path: str) -> bool:
+    """No file that could be rotated: a terminal, a pipe, /dev/null."""
+    return os.path.exists(path) and not os.path.isfile(path)

@@ -1,0 +1,278 @@
+"""The file handlers of `logging`: those that several processes cannot share are kept from
+rotating, or emptying, what their siblings write.
+
+Each is the application's own object with its formatter, filters, level and terminator.
+What is exchanged is its stream, and of the object the methods `emit`, `shouldRollover`
+and `doRollover`: what derives from it and calls its parent's still works.
+
+Replacing `FileHandler._open` and giving `BaseRotatingHandler` a `handle` reaches those that
+are made later.  Replacing the constructors does not do: a handler's attributes are only
+complete when the outermost has returned, and code has taken the classes by then.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import logging
+import os
+import time
+import weakref
+from collections.abc import Callable
+from logging.handlers import BaseRotatingHandler
+from typing import TYPE_CHECKING, Any
+
+from leeward.adapters.logfiles import exclusive, kinds
+from leeward.adapters.logfiles.kinds import Way
+from leeward.adapters.logfiles.stream import SharedStream, reachable
+
+if TYPE_CHECKING:
+    from leeward.adapters.logfiles.place import Place
+
+_FILE_OPEN = logging.FileHandler._open
+_HANDLE = logging.Handler.handle
+_OURS = ("emit", "shouldRollover", "doRollover")
+
+
+class Taken:
+    """What was done to a handler.  path:  the file that its constructor was told."""
+
+    def __init__(self, handler: logging.FileHandler) -> None:
+        self.path = handler.baseFilename
+        self.way = Way.LEAVE
+        self.spec = b""
+        self.directory: exclusive.Directory | None = None
+        self._before = {it: vars(handler)[it] for it in _OURS if it in vars(handler)}
+        self._ours: dict[str, Any] = {}
+
+    def patch(self, handler: logging.FileHandler, **methods: Any) -> None:
+        vars(handler).update(methods)
+        self._ours = methods
+
+    def restore(self, handler: logging.FileHandler) -> None:
+        for name, ours in self._ours.items():
+            if vars(handler).get(name) is ours:  # and not what somebody has put on top
+                del vars(handler)[name]
+        vars(handler).update(self._before)
+        self._ours = {}
+
+    def emit(self, handler: logging.FileHandler, record: logging.LogRecord) -> None:
+        """As the handler would without us."""
+        if (patched := self._before.get("emit")) is not None:
+            patched(record)
+        else:
+            type(handler).emit(handler, record)
+
+
+def install(place: Place) -> None:
+    """From now on handlers that are made, or that log, are taken."""
+    patched: tuple[tuple[type, str, Any], ...] = (
+        (logging.FileHandler, "_open", _opener(place)),
+        (BaseRotatingHandler, "handle", _handler(place)),
+    )
+    for owner, name, value in patched:
+        setattr(owner, name, value)
+
+
+def uninstall() -> None:
+    """For tests: the classes are as they were; handlers that were taken stay so."""
+    owner: Any = logging.FileHandler
+    owner._open = _FILE_OPEN
+    if "handle" in vars(BaseRotatingHandler):
+        del BaseRotatingHandler.handle
+
+
+def take_all(place: Place) -> None:
+    """All that there are, anew: this process has become a worker."""
+    for reference in list(logging._handlerList):  # type: ignore[attr-defined]
+        handler = reference()
+        if isinstance(handler, logging.FileHandler):
+            take(handler, place)
+
+
+def take(handler: logging.FileHandler, place: Place) -> None:
+    """Have `handler` do what is right in this process.  Its constructor has returned."""
+    handler.acquire()
+    try:
+        _take(handler, place)
+    finally:
+        handler.release()
+
+
+def _take(handler: logging.FileHandler, place: Place) -> None:
+    taken: Taken = vars(handler).get("_leeward") or Taken(handler)
+    vars(handler)["_leeward"] = taken
+    taken.restore(handler)
+    path = place.path(taken.path)
+    moved = path != handler.baseFilename
+    handler.baseFilename = path
+    taken.way, taken.spec = place.choose(handler)
+    if taken.way is Way.SHARED:
+        _share(handler, taken, place)
+    elif taken.way is Way.EXCLUSIVE:
+        _exclude(handler, taken)
+    stream = getattr(handler, "stream", None)  # there is none yet in its constructor
+    if stream is not None:
+        _renew_stream(handler, stream, taken, place)
+    if moved:
+        _set_deadline(handler)
+    if taken.way is not Way.LEAVE or moved:
+        place.tell(path, type(handler).__name__, taken.way)
+
+
+def _renew_stream(handler: logging.FileHandler, stream: Any, taken: Taken, place: Place) -> None:
+    ours = isinstance(stream, SharedStream)
+    if taken.way is Way.SHARED:
+        if ours and stream.name == handler.baseFilename:
+            stream.spec = taken.spec
+            return
+        handler.stream = _shared(handler)
+    elif ours or stream.name != handler.baseFilename:
+        handler.stream = _open_really(handler, place)
+    else:
+        return
+    with contextlib.suppress(OSError, ValueError):  # a full disk, closed by the application
+        stream.close()
+
+
+def _set_deadline(handler: Any) -> None:
+    """When its file is to be rotated, as its constructor finds it out."""
+    if hasattr(handler, "rolloverAt"):
+        written = time.time()
+        with contextlib.suppress(OSError):  # there is no file yet
+            written = os.stat(handler.baseFilename).st_mtime
+        handler.rolloverAt = handler.computeRollover(int(written))
+
+
+# --- by the collector -----------------------------------------------------------------------
+
+
+def _share(handler: logging.FileHandler, taken: Taken, place: Place) -> None:
+    reference = weakref.ref(handler)  # no cycle: a handler that is dropped goes at once
+
+    def emit(record: logging.LogRecord) -> None:
+        mine = reference()
+        if mine is not None:
+            if isinstance(mine.stream, SharedStream):
+                mine.stream.level = record.levelno
+            taken.emit(mine, record)
+
+    if isinstance(handler, BaseRotatingHandler):
+        once = functools.partial(_roll_once, reference, place)
+        taken.patch(handler, emit=emit, shouldRollover=_never, doRollover=once)
+    else:
+        taken.patch(handler, emit=emit)
+
+
+def _shared(handler: logging.FileHandler) -> Any:
+    taken: Taken | None = vars(handler).get("_leeward")
+    spec = taken.spec if taken is not None else b""
+    return SharedStream(handler.baseFilename, spec, handler.encoding, handler.errors)
+
+
+def _never(record: logging.LogRecord) -> bool:
+    return False
+
+
+def _roll_once(reference: weakref.ref[logging.FileHandler], place: Place) -> None:
+    """An application that begins a new file at its start: the first of all workers does."""
+    handler: Any = reference()
+    if handler is not None and place.is_older(handler.baseFilename):
+        with exclusive.directory(handler.baseFilename).alone():
+            if place.is_older(handler.baseFilename):
+                type(handler).doRollover(handler)
+
+
+# --- by its own code ------------------------------------------------------------------------
+
+
+def _exclude(handler: logging.FileHandler, taken: Taken) -> None:
+    reference = weakref.ref(handler)
+
+    def emit(record: logging.LogRecord) -> None:
+        mine = reference()
+        if mine is None:
+            return
+        try:
+            taken.directory = exclusive.directory(mine.baseFilename)
+            with taken.directory.alone() as alone:
+                _catch_up(mine)
+                if alone:
+                    taken.emit(mine, record)
+                else:
+                    logging.FileHandler.emit(mine, record)
+        except OSError:
+            mine.handleError(record)
+
+    taken.patch(handler, emit=emit)
+
+
+def _catch_up(handler: Any) -> None:
+    """See the file that a sibling has begun, and when that is to be rotated."""
+    stream = handler.stream
+    if stream is not None:
+        if _is_current(stream, handler.baseFilename):
+            with contextlib.suppress(OSError, ValueError):  # not to be sought in
+                stream.seek(0, os.SEEK_END)
+            return
+        handler.stream = None
+        with contextlib.suppress(OSError, ValueError):  # a full disk, closed by the application
+            stream.close()
+    _set_deadline(handler)
+    handler.stream = handler._open()
+
+
+def _is_current(stream: Any, path: str) -> bool:
+    try:
+        return os.path.samestat(os.fstat(stream.fileno()), os.stat(path))
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
+# --- opening --------------------------------------------------------------------------------
+
+
+def _opener(place: Place) -> Callable[[logging.FileHandler], Any]:
+    def _open(self: logging.FileHandler) -> Any:
+        """Open the current base file, in a way that leaves siblings their lines."""
+        taken: Taken | None = vars(self).get("_leeward")
+        if taken is None:
+            path = place.path(self.baseFilename)
+            if not isinstance(self, BaseRotatingHandler):
+                if path != self.baseFilename or kinds.way(self) is Way.SHARED:
+                    _take(self, place)
+                    taken = vars(self)["_leeward"]
+            elif not kinds.opens_itself(self):
+                # What else it is going to be told, its constructor has not got to.
+                reachable(path)
+                return SharedStream(path, b"", self.encoding, self.errors)
+        if taken is not None and taken.way is Way.SHARED:
+            if kinds.empties(self):
+                place.empty_once(self.baseFilename)
+            reachable(self.baseFilename)
+            return _shared(self)
+        return _open_really(self, place)
+
+    _open.__qualname__, _open.__module__ = _FILE_OPEN.__qualname__, __name__
+    return _open
+
+
+def _open_really(handler: logging.FileHandler, place: Place) -> Any:
+    if not kinds.empties(handler):
+        return _FILE_OPEN(handler)
+    place.empty_once(handler.baseFilename)
+    handler.mode, mode = handler.mode.replace("w", "a"), handler.mode
+    try:
+        return _FILE_OPEN(handler)
+    finally:
+        handler.mode = mode
+
+
+def _handler(place: Place) -> Callable[[Any, logging.LogRecord], Any]:
+    def handle(self: Any, record: logging.LogRecord) -> Any:
+        if "_leeward" not in vars(self):
+            take(self, place)
+        return _HANDLE(self, record)
+
+    handle.__qualname__, handle.__module__ = _HANDLE.__qualname__, __name__
+    return handle

@@ -1,0 +1,113 @@
+"""What a handler has in place of a file that it must not write to by itself.
+
+    in a worker      each flush is one record for the collector, by the ring
+    without a ring   one append to the file: in the zygote, in what a worker's application
+                     forks, in an instance without a collector
+
+`logging` writes a record and flushes, and so does whatever derives from it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sys
+
+from leeward._sys import outlet
+from leeward._sys.appending import Appender
+
+#: Characters that are not kept for a flush that does not come.
+_MOST = 1 << 16
+
+
+class SharedStream:
+    """A text stream that ends in a file which other processes write to as well.
+
+    spec:   of the sink, for the collector; b"": the ring is not used.
+    level:  of the record that is being written (`leeward.adapters.logfiles.standard`).
+    """
+
+    mode = "a"
+    newlines = None
+    closed = False
+
+    def __init__(self, path: str, spec: bytes, encoding: str | None, errors: str | None) -> None:
+        self.name = path
+        self.spec = spec
+        self.encoding = encoding if encoding not in (None, "locale") else _locale()
+        self.errors = errors or "strict"
+        self.level = logging.INFO
+        self._parts: list[str] = []
+        self._size = 0
+        self._appender = Appender(path)
+        self._sink = -1
+        self._outlet: outlet.Outlet | None = None
+
+    def write(self, text: str) -> int:
+        self._parts.append(text)
+        self._size += len(text)
+        if self._size > _MOST:
+            self.flush()
+        return len(text)
+
+    def writelines(self, lines: list[str]) -> None:
+        self.write("".join(lines))
+
+    def flush(self) -> None:
+        """Have it leave.  Raises OSError where it goes to the file, and UnicodeError."""
+        if parts := self._parts:
+            # A signal's handler may write meanwhile: to the new list, and flush that.
+            self._parts, self._size = [], 0
+            self._put("".join(parts).encode(self.encoding, self.errors))
+
+    def _put(self, data: bytes) -> None:
+        way = outlet.current()
+        if way is None or not self.spec or len(data) > way.longest:
+            self._appender.write(data)
+            return
+        if way is not self._outlet:
+            self._sink, self._outlet = way.sink(self.spec), way
+            self._appender.close()
+        way.put(self._sink, self.level, data)  # what is refused the ring has counted
+
+    def close(self) -> None:
+        self.flush()
+        self._appender.close()
+
+    def fileno(self) -> int:
+        """Of the file itself, for what writes to a descriptor: it appends too."""
+        return self._appender.fileno()
+
+    def isatty(self) -> bool:
+        return False
+
+    def readable(self) -> bool:
+        return False
+
+    def writable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return False
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        """For the handlers of Python 3.11 and 3.12, which go to the end before they look."""
+        return self.tell()
+
+    def tell(self) -> int:
+        """So little that no record makes it too much: not the handler rotates this file."""
+        return -sys.maxsize
+
+
+def _locale() -> str:
+    import locale
+
+    return locale.getencoding()
+
+
+def reachable(path: str) -> None:
+    """Make the file, as opening it would.  Raises OSError."""
+    appender = Appender(path)
+    appender.fileno()
+    with contextlib.suppress(OSError):
+        appender.close()

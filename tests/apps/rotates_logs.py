@@ -1,0 +1,116 @@
+"""Four processes write one log file that rotates, each COUNT lines, once the file GATE is there.
+
+HANDLER says which handler, and WHERE it is made: at import or in the factory.  `python
+rotates_logs.py` is the bare program, of as many processes, without a server.
+"""
+
+import asyncio
+import gzip
+import logging
+import logging.handlers
+import os
+import queue
+import shutil
+import sys
+import time
+
+import tornado.process
+import tornado.web
+
+HANDLER = os.environ.get("HANDLER", "rotating")
+PATH = os.environ.get("LOG_FILE", "")
+GATE = os.environ.get("GATE", "")
+COUNT = int(os.environ.get("COUNT", "2000"))
+PAUSE = float(os.environ.get("PAUSE", "0"))
+log = logging.getLogger("shop")
+
+
+def compress(source: str, target: str) -> None:
+    with open(source, "rb") as plain, gzip.open(target, "wb") as packed:
+        shutil.copyfileobj(plain, packed)
+    os.remove(source)
+
+
+class Counted(logging.handlers.RotatingFileHandler):
+    """A subclass that decides for itself when it is time."""
+
+    def shouldRollover(self, record: logging.LogRecord) -> bool:
+        return super().shouldRollover(record)
+
+
+def make() -> logging.Handler:
+    rotating = logging.handlers.RotatingFileHandler
+    timed = logging.handlers.TimedRotatingFileHandler
+    if HANDLER == "rotating":
+        return rotating(PATH, maxBytes=20_000, backupCount=500)
+    if HANDLER == "subclass":
+        return Counted(PATH, maxBytes=20_000, backupCount=500)
+    if HANDLER == "gzip":
+        handler = rotating(PATH, maxBytes=20_000, backupCount=500)
+        handler.namer = lambda name: f"{name}.gz"
+        handler.rotator = compress
+        return handler
+    if HANDLER == "timed":
+        return timed(PATH, when="S", interval=1, backupCount=3 if os.environ.get("FEW") else 0)
+    if HANDLER == "midnight":
+        return timed(PATH, when="midnight", delay=bool(os.environ.get("DELAY")))
+    if HANDLER == "mode-w":
+        return logging.FileHandler(PATH, "w")
+    if HANDLER == "plain":
+        return logging.FileHandler(PATH)
+    if HANDLER == "queue":
+        lines: queue.SimpleQueue[logging.LogRecord] = queue.SimpleQueue()
+        target = rotating(PATH, maxBytes=20_000, backupCount=500)
+        target.setFormatter(logging.Formatter("%(message)s"))
+        logging.handlers.QueueListener(lines, target).start()
+        return logging.handlers.QueueHandler(lines)
+    raise ValueError(HANDLER)
+
+
+def configure() -> None:
+    if HANDLER == "loguru":
+        from loguru import logger
+
+        logger.remove()
+        logger.add(PATH, rotation=20_000, format="{message}")
+        vars(log)["info"] = logger.info
+        return
+    handler = make()
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    log.propagate = False
+
+
+def line(who: int, number: int) -> str:
+    return f"{who}:{number}:{'x' * (20 + number % 60)}."
+
+
+async def write(who: int) -> None:
+    while not os.path.exists(GATE):
+        await asyncio.sleep(0.01)
+    for number in range(COUNT):
+        log.info(line(who, number))
+        if number % 20 == 19:
+            await asyncio.sleep(PAUSE)
+    print(f"written by {who}", file=sys.stderr, flush=True)
+
+
+def make_app() -> tornado.web.Application:
+    if os.environ.get("WHERE") == "factory":
+        configure()
+    app = tornado.web.Application()
+    app.writing = asyncio.get_running_loop().create_task(write(tornado.process.task_id() or 0))
+    return app
+
+
+if os.environ.get("WHERE") != "factory":
+    configure()
+
+if __name__ == "__main__":
+    who = tornado.process.fork_processes(4)
+    if os.environ.get("WHERE") == "factory":
+        configure()
+    asyncio.run(write(who))
+    time.sleep(0.2)  # for a thread of its own, if there were one
+    os._exit(0)

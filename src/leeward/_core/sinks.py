@@ -9,8 +9,12 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, fields
 
+from leeward._core.config import Config
+
 #: Where lines can go.
 KINDS = ("file", "stderr", "stdout", "syslog", "journal")
+#: In a path: the slot of the worker, for a file of each one's own.
+SLOT = "{slot}"
 #: How often a file is rotated; "" for not by time.
 PERIODS = ("", "hourly", "daily", "weekly", "monthly")
 
@@ -108,3 +112,32 @@ def shift(taken: set[int]) -> list[tuple[int, int]]:
 def surplus(taken: set[int], keep: int) -> list[int]:
     """Numbers to be removed."""
     return sorted(it for it in taken if it > keep) if keep else []
+
+
+def rotation(text: str) -> tuple[int, str]:
+    """(`rotate_bytes`, `rotate_every`) of a setting such as "100000000 daily"."""
+    octets, every = 0, ""
+    for word in text.split():
+        if word.isdecimal():
+            octets = int(word)
+        else:
+            every = word
+    return octets, every
+
+
+def of_settings(config: Config, slot: int | None) -> Spec | None:
+    """The sink of --log-file; None for stderr.
+
+    slot:  None for the supervisor, which has no file where each worker has its own.
+    """
+    if not config.log_file or (slot is None and SLOT in config.log_file):
+        return None
+    octets, every = rotation(config.log_rotate)
+    return Spec(
+        "file",
+        config.log_file.replace(SLOT, str(slot)),
+        rotate_bytes=octets,
+        rotate_every=every,
+        keep=config.log_keep,
+        compress=config.log_compress,
+    )

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from leeward._core import messages as m
+from leeward._core import sinks
 from leeward._core.collecting import Replacement
 from leeward._core.config import Config
 from leeward._supervisor.children import Children, Reaped
@@ -30,6 +31,8 @@ from leeward.errors import ChannelClosed
 _LAST = 5.0
 #: Seconds until a collector that reads nothing is told again.
 _AGAIN = 0.05
+#: The number of our own ring; those of workers begin at 1.
+_OURSELVES = 0
 #: Rings that a collector gets at first; the others follow when it has read those.
 _AT_ONCE = 32
 
@@ -70,6 +73,21 @@ class Collecting:
         self._due: float | None = None
         self._told_failure = ""
         self._await_first_line()
+
+    def open_log(self) -> None:
+        """What the supervisor says goes to the log file too, where there is one."""
+        spec = sinks.of_settings(self._config(), None)
+        if spec is None:
+            return
+        # Not before it is wanted: 0.4 MiB.
+        from leeward._sys.ring import RingWriter
+
+        fds = self.ring(_OURSELVES, 0, 0)
+        if fds:
+            writer = RingWriter(*fds)
+            sink = writer.sink(spec.to_json())
+            # Never waits: what is refused is counted, and was said on stderr.
+            self._voice.also = lambda level, line: writer.write(sink, level, line)
 
     # --- rings -----------------------------------------------------------------------------
 

@@ -159,6 +159,7 @@ class Instance:
     def run(self) -> int:
         with contextlib.closing(Signals(SIGNALS)) as signals:
             self._loop.watch(signals.fileno(), lambda events: self._on_signals(signals.read()))
+            self._collecting.open_log()
             self._roll_out.offer(self._handover.config, self._handover.tls)
             while self._exit is None:
                 self._advance()

@@ -31,7 +31,13 @@ def main() -> NoReturn:
         from leeward._supervisor.main import run as supervise
 
         supervise(fd)
+    if role == "collector":
+        _import_dataclasses_lightly()
     _stay_with(int(sys.argv.pop(4)))
+    if role == "collector":
+        from leeward._collector.main import run as collect
+
+        collect(fd)
     if role == "zygote":
         from leeward._zygote.main import run as be_zygote
 
@@ -221,6 +227,7 @@ def _be_worker(
         baseline=baseline,
         changed=changed,
         canary=order.canary,
+        ring=tuple(map(int, order.ring)),
     )
     if config.kind == "script":
         from leeward._worker.adopted import adopt

@@ -23,6 +23,10 @@ NEEDS_RESTART = (
     "proxy_protocol",
     "user",
     "group",
+    "log_file",
+    "log_rotate",
+    "log_keep",
+    "log_compress",
 )
 
 #: Keys that `leeward set` may change while the instance runs: whoever obeys one asks the
@@ -159,6 +163,12 @@ class Config:
     probe: str = ""
     log_level: str = "info"  # debug | info | warning | error | critical
     log_format: str = "auto"  # auto | pretty | json
+    #: Path; "" for stderr.  {slot} in it: a file of each worker's own.
+    log_file: str = ""
+    #: Bytes, or a word of `_core.sinks.PERIODS`, or both.
+    log_rotate: str = ""
+    log_keep: int = 7
+    log_compress: bool = False
     access_log: bool = True
     access_log_format: str = "auto"  # auto (as log_format) | pretty | combined | json
     #: Log files of the application that several workers cannot share as they are.

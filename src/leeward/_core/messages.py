@@ -100,6 +100,8 @@ class Fork(Message):
     channel: tuple[Descriptor, ...] = ()
     #: No worker of its generation was ever ready: it is to be probed (--probe) first.
     canary: bool = False
+    #: Its log ring, and the bell of who empties it.
+    ring: tuple[Descriptor, ...] = ()
 
 
 # --- zygote or worker → supervisor -----------------------------------------------------
@@ -260,6 +262,64 @@ class Renewed(Message):
     """It is in use, or why not: then the one before is kept."""
 
     error: str = ""
+
+
+# --- supervisor → collector, and back ---------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Collect(Message):
+    """First message to a collector: what it works with, and how many `Ring`s follow at once."""
+
+    config: str  # Config.to_json()
+    supervisor: int  # pid
+    bell: Descriptor
+    rings: int
+
+
+@dataclass(frozen=True)
+class Ring(Message):
+    """Empty this ring into the sinks that it names.  Its writer may have ended already."""
+
+    worker: int  # as in `Fork`; 0: the supervisor's own
+    slot: int
+    generation: int
+    ring: Descriptor
+    ended: bool = False
+
+
+@dataclass(frozen=True)
+class RingEnds(Message):
+    """Its writer is dead."""
+
+    worker: int
+
+
+@dataclass(frozen=True)
+class RingDrained(Message):
+    """All that was in it is written; it can be forgotten."""
+
+    worker: int
+
+
+@dataclass(frozen=True)
+class Reopen(Message):
+    """Somebody has moved the files: open them anew."""
+
+
+@dataclass(frozen=True)
+class Finish(Message):
+    """All writers are dead: write what is left within so many seconds, and leave."""
+
+    timeout: float
+
+
+@dataclass(frozen=True)
+class Complaint(Message):
+    """What the operator must know of the sinks."""
+
+    level: str
+    text: str
 
 
 # --- settings, resolved anew for a reload ----------------------------------------------

@@ -78,6 +78,10 @@ class Children:
         """The settings' resolver: it sees the environment that `serve` saw, all of it."""
         return self._spawn(config, self._environ, "resolve", *config.argv)
 
+    def start_collector(self, config: Config) -> tuple[int, Channel]:
+        """Ours alone: nothing of the application's environment, and no mark of an instance."""
+        return self._spawn(config, without(self._environ), "collector")
+
     def _spawn(
         self, config: Config, environ: Mapping[str, str], role: str, *args: str
     ) -> tuple[int, Channel]:

@@ -24,6 +24,7 @@ from leeward._core.worker import State
 from leeward._supervisor import stacks
 from leeward._supervisor.certificates import Certificates
 from leeward._supervisor.children import Children, Reaped, program
+from leeward._supervisor.collecting import Collecting
 from leeward._supervisor.configs import Configs
 from leeward._supervisor.ends import STAGES, Coroner
 from leeward._supervisor.loop import Loop
@@ -53,6 +54,7 @@ class Processes:
         page: Page,
         listeners: tuple[Listener, ...],
         voice: Voice,
+        collecting: Collecting,
     ) -> None:
         self.configs = Configs()
         self.facts: dict[int, Facts] = {}
@@ -73,6 +75,7 @@ class Processes:
         self._page = page
         self._listeners = listeners
         self._voice = voice
+        self._collecting = collecting
         self._coroner = Coroner()
         self._channels: dict[int, Channel] = {}
         #: memfds that hold a process's stack if its start takes too long.
@@ -93,7 +96,13 @@ class Processes:
     def start_worker(self, command: c.StartWorker) -> None:
         self._page.row(command.row).clear()
         self._page.used = max(self._page.used, command.row + 1)
-        fork = m.Fork(command.process, command.slot, command.row, canary=command.canary)
+        fork = m.Fork(
+            command.process,
+            command.slot,
+            command.row,
+            canary=command.canary,
+            ring=self._collecting.ring(command.process, command.slot, command.generation),
+        )
         if command.zygote is None:
             if self._start(command.process, command.generation, "worker"):
                 self._send(command.process, fork)
@@ -160,6 +169,7 @@ class Processes:
         self.accepting.discard(command.process)
         self._deafen(command.process)
         self._unwatch(command.process)
+        self._collecting.ended(command.process)
 
     # --- what happens --------------------------------------------------------------------
 

@@ -15,6 +15,7 @@ import os
 import select
 import time
 from collections import deque
+from collections.abc import Callable
 
 from leeward._sys import lines
 
@@ -33,6 +34,10 @@ class Voice:
         self._level = _LEVELS[level]
         self._pending: deque[bytes] = deque()
         self._lost = 0
+        #: Takes (level, line) of what is said, for the log file.
+        self.also: Callable[[int, bytes], object] | None = None
+        self._file_look = lines.Look(form, -1)
+        self._file_look.stamped = True
 
     def say(self, text: str, level: str = "info", **identity: object) -> None:
         """One event; `identity` is worker=, gen=, pid= in this order.
@@ -41,7 +46,11 @@ class Voice:
         """
         if _LEVELS[level] >= self._level:
             event, _, more = text.partition("\n")
-            self._write(self._look.render(time.time(), level, identity, lines.OURS, event, more))
+            now = time.time()
+            self._write(self._look.render(now, level, identity, lines.OURS, event, more))
+            if self.also is not None:
+                line = self._file_look.render(now, level, identity, lines.OURS, event, more)
+                self.also(_LEVELS[level], line.encode("utf-8", "backslashreplace"))
 
     def tune(self, level: str) -> None:
         """From now on this is the lowest level that is written."""

@@ -29,9 +29,9 @@ def command(interpreter: Config | Sequence[str], root: str, role: str, *args: ob
 
     interpreter:  executable and the user's flags, or the `Config` that holds them.
     root:         absolute path of the directory that holds the `leeward` package.
-    role:         "supervisor" (bare: -I -S), "zygote", "worker" or "resolve".
+    role:         "supervisor" or "collector" (bare: -I -S), "zygote", "worker" or "resolve".
     args:         what the role needs, a descriptor number first.
     """
     words = interpreter.interpreter if isinstance(interpreter, Config) else interpreter
-    bare = ["-I", "-S"] if role == "supervisor" else []
+    bare = ["-I", "-S"] if role in ("supervisor", "collector") else []
     return [*words, *bare, "-c", BOOTSTRAP, root, role, *map(str, args)]

@@ -19,41 +19,39 @@ from __future__ import annotations
 import fcntl
 import mmap
 import struct
-import threading
 import time
 import zlib
+from _thread import allocate_lock, get_ident
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from leeward._core import logrings
 from leeward._sys.bell import Bell
-from leeward._sys.posix import memfd_create
+from leeward._sys.rings import DATA, HEAD, HEAD_BYTES, SEALS, TAIL, create
+from leeward._sys.rings import MAGIC as _MAGIC
 
-HEAD_BYTES = 8192
-TABLE_BYTES = 56 * 1024
-#: Where the records begin.
-DATA = HEAD_BYTES + TABLE_BYTES
-#: Octets of records in a ring, unless told otherwise.
-SIZE = 1 << 20
+__all__ = ["BadRing", "Intent", "Record", "RingReader", "RingWriter", "TableFull", "create"]
+
 #: Sinks of one ring.
 SINKS = 64
+#: In the number of a sink as the writer has it: its lines are those of requests.
+REQUESTS = 1 << 15
 
-_MAGIC = 0x4C57_5249_4E47_0001
 _NEVER = (1 << 64) - 1
-_SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW
 
 # Words of the head.  The writer's:
-MAGIC, LENGTH, HEAD, SEQUENCE, TABLED, TABLE_END = range(6)
+MAGIC, LENGTH, _, SEQUENCE, TABLED, TABLE_END = range(6)
 REFUSED = 8  # one word for each kind of `logrings`
 # The reader's, on a cache line of their own:
-TAIL, WAKE_AT, TOLD, DAMAGED = range(16, 20)
+_, WAKE_AT, DAMAGED = range(16, 19)
+TOLD = 20  # as REFUSED
 # The reader's for each sink:
 _OF_SINKS, _PER_SINK = 64, 8
 CURSOR, INTENT, DEVICE, INODE, OFFSET, OCTETS = range(6)
 
 #: sequence, octets of the line, CRC, sink, level
 _RECORD = struct.Struct("<QIIHHxxxx")
-_ENTRY = struct.Struct("<II")
+_ENTRY = struct.Struct("<I")
 #: Seconds between two looks for room.
 _LOOK = 0.001
 
@@ -66,26 +64,12 @@ class TableFull(ValueError):
     """No more sinks fit: `SINKS`, or the octets of their specifications."""
 
 
-def create(size: int = SIZE) -> int:
-    """A memfd with an empty ring for `size` octets of records (rounded up to pages).
-
-    Raises OSError (EMFILE, ENFILE, ENOMEM).
-    """
-    size = max(mmap.PAGESIZE, -(-size // mmap.PAGESIZE) * mmap.PAGESIZE)
-    fd = memfd_create("leeward-log")
-    with open(fd, "r+b", buffering=0, closefd=False) as file:
-        file.truncate(DATA + size)
-        file.write(struct.pack("<QQ", _MAGIC, size))
-    fcntl.fcntl(fd, fcntl.F_ADD_SEALS, _SEALS)
-    return fd
-
-
 class _Ring:
     """Both ends: the mapping, which outlives `fd`.  Raises BadRing."""
 
     def __init__(self, fd: int) -> None:
         try:
-            if fcntl.fcntl(fd, fcntl.F_GET_SEALS) & _SEALS != _SEALS:
+            if fcntl.fcntl(fd, fcntl.F_GET_SEALS) & SEALS != SEALS:
                 raise BadRing("a log ring that could shrink")
             self._map = mmap.mmap(fd, 0)
         except (OSError, ValueError) as error:
@@ -98,6 +82,10 @@ class _Ring:
         if self.words[MAGIC] != _MAGIC or self.words[LENGTH] != self.size:
             self.close()
             raise BadRing("a memfd that is no log ring")
+
+    def refused(self) -> tuple[int, ...]:
+        """Lines refused so far, of each kind of `logrings`."""
+        return tuple(self.words[REFUSED : REFUSED + len(logrings.NAMES)])
 
     def close(self) -> None:
         self.words.release()
@@ -121,16 +109,12 @@ class RingWriter(_Ring):
         self._head, self._sequence = words[HEAD], words[SEQUENCE]
         self._limits = logrings.limits(self.size)
         self._longest = logrings.longest(self.size)
-        self._access: list[bool] = []
-        self._sinks: dict[bytes, int] = {}
-        self._lock = threading.Lock()
+        self._lock = allocate_lock()
         self._holder = 0
         self._bell = Bell(bell) if bell >= 0 else None
         #: False in a process that the application forked: the ring is its parent's.
         self.mine = True
-        for spec, access in _table(self):
-            self._sinks[spec] = len(self._access)
-            self._access.append(access)
+        self._sinks = {spec: number for number, spec in enumerate(_table(self))}
 
     def sink(self, spec: bytes, access: bool = False) -> int:
         """The number of the sink that `spec` describes, the same each time.
@@ -138,20 +122,20 @@ class RingWriter(_Ring):
         access:  its lines are those of requests, which are the first to be refused.
         Raises TableFull.
         """
+        flag = REQUESTS if access else 0
         with self._lock:
             if spec in self._sinks:
-                return self._sinks[spec]
+                return self._sinks[spec] | flag
             words = self.words
             number, place = words[TABLED], HEAD_BYTES + words[TABLE_END]
             end = place + _ENTRY.size + len(spec)
             if number >= SINKS or end > DATA:
                 raise TableFull(f"{number} log sinks are all that a worker may have")
-            self._map[place:end] = _ENTRY.pack(len(spec), access) + spec
+            self._map[place:end] = _ENTRY.pack(len(spec)) + spec
             words[TABLE_END] = end - HEAD_BYTES
             words[TABLED] = number + 1
-            self._access.append(access)
             self._sinks[spec] = number
-            return number
+            return number | flag
 
     def write(self, sink: int, level: int, line: bytes, wait: float = 0.0) -> bool:
         """Take `line`, complete with its end, which from then on cannot be lost.
@@ -161,17 +145,17 @@ class RingWriter(_Ring):
         False:  refused, and counted in the ring; nothing of it is written.  In a process
                 that the application forked nothing is taken and nothing counted.
         """
-        kind = logrings.ACCESS if self._access[sink] else logrings.kind(False, level)
+        kind = logrings.kind(sink >= REQUESTS, level)
         lock = self._lock
         if not self.mine:
             return False
         if not lock.acquire(False):
-            if self._holder == threading.get_ident():
+            if self._holder == get_ident():
                 # A signal's handler that logs, in the middle of a write of its own thread.
                 self.words[REFUSED + kind] += 1
                 return False
             lock.acquire()
-        self._holder = threading.get_ident()
+        self._holder = get_ident()
         try:
             taken = self._put(kind, sink, level, line)
             if not taken and (wait <= 0.0 or len(line) > self._longest):
@@ -227,22 +211,19 @@ class RingWriter(_Ring):
                     self._refuse(kind)
                     return False
 
-    def refused(self) -> tuple[int, ...]:
-        """Lines refused so far, of each kind of `logrings`."""
-        return tuple(self.words[REFUSED : REFUSED + len(logrings.NAMES)])
-
     def abandon(self) -> None:
         """In a process that the application forked: the ring is the worker's."""
         self.mine = False
-        self._lock = threading.Lock()  # another thread may have held it at the fork
+        self._lock = allocate_lock()  # another thread may have held it at the fork
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """begin, end:  its positions in the ring."""
+    """access:  it tells of a request.  begin, end:  its positions in the ring."""
 
     sequence: int
     sink: int
+    access: bool
     level: int
     line: bytes
     begin: int
@@ -270,7 +251,7 @@ class RingReader(_Ring):
 
     def sinks(self) -> list[bytes]:
         """What the writer has registered so far, by number."""
-        return [spec for spec, _ in _table(self)]
+        return list(_table(self))
 
     def head(self) -> int:
         """Position up to which there are records."""
@@ -287,7 +268,7 @@ class RingReader(_Ring):
         head = words[HEAD]
         if not 0 <= head - place <= size:
             raise BadRing(f"a log ring from {place} to {head}, of {size} octets")
-        records = []
+        records: list[Record] = []
         until = min(head, place + most)
         while place < until:
             sequence, octets, crc, sink, level = _RECORD.unpack(self._copy(place, _RECORD.size))
@@ -297,10 +278,12 @@ class RingReader(_Ring):
                 if records:
                     break
                 raise BadRing(f"no record at {place} of a log ring")
-            if sink >= words[TABLED]:
-                raise BadRing(f"a log record for sink {sink} of {words[TABLED]}")
-            if end > words[_OF_SINKS + _PER_SINK * sink + CURSOR]:
-                records.append(Record(sequence, sink, level, line, place, end))
+            number = sink & ~REQUESTS
+            if number >= words[TABLED]:
+                raise BadRing(f"a log record for sink {number} of {words[TABLED]}")
+            if end > words[_OF_SINKS + _PER_SINK * number + CURSOR]:
+                access = sink >= REQUESTS
+                records.append(Record(sequence, number, access, level, line, place, end))
             place = self.seen = end
         return records
 
@@ -358,19 +341,30 @@ class RingReader(_Ring):
         """Have a line ring the bell only once the ring is half full."""
         self.words[WAKE_AT] = self.words[TAIL] + self.size // 2
 
+    def fills_up(self) -> bool:
+        """Is there more than `nap` would sleep through?"""
+        return self.words[HEAD] >= self.words[WAKE_AT]
+
     def wake(self) -> None:
         """Nobody need ring."""
         self.words[WAKE_AT] = _NEVER
 
-    def untold(self) -> tuple[int, ...]:
-        """Lines refused so far, of each kind of `logrings`."""
-        return tuple(self.words[REFUSED : REFUSED + len(logrings.NAMES)])
+    # --- what was refused ----------------------------------------------------------------
+
+    def told(self) -> tuple[int, ...]:
+        """As much of `refused` as was told of."""
+        return tuple(self.words[TOLD : TOLD + len(logrings.NAMES)])
+
+    def tell(self, counts: tuple[int, ...]) -> None:
+        """So many were told of."""
+        for kind, count in enumerate(counts):
+            self.words[TOLD + kind] = count
 
 
-def _table(ring: _Ring) -> Iterator[tuple[bytes, bool]]:
+def _table(ring: _Ring) -> Iterator[bytes]:
     place = HEAD_BYTES
     for _ in range(min(ring.words[TABLED], SINKS)):
-        octets, access = _ENTRY.unpack_from(ring._map, place)
+        (octets,) = _ENTRY.unpack_from(ring._map, place)
         place += _ENTRY.size
-        yield ring._map[place : place + octets], bool(access)
+        yield ring._map[place : place + octets]
         place += octets

@@ -31,6 +31,7 @@ class Birth:
     tls:        None to serve plain http.
     spawned:    loaded the application itself instead of being forked.
     baseline, changed:  passed on in `Ready` as they are (spawned workers only).
+    ring:       of its log lines, and the bell of who empties it; () without one.
     canary:     no worker of its generation was ever ready.
     """
 
@@ -50,3 +51,4 @@ class Birth:
     baseline: tuple[Descriptor, ...] = ()
     changed: tuple[str, ...] = ()
     canary: bool = False
+    ring: tuple[int, ...] = ()

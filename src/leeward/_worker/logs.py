@@ -20,6 +20,7 @@ from leeward._sys import lines
 
 if TYPE_CHECKING:
     from leeward._worker.access.batch import Sink
+    from leeward._worker.ringed import Outlet
 
 LEVELS = {
     "debug": logging.DEBUG,
@@ -43,14 +44,24 @@ class Log:
                        process that the application forks prints under its own.
     level:             lines below it are not printed.
     form:              auto | pretty | json.
+    outlet:            takes all lines; None: they are written to `fd`.
     """
 
-    def __init__(self, slot: int, generation: int, level: str, form: str, fd: int = 2) -> None:
+    def __init__(
+        self,
+        slot: int,
+        generation: int,
+        level: str,
+        form: str,
+        fd: int = 2,
+        outlet: Outlet | None = None,
+    ) -> None:
         self.slot = slot
         self.generation = generation
         self.level = LEVELS[level]
         self.fd = fd
-        self.look = lines.Look(form, fd)
+        self.outlet = outlet
+        self.look = self.look_of(form)
         #: Has taken lines that belong before the next one (`leeward._worker.access`).
         self.earlier: Sink | None = None
 
@@ -59,8 +70,8 @@ class Log:
         if LEVELS[level] < self.level:
             return
         self._earlier_first()  # they may fill what room there is
-        if self._writable():
-            self._write(self.render(time.time(), level, lines.OURS, text, ""))
+        if self.outlet is not None or self._writable():
+            self._write(self.render(time.time(), level, lines.OURS, text, ""), LEVELS[level])
 
     def _writable(self) -> bool:
         """Does somebody read?  POLLOUT on a pipe promises room for a line (PIPE_BUF).
@@ -78,18 +89,29 @@ class Log:
     def identity(self) -> dict[str, int]:
         return {"worker": self.slot, "gen": self.generation, "pid": os.getpid()}
 
-    def write(self, text: str) -> None:
+    def look_of(self, form: str) -> lines.Look:
+        """How lines of this form look where they go."""
+        if self.outlet is None:
+            return lines.Look(form, self.fd)
+        look = lines.Look(form, -1)
+        look.stamped = True  # who else would say when, in a file
+        return look
+
+    def write(self, text: str, level: int = logging.INFO) -> None:
         """Write all of `text`, or as much as can be: a full disk, a closed pipe and
         a non-blocking pipe that nobody reads are no reason to fail a request."""
         self._earlier_first()
-        self._write(text)
+        self._write(text, level)
 
     def _earlier_first(self) -> None:
         if self.earlier is not None:
             self.earlier.flush()
 
-    def _write(self, text: str) -> None:
+    def _write(self, text: str, level: int) -> None:
         data = text.encode("utf-8", "backslashreplace")
+        if self.outlet is not None:
+            self.outlet.write(level, data)
+            return
         try:
             while data:
                 data = data[os.write(self.fd, data) :]
@@ -106,6 +128,7 @@ class Log:
         if self.earlier is not None:
             self.earlier.abandon()
             self.earlier = None
+        self.outlet = None
 
 
 class Printer(logging.Handler):
@@ -130,7 +153,8 @@ class Printer(logging.Handler):
                 trace = f"{trace}\n{record.stack_info}" if trace else record.stack_info
             level = record.levelname.lower()
             message = record.getMessage()
-            self.log.write(self.log.render(record.created, level, record.name, message, trace))
+            text = self.log.render(record.created, level, record.name, message, trace)
+            self.log.write(text, record.levelno)
         except Exception:
             self.handleError(record)
 

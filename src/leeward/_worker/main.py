@@ -44,7 +44,7 @@ from leeward._core.messages import (
     Hello,
     Ready,
 )
-from leeward._worker import forks, here, leave, logs, loops, probe
+from leeward._worker import forks, here, leave, logs, loops, probe, ringed
 from leeward._worker.accept import Acceptor
 from leeward._worker.access.start import start, tell
 from leeward._worker.drain import OVERRUN, Drainer
@@ -129,8 +129,14 @@ class Worker(Obedient):
     """One worker's parts, and what they tell each other."""
 
     def __init__(self, birth: Birth) -> None:
+        config = birth.config
+        self.ring = ringed.Ring(birth)
         log = logs.Log(
-            birth.slot, birth.generation, birth.config.log_level, birth.config.log_format
+            birth.slot,
+            birth.generation,
+            config.log_level,
+            config.log_format,
+            outlet=ringed.outlet(self.ring, config, birth.slot),
         )
         super().__init__(birth, log)
         self.pid = os.getpid()
@@ -273,6 +279,7 @@ class Worker(Obedient):
             # The loop is the parent's: nothing must turn it here.
             self.server.exits = _leave_child
         self.log.abandon()
+        self.ring.abandon()
         self.channel.close()
         self.birth.page.close()
 

@@ -221,7 +221,8 @@ class _Zygote:
                 if pid == 0:
                     return order, end
                 answer = Forked(order.worker, pid)
-            os.close(end)
+            for fd in (end, *order.ring):
+                os.close(fd)
             channel.send(answer)
 
     def run_program(self) -> NoReturn:

@@ -54,12 +54,15 @@ _PLAIN = (
     "user",
     "group",
     "log_format",
+    "log_rotate",
+    "log_keep",
+    "log_compress",
     "access_log",
     "access_log_format",
 )
 
 #: Files that others read: by their full paths.
-_PATHS = ("ssl_certfile", "ssl_keyfile", "ssl_ca_certs")
+_PATHS = ("ssl_certfile", "ssl_keyfile", "ssl_ca_certs", "log_file")
 
 
 class Machine(msgspec.Struct, frozen=True):

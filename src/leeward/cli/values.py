@@ -151,6 +151,39 @@ def octal(raw: object) -> int:
     raise Bad(f'expected an octal file mode as text, such as "660", found {raw!r}')
 
 
+def rotation(raw: object) -> str:
+    """ "100MB", "daily", or both with a comma between them; the size in bytes then."""
+    from leeward._core.sinks import PERIODS
+
+    octets = ""
+    every = ""
+    for word in re.split(r"[,\s]+", str(raw).strip().lower()):
+        if word in PERIODS[1:] and not every:
+            every = word
+        elif word and not octets:
+            octets = str(rotation_size(word))
+        else:
+            raise Bad(f"expected a size, a period or both, found {raw!r}")
+    return f"{octets} {every}".strip()
+
+
+def rotation_size(word: str) -> int:
+    """Not below 1 kB: a file for each line is nobody's wish."""
+    from leeward._core.sinks import PERIODS
+
+    try:
+        number = size(word)
+    except Bad:
+        periods = ", ".join(PERIODS[1:])
+        raise Bad(
+            f"expected a size such as 100MB, one of {periods}, or both, "
+            f"found {word!r}{nearest(word, PERIODS[1:])}"
+        ) from None
+    if number < 1000:
+        raise Bad(f"expected at least 1kB, found {word!r}")
+    return number
+
+
 def one_of(*words: str) -> Parser:
     def parse(raw: object) -> str:
         if isinstance(raw, str) and raw.lower() in words:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from leeward._sys import lines
 from leeward._worker import logs
 from leeward._worker.access import formats
-from leeward._worker.access.batch import Batch
+from leeward._worker.access.batch import Batch, Sink
 from leeward._worker.access.hook import AccessLog
 
 if TYPE_CHECKING:
@@ -24,13 +24,15 @@ def start(log: Log, config: Config) -> AccessLog:
     """
     printer = logs.install(log, config.access_log)
     form = config.access_log_format
-    look = lines.Look("pretty", log.fd) if form == "pretty" else log.look
-    sink = None
-    if config.access_log:
-        sink = Batch(log.fd, lambda number, why: _lost(log, number, why))
+    look = log.look_of("pretty") if form == "pretty" else log.look
+    sink: Sink | None = None
+    if config.access_log and log.outlet is not None:
+        sink = log.outlet
+    elif config.access_log:
+        sink = batch = Batch(log.fd, lambda number, why: _lost(log, number, why))
         # A context of its own: that of a request would live as long as the batch.
-        sink.begin(asyncio.get_running_loop(), contextvars.Context())
-        log.earlier = sink
+        batch.begin(asyncio.get_running_loop(), contextvars.Context())
+        log.earlier = batch
     access = AccessLog(printer, formats.make(form, look, log.identity()), sink)
     access.install()
     return access

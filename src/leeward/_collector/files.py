@@ -1,0 +1,207 @@
+"""A log file: opened, rotated by size and by time, kept and compressed, opened anew.
+
+A collector may be killed between any two calls here.  Renames go from the highest number to
+the lowest, and stop at the first gap, so that a rotation which was broken off is finished by
+the next one without losing a file; a compressed file has its name only once it is complete.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import stat
+import time
+from collections.abc import Callable
+
+from leeward._collector.shrink import PART, Shrinker
+from leeward._collector.streams import BATCH, Stream
+from leeward._core import sinks
+from leeward._core.sinks import Spec
+from leeward._sys.ring import Intent
+
+_FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY
+_GZ = ".gz"
+
+
+class File(Stream):
+    """The file at `spec.path`, made where it is missing.
+
+    shrinker:  compresses what was rotated, a little at a time.
+    fresh:     whether it is to be emptied at its first opening (`Spec.truncate`).
+    """
+
+    def __init__(
+        self,
+        spec: Spec,
+        shrinker: Shrinker,
+        fresh: bool = False,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        super().__init__(-1)
+        self.spec = spec
+        self._shrinker = shrinker
+        self._fresh = fresh
+        self._now = now
+        self._size = 0
+        self._identity = (0, 0)
+        self._period: tuple[int, ...] = ()
+        self._tidied = False
+
+    @property
+    def name(self) -> str:
+        return self.spec.path
+
+    def room(self) -> int:
+        if not self.regular:
+            return super().room()
+        most = self.spec.rotate_bytes or BATCH
+        left = most - self._size
+        return min(BATCH, left if left > 0 else most)
+
+    def begin(self, octets: int) -> Intent:
+        self._follow()
+        if self.fd < 0:
+            self._open()
+        place = self._place(octets)
+        self._size = place.offset
+        same = self._period == self._period_of(self._now())
+        if self.regular and sinks.is_due(self.spec, self._size, octets, same):
+            self._rotate()
+            self._open()
+            place = self._place(octets)
+            self._size = place.offset
+        return place
+
+    def _follow(self) -> None:
+        """Somebody else may have renamed or removed the file: one stat(2) for a batch."""
+        if self.fd < 0 or not self.regular:
+            return
+        try:
+            it = os.stat(self.spec.path)
+        except FileNotFoundError:
+            self.close()
+            return
+        if (it.st_dev, it.st_ino) != self._identity:
+            self.close()
+
+    def _open(self) -> None:
+        if not self._tidied:
+            self._tidy()
+            self._tidied = True
+        # O_NONBLOCK: a FIFO without a reader is an error that passes, and no place to hang.
+        flags = _FLAGS | os.O_NONBLOCK
+        self.fd = os.open(self.spec.path, flags, self.spec.permissions)
+        it = os.fstat(self.fd)
+        self._identity = (it.st_dev, it.st_ino)
+        self.regular = stat.S_ISREG(it.st_mode)
+        if self._fresh and self.regular:
+            os.ftruncate(self.fd, 0)
+        self._fresh = False
+        self._period = self._period_of(it.st_mtime if it.st_size else self._now())
+
+    def reopen(self) -> None:
+        self.close()
+
+    def close(self) -> None:
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+
+    def _period_of(self, when: float) -> tuple[int, ...]:
+        if not self.spec.rotate_every:
+            return ()
+        split = time.gmtime(when) if self.spec.utc else time.localtime(when)
+        return sinks.period(self.spec.rotate_every, tuple(split))
+
+    # --- rotation ----------------------------------------------------------------------------
+
+    def _rotate(self) -> None:
+        modified = os.fstat(self.fd).st_mtime
+        self.close()
+        path = self.spec.path
+        if self.spec.suffix:
+            target = self._dated(modified)
+        else:
+            for old, new in sinks.shift(set(self._numbers())):
+                for end in ("", _GZ):
+                    with contextlib.suppress(FileNotFoundError):
+                        os.rename(f"{path}.{old}{end}", f"{path}.{new}{end}")
+            target = f"{path}.1"
+        # FileNotFoundError: somebody else was quicker.
+        with contextlib.suppress(FileNotFoundError):
+            os.rename(path, target)
+        self._remove_surplus()
+        if self.spec.compress:
+            self._shrinker.add(path, target)
+
+    def _dated(self, modified: float) -> str:
+        split = time.gmtime(modified) if self.spec.utc else time.localtime(modified)
+        base = target = f"{self.spec.path}.{time.strftime(self.spec.suffix, split)}"
+        number = 1
+        while os.path.exists(target) or os.path.exists(target + _GZ):
+            target = f"{base}.{number}"
+            number += 1
+        return target
+
+    def _remove_surplus(self) -> None:
+        path, keep = self.spec.path, self.spec.keep
+        if not keep:
+            return
+        if not self.spec.suffix:
+            for number in sinks.surplus(set(self._numbers()), keep):
+                _remove(f"{path}.{number}")
+                _remove(f"{path}.{number}{_GZ}")
+            return
+        for name in sorted(self._rotated(), key=_age)[keep:]:
+            _remove(name)
+
+    def _numbers(self) -> dict[int, str]:
+        """Rotated files by number."""
+        found = {}
+        for name in self._rotated():
+            match = re.fullmatch(r"\.([1-9][0-9]{0,8})(\.gz)?", name[len(self.spec.path) :])
+            if match:
+                found[int(match[1])] = name
+        return found
+
+    def _rotated(self) -> list[str]:
+        """Everything beside the file that one of us may have named."""
+        directory, base = os.path.split(self.spec.path)
+        pattern = re.escape(base) + r"\.[0-9][^/]*"
+        with os.scandir(directory) as entries:
+            names = [it.name for it in entries]
+        return [
+            os.path.join(directory, name)
+            for name in names
+            if re.fullmatch(pattern, name) and not name.endswith(PART)
+        ]
+
+    def _tidy(self) -> None:
+        """What a collector that was killed has left half done."""
+        if not self.spec.compress:
+            return
+        _remove(self.spec.path + PART)
+        for name in self._rotated():
+            if name.endswith(_GZ):
+                _remove(name.removesuffix(_GZ))  # it was complete, or had no such name
+        for name in self._rotated():
+            if not name.endswith(_GZ):
+                self._shrinker.add(self.spec.path, name)
+
+    def _candidates(self) -> list[str]:
+        with contextlib.suppress(OSError):
+            return [self.spec.path, *self._rotated()]
+        return [self.spec.path]
+
+
+def _remove(path: str) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
+
+
+def _age(path: str) -> float:
+    """For sorting the youngest first."""
+    with contextlib.suppress(OSError):
+        return -os.stat(path).st_mtime
+    return 0.0

@@ -1,0 +1,232 @@
+"""All rings, and where their lines go.  No clock and no sleep of its own: see `main`."""
+
+from __future__ import annotations
+
+import os
+from _thread import allocate_lock
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from leeward._collector.files import File
+from leeward._collector.lanes import Lane
+from leeward._collector.shrink import Shrinker
+from leeward._collector.streams import Stream
+from leeward._core import logrings
+from leeward._core.sinks import BadSpec, Spec
+from leeward._sys.ring import BadRing, Record, RingReader
+
+#: How often a record that cannot be read is looked at again, before it is given up: on
+#: machines that reorder stores it may not be complete yet.
+_LOOKS = 50
+
+Say = Callable[[str, str], None]
+
+
+@dataclass
+class Source:
+    """One ring.  worker:  as the supervisor numbers it.  who:  for messages."""
+
+    worker: int
+    who: str
+    slot: int
+    reader: RingReader
+    ended: bool = False
+    lanes: dict[int, Lane] = field(default_factory=dict)
+    looks: int = 0
+    told: tuple[int, ...] = ()
+
+    def waiting(self) -> int:
+        return sum(it.waiting() for it in self.lanes.values())
+
+
+class Intake:
+    """say:  called with (level, text) of what the operator must know."""
+
+    def __init__(self, say: Say) -> None:
+        self.sources: dict[int, Source] = {}
+        self.shrinker = Shrinker()
+        self._say = say
+        self._streams: dict[str, Stream] = {}
+        self._troubled: dict[str, str] = {}
+        self._tell_at = 0.0
+        #: An atomic operation between saying that we sleep and looking once more: see
+        #: `RingWriter.write` for the other half.
+        self._fence = allocate_lock()
+        #: Given (source, records) of all that was written; for `leeward logs -f`.
+        self.tap: Callable[[Source, list[Record]], None] = lambda source, records: None
+
+    # --- rings ---------------------------------------------------------------------------------
+
+    def add(self, worker: int, slot: int, who: str, fd: int) -> None:
+        """Take a ring over, from nobody or from a collector that died.  Closes `fd`."""
+        try:
+            reader = RingReader(fd)
+        except BadRing as error:
+            self._say("error", f"{who}: {error}")
+            return
+        finally:
+            os.close(fd)
+        source = Source(worker, who, slot, reader, told=reader.told())
+        self.sources[worker] = source
+        while self._read(source):
+            pass
+        for lane in source.lanes.values():
+            try:
+                lane.recover()
+            except OSError as error:
+                self._say("error", f"{lane.stream.name}: cannot be looked at: {error}")
+        self._free(source)
+
+    def end(self, worker: int) -> None:
+        """Nobody writes into this one any more."""
+        if worker in self.sources:
+            self.sources[worker].ended = True
+
+    def drained(self) -> list[int]:
+        """Rings without a writer that are empty; they are forgotten here."""
+        done = [
+            it.worker
+            for it in self.sources.values()
+            if it.ended and it.reader.seen >= it.reader.head() and not it.waiting()
+        ]
+        for worker in done:
+            source = self.sources.pop(worker)
+            self._tell(source)
+            source.reader.close()
+        return done
+
+    def waiting(self) -> int:
+        """Lines that were read and not written."""
+        return sum(it.waiting() for it in self.sources.values())
+
+    def wake(self) -> None:
+        """Nobody need ring: we are here."""
+        for source in self.sources.values():
+            source.reader.wake()
+
+    def nap(self) -> bool:
+        """Have the bell rung when a ring is half full.  False if one is already."""
+        for source in self.sources.values():
+            source.reader.nap()
+        with self._fence:
+            return not any(it.reader.fills_up() for it in self.sources.values())
+
+    def sleep(self) -> bool:
+        """Have the bell rung by the next line.  False if there is one already."""
+        for source in self.sources.values():
+            source.reader.sleep()
+        with self._fence:
+            return not self.behind()
+
+    def behind(self) -> bool:
+        """Is there anything in any ring that was not even read?"""
+        return any(it.reader.head() > it.reader.seen for it in self.sources.values())
+
+    # --- a turn --------------------------------------------------------------------------------
+
+    def turn(self, now: float) -> bool:
+        """Read and write a little of everything.  Was there anything to do?"""
+        moved = False
+        for source in self.sources.values():
+            moved = self._read(source) or moved
+            for lane in source.lanes.values():
+                if lane.flush(now):
+                    moved = True
+                self._watch(lane)
+            self._free(source)
+        if self.shrinker:
+            self.shrinker.step()
+            moved = True
+        while self.shrinker.errors:
+            path, error = self.shrinker.errors.pop()
+            self._say("warning", f"{path}: cannot be compressed: {error.strerror}")
+        if now >= self._tell_at:
+            self._tell_at = now + logrings.TELL_EVERY
+            for source in self.sources.values():
+                self._tell(source)
+        return moved
+
+    def next_try(self) -> float | None:
+        """When a lane that is held, or a telling, is due; None if nothing is."""
+        held = [
+            it.held_until
+            for source in self.sources.values()
+            for it in source.lanes.values()
+            if it.waiting()
+        ]
+        if any(it.told != it.reader.refused() for it in self.sources.values()):
+            held.append(self._tell_at)
+        return min(held, default=None)
+
+    def reopen(self) -> None:
+        for stream in self._streams.values():
+            if stream.owner is None:
+                stream.reopen()
+
+    def _read(self, source: Source) -> bool:
+        """Did it come any further?"""
+        before = source.reader.seen
+        try:
+            records = source.reader.read()
+        except BadRing as error:
+            source.looks += 1
+            if source.looks < _LOOKS and not source.ended:
+                return False
+            lost = source.reader.skip()
+            self._say("error", f"{source.who}: {error}; {lost} octets of it are lost")
+            return True
+        source.looks = 0
+        for record in records:
+            lane = source.lanes.get(record.sink)
+            if lane is None:
+                lane = source.lanes[record.sink] = self._lane(source, record.sink)
+            lane.put(record)
+        return source.reader.seen > before
+
+    def _lane(self, source: Source, sink: int) -> Lane:
+        try:
+            stream = self._stream(Spec.from_json(source.reader.sinks()[sink]))
+        except BadSpec as error:
+            self._say("error", f"{source.who}: {error}; its lines go to stderr")
+            stream = self._stream(Spec("stderr"))
+        return Lane(source.reader, sink, stream, lambda records: self.tap(source, records))
+
+    def _stream(self, spec: Spec) -> Stream:
+        """The one of this kind and path: the first spec decides how a file is rotated."""
+        key = f"{spec.kind}:{spec.path}"
+        if key not in self._streams:
+            self._streams[key] = self._make(spec)
+        return self._streams[key]
+
+    def _make(self, spec: Spec) -> Stream:
+        if spec.kind == "file":
+            return File(spec, self.shrinker)
+        return Stream(1 if spec.kind == "stdout" else 2)
+
+    def _free(self, source: Source) -> None:
+        begins = [it.begins() for it in source.lanes.values()]
+        source.reader.free(min((it for it in begins if it is not None), default=source.reader.seen))
+
+    # --- telling -------------------------------------------------------------------------------
+
+    def _watch(self, lane: Lane) -> None:
+        """Say once what a sink is held by, and that it goes on."""
+        name = lane.stream.name
+        why = "" if lane.error is None else lane.error.strerror or str(lane.error)
+        before = self._troubled.get(name, "")
+        if why and why != before:
+            self._troubled[name] = why
+            self._say(
+                "error", f"{name}: {why}; lines wait, and are refused once their ring is full"
+            )
+        elif before and lane.error is None and not lane.waiting():
+            del self._troubled[name]
+            self._say("info", f"{name}: can be written again")
+
+    def _tell(self, source: Source) -> None:
+        refused = source.reader.refused()
+        if refused != source.told:
+            new = tuple(now - old for now, old in zip(refused, source.told, strict=True))
+            source.told = refused
+            source.reader.tell(refused)
+            self._say("warning", f"{source.who}: {logrings.telling(new)}")

@@ -1,0 +1,160 @@
+"""The collector process: sleeps until a line comes, gathers for a moment, writes.
+
+It holds nothing that it cannot lose: the supervisor has the rings, and the rings say what
+was written.  It ends when it is told to, or when the supervisor is gone: then it writes what
+is there, for as long as nobody minds.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import time
+from typing import NoReturn
+
+from leeward._collector.intake import Intake
+from leeward._core import messages as m
+from leeward._core.config import Config
+from leeward._sys import prctl, privileges
+from leeward._sys.bell import Bell
+from leeward._sys.channel import Channel, ChannelFull
+from leeward._sys.parentage import Orphaned, stay_with
+from leeward._sys.posix import set_comm
+from leeward._sys.signals import Signals
+from leeward.errors import ChannelClosed
+
+#: Seconds between two looks at rings that are being filled: what comes meanwhile is written
+#: in one go.
+GATHER = 0.01
+#: Seconds for what is left once the supervisor is dead: its port must be free in 0.1 s, and
+#: no process of it be left.
+LAST = 0.05
+
+#: They come to whole control groups and terminals; the supervisor says when to end.
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
+
+
+def run(fd: int) -> NoReturn:
+    """Be the collector on the channel `fd`."""
+    with contextlib.suppress(OSError):  # no /proc: only a name in `ps`
+        set_comm("leeward logs")
+    channel = Channel(fd)
+    signals = Signals(_SIGNALS)
+    try:
+        begin = channel.wait(None)
+        if not isinstance(begin, m.Collect):
+            raise m.BadMessage(f"{type(begin).__name__} instead of Collect")
+        _become(begin)
+        collector = Collector(channel, signals, begin)
+        for _ in range(begin.rings):
+            message = channel.wait(None)
+            assert message is not None
+            collector.heard(message)
+        collector.live()
+    except (ChannelClosed, Orphaned):
+        os._exit(0)
+
+
+def _become(begin: m.Collect) -> None:
+    """The user that the workers run as, in whose directories the files are."""
+    config = Config.from_json(begin.config)
+    if (config.uid, config.gid) != (-1, -1):
+        privileges.drop(config.uid, config.gid, config.groups)
+        stay_with(begin.supervisor)
+    # Instead of SIGKILL: what is in the rings shall not die with the supervisor.
+    prctl.set_pdeathsig(signal.SIGTERM)
+    if os.getppid() != begin.supervisor:
+        raise Orphaned(f"{begin.supervisor} has died")
+
+
+class Collector:
+    def __init__(self, channel: Channel, signals: Signals, begin: m.Collect) -> None:
+        self._channel = channel
+        self._signals = signals
+        self._supervisor = begin.supervisor
+        self._bell = Bell(int(begin.bell))
+        self._intake = Intake(self._complain)
+        self._deadline: float | None = None
+        self._poll = select.poll()
+        for fd in (channel.fileno(), self._bell.fd, signals.fileno()):
+            self._poll.register(fd, select.POLLIN)
+
+    def live(self) -> NoReturn:
+        while True:
+            now = time.monotonic()
+            self._intake.wake()
+            moved = self._intake.turn(now)
+            for worker in self._intake.drained():
+                self._say(m.RingDrained(worker))
+            if self._deadline is not None:
+                self._finish(now, moved)
+                self._pause(0.0 if moved else GATHER)
+            elif moved:
+                self._pause(GATHER if self._intake.nap() else 0.0)
+            elif self._intake.sleep():
+                due = self._intake.next_try()
+                self._pause(None if due is None else max(0.0, due - now))
+
+    def heard(self, message: m.Message) -> None:
+        match message:
+            case m.Ring(worker, slot, generation, ring, ended):
+                who = f"worker {slot} of generation {generation}" if worker else "the supervisor"
+                self._intake.add(worker, slot, who, int(ring))
+                if ended:
+                    self._intake.end(worker)
+            case m.RingEnds(worker):
+                self._intake.end(worker)
+            case m.Reopen():
+                self._intake.reopen()
+            case m.Finish(timeout):
+                self._end_within(timeout)
+
+    def _end_within(self, timeout: float) -> None:
+        if self._deadline is None:
+            self._deadline = time.monotonic() + timeout
+
+    def _finish(self, now: float, moved: bool) -> None:
+        """Leave when all is written, or the time for it is over."""
+        assert self._deadline is not None
+        left = self._intake.waiting()
+        if (moved or left or self._intake.behind()) and now < self._deadline:
+            return
+        if left:
+            self._complain("error", f"{left} log lines could not be written")
+        os._exit(0)
+
+    # --- to and from the supervisor --------------------------------------------------------
+
+    def _pause(self, seconds: float | None) -> None:
+        timeout = None if seconds is None else int(seconds * 1000) + (seconds > 0.0)
+        for fd, events in self._poll.poll(timeout):
+            if fd == self._bell.fd:
+                self._bell.silence()
+            elif fd == self._signals.fileno():
+                self._signals.read()
+                if os.getppid() != self._supervisor:
+                    self._end_within(LAST)
+            else:
+                self._listen(events)
+
+    def _listen(self, events: int) -> None:
+        try:
+            self._channel.flush()
+            for message in self._channel.receive():
+                self.heard(message)
+        except m.BadMessage as error:
+            self._complain("error", f"the collector was told something odd: {error}")
+        except ChannelClosed:
+            self._poll.unregister(self._channel.fileno())
+            self._end_within(LAST)
+
+    def _complain(self, level: str, text: str) -> None:
+        self._say(m.Complaint(level, text))
+
+    def _say(self, message: m.Message) -> None:
+        # Full: the supervisor is stopped.  A RingDrained that is lost costs a descriptor, until
+        # the next collector says so; a complaint is one of many.
+        with contextlib.suppress(ChannelClosed, ChannelFull):
+            self._channel.send(message)

@@ -1,0 +1,89 @@
+"""Compressing rotated files, a little at a time: the collector has one thread, and lines
+must not wait for it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import zlib
+from collections import deque
+from collections.abc import Iterator
+
+#: Of a compressed file that is not complete yet, behind the log file's own name.
+PART = ".gz.part"
+#: Octets at a time: 4 ms.
+_STEP = 1 << 17
+#: gzip's format, and its usual level.
+_WINDOW, _LEVEL = 31, 6
+
+
+class Shrinker:
+    def __init__(self) -> None:
+        #: By device and inode: the next rotation gives the file another name.
+        self._waiting: deque[tuple[str, tuple[int, int]]] = deque()
+        self._work: Iterator[None] | None = None
+        #: Told (path, error) of what could not be compressed; it stays as it is.
+        self.errors: list[tuple[str, OSError]] = []
+
+    def __bool__(self) -> bool:
+        """Is there something to do?"""
+        return bool(self._waiting) or self._work is not None
+
+    def add(self, path: str, rotated: str) -> None:
+        """Compress `rotated`, a file that `path` was rotated to, and remove it then."""
+        with contextlib.suppress(FileNotFoundError):
+            it = os.stat(rotated)
+            if (path, (it.st_dev, it.st_ino)) not in self._waiting:
+                self._waiting.append((path, (it.st_dev, it.st_ino)))
+
+    def step(self) -> None:
+        """Do a little of it."""
+        if self._work is None:
+            if not self._waiting:
+                return
+            self._work = self._compress(*self._waiting.popleft())
+        if next(self._work, False) is False:
+            self._work = None
+
+    def _compress(self, path: str, identity: tuple[int, int]) -> Iterator[None]:
+        part = path + PART
+        try:
+            rotated = _name_of(path, identity)
+            if rotated is None:
+                return
+            with open(rotated, "rb") as source:
+                it = os.fstat(source.fileno())
+                with open(part, "wb") as target:
+                    os.fchmod(target.fileno(), it.st_mode & 0o7777)
+                    engine = zlib.compressobj(_LEVEL, zlib.DEFLATED, _WINDOW)
+                    while data := source.read(_STEP):
+                        target.write(engine.compress(data))
+                        yield
+                    target.write(engine.flush())
+                    target.flush()
+                    os.fsync(target.fileno())
+                os.utime(part, (it.st_atime, it.st_mtime))
+            # Later rotations may have given it another number meanwhile.
+            name = _name_of(path, identity)
+            if name is None:
+                os.unlink(part)
+                return
+            os.rename(part, name + ".gz")
+            os.unlink(name)
+        except OSError as error:
+            if not isinstance(error, FileNotFoundError):
+                self.errors.append((path, error))
+            with contextlib.suppress(OSError):
+                os.unlink(part)
+
+
+def _name_of(path: str, identity: tuple[int, int]) -> str | None:
+    """What a rotated file is called now; None if it was removed."""
+    directory, base = os.path.split(path)
+    with os.scandir(directory) as entries:
+        for entry in entries:
+            if entry.name.startswith(base + ".") and not entry.is_symlink():
+                it = entry.stat()
+                if (it.st_dev, it.st_ino) == identity:
+                    return entry.path
+    return None

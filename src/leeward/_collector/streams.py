@@ -1,0 +1,125 @@
+"""What lines are written to: a descriptor that was given to us, or a file's (`files`).
+
+On a regular file a batch is written whole or not at all, and can be found again by the
+successor of a collector that was killed.  On a pipe or a terminal nobody can look: there a
+batch is at most PIPE_BUF octets, of which one may be told twice after such a death.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import select
+import stat
+
+from leeward._sys.ring import Intent
+
+#: Octets of a batch.  A write of so many takes 0.1 ms where the page cache takes it.
+BATCH = 1 << 18
+#: Octets that are searched for a batch where somebody else has written to the file too.
+_SEARCHED = 1 << 26
+
+
+class Stream:
+    """fd:  is written to, and stays open."""
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+        self.regular = False
+        #: The lane whose line was written in part; no other's may come before its rest.
+        self.owner: object = None
+
+    @property
+    def name(self) -> str:
+        return {1: "stdout", 2: "stderr"}.get(self.fd, f"descriptor {self.fd}")
+
+    def room(self) -> int:
+        """Octets that the next batch should have at most; it may be one line that is longer."""
+        return BATCH if self.regular else select.PIPE_BUF
+
+    def begin(self, octets: int) -> Intent:
+        """Be ready for so many octets, and say where they will stand.  Raises OSError."""
+        return self._place(octets)
+
+    def _place(self, octets: int) -> Intent:
+        it = os.fstat(self.fd)
+        self.regular = stat.S_ISREG(it.st_mode)
+        return Intent(0, it.st_dev, it.st_ino, it.st_size if self.regular else 0, octets)
+
+    def append(self, data: bytes, place: Intent) -> int:
+        """Octets that were taken; the rest must follow before anything else.  Raises OSError.
+
+        An error means that nothing was written, or that it was taken back.
+        """
+        if not self.regular:
+            return self._offer(data)
+        sent = 0
+        try:
+            while sent < len(data):
+                sent += os.write(self.fd, memoryview(data)[sent:] if sent else data)
+        except OSError:
+            if not sent:
+                raise
+            # What fitted on a disk that is full.  Only if nobody has written behind it.
+            if os.fstat(self.fd).st_size != place.offset + sent:
+                return sent
+            os.ftruncate(self.fd, place.offset)
+            raise
+        return sent
+
+    def _offer(self, data: bytes) -> int:
+        sent = 0
+        poll = select.poll()
+        poll.register(self.fd, select.POLLOUT)
+        while sent < len(data) and any(it & select.POLLOUT for _, it in poll.poll(0)):
+            try:
+                # POLLOUT on a pipe promises that so many do not block; the descriptor is
+                # shared, so it cannot be made non-blocking.
+                sent += os.write(self.fd, data[sent : sent + select.PIPE_BUF])
+            except BlockingIOError:
+                break
+            except OSError:
+                if not sent:
+                    raise
+                break
+        if not sent and any(it & (select.POLLERR | select.POLLNVAL) for _, it in poll.poll(0)):
+            raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+        return sent
+
+    # --- after the death of a collector -----------------------------------------------------
+
+    def find(self, intent: Intent, data: bytes) -> bool:
+        """Was `data` written?  A part of it is taken back.  Raises OSError."""
+        for path in self._candidates():
+            try:
+                fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK)
+            except (FileNotFoundError, PermissionError, IsADirectoryError):
+                continue
+            with contextlib.closing(open(fd, "r+b", buffering=0)):
+                it = os.fstat(fd)
+                if (it.st_dev, it.st_ino) == (intent.device, intent.inode):
+                    return stat.S_ISREG(it.st_mode) and _written(fd, it.st_size, intent, data)
+        return False
+
+    def _candidates(self) -> list[str]:
+        """Paths that may lead to the file."""
+        return [f"/proc/self/fd/{self.fd}"]
+
+    def reopen(self) -> None:
+        """A given descriptor is what it is."""
+
+    def close(self) -> None:
+        """Nor is it ours to close."""
+
+
+def _written(fd: int, size: int, intent: Intent, data: bytes) -> bool:
+    there = os.pread(fd, len(data), intent.offset)
+    if there == data:
+        return True
+    if data.startswith(there):
+        if there:
+            os.ftruncate(fd, intent.offset)
+        return False
+    # Somebody else has written to the file in between.
+    return data in os.pread(fd, min(size - intent.offset, _SEARCHED), intent.offset)

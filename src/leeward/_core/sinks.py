@@ -1,0 +1,143 @@
+"""What a log sink is, and when its file is due to be rotated.
+
+A worker describes its sinks in the table of its ring, so that any collector, a successor
+too, knows where the lines go.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, fields
+
+from leeward._core.config import Config
+
+#: Where lines can go.
+KINDS = ("file", "stderr", "stdout", "syslog", "journal")
+#: In a path: the slot of the worker, for a file of each one's own.
+SLOT = "{slot}"
+#: How often a file is rotated; "" for not by time.
+PERIODS = ("", "hourly", "daily", "weekly", "monthly")
+
+
+class BadSpec(ValueError):
+    """What stands in a ring's table describes no sink."""
+
+
+@dataclass(frozen=True)
+class Spec:
+    """path:          absolute path of a file; the socket of a syslog.
+    rotate_bytes:  the file is rotated before it would become longer; 0: never.
+    rotate_every:  one of `PERIODS`.
+    utc:           periods begin by UTC, not by local time.
+    keep:          rotated files that are kept; 0: all.
+    compress:      rotated files are compressed (gzip).
+    suffix:        of rotated files, for strftime; "" for .1, .2 … as RotatingFileHandler has it.
+    truncate:      the file is emptied when an instance opens it for the first time.
+    permissions:   of files that are made.
+    """
+
+    kind: str
+    path: str = ""
+    rotate_bytes: int = 0
+    rotate_every: str = ""
+    utc: bool = False
+    keep: int = 0
+    compress: bool = False
+    suffix: str = ""
+    truncate: bool = False
+    permissions: int = 0o644
+
+    def to_json(self) -> bytes:
+        """The same octets for the same sink."""
+        given = {it.name: getattr(self, it.name) for it in fields(self)}
+        told = {key: value for key, value in given.items() if value != _DEFAULTS.get(key)}
+        return json.dumps(told, separators=(",", ":"), sort_keys=True).encode()
+
+    @classmethod
+    def from_json(cls, data: bytes) -> Spec:
+        """Raises BadSpec: whatever an application scribbles is a spec or that."""
+        try:
+            spec = cls(**json.loads(data))
+        except (ValueError, TypeError) as error:
+            raise BadSpec(f"no log sink: {data[:80]!r} ({error!s:.80})") from None
+        for key, value in asdict(spec).items():
+            if type(value) is not type(_DEFAULTS.get(key, "")):
+                raise BadSpec(f"a log sink's {key} is {value!r:.40}")
+        if spec.kind not in KINDS or spec.rotate_every not in PERIODS:
+            raise BadSpec(f"a log sink of kind {spec.kind!r:.40}, {spec.rotate_every!r:.40}")
+        if spec.kind == "file" and not spec.path.startswith("/"):
+            raise BadSpec(f"a log file at {spec.path!r:.80}: not an absolute path")
+        return spec
+
+
+_DEFAULTS = {it.name: it.default for it in fields(Spec) if it.name != "kind"}
+
+
+def period(every: str, broken_down: tuple[int, ...]) -> tuple[int, ...]:
+    """The period that a moment belongs to; () where there are none.
+
+    broken_down:  as time.localtime or gmtime tells it: year, month, day, hour, minute,
+                  second, weekday (Monday 0), day of the year.
+    """
+    year, month, _, hour, _, _, weekday, day = broken_down[:8]
+    if every == "monthly":
+        return (year, month)
+    if every == "weekly":
+        # Named by its Monday, which may lie in the year before (a day < 1 of this one).
+        return (year, day - weekday) if day > weekday else (year - 1, 366 + day - weekday)
+    if every == "daily":
+        return (year, day)
+    return (year, day, hour) if every == "hourly" else ()
+
+
+def is_due(spec: Spec, size: int, octets: int, same_period: bool) -> bool:
+    """Is a file of `size` to be rotated before it gets `octets` more?  An empty one never is."""
+    if size <= 0:
+        return False
+    return not same_period or 0 < spec.rotate_bytes < size + octets
+
+
+def shift(taken: set[int]) -> list[tuple[int, int]]:
+    """Renames, in order, that make room for number 1: numbers up to the first gap move by one.
+
+    A collector that was killed between two of them left a gap, and its successor moves only
+    what is before that.  Those beyond `keep` are for `surplus`.
+    """
+    gap = 1
+    while gap in taken:
+        gap += 1
+    return [(number, number + 1) for number in range(gap - 1, 0, -1)]
+
+
+def surplus(taken: set[int], keep: int) -> list[int]:
+    """Numbers to be removed."""
+    return sorted(it for it in taken if it > keep) if keep else []
+
+
+def rotation(text: str) -> tuple[int, str]:
+    """(`rotate_bytes`, `rotate_every`) of a setting such as "100000000 daily"."""
+    octets, every = 0, ""
+    for word in text.split():
+        if word.isdecimal():
+            octets = int(word)
+        else:
+            every = word
+    return octets, every
+
+
+def of_settings(config: Config, slot: int | None) -> Spec | None:
+    """The sink of --log-file; None for stderr.
+
+    slot:  None for the supervisor, which has no file where each worker has its own.
+    """
+    if not config.log_file or (slot is None and SLOT in config.log_file):
+        return None
+    octets, every = rotation(config.log_rotate)
+    return Spec(
+        "file",
+        config.log_file.replace(SLOT, str(slot)),
+        rotate_bytes=octets,
+        rotate_every=every,
+        keep=config.log_keep,
+        compress=config.log_compress,
+    )

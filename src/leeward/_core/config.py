@@ -173,7 +173,6 @@ class Config:
     access_log_format: str = "auto"  # auto (as log_format) | pretty | combined | json
     #: Log files of the application that several workers cannot share as they are.
     log_files: str = "shared"  # shared | per-worker | as-is
-    collector: bool = False
     #: Working directory by the path that was typed, symbolic links unresolved,
     #: so that a deploy which swaps a ``current`` link is seen by a reload.
     chdir: str = ""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from leeward._sys import outlet
-from leeward.adapters.logfiles import standard
+from leeward._sys import funnel
+from leeward.adapters.logfiles import loguru, standard
 from leeward.adapters.logfiles.place import Place
 
 if TYPE_CHECKING:
@@ -23,23 +23,22 @@ def before_loading(config: Config, supervisor: int, rehearsal: bool = False) -> 
         standard.install(_place)
 
 
-def in_worker(slot: int, writer: outlet.Writer | None) -> None:
-    """This process has become the worker of `slot`.
-
-    writer:  of its log ring; None in an instance without a collector.
-    """
-    outlet.attach(writer)
+def in_worker(slot: int, writer: Callable[[], funnel.Writer | None]) -> None:
+    """This process has become the worker of `slot`.  writer:  gives that of its log ring."""
+    funnel.attach(writer)
     if _place is not None:
         _place.begin(slot)
         standard.take_all(_place)
+        loguru.take_all(_place)
 
 
 def say(say: Callable[[str], object]) -> None:
     """Have `say` called with a line for each file that is not left as it is, now and later."""
     if _place is not None:
+        loguru.take_all(_place)  # the factory may have imported it
         _place.say(say)
 
 
 def in_child() -> None:
     """In a process that the application forked in a worker: the ring is the worker's."""
-    outlet.attach(None)
+    funnel.attach(None)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from leeward._core.slots import with_slot
-from leeward._sys import outlet, procfs
+from leeward._sys import funnel, procfs
 from leeward._sys.appending import empty_once
 from leeward._sys.ring import TableFull
 from leeward.adapters.logfiles import kinds
@@ -18,18 +18,18 @@ from leeward.adapters.logfiles.kinds import Way
 if TYPE_CHECKING:
     from leeward._core.config import Config
 
-#: How a line of the log begins that tells what became of a handler.
+#: What a line of the log tells of a file.
 _WORDS = {
     Way.LEAVE: "a file for each worker",
-    Way.SHARED: "goes through the collector, which rotates it",
-    Way.EXCLUSIVE: "is rotated by its own code, one worker at a time",
+    Way.SHARED: "written by the collector, for all workers",
+    Way.EXCLUSIVE: "rotated by its own code, in one worker at a time",
 }
 
 
 class Place:
     """One for each process: the zygote's, and each worker's.
 
-    config:      its `log_files` and whether there is a collector.
+    config:      its `log_files`.
     supervisor:  pid.  What was written before that process began is of an earlier instance.
     rehearsal:   a start for nobody: it empties no file.
     """
@@ -37,7 +37,6 @@ class Place:
     def __init__(self, config: Config, supervisor: int, rehearsal: bool = False) -> None:
         self.shared = config.log_files == "shared"
         self.per_worker = config.log_files == "per-worker"
-        self.collected = self.shared and config.collector
         self.slot: int | None = None
         self._pid = os.getpid()
         self._rehearsal = rehearsal
@@ -81,12 +80,12 @@ class Place:
         if way is not Way.SHARED:
             return way, b""
         spec = kinds.spec(handler)
-        if spec is not None and self.collected and self._has_room(spec.to_json()):
+        if spec is not None and self.shared and self._has_room(spec.to_json()):
             return way, spec.to_json()
         return (Way.EXCLUSIVE if kinds.rotates(handler) else way), b""
 
     def _has_room(self, spec: bytes) -> bool:
-        way = outlet.current()
+        way = funnel.current()
         if way is None:
             # A zygote's workers will have one, and what a worker forks appends to the file.
             return self.slot is None or os.getpid() != self._pid
@@ -100,7 +99,14 @@ class Place:
 
     def tell(self, path: str, who: str, way: Way) -> None:
         """Say once what becomes of this file."""
-        line = f"log file {path} ({who}) {_WORDS[way]}"
+        self._tell(path, f"log file {path} ({who}): {_WORDS[way]}")
+
+    def tell_failure(self, handler: logging.FileHandler, error: Exception) -> None:
+        """Say once that this handler is left as it is, and why."""
+        path, who = handler.baseFilename, type(handler).__name__
+        self._tell(path, f"log file {path} ({who}): left as it is ({error})")
+
+    def _tell(self, path: str, line: str) -> None:
         if self._told.get(path) != line:
             self._told[path] = line
             if self._say is not None:

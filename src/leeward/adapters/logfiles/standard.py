@@ -87,7 +87,11 @@ def take_all(place: Place) -> None:
     for reference in list(logging._handlerList):  # type: ignore[attr-defined]
         handler = reference()
         if isinstance(handler, logging.FileHandler):
-            take(handler, place)
+            try:
+                take(handler, place)
+            except Exception as error:
+                # Of a class that is not as `logging` makes them: no reason not to serve.
+                place.tell_failure(handler, error)
 
 
 def take(handler: logging.FileHandler, place: Place) -> None:

@@ -13,7 +13,7 @@ import contextlib
 import logging
 import sys
 
-from leeward._sys import outlet
+from leeward._sys import funnel
 from leeward._sys.appending import Appender
 
 #: Characters that are not kept for a flush that does not come.
@@ -41,7 +41,7 @@ class SharedStream:
         self._size = 0
         self._appender = Appender(path)
         self._sink = -1
-        self._outlet: outlet.Outlet | None = None
+        self._funnel: funnel.Funnel | None = None
 
     def write(self, text: str) -> int:
         self._parts.append(text)
@@ -61,12 +61,12 @@ class SharedStream:
             self._put("".join(parts).encode(self.encoding, self.errors))
 
     def _put(self, data: bytes) -> None:
-        way = outlet.current()
+        way = funnel.current()
         if way is None or not self.spec or len(data) > way.longest:
             self._appender.write(data)
             return
-        if way is not self._outlet:
-            self._sink, self._outlet = way.sink(self.spec), way
+        if way is not self._funnel:
+            self._sink, self._funnel = way.sink(self.spec), way
             self._appender.close()
         way.put(self._sink, self.level, data)  # what is refused the ring has counted
 

@@ -1,12 +1,13 @@
-"""This worker's way to the collector: its log ring, for all that writes log lines in it.
+"""This worker's way into its log ring, for whatever writes log lines in the application.
 
-There is none in a process that is no worker, in an instance without a collector, and in
-what a worker's application forks: the ring has one writer.
+There is none in a process that is no worker, and in what a worker's application forks: the
+ring has one writer.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from threading import get_ident
 from typing import Protocol
 
@@ -27,7 +28,7 @@ class Writer(Protocol):
     def write(self, sink: int, level: int, line: bytes, wait: float = 0.0) -> bool: ...
 
 
-class Outlet:
+class Funnel:
     """Lines of all threads, of signal handlers and of finalisers go through it into the ring."""
 
     def __init__(self, writer: Writer) -> None:
@@ -69,14 +70,22 @@ class Outlet:
         self._writer.write(sink, level, line, logrings.patience(level))
 
 
-_outlet: Outlet | None = None
+_make: Callable[[], Writer | None] | None = None
+_funnel: Funnel | None = None
 
 
-def attach(writer: Writer | None) -> None:
-    """From now on this process is the one that writes into this ring; None: into none."""
-    global _outlet
-    _outlet = None if writer is None else Outlet(writer)
+def attach(make: Callable[[], Writer | None] | None) -> None:
+    """From now on this process has the ring whose writer is `make()`, asked when the first
+    line comes; None: it has none.
+    """
+    global _make, _funnel
+    _make, _funnel = make, None
 
 
-def current() -> Outlet | None:
-    return _outlet
+def current() -> Funnel | None:
+    global _make, _funnel
+    if _funnel is None and _make is not None:
+        writer, _make = _make(), None
+        if writer is not None:
+            _funnel = Funnel(writer)
+    return _funnel

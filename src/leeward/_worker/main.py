@@ -177,7 +177,7 @@ class Worker(Obedient):
     def _settle(self) -> None:
         """What can be done before there is a loop."""
         subprocesses.install()
-        logfiles.in_worker(self.birth.slot, self.ring.writer)
+        logfiles.in_worker(self.birth.config, self.birth.slot, self.ring.writer)
         row, birth = self.row, self.birth
         row.open = row.accepted = row.requests = row.in_flight = 0
         row.new = row.upgraded = row.closing = 0

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from leeward import logs
+from leeward._core import sinks
 from leeward._sys import funnel
 from leeward.adapters.logfiles import loguru, standard
 from leeward.adapters.logfiles.place import Place
@@ -23,9 +25,10 @@ def before_loading(config: Config, supervisor: int, rehearsal: bool = False) -> 
         standard.install(_place)
 
 
-def in_worker(slot: int, writer: Callable[[], funnel.Writer | None]) -> None:
+def in_worker(config: Config, slot: int, writer: Callable[[], funnel.Writer | None]) -> None:
     """This process has become the worker of `slot`.  writer:  gives that of its log ring."""
     funnel.attach(writer)
+    logs.attach((sinks.of_settings(config, slot) or sinks.Spec("stderr")).to_json())
     if _place is not None:
         _place.begin(slot)
         standard.take_all(_place)

@@ -22,9 +22,9 @@ from collections.abc import Callable
 from logging.handlers import BaseRotatingHandler
 from typing import TYPE_CHECKING, Any
 
+from leeward._sys.sharing import SharedStream, reachable
 from leeward.adapters.logfiles import exclusive, kinds
 from leeward.adapters.logfiles.kinds import Way
-from leeward.adapters.logfiles.stream import SharedStream, reachable
 
 if TYPE_CHECKING:
     from leeward.adapters.logfiles.place import Place

@@ -1,8 +1,8 @@
-"""What a handler has in place of a file that it must not write to by itself.
+"""What a log handler has in place of a file that it must not write to by itself.
 
     in a worker      each flush is one record for the collector, by the ring
     without a ring   one append to the file: in the zygote, in what a worker's application
-                     forks, in an instance without a collector
+                     forks, where the kernel had no memory for a ring
 
 `logging` writes a record and flushes, and so does whatever derives from it.
 """
@@ -10,12 +10,13 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import sys
 
 from leeward._sys import funnel
-from leeward._sys.appending import Appender
+from leeward._sys.appending import Appender, StandardError
 
+#: Of a record whose level nobody told, as `logging` numbers it.
+_INFO = 20
 #: Characters that are not kept for a flush that does not come.
 _MOST = 1 << 16
 
@@ -23,8 +24,9 @@ _MOST = 1 << 16
 class SharedStream:
     """A text stream that ends in a file which other processes write to as well.
 
+    path:   of the file; "" for stderr.
     spec:   of the sink, for the collector; b"": the ring is not used.
-    level:  of the record that is being written (`leeward.adapters.logfiles.standard`).
+    level:  of the record that is being written, to be set before it is.
     """
 
     mode = "a"
@@ -36,10 +38,10 @@ class SharedStream:
         self.spec = spec
         self.encoding = encoding if encoding not in (None, "locale") else _locale()
         self.errors = errors or "strict"
-        self.level = logging.INFO
+        self.level = _INFO
         self._parts: list[str] = []
         self._size = 0
-        self._appender = Appender(path)
+        self._appender = Appender(path) if path else StandardError()
         self._sink = -1
         self._funnel: funnel.Funnel | None = None
 
@@ -72,6 +74,11 @@ class SharedStream:
 
     def close(self) -> None:
         self.flush()
+        self._appender.close()
+
+    def abandon(self) -> None:
+        """In a forked process: what was not flushed is the parent's."""
+        self._parts, self._size = [], 0
         self._appender.close()
 
     def fileno(self) -> int:

@@ -107,7 +107,8 @@ class Handler(logging.Handler):
     def format(self, record: logging.LogRecord) -> str:
         """The record, in one line but for a traceback, without its end."""
         if self.formatter is None:
-            trace = _TRACES.formatException(record.exc_info) if _raised(record) else ""
+            raised = record.exc_info
+            trace = _TRACES.formatException(raised) if raised and raised[0] else ""
             if record.stack_info:
                 trace = f"{trace}\n{record.stack_info}".strip("\n")
             message, level = record.getMessage(), record.levelname.lower()
@@ -210,10 +211,6 @@ class _Finished(logging.Formatter):
 
 _ERRORS = "backslashreplace"
 _TRACES = logging.Formatter()
-
-
-def _raised(record: logging.LogRecord) -> bool:
-    return bool(record.exc_info) and record.exc_info[0] is not None  # type: ignore[index]
 
 
 def _identity() -> Mapping[str, object]:

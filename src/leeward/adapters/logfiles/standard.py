@@ -86,12 +86,17 @@ def take_all(place: Place) -> None:
     """All that there are, anew: this process has become a worker."""
     for reference in list(logging._handlerList):  # type: ignore[attr-defined]
         handler = reference()
-        if isinstance(handler, logging.FileHandler):
+        if isinstance(handler, logging.FileHandler) and not _is_closed(handler):
             try:
                 take(handler, place)
             except Exception as error:
                 # Of a class that is not as `logging` makes them: no reason not to serve.
                 place.tell_failure(handler, error)
+
+
+def _is_closed(handler: logging.FileHandler) -> bool:
+    """By dictConfig, as a rule, which leaves them to the garbage collector."""
+    return handler.stream is None and bool(getattr(handler, "_closed", False))
 
 
 def take(handler: logging.FileHandler, place: Place) -> None:
@@ -158,7 +163,7 @@ def _share(handler: logging.FileHandler, taken: Taken, place: Place) -> None:
         mine = reference()
         if mine is not None:
             if isinstance(mine.stream, SharedStream):
-                mine.stream.level = record.levelno
+                mine.stream.level = record.levelno or logging.INFO  # (None: makeLogRecord)
             taken.emit(mine, record)
 
     if isinstance(handler, BaseRotatingHandler):

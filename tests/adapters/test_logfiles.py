@@ -1,0 +1,415 @@
+"""What becomes of an application's file handlers: who writes, who rotates, what stays theirs."""
+
+from __future__ import annotations
+
+import copy
+import gc
+import logging
+import logging.config
+import os
+import time
+import weakref
+from collections.abc import Iterator
+from logging.handlers import (
+    RotatingFileHandler,
+    TimedRotatingFileHandler,
+    WatchedFileHandler,
+)
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from leeward._core.config import Config
+from leeward._core.sinks import Spec
+from leeward._sys import funnel, ring
+from leeward._sys.sharing import SharedStream
+from leeward.adapters.logfiles import standard
+from leeward.adapters.logfiles.place import Place
+
+
+class Worker:
+    """This process as a worker with a ring, and what it has said."""
+
+    def __init__(self, log_files: str = "shared") -> None:
+        self.place = Place(Config("t", log_files=log_files), os.getpid())
+        self.said: list[str] = []
+        fd = ring.create(1 << 18)
+        self.writer, self.reader = ring.RingWriter(fd), ring.RingReader(fd)
+        os.close(fd)
+        standard.install(self.place)
+
+    def begin(self, slot: int = 2) -> None:
+        funnel.attach(lambda: self.writer)
+        self.place.begin(slot)
+        standard.take_all(self.place)
+        self.place.say(self.said.append)
+
+    def lines(self) -> list[str]:
+        return [record.line.decode() for record in self.reader.read()]
+
+    def specs(self) -> list[Spec]:
+        return [Spec.from_json(it) for it in self.reader.sinks()]
+
+    def end(self) -> None:
+        standard.uninstall()
+        funnel.attach(None)
+
+
+@pytest.fixture
+def worker() -> Iterator[Worker]:
+    it = Worker()
+    yield it
+    it.end()
+
+
+@pytest.fixture
+def logger() -> Iterator[logging.Logger]:
+    it = logging.Logger("shop", logging.DEBUG)
+    yield it
+    for handler in it.handlers:
+        handler.close()
+
+
+def handler_of(logger: logging.Logger, handler: logging.FileHandler) -> Any:
+    handler.setFormatter(logging.Formatter("%(levelname)s %(message)s"))
+    logger.addHandler(handler)
+    return handler
+
+
+# --- which way --------------------------------------------------------------------------
+
+
+class Counted(RotatingFileHandler):
+    def shouldRollover(self, record: logging.LogRecord) -> int:
+        return super().shouldRollover(record)
+
+
+def make(kind: str, path: str) -> logging.FileHandler:
+    sized = {"maxBytes": 1000, "backupCount": 3}
+    if kind == "namer":
+        handler = RotatingFileHandler(path, **sized)  # type: ignore[arg-type]
+        handler.namer = lambda name: f"{name}.old"
+        return handler
+    made: dict[str, Any] = {
+        "rotating": lambda: RotatingFileHandler(path, **sized),  # type: ignore[arg-type]
+        "delayed": lambda: RotatingFileHandler(path, delay=True, **sized),  # type: ignore[arg-type]
+        "midnight": lambda: TimedRotatingFileHandler(path, "midnight", backupCount=7, utc=True),
+        "emptied": lambda: logging.FileHandler(path, "w"),
+        "subclass": lambda: Counted(path, **sized),  # type: ignore[arg-type]
+        "hourly": lambda: TimedRotatingFileHandler(path, "H"),
+        "every-other-day": lambda: TimedRotatingFileHandler(path, "midnight", interval=2),
+        "append": lambda: logging.FileHandler(path),
+        "watched": lambda: WatchedFileHandler(path),
+        "unlimited": lambda: RotatingFileHandler(path),
+        "nowhere to put it": lambda: RotatingFileHandler(path, maxBytes=1000),
+    }
+    handler = made[kind]()
+    assert isinstance(handler, logging.FileHandler)
+    return handler
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize(
+    ("kind", "sink"),
+    [
+        ("rotating", {"rotate_bytes": 999, "keep": 3}),
+        ("delayed", {"rotate_bytes": 999, "keep": 3}),
+        ("midnight", {"rotate_every": "daily", "keep": 7, "utc": True, "suffix": "%Y-%m-%d"}),
+        ("emptied", {}),
+    ],
+)
+def test_what_the_collector_can_rotate_goes_to_it(
+    worker: Worker, logger: logging.Logger, tmp_path: Path, when: str, kind: str, sink: Any
+) -> None:
+    """With the handler's own rules, whether it was made before this process was a worker."""
+    path = str(tmp_path / "app.log")
+    if when == "after":
+        worker.begin()
+    handler_of(logger, make(kind, path))
+    if when == "before":
+        worker.begin()
+    logger.info("one")
+    logger.error("two %s", "ü")
+    assert worker.lines() == ["INFO one\n", "ERROR two ü\n"]
+    assert worker.specs() == [Spec("file", path, permissions=0o644, **sink)]
+    assert worker.said == [
+        f"log file {path} ({type(logger.handlers[0]).__name__}): "
+        "written by the collector, for all workers"
+    ]
+
+
+@pytest.mark.parametrize("kind", ["subclass", "namer", "hourly", "every-other-day"])
+def test_what_only_it_can_rotate_stays_its_own(
+    worker: Worker, logger: logging.Logger, tmp_path: Path, kind: str
+) -> None:
+    """Its own stream and its own code; the collector hears nothing of it."""
+    path = str(tmp_path / "app.log")
+    handler_of(logger, make(kind, path))
+    worker.begin()
+    logger.info("one")
+    assert Path(path).read_text() == "INFO one\n"
+    assert worker.lines() == [] and worker.specs() == []
+    assert "rotated by its own code, in one worker at a time" in worker.said[0]
+
+
+@pytest.mark.parametrize("kind", ["append", "watched", "unlimited", "nowhere to put it"])
+def test_what_appends_is_left_alone(
+    worker: Worker, logger: logging.Logger, tmp_path: Path, kind: str
+) -> None:
+    """It is right as it is, and nothing is said."""
+    worker.begin()
+    handler = handler_of(logger, make(kind, str(tmp_path / "app.log")))
+    logger.info("one")
+    assert (tmp_path / "app.log").read_text() == "INFO one\n"
+    assert not isinstance(handler.stream, SharedStream)
+    assert worker.specs() == [] and worker.said == []
+
+
+def test_a_device_is_left_alone(worker: Worker, logger: logging.Logger) -> None:
+    """Nobody could rotate /dev/null."""
+    worker.begin()
+    handler_of(logger, RotatingFileHandler("/dev/null", maxBytes=10, backupCount=1))
+    logger.info("one")
+    assert worker.specs() == [] and worker.said == []
+
+
+def test_where_there_is_no_room_it_rotates_by_itself(
+    worker: Worker, logger: logging.Logger, tmp_path: Path
+) -> None:
+    """A ring has so many sinks; the 65th file is written by the workers in turn."""
+    worker.begin()
+    for number in range(ring.SINKS + 2):
+        handler_of(logger, make("rotating", str(tmp_path / f"{number}.log")))
+    logger.info("one")
+    assert len(worker.lines()) == ring.SINKS
+    for number in (ring.SINKS, ring.SINKS + 1):
+        assert (tmp_path / f"{number}.log").read_text() == "INFO one\n"
+    assert "one worker at a time" in worker.said[-1]
+
+
+# --- what stays the handler's own -----------------------------------------------------------
+
+
+def test_formatter_filter_level_and_terminator_are_its_own(
+    worker: Worker, logger: logging.Logger, tmp_path: Path
+) -> None:
+    """All that is not the file stays with the handler."""
+    worker.begin()
+    handler = handler_of(logger, make("rotating", str(tmp_path / "app.log")))
+    handler.setLevel(logging.WARNING)
+    handler.addFilter(lambda record: "secret" not in record.getMessage())
+    handler.terminator = "\r\n"
+    for text in ("one", "a secret"):
+        logger.warning(text)
+    logger.info("too low")
+    try:
+        raise KeyError("gone")
+    except KeyError:
+        logger.exception("two")
+    first, second = worker.lines()
+    assert first == "WARNING one\r\n"
+    assert second.startswith("ERROR two\nTraceback") and second.endswith("'gone'\r\n")
+
+
+def test_a_subclass_that_emits_in_its_own_way_is_heard(
+    worker: Worker, logger: logging.Logger, tmp_path: Path
+) -> None:
+    """Its own `emit`, and one that somebody put on the object."""
+
+    class Loud(RotatingFileHandler):
+        def emit(self, record: logging.LogRecord) -> None:
+            record.msg = str(record.msg).upper()
+            super().emit(record)
+
+    one = handler_of(logger, Loud(tmp_path / "one.log", maxBytes=1000, backupCount=1))
+    two = handler_of(logger, make("rotating", str(tmp_path / "two.log")))
+    twice: Any = two.emit
+    two.emit = lambda record: (twice(record), twice(record))
+    worker.begin()
+    logger.info("x")
+    assert worker.lines() == ["INFO X\n", "INFO X\n", "INFO X\n"]
+    assert isinstance(one.stream, SharedStream)
+
+
+def test_the_level_is_that_of_the_record(
+    worker: Worker, logger: logging.Logger, tmp_path: Path
+) -> None:
+    """By which the ring decides what goes first when it is full."""
+    worker.begin()
+    handler_of(logger, make("rotating", str(tmp_path / "app.log")))
+    logger.info("one")
+    logger.error("two")
+    assert [record.level for record in worker.reader.read()] == [20, 40]
+
+
+def test_long_lines_are_kept_whole(worker: Worker, logger: logging.Logger, tmp_path: Path) -> None:
+    """What is too long for the ring is appended to the file in one piece."""
+    worker.begin()
+    path = tmp_path / "app.log"
+    handler_of(logger, make("rotating", str(path)))
+    for size in (10, 100_000, 200_000):
+        logger.info("x" * size)
+    assert [len(line) for line in worker.lines()] == [16, 100_006]
+    assert len(path.read_text()) == 200_006
+
+
+def test_a_handler_that_is_dropped_goes_at_once(worker: Worker, tmp_path: Path) -> None:
+    """What was done to it makes no cycle of it, and a closed one writes no more."""
+    worker.begin()
+    gc.disable()
+    try:
+        handler = make("rotating", str(tmp_path / "app.log"))
+        handler.handle(logging.makeLogRecord({"msg": "one"}))
+        reference = weakref.ref(handler)
+        handler.close()
+        del handler
+        assert reference() is None
+    finally:
+        gc.enable()
+    assert worker.lines() == ["one\n"]
+
+
+def test_dict_config_may_be_called_again(worker: Worker, tmp_path: Path) -> None:
+    """Of the handlers before nothing is left; the same file is the same sink."""
+    worker.begin()
+    config: dict[str, Any] = {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {"plain": {"format": "%(message)s"}},
+        "handlers": {
+            "file": {
+                "class": "logging.handlers.RotatingFileHandler",
+                "filename": str(tmp_path / "app.log"),
+                "maxBytes": 1000,
+                "backupCount": 2,
+                "formatter": "plain",
+            }
+        },
+        "loggers": {"tests.logfiles": {"handlers": ["file"], "level": "INFO"}},
+    }
+    logger = logging.getLogger("tests.logfiles")
+    try:
+        for number in range(3):
+            again = copy.deepcopy(config)
+            if number == 2:
+                again["handlers"]["file"]["filename"] = str(tmp_path / "other.log")
+            logging.config.dictConfig(again)
+            logger.info("%d", number)
+        assert worker.lines() == ["0\n", "1\n", "2\n"]
+        assert [Path(spec.path).name for spec in worker.specs()] == ["app.log", "other.log"]
+    finally:
+        for handler in list(logger.handlers):
+            logger.removeHandler(handler)
+            handler.close()
+
+
+# --- before the fork, and after another -------------------------------------------------------
+
+
+def test_lines_of_the_import_are_appended(
+    worker: Worker, logger: logging.Logger, tmp_path: Path
+) -> None:
+    """The zygote writes to the file of those who serve, and rotates it never."""
+    path = tmp_path / "app.log"
+    path.write_text("x" * 5000 + "\n")
+    handler_of(logger, make("rotating", str(path)))
+    logger.info("imported")
+    assert path.read_text() == "x" * 5000 + "\nINFO imported\n"
+    assert not (tmp_path / "app.log.1").exists()
+    worker.begin()
+    logger.info("served")
+    assert worker.lines() == ["INFO served\n"]
+
+
+def test_what_a_worker_forks_appends_to_the_file(
+    worker: Worker, logger: logging.Logger, tmp_path: Path
+) -> None:
+    """The ring is its parent's: a child's lines go to the file itself."""
+    path = tmp_path / "app.log"
+    worker.begin()
+    handler_of(logger, make("rotating", str(path)))
+    logger.info("parent")
+    pid = os.fork()
+    if pid == 0:
+        try:
+            funnel.attach(None)
+            logger.info("child")
+            late = handler_of(logger, make("rotating", str(path)))
+            late.handle(logging.makeLogRecord({"msg": "late", "levelname": "INFO"}))
+        finally:
+            os._exit(0)
+    assert os.waitpid(pid, 0)[1] == 0
+    assert worker.lines() == ["INFO parent\n"]
+    assert path.read_text() == "INFO child\nINFO late\n"
+
+
+def test_a_file_is_emptied_once_by_all(logger: logging.Logger, tmp_path: Path) -> None:
+    """Mode w: the first process of an instance empties it, the others and a rehearsal do not."""
+    path = tmp_path / "app.log"
+    path.write_text("of yesterday\n")
+    os.utime(path, (time.time() - 1e6,) * 2)
+    for rehearsal, left in ((True, "of yesterday\n"), (False, ""), (False, "")):
+        place = Place(Config("t"), os.getpid(), rehearsal)
+        standard.install(place)
+        try:
+            handler = handler_of(logger, logging.FileHandler(path, "w"))
+        finally:
+            standard.uninstall()
+        assert path.read_text() == left
+        logger.removeHandler(handler)
+        handler.close()
+    with path.open("a") as file:
+        file.write("of today\n")
+    standard.install(Place(Config("t"), os.getpid()))
+    try:
+        handler_of(logger, logging.FileHandler(path, "w"))
+    finally:
+        standard.uninstall()
+    assert path.read_text() == "of today\n"
+
+
+def test_a_new_file_at_the_start_is_begun_once(
+    worker: Worker, logger: logging.Logger, tmp_path: Path
+) -> None:
+    """`doRollover()` in each worker: the first has an older file to put away, the others none."""
+    path = tmp_path / "app.log"
+    path.write_text("of yesterday\n")
+    os.utime(path, (time.time() - 1e6,) * 2)
+    worker.begin()
+    for _ in range(3):
+        handler = handler_of(logger, make("rotating", str(path)))
+        standard.take(handler, worker.place)
+        handler.doRollover()
+        with path.open("a") as file:
+            file.write("of today\n")
+    assert (tmp_path / "app.log.1").read_text() == "of yesterday\n"
+    assert path.read_text() == "of today\n" * 3
+    assert not (tmp_path / "app.log.2").exists()
+
+
+# --- a file for each ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("kind", ["rotating", "append", "emptied", "midnight", "delayed"])
+def test_each_worker_may_have_its_own_file(
+    logger: logging.Logger, tmp_path: Path, when: str, kind: str
+) -> None:
+    """--log-files per-worker: app.w2.log, rotated by the handler itself."""
+    worker = Worker("per-worker")
+    try:
+        if when == "after":
+            worker.begin()
+        handler_of(logger, make(kind, str(tmp_path / "app.log")))
+        if when == "before":
+            worker.begin()
+        for number in range(30):
+            logger.info("%d %s", number, "x" * 60)
+        assert worker.specs() == []
+        assert "app.w2.log" in worker.said[0]
+        names = {it.name for it in tmp_path.iterdir() if it.stat().st_size}
+        assert "app.log" not in names and "app.w2.log" in names
+        assert ("app.w2.log.1" in names) == (kind in ("rotating", "delayed"))
+    finally:
+        worker.end()

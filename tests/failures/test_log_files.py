@@ -1,0 +1,155 @@
+"""Log files that several processes write: what rotates is lost bare, and whole under leeward."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import subprocess
+import sys
+from collections import Counter
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from leeward.testing import serve
+
+APPS = Path(__file__).resolve().parents[1] / "apps"
+PROCESSES = 4
+LINES = 1500
+
+
+@dataclass(frozen=True)
+class Verdict:
+    lost: int
+    doubled: int
+    torn: int
+    files: int
+
+
+def judge(folder: Path) -> Verdict:
+    """Each line that was written, against each that is there, in whichever file."""
+    found: Counter[str] = Counter()
+    files = list(folder.iterdir())
+    for path in files:
+        data = path.read_bytes()
+        text = (gzip.decompress(data) if path.suffix == ".gz" else data).decode()
+        found.update(text.splitlines())
+    wanted = {
+        f"{who}:{number}:{'x' * (20 + number % 60)}."
+        for who in range(PROCESSES)
+        for number in range(LINES)
+    }
+    return Verdict(
+        lost=len(wanted - found.keys()),
+        doubled=sum(number - 1 for line, number in found.items() if line in wanted),
+        torn=sum(number for line, number in found.items() if line not in wanted),
+        files=len(files),
+    )
+
+
+def environment(folder: Path, gate: Path, handler: str, more: dict[str, str]) -> dict[str, str]:
+    folder.mkdir()
+    log = str(folder / "app.log")
+    return {"HANDLER": handler, "LOG_FILE": log, "GATE": str(gate), "COUNT": str(LINES), **more}
+
+
+def bare(tmp_path: Path, handler: str, **more: str) -> Verdict:
+    folder = tmp_path / "bare"
+    subprocess.run(
+        [sys.executable, str(APPS / "rotates_logs.py")],
+        env=os.environ | environment(folder, tmp_path, handler, more),
+        stderr=subprocess.DEVNULL,
+        timeout=40,
+        check=True,
+    )
+    return judge(folder)
+
+
+def under_leeward(tmp_path: Path, handler: str, *flags: str, **more: str) -> tuple[Verdict, str]:
+    folder, gate = tmp_path / "log", tmp_path / "gate"
+    env = environment(folder, gate, handler, more)
+    with serve("rotates_logs:make_app", "-w", str(PROCESSES), *flags, cwd=APPS, env=env) as service:
+        service.wait_ready()
+        gate.touch()
+        for who in range(PROCESSES):
+            service.wait_line(rf"^written by {who}$")
+    return judge(folder), service.log
+
+
+def whole(verdict: Verdict) -> bool:
+    return (verdict.lost, verdict.doubled, verdict.torn) == (0, 0, 0)
+
+
+def test_by_size(tmp_path: Path) -> None:
+    """RotatingFileHandler: siblings rotate each other's files away; the collector does not."""
+    assert bare(tmp_path, "rotating").lost > 0
+    verdict, log = under_leeward(tmp_path, "rotating")
+    assert whole(verdict) and verdict.files > 10, verdict
+    assert "(RotatingFileHandler): written by the collector, for all workers" in log
+
+
+def test_by_time(tmp_path: Path) -> None:
+    """TimedRotatingFileHandler by the second: up to 3.12 each rotation destroys the last one's."""
+    if sys.version_info < (3, 13):
+        assert bare(tmp_path, "timed", PAUSE="0.02").lost > 0
+    verdict, log = under_leeward(tmp_path, "timed", PAUSE="0.02")
+    assert whole(verdict) and verdict.files >= 2, verdict
+    assert "(TimedRotatingFileHandler): rotated by its own code, in one worker at a time" in log
+
+
+def test_by_code_of_the_application(tmp_path: Path) -> None:
+    """A namer and a rotator that compresses: old files are its own, and whole."""
+    assert bare(tmp_path, "gzip").lost > 0
+    verdict, log = under_leeward(tmp_path, "gzip", WHERE="factory")
+    assert whole(verdict) and verdict.files > 10, verdict
+    assert {it.suffix for it in (tmp_path / "log").iterdir()} == {".log", ".gz"}
+    assert "rotated by its own code, in one worker at a time" in log
+
+
+def test_a_file_that_each_would_empty(tmp_path: Path) -> None:
+    """Mode w, made by each worker: nobody empties what a sibling has written."""
+    assert bare(tmp_path, "mode-w", WHERE="factory").lost > 0
+    verdict, _ = under_leeward(tmp_path, "mode-w", WHERE="factory")
+    assert whole(verdict) and verdict.files == 1, verdict
+
+
+@pytest.mark.skipif(find_spec("loguru") is None, reason="loguru is not installed")
+def test_loguru(tmp_path: Path) -> None:
+    """A sink with rotation, imported once for all workers."""
+    assert bare(tmp_path, "loguru").lost > 0
+    verdict, log = under_leeward(tmp_path, "loguru")
+    assert whole(verdict) and verdict.files > 10, verdict
+    assert "(loguru): rotated by its own code, in one worker at a time" in log
+
+
+def test_a_listener_from_before_the_fork(tmp_path: Path) -> None:
+    """QueueListener: its thread is in none of the children, and all is lost; here it is seen,
+    and each worker imports the application, and starts the listener, for itself."""
+    assert bare(tmp_path, "queue").lost == PROCESSES * LINES
+    verdict, log = under_leeward(tmp_path, "queue")
+    assert whole(verdict), verdict
+    assert "runs since the import" in log
+
+
+def test_a_file_of_each_workers_own(tmp_path: Path) -> None:
+    """--log-files per-worker: app.w0.log to app.w3.log, each rotated by its worker's handler."""
+    verdict, log = under_leeward(tmp_path, "rotating", "--log-files", "per-worker")
+    assert whole(verdict), verdict
+    names = {it.name.removesuffix(".1") for it in (tmp_path / "log").iterdir()}
+    assert {f"app.w{slot}.log" for slot in range(PROCESSES)} <= names
+    assert "app.w0.log (RotatingFileHandler)" in log
+
+
+def test_as_it_is(tmp_path: Path) -> None:
+    """--log-files as-is: nothing is said, and lines are lost as everywhere."""
+    verdict, log = under_leeward(tmp_path, "rotating", "--log-files", "as-is")
+    assert verdict.lost > 0 and "log file" not in log
+
+
+def test_what_appends(tmp_path: Path) -> None:
+    """FileHandler is right as it is, bare and here, and left alone."""
+    assert whole(bare(tmp_path, "plain"))
+    verdict, log = under_leeward(tmp_path, "plain")
+    assert whole(verdict) and "log file" not in log

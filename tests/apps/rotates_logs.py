@@ -11,7 +11,6 @@ import logging.handlers
 import os
 import queue
 import shutil
-import sys
 import time
 
 import tornado.process
@@ -20,8 +19,8 @@ import tornado.web
 HANDLER = os.environ.get("HANDLER", "rotating")
 PATH = os.environ.get("LOG_FILE", "")
 GATE = os.environ.get("GATE", "")
-COUNT = int(os.environ.get("COUNT", "2000"))
-PAUSE = float(os.environ.get("PAUSE", "0"))
+COUNT = int(os.environ.get("COUNT", "1000"))
+PAUSE = float(os.environ.get("PAUSE", "0.002"))
 log = logging.getLogger("shop")
 
 
@@ -42,11 +41,11 @@ def make() -> logging.Handler:
     rotating = logging.handlers.RotatingFileHandler
     timed = logging.handlers.TimedRotatingFileHandler
     if HANDLER == "rotating":
-        return rotating(PATH, maxBytes=20_000, backupCount=500)
+        return rotating(PATH, maxBytes=10_000, backupCount=500)
     if HANDLER == "subclass":
-        return Counted(PATH, maxBytes=20_000, backupCount=500)
+        return Counted(PATH, maxBytes=10_000, backupCount=500)
     if HANDLER == "gzip":
-        handler = rotating(PATH, maxBytes=20_000, backupCount=500)
+        handler = rotating(PATH, maxBytes=10_000, backupCount=500)
         handler.namer = lambda name: f"{name}.gz"
         handler.rotator = compress
         return handler
@@ -60,7 +59,7 @@ def make() -> logging.Handler:
         return logging.FileHandler(PATH)
     if HANDLER == "queue":
         lines: queue.SimpleQueue[logging.LogRecord] = queue.SimpleQueue()
-        target = rotating(PATH, maxBytes=20_000, backupCount=500)
+        target = rotating(PATH, maxBytes=10_000, backupCount=500)
         target.setFormatter(logging.Formatter("%(message)s"))
         logging.handlers.QueueListener(lines, target).start()
         return logging.handlers.QueueHandler(lines)
@@ -72,7 +71,7 @@ def configure() -> None:
         from loguru import logger
 
         logger.remove()
-        logger.add(PATH, rotation=20_000, format="{message}")
+        logger.add(PATH, rotation=10_000, format="{message}")
         vars(log)["info"] = logger.info
         return
     handler = make()
@@ -93,7 +92,7 @@ async def write(who: int) -> None:
         log.info(line(who, number))
         if number % 20 == 19:
             await asyncio.sleep(PAUSE)
-    print(f"written by {who}", file=sys.stderr, flush=True)
+    os.write(2, f"written by {who}\n".encode())  # in one: siblings write too
 
 
 def make_app() -> tornado.web.Application:

@@ -17,7 +17,7 @@ from leeward.testing import serve
 
 APPS = Path(__file__).resolve().parents[1] / "apps"
 PROCESSES = 4
-LINES = 1500
+LINES = 1000
 
 
 @dataclass(frozen=True)

@@ -66,6 +66,10 @@ def line_of(writer: int, number: int, octets: int) -> bytes:
     return b"<%s %08x %s>\n" % (head, zlib.crc32(head + padding), padding)
 
 
+class Died(Exception):
+    """The collector has ended."""
+
+
 @dataclass
 class Writer:
     number: int
@@ -113,7 +117,7 @@ class Scene:
         it = Writer(number, pid, fd, known, RingReader(fd))
         self.writers.append(it)
         if self.channel is not None:
-            self.channel.send(m.Ring(number, number, 1, m.Descriptor(fd)))
+            self.tell(m.Ring(number, number, 1, m.Descriptor(fd)))
         return it
 
     def _write(self, number: int, fd: int, known: mmap.mmap, rng: Random, most: int) -> None:
@@ -135,7 +139,7 @@ class Scene:
         os.waitpid(writer.pid, 0)
         writer.alive = False
         if self.channel is not None:
-            self.channel.send(m.RingEnds(writer.number))
+            self.tell(m.RingEnds(writer.number))
 
     # --- the collector ---------------------------------------------------------------------
 
@@ -155,9 +159,9 @@ class Scene:
         self.channel = ours
         held = [it for it in self.writers if not it.drained]
         config = Config("nothing").to_json()
-        ours.send(m.Collect(config, parent, m.Descriptor(self.bell.fd), len(held)))
+        self.tell(m.Collect(config, parent, m.Descriptor(self.bell.fd), len(held)))
         for it in held:
-            ours.send(m.Ring(it.number, it.number, 1, m.Descriptor(it.ring), not it.alive))
+            self.tell(m.Ring(it.number, it.number, 1, m.Descriptor(it.ring), not it.alive))
 
     def kill_collector(self) -> None:
         os.kill(self.collector, signal.SIGKILL)
@@ -167,6 +171,11 @@ class Scene:
         self.channel.close()
         self.channel = None
         self.kills += 1
+
+    def tell(self, message: m.Message) -> None:
+        assert self.channel is not None
+        with contextlib.suppress(ChannelClosed):  # it was killed
+            self.channel.send(message)
 
     def hear(self) -> None:
         """What the collector has said so far."""
@@ -192,8 +201,11 @@ class Scene:
         assert self.channel is not None
         poll = select.poll()
         poll.register(self.channel.fileno(), select.POLLIN)
-        assert poll.poll(max(0.0, deadline - time.monotonic()) * 1000), what
+        events = poll.poll(max(0.0, deadline - time.monotonic()) * 1000)
+        assert events, what
         self.hear()
+        if events[0][1] & select.POLLHUP:
+            raise Died(self.collector)
 
     def wait_drained(self, timeout: float = 30.0) -> None:
         """Until everything of all writers, who have ended, is written."""
@@ -203,7 +215,7 @@ class Scene:
 
     def finish(self, timeout: float = 20.0) -> None:
         assert self.channel is not None
-        self.channel.send(m.Finish(timeout))
+        self.tell(m.Finish(timeout))
         assert os.waitpid(self.collector, 0)[1] == 0
         self.hear()
 
@@ -260,7 +272,7 @@ class Scene:
 def contents(path: Path) -> Iterator[bytes]:
     """The file and those that it was rotated to, the oldest first."""
     names = [it for it in path.parent.iterdir() if it.name.startswith(path.name + ".")]
-    assert not any(it.name.endswith(".part") for it in names), names
+    assert not any(it.suffix == ".part" for it in names), names
     old = sorted(names, key=lambda it: -int(it.name.removeprefix(path.name).split(".")[1]))
     for it in old:
         data = it.read_bytes()

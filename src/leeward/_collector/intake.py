@@ -70,8 +70,10 @@ class Intake:
         self.sources[worker] = source
         while self._read(source):
             pass
-        for lane in source.lanes.values():
+        for sink in range(len(reader.sinks())):
+            lane = self._lane_of(source, sink)
             try:
+                lane.stream.tidy()
                 lane.recover()
             except OSError as error:
                 self._say("error", f"{lane.stream.name}: cannot be looked at: {error}")
@@ -83,7 +85,12 @@ class Intake:
             self.sources[worker].ended = True
 
     def drained(self) -> list[int]:
-        """Rings without a writer that are empty; they are forgotten here."""
+        """Rings without a writer that are empty; they are forgotten here.
+
+        Not while files are compressed: whoever takes the ring over tidies up at once.
+        """
+        if self.shrinker:
+            return []
         done = [
             it.worker
             for it in self.sources.values()
@@ -177,11 +184,14 @@ class Intake:
             return True
         source.looks = 0
         for record in records:
-            lane = source.lanes.get(record.sink)
-            if lane is None:
-                lane = source.lanes[record.sink] = self._lane(source, record.sink)
-            lane.put(record)
+            self._lane_of(source, record.sink).put(record)
         return source.reader.seen > before
+
+    def _lane_of(self, source: Source, sink: int) -> Lane:
+        lane = source.lanes.get(sink)
+        if lane is None:
+            lane = source.lanes[sink] = self._lane(source, sink)
+        return lane
 
     def _lane(self, source: Source, sink: int) -> Lane:
         try:

@@ -107,14 +107,20 @@ class Scene:
 
     # --- writers ---------------------------------------------------------------------------
 
-    def write(self, most: int = MOST) -> Writer:
-        """A process that writes as fast as it can, at most so many lines."""
+    def write(self, most: int = MOST, here: bool = False) -> Writer:
+        """A process that writes as fast as it can, at most so many lines.
+
+        here:  this one, for a few.
+        """
         number = len(self.writers)
         fd = rings.create(self.size)
         known = mmap.mmap(-1, MOST)
         seed = self.rng.getrandbits(32)
-        pid = fork(lambda: self._write(number, fd, known, Random(seed), most))
-        it = Writer(number, pid, fd, known, RingReader(fd))
+        if here:
+            self._write(number, fd, known, Random(seed), most)
+        write = self._write
+        pid = 0 if here else fork(lambda: write(number, fd, known, Random(seed), most))
+        it = Writer(number, pid, fd, known, RingReader(fd), alive=not here)
         self.writers.append(it)
         if self.channel is not None:
             self.tell(m.Ring(number, number, 1, m.Descriptor(fd)))
@@ -129,6 +135,7 @@ class Scene:
             known[n] = ACCEPTED if writer.write(sink, self.level, line, self.wait) else REFUSED
             if known[n] == REFUSED:
                 os.sched_yield()
+        writer.close()
 
     def kill(self, writer: Writer) -> None:
         os.kill(writer.pid, signal.SIGKILL)
@@ -279,5 +286,3 @@ def contents(path: Path) -> Iterator[bytes]:
         yield gzip.decompress(data) if it.suffix == ".gz" else data
     if path.exists():
         yield path.read_bytes()
-
-

@@ -70,7 +70,7 @@ def test_one_that_is_killed_at_each_step(tmp_path: Path, torn: bool) -> None:
         scene = Scene(spec, Random(at), sizes=(300,))
         try:
             for _ in range(2):
-                scene.end(scene.write(4))
+                scene.write(4, here=True)
             scene.first = killer(at, torn)
             died = _dies(scene)
             if died:

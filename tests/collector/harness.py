@@ -104,6 +104,7 @@ class Scene:
         self.channel: Channel | None = None
         self.collector = 0
         self.complaints: list[str] = []
+        self.emptied: list[str] = []
 
     # --- writers ---------------------------------------------------------------------------
 
@@ -166,7 +167,8 @@ class Scene:
         self.channel = ours
         held = [it for it in self.writers if not it.drained]
         config = Config("nothing").to_json()
-        self.tell(m.Collect(config, parent, m.Descriptor(self.bell.fd), len(held)))
+        bell = m.Descriptor(self.bell.fd)
+        self.tell(m.Collect(config, parent, bell, len(held), tuple(self.emptied)))
         for it in held:
             self.tell(m.Ring(it.number, it.number, 1, m.Descriptor(it.ring), not it.alive))
 
@@ -195,6 +197,8 @@ class Scene:
     def _heard(self, message: m.Message) -> None:
         if isinstance(message, m.RingDrained):
             self.writers[message.worker].drained = True
+        elif isinstance(message, m.Emptied):
+            self.emptied.append(message.path)
         elif isinstance(message, m.Complaint):
             self.complaints.append(message.text)
 

@@ -136,3 +136,32 @@ def test_a_file_that_cannot_be_opened(tmp_path: Path) -> None:
         service.wait_line(re.escape(f"{path}: can be written again"))
         assert service.stop() == 0
     assert "line 1 of" in path.read_text()
+
+
+def test_leeward_logs(tmp_path: Path) -> None:
+    """The last lines, those of a slot or a level, and what follows, until its end."""
+    path = tmp_path / "app.log"
+    with serve("logs_much:make_app", "-w", "2", cwd=APPS) as service:
+        done = service.leeward("logs")
+        assert done.returncode == 2 and "--log-file" in done.stderr
+        assert service.stop() == 0
+    flags = ("-w", "2", "--log-file", str(path), "--log-level", "debug")
+    with serve("logs_much:make_app", *flags, cwd=APPS) as service:
+        service.wait_ready(2)
+        until(lambda: path.exists() and path.read_text().count("ready in") == 2, "not ready")
+        assert "ready in" in service.leeward("logs", "-n", "1000").stdout
+        of_one = service.leeward("logs", "-n", "1000", "--slot", "1").stdout
+        assert "worker=1" in of_one and "worker=0" not in of_one
+        assert len(service.leeward("logs", "-n", "2").stdout.splitlines()) == 2
+        assert service.leeward("logs", "--level", "error").stdout == ""
+        assert service.leeward("logs", "--level", "loud").returncode == 2
+        follower = service.begin("logs", "-f", "-n", "1")
+        assert follower.stdout is not None
+        follower.stdout.readline()
+        with Http(address_of(service)) as client:
+            client.get("/7")
+        while "much: line 7 of" not in follower.stdout.readline():
+            pass
+        assert service.stop() == 0
+        assert follower.wait(20) == 1
+        assert follower.stderr is None or "has ended" in follower.stderr.read()

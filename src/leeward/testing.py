@@ -32,7 +32,19 @@ from leeward._sys import procfs
 
 #: Verbs that talk to a running instance.
 _ASKING = frozenset(
-    {"ps", "conns", "kill", "set", "reload", "recycle", "rollback", "drain", "scale", "stop"}
+    {
+        "ps",
+        "conns",
+        "logs",
+        "kill",
+        "set",
+        "reload",
+        "recycle",
+        "rollback",
+        "drain",
+        "scale",
+        "stop",
+    }
 )
 
 #: Seconds that a wait may take; generous, because it is only reached by failures.

@@ -19,7 +19,7 @@ import tornado.web
 HANDLER = os.environ.get("HANDLER", "rotating")
 PATH = os.environ.get("LOG_FILE", "")
 GATE = os.environ.get("GATE", "")
-COUNT = int(os.environ.get("COUNT", "1000"))
+COUNT = int(os.environ.get("COUNT", "500"))
 PAUSE = float(os.environ.get("PAUSE", "0.002"))
 log = logging.getLogger("shop")
 
@@ -41,11 +41,11 @@ def make() -> logging.Handler:
     rotating = logging.handlers.RotatingFileHandler
     timed = logging.handlers.TimedRotatingFileHandler
     if HANDLER == "rotating":
-        return rotating(PATH, maxBytes=10_000, backupCount=500)
+        return rotating(PATH, maxBytes=45_000, backupCount=3)
     if HANDLER == "subclass":
-        return Counted(PATH, maxBytes=10_000, backupCount=500)
+        return Counted(PATH, maxBytes=45_000, backupCount=3)
     if HANDLER == "gzip":
-        handler = rotating(PATH, maxBytes=10_000, backupCount=500)
+        handler = rotating(PATH, maxBytes=45_000, backupCount=3)
         handler.namer = lambda name: f"{name}.gz"
         handler.rotator = compress
         return handler
@@ -59,7 +59,7 @@ def make() -> logging.Handler:
         return logging.FileHandler(PATH)
     if HANDLER == "queue":
         lines: queue.SimpleQueue[logging.LogRecord] = queue.SimpleQueue()
-        target = rotating(PATH, maxBytes=10_000, backupCount=500)
+        target = rotating(PATH, maxBytes=45_000, backupCount=3)
         target.setFormatter(logging.Formatter("%(message)s"))
         logging.handlers.QueueListener(lines, target).start()
         return logging.handlers.QueueHandler(lines)
@@ -71,7 +71,7 @@ def configure() -> None:
         from loguru import logger
 
         logger.remove()
-        logger.add(PATH, rotation=10_000, format="{message}")
+        logger.add(PATH, rotation=45_000, retention=3, format="{message}")
         vars(log)["info"] = logger.info
         return
     handler = make()

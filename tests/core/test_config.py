@@ -85,5 +85,9 @@ def test_changed_keys_come_in_the_order_of_the_table() -> None:
         proxy_protocol="v1",
         user="a",
         group="b",
+        log_file="/a.log",
+        log_rotate="daily",
+        log_keep=1,
+        log_compress=not FULL.log_compress,
     )
     assert changed_keys(FULL, new) == NEEDS_RESTART

@@ -17,7 +17,8 @@ from leeward.testing import serve
 
 APPS = Path(__file__).resolve().parents[1] / "apps"
 PROCESSES = 4
-LINES = 1000
+#: In all 114 kB, in files of 45 kB of which four are kept: rotated in turn, all are there.
+LINES = 500
 
 
 @dataclass(frozen=True)
@@ -86,15 +87,15 @@ def test_by_size(tmp_path: Path) -> None:
     """RotatingFileHandler: siblings rotate each other's files away; the collector does not."""
     assert bare(tmp_path, "rotating").lost > 0
     verdict, log = under_leeward(tmp_path, "rotating")
-    assert whole(verdict) and verdict.files > 10, verdict
+    assert whole(verdict) and verdict.files == 3, verdict
     assert "(RotatingFileHandler): written by the collector, for all workers" in log
 
 
 def test_by_time(tmp_path: Path) -> None:
     """TimedRotatingFileHandler by the second: up to 3.12 each rotation destroys the last one's."""
     if sys.version_info < (3, 13):
-        assert bare(tmp_path, "timed", PAUSE="0.02").lost > 0
-    verdict, log = under_leeward(tmp_path, "timed", PAUSE="0.02")
+        assert bare(tmp_path, "timed", PAUSE="0.1").lost > 0
+    verdict, log = under_leeward(tmp_path, "timed", PAUSE="0.1")
     assert whole(verdict) and verdict.files >= 2, verdict
     assert "(TimedRotatingFileHandler): rotated by its own code, in one worker at a time" in log
 
@@ -103,7 +104,7 @@ def test_by_code_of_the_application(tmp_path: Path) -> None:
     """A namer and a rotator that compresses: old files are its own, and whole."""
     assert bare(tmp_path, "gzip").lost > 0
     verdict, log = under_leeward(tmp_path, "gzip", WHERE="factory")
-    assert whole(verdict) and verdict.files > 10, verdict
+    assert whole(verdict) and verdict.files == 3, verdict
     assert {it.suffix for it in (tmp_path / "log").iterdir()} == {".log", ".gz"}
     assert "rotated by its own code, in one worker at a time" in log
 
@@ -120,7 +121,7 @@ def test_loguru(tmp_path: Path) -> None:
     """A sink with rotation, imported once for all workers."""
     assert bare(tmp_path, "loguru").lost > 0
     verdict, log = under_leeward(tmp_path, "loguru")
-    assert whole(verdict) and verdict.files > 10, verdict
+    assert whole(verdict) and verdict.files == 3, verdict
     assert "(loguru): rotated by its own code, in one worker at a time" in log
 
 

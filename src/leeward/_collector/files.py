@@ -53,16 +53,17 @@ class File(Stream):
         return self.spec.path
 
     def room(self) -> int:
+        self._follow()
+        if self.fd < 0:
+            self._open()
         if not self.regular:
-            return super().room()
+            return self._room()
+        self._size = os.fstat(self.fd).st_size
         most = self.spec.rotate_bytes or BATCH
         left = most - self._size
         return min(BATCH, left if left > 0 else most)
 
     def begin(self, octets: int) -> Intent:
-        self._follow()
-        if self.fd < 0:
-            self._open()
         place = self._place(octets)
         self._size = place.offset
         same = self._period == self._period_of(self._now())
@@ -86,9 +87,7 @@ class File(Stream):
             self.close()
 
     def _open(self) -> None:
-        if not self._tidied:
-            self._tidy()
-            self._tidied = True
+        self.tidy()
         # O_NONBLOCK: a FIFO without a reader is an error that passes, and no place to hang.
         flags = _FLAGS | os.O_NONBLOCK
         self.fd = os.open(self.spec.path, flags, self.spec.permissions)
@@ -177,10 +176,11 @@ class File(Stream):
             if re.fullmatch(pattern, name) and not name.endswith(PART)
         ]
 
-    def _tidy(self) -> None:
-        """What a collector that was killed has left half done."""
-        if not self.spec.compress:
+    def tidy(self) -> None:
+        """What a collector that was killed has left half done; once."""
+        if not self.spec.compress or self._tidied:
             return
+        self._tidied = True
         _remove(self.spec.path + PART)
         for name in self._rotated():
             if name.endswith(_GZ):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from _thread import allocate_lock
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from leeward._collector.files import File
@@ -40,9 +40,19 @@ class Source:
 
 
 class Intake:
-    """say:  called with (level, text) of what the operator must know."""
+    """say:      called with (level, text) of what the operator must know.
+    emptied:  files that were emptied already, in the life of this instance.
+    empties:  called with the path of one that is about to be.
+    """
 
-    def __init__(self, say: Say) -> None:
+    def __init__(
+        self,
+        say: Say,
+        emptied: Iterable[str] = (),
+        empties: Callable[[str], None] = lambda path: None,
+    ) -> None:
+        self._emptied = set(emptied)
+        self._empties = empties
         self.sources: dict[int, Source] = {}
         self.shrinker = Shrinker()
         self._say = say
@@ -52,8 +62,8 @@ class Intake:
         #: An atomic operation between saying that we sleep and looking once more: see
         #: `RingWriter.write` for the other half.
         self._fence = allocate_lock()
-        #: Given (source, records) of all that was written; for `leeward logs -f`.
-        self.tap: Callable[[Source, list[Record]], None] = lambda source, records: None
+        #: Given (slot, records) of all that was written.
+        self.tap: Callable[[int, list[Record]], None] = lambda slot, records: None
 
     # --- rings ---------------------------------------------------------------------------------
 
@@ -70,8 +80,10 @@ class Intake:
         self.sources[worker] = source
         while self._read(source):
             pass
-        for lane in source.lanes.values():
+        for sink in range(len(reader.sinks())):
+            lane = self._lane_of(source, sink)
             try:
+                lane.stream.tidy()
                 lane.recover()
             except OSError as error:
                 self._say("error", f"{lane.stream.name}: cannot be looked at: {error}")
@@ -83,7 +95,12 @@ class Intake:
             self.sources[worker].ended = True
 
     def drained(self) -> list[int]:
-        """Rings without a writer that are empty; they are forgotten here."""
+        """Rings without a writer that are empty; they are forgotten here.
+
+        Not while files are compressed: whoever takes the ring over tidies up at once.
+        """
+        if self.shrinker:
+            return []
         done = [
             it.worker
             for it in self.sources.values()
@@ -177,11 +194,14 @@ class Intake:
             return True
         source.looks = 0
         for record in records:
-            lane = source.lanes.get(record.sink)
-            if lane is None:
-                lane = source.lanes[record.sink] = self._lane(source, record.sink)
-            lane.put(record)
+            self._lane_of(source, record.sink).put(record)
         return source.reader.seen > before
+
+    def _lane_of(self, source: Source, sink: int) -> Lane:
+        lane = source.lanes.get(sink)
+        if lane is None:
+            lane = source.lanes[sink] = self._lane(source, sink)
+        return lane
 
     def _lane(self, source: Source, sink: int) -> Lane:
         try:
@@ -189,7 +209,7 @@ class Intake:
         except BadSpec as error:
             self._say("error", f"{source.who}: {error}; its lines go to stderr")
             stream = self._stream(Spec("stderr"))
-        return Lane(source.reader, sink, stream, lambda records: self.tap(source, records))
+        return Lane(source.reader, sink, stream, lambda records: self.tap(source.slot, records))
 
     def _stream(self, spec: Spec) -> Stream:
         """The one of this kind and path: the first spec decides how a file is rotated."""
@@ -200,7 +220,12 @@ class Intake:
 
     def _make(self, spec: Spec) -> Stream:
         if spec.kind == "file":
-            return File(spec, self.shrinker)
+            fresh = spec.truncate and spec.path not in self._emptied
+            if fresh:
+                # Said before it is done: a successor must not do it again, to our lines.
+                self._emptied.add(spec.path)
+                self._empties(spec.path)
+            return File(spec, self.shrinker, fresh)
         return Stream(1 if spec.kind == "stdout" else 2)
 
     def _free(self, source: Source) -> None:

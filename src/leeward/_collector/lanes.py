@@ -105,7 +105,10 @@ class Lane:
         if not queue:
             return False
         octets, many = len(queue[0].line), 1
-        room = self.stream.room()
+        try:
+            room = self.stream.room()
+        except OSError as error:
+            return self._hold(now, error)
         for record in islice(queue, 1, _LINES):
             octets += len(record.line)
             if octets > room:

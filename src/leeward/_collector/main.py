@@ -15,6 +15,7 @@ import time
 from typing import NoReturn
 
 from leeward._collector.intake import Intake
+from leeward._collector.tails import Tails
 from leeward._core import messages as m
 from leeward._core.config import Config
 from leeward._sys import prctl, privileges
@@ -75,7 +76,11 @@ class Collector:
         self._signals = signals
         self._supervisor = begin.supervisor
         self._bell = Bell(int(begin.bell))
-        self._intake = Intake(self._complain)
+        self._intake = Intake(
+            self._complain, begin.emptied, lambda path: self._say(m.Emptied(path))
+        )
+        self._tails = Tails()
+        self._intake.tap = self._tails.written
         self._deadline: float | None = None
         self._poll = select.poll()
         for fd in (channel.fileno(), self._bell.fd, signals.fileno()):
@@ -101,11 +106,13 @@ class Collector:
         match message:
             case m.Ring(worker, slot, generation, ring, ended):
                 who = f"worker {slot} of generation {generation}" if worker else "the supervisor"
-                self._intake.add(worker, slot, who, int(ring))
+                self._intake.add(worker, slot if worker else -1, who, int(ring))
                 if ended:
                     self._intake.end(worker)
             case m.RingEnds(worker):
                 self._intake.end(worker)
+            case m.Tail():
+                self._tails.add(message)
             case m.Reopen():
                 self._intake.reopen()
             case m.Finish(timeout):

@@ -35,7 +35,14 @@ class Stream:
         return {1: "stdout", 2: "stderr"}.get(self.fd, f"descriptor {self.fd}")
 
     def room(self) -> int:
-        """Octets that the next batch should have at most; it may be one line that is longer."""
+        """Octets that the next batch should have at most; it may be one line that is longer.
+
+        Raises OSError.
+        """
+        self.regular = stat.S_ISREG(os.fstat(self.fd).st_mode)
+        return self._room()
+
+    def _room(self) -> int:
         return BATCH if self.regular else select.PIPE_BUF
 
     def begin(self, octets: int) -> Intent:
@@ -105,6 +112,9 @@ class Stream:
     def _candidates(self) -> list[str]:
         """Paths that may lead to the file."""
         return [f"/proc/self/fd/{self.fd}"]
+
+    def tidy(self) -> None:
+        """Nothing can be left half done here.  Raises OSError."""
 
     def reopen(self) -> None:
         """A given descriptor is what it is."""

@@ -19,7 +19,7 @@ TELL_EVERY = 1.0
 
 #: What a line counts as, and the place of its counter.
 ACCESS, LOW, HIGH, LONG = range(4)
-NAMES = ("of requests", "below WARNING", "of WARNING and above", "too long for the ring")
+NAMES = ("of requests", "below WARNING", "of WARNING and above", "too long for any ring")
 
 
 def kind(access: bool, level: int) -> int:
@@ -48,4 +48,4 @@ def telling(counts: tuple[int, ...]) -> str:
     """What is said of lines that were refused: so many of each kind, `LONG` included."""
     total = sum(counts)
     parts = ", ".join(f"{it} {name}" for it, name in zip(counts, NAMES, strict=True) if it)
-    return f"{total} log line{'s' * (total != 1)} refused, the ring was full: {parts}"
+    return f"{total} log line{'s' * (total != 1)} refused by a full ring: {parts}"

@@ -275,6 +275,7 @@ class Collect(Message):
     supervisor: int  # pid
     bell: Descriptor
     rings: int
+    emptied: tuple[str, ...] = ()  # files that a predecessor has emptied already
 
 
 @dataclass(frozen=True)
@@ -308,10 +309,28 @@ class Reopen(Message):
 
 
 @dataclass(frozen=True)
+class Tail(Message):
+    """Tell whoever is at the other end of `asker` these lines, by `Piece`s."""
+
+    lines: int
+    follow: bool
+    slot: int  # -1: of any
+    level: int  # as `logging` numbers it
+    asker: Descriptor
+
+
+@dataclass(frozen=True)
 class Finish(Message):
     """All writers are dead: write what is left within so many seconds, and leave."""
 
     timeout: float
+
+
+@dataclass(frozen=True)
+class Emptied(Message):
+    """This file is about to be emptied, once in the life of the instance."""
+
+    path: str
 
 
 @dataclass(frozen=True)
@@ -398,6 +417,16 @@ class ConnsRequest(Message):
     query: str  # Query.to_json()
     slot: int = -1
     kill: bool = False  # end them as well
+
+
+@dataclass(frozen=True)
+class LogsRequest(Message):
+    """The last lines of the log files, and what follows.  The collector answers, by `Piece`s."""
+
+    lines: int
+    follow: bool
+    slot: int = -1
+    level: int = 0
 
 
 @dataclass(frozen=True)

@@ -83,8 +83,12 @@ def period(every: str, broken_down: tuple[int, ...]) -> tuple[int, ...]:
     if every == "monthly":
         return (year, month)
     if every == "weekly":
-        # Named by its Monday, which may lie in the year before (a day < 1 of this one).
-        return (year, day - weekday) if day > weekday else (year - 1, 366 + day - weekday)
+        monday = day - weekday
+        if monday > 0:
+            return (year, monday)
+        year -= 1  # the week began in the year before
+        leap = year % 4 == 0 and (year % 100 != 0 or year % 400 == 0)
+        return (year, monday + 365 + leap)
     if every == "daily":
         return (year, day)
     return (year, day, hour) if every == "hourly" else ()

@@ -19,6 +19,7 @@ from leeward._core import sinks
 from leeward._core.collecting import Replacement
 from leeward._core.config import Config
 from leeward._supervisor.children import Children, Reaped
+from leeward._supervisor.control import Client, Control
 from leeward._supervisor.loop import Loop
 from leeward._supervisor.say import Voice
 from leeward._sys import rings
@@ -72,6 +73,8 @@ class Collecting:
         #: When something is to be done by itself: a start, or a telling.
         self._due: float | None = None
         self._told_failure = ""
+        #: Files that were emptied at their first opening.
+        self._emptied: set[str] = set()
         self._await_first_line()
 
     def open_log(self) -> None:
@@ -148,7 +151,8 @@ class Collecting:
         first = min(len(self._rings), _AT_ONCE)
         bell = m.Descriptor(self._bell.fd)
         config = self._config().to_json()
-        self._tell(m.Collect(config, self._posix.getpid(), bell, first))
+        emptied = tuple(sorted(self._emptied))
+        self._tell(m.Collect(config, self._posix.getpid(), bell, first, emptied))
         self._hand_over(first)
 
     def _hand_over(self, most: int = _AT_ONCE) -> None:
@@ -171,6 +175,7 @@ class Collecting:
         if os.WIFCONTINUED(reaped.status):
             return True
         now = self._posix.monotonic()
+        self._listen()  # its last words
         self._gone()
         pause = self._replacement.died(now - self._started)
         how = os.waitstatus_to_exitcode(reaped.status)
@@ -200,6 +205,16 @@ class Collecting:
     def reopen(self) -> bool:
         """Have the files opened anew.  False if there is no collector, and so no file."""
         return self._tell(m.Reopen())
+
+    def tail(self, client: Client, request: m.LogsRequest, control: Control) -> None:
+        """Hand the asker on to the collector."""
+        asker = m.Descriptor(client.channel.fileno())
+        message = m.Tail(request.lines, request.follow, request.slot, request.level, asker)
+        if self._tell(message):
+            control.answer(client, m.Answer(0, ""))
+            return
+        text = "nothing was written to a log file yet: its lines are on its stderr\n"
+        control.answer(client, m.Answer(2, text + "serve --log-file PATH keeps them in a file"))
 
     # --- words -----------------------------------------------------------------------------
 
@@ -232,6 +247,8 @@ class Collecting:
             match message:
                 case m.RingDrained(worker):
                     self._forget(worker)
+                case m.Emptied(path):
+                    self._emptied.add(path)
                 case m.Complaint(level, text):
                     self._voice.say(text, level)
                     self._told_failure = ""

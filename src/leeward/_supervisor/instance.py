@@ -151,6 +151,7 @@ class Instance:
             setting_aside=self._setting_aside,
             asking=Asking(parts),
             tuning=self._tuning,
+            collecting=self._collecting,
             ps=lambda: self._view().ps(self._posix.monotonic()),
             scale=self._scale,
             stop=self._stop,

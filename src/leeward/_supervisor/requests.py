@@ -11,6 +11,7 @@ from leeward._core import messages as m
 from leeward._core.messages import Answer
 from leeward._supervisor import reloads
 from leeward._supervisor.asking import Asking
+from leeward._supervisor.collecting import Collecting
 from leeward._supervisor.control import Client
 from leeward._supervisor.going_back import GoingBack
 from leeward._supervisor.parts import Parts
@@ -38,6 +39,7 @@ class Requests:
     setting_aside: SettingAside
     asking: Asking
     tuning: Tuning
+    collecting: Collecting
     ps: Callable[[], str]
     scale: Callable[[int], str]
     stop: Callable[[str, float, bool, float], None]
@@ -68,6 +70,8 @@ class Requests:
                 self.setting_aside.ask(client, slot, seconds)
             case m.ConnsRequest():
                 self.asking.ask(client, message)
+            case m.LogsRequest():
+                self.collecting.tail(client, message, control)
             case m.SetRequest(changes):
                 self.tuning.ask(client, changes)
             case m.ModulesRequest():

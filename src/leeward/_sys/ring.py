@@ -21,7 +21,7 @@ import mmap
 import struct
 import time
 import zlib
-from _thread import allocate_lock, get_ident
+from _thread import RLock
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -107,10 +107,11 @@ class RingWriter(_Ring):
         super().__init__(fd)
         words = self.words
         self._head, self._sequence = words[HEAD], words[SEQUENCE]
-        self._limits = logrings.limits(self.size)
+        self._limits = (*logrings.limits(self.size), -1)  # no room for what is too long
         self._longest = logrings.longest(self.size)
-        self._lock = allocate_lock()
-        self._holder = 0
+        # One that its own thread may take again: a signal's handler may log at any moment.
+        self._lock = RLock()
+        self._busy = False
         self._bell = Bell(bell) if bell >= 0 else None
         #: False in a process that the application forked: the ring is its parent's.
         self.mine = True
@@ -146,36 +147,36 @@ class RingWriter(_Ring):
                 that the application forked nothing is taken and nothing counted.
         """
         kind = logrings.kind(sink >= REQUESTS, level)
-        lock = self._lock
         if not self.mine:
             return False
-        if not lock.acquire(False):
-            if self._holder == get_ident():
-                # A signal's handler that logs, in the middle of a write of its own thread.
-                self.words[REFUSED + kind] += 1
-                return False
-            lock.acquire()
-        self._holder = get_ident()
+        if len(line) > self._longest:
+            kind, wait = logrings.LONG, 0.0
+        lock = self._lock
+        lock.acquire()
+        if self._busy:
+            # A signal's handler that logs, in the middle of a write of its own thread.
+            self.words[REFUSED + kind] += 1
+            lock.release()
+            return False
+        self._busy = True
         try:
             taken = self._put(kind, sink, level, line)
-            if not taken and (wait <= 0.0 or len(line) > self._longest):
-                self._refuse(kind if len(line) <= self._longest else logrings.LONG)
+            if not taken and wait <= 0.0:
+                self.words[REFUSED + kind] += 1
         finally:
-            self._holder = 0
+            self._busy = False
             # An atomic operation and so a fence: the reader that said before our store of
             # HEAD that it sleeps is seen to sleep by the load below.
             lock.release()
         if self._head >= self.words[WAKE_AT] and self._bell is not None:
             self._bell.ring()
-        if taken or wait <= 0.0 or len(line) > self._longest:
-            return taken
-        return self._wait(kind, sink, level, line, wait)
+        return taken or (wait > 0.0 and self._wait(sink, level, line, wait))
 
     def _put(self, kind: int, sink: int, level: int, line: bytes) -> bool:
         words, head, size = self.words, self._head, self.size
         octets = len(line)
         end = head + 24 + (octets + 7 & -8)
-        if end - words[TAIL] > self._limits[kind] or octets > self._longest:
+        if end - words[TAIL] > self._limits[kind]:
             return False
         sequence = self._sequence
         record = _RECORD.pack(sequence, octets, _crc(line, sequence, sink, level), sink, level)
@@ -194,27 +195,26 @@ class RingWriter(_Ring):
         words[HEAD] = end
         return True
 
-    def _refuse(self, kind: int) -> None:
-        self.words[REFUSED + kind] += 1
-
-    def _wait(self, kind: int, sink: int, level: int, line: bytes, wait: float) -> bool:
+    def _wait(self, sink: int, level: int, line: bytes, wait: float) -> bool:
         """Look again until there is room; others may write meanwhile."""
         deadline = time.monotonic() + wait
-        while True:
+        while (left := deadline - time.monotonic()) > 0.0:
             if self._bell is not None:
                 self._bell.ring()
-            time.sleep(_LOOK)
-            with self._lock:
-                if self._put(kind, sink, level, line):
-                    return True
-                if time.monotonic() >= deadline:
-                    self._refuse(kind)
-                    return False
+            time.sleep(min(_LOOK, left))
+            if not self._is_full(sink, level, line):
+                break
+        return self.write(sink, level, line)
+
+    def _is_full(self, sink: int, level: int, line: bytes) -> bool:
+        kind = logrings.kind(sink >= REQUESTS, level)
+        octets = 24 + len(line) + 7
+        return self._head + octets - self.words[TAIL] > self._limits[kind]
 
     def abandon(self) -> None:
         """In a process that the application forked: the ring is the worker's."""
         self.mine = False
-        self._lock = allocate_lock()  # another thread may have held it at the fork
+        self._lock = RLock()  # another thread may have held it at the fork
 
 
 @dataclass(frozen=True, slots=True)

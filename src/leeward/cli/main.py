@@ -23,7 +23,19 @@ from leeward.errors import LeewardError, UsageError
 #: In the order in which a person meets them.  Each is a module of this package
 #: with a `command`, imported when it is asked for.
 VERBS = (
-    *("serve", "check", "ps", "conns", "reload", "rollback", "recycle", "drain", "scale", "stop"),
+    *(
+        "serve",
+        "check",
+        "ps",
+        "conns",
+        "logs",
+        "reload",
+        "rollback",
+        "recycle",
+        "drain",
+        "scale",
+        "stop",
+    ),
     *("kill", "set", "config"),
 )
 

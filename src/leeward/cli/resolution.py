@@ -59,6 +59,7 @@ _PLAIN = (
     "log_compress",
     "access_log",
     "access_log_format",
+    "log_files",
 )
 
 #: Files that others read: by their full paths.

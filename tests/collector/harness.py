@@ -1,0 +1,292 @@
+"""Writers, a collector, and what the supervisor does for them, as real processes.
+
+They are forked from the test, so that one can be killed and replaced within milliseconds.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import mmap
+import os
+import re
+import select
+import signal
+import time
+import warnings
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+
+from leeward._collector.main import run
+from leeward._core import messages as m
+from leeward._core.config import Config
+from leeward._core.sinks import Spec
+from leeward._sys import rings
+from leeward._sys.bell import Bell
+from leeward._sys.channel import Channel
+from leeward._sys.ring import RingReader, RingWriter
+from leeward.errors import ChannelClosed
+
+#: Lines of one writer at most.
+MOST = 1 << 18
+#: What is known of a line: nothing, it is being written, it was accepted, it was refused.
+UNTRIED, TRIED, ACCEPTED, REFUSED = range(4)
+
+LINE = re.compile(rb"<(\d+) (\d+) (\d+) ([0-9a-f]{8}) (x*)>\n")
+
+
+def fork(body: Callable[[], object]) -> int:
+    """A process that runs `body` and ends."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        pid = os.fork()
+    if pid:
+        return pid
+    status = 1
+    try:
+        body()
+        status = 0
+    except SystemExit:
+        status = 0
+    except BaseException:
+        import traceback
+
+        traceback.print_exc()
+    finally:
+        os._exit(status)
+
+
+def line_of(writer: int, number: int, octets: int) -> bytes:
+    """One that says itself whether it is whole."""
+    padding = b"x" * max(0, octets - 30)
+    head = b"%d %d %d" % (writer, number, len(padding))
+    return b"<%s %08x %s>\n" % (head, zlib.crc32(head + padding), padding)
+
+
+class Died(Exception):
+    """The collector has ended."""
+
+
+@dataclass
+class Writer:
+    number: int
+    pid: int
+    ring: int
+    known: mmap.mmap
+    reader: RingReader
+    alive: bool = True
+    drained: bool = False
+
+    def states(self) -> bytes:
+        return bytes(self.known[:]).rstrip(b"\0")
+
+
+@dataclass
+class Scene:
+    """spec: where all write to.  lines: sizes to choose from."""
+
+    spec: Spec
+    rng: Random
+    sizes: tuple[int, ...] = (30, 60, 120, 400, 2000)
+    size: int = 1 << 20
+    level: int = 20
+    wait: float = 0.0
+    #: Run in the collector before it begins.
+    first: Callable[[], object] = lambda: None
+    writers: list[Writer] = field(default_factory=list)
+    kills: int = 0
+
+    def __post_init__(self) -> None:
+        self.bell = Bell()
+        self.channel: Channel | None = None
+        self.collector = 0
+        self.complaints: list[str] = []
+        self.emptied: list[str] = []
+
+    # --- writers ---------------------------------------------------------------------------
+
+    def write(self, most: int = MOST, here: bool = False) -> Writer:
+        """A process that writes as fast as it can, at most so many lines.
+
+        here:  this one, for a few.
+        """
+        number = len(self.writers)
+        fd = rings.create(self.size)
+        known = mmap.mmap(-1, MOST)
+        seed = self.rng.getrandbits(32)
+        if here:
+            self._write(number, fd, known, Random(seed), most)
+        write = self._write
+        pid = 0 if here else fork(lambda: write(number, fd, known, Random(seed), most))
+        it = Writer(number, pid, fd, known, RingReader(fd), alive=not here)
+        self.writers.append(it)
+        if self.channel is not None:
+            self.tell(m.Ring(number, number, 1, m.Descriptor(fd)))
+        return it
+
+    def _write(self, number: int, fd: int, known: mmap.mmap, rng: Random, most: int) -> None:
+        writer = RingWriter(fd, self.bell.fd)
+        sink = writer.sink(self.spec.to_json())
+        for n in range(most):
+            line = line_of(number, n, rng.choice(self.sizes))
+            known[n] = TRIED
+            known[n] = ACCEPTED if writer.write(sink, self.level, line, self.wait) else REFUSED
+            if known[n] == REFUSED:
+                os.sched_yield()
+        writer.close()
+
+    def kill(self, writer: Writer) -> None:
+        os.kill(writer.pid, signal.SIGKILL)
+        self.end(writer)
+
+    def end(self, writer: Writer) -> None:
+        """It has ended, or does so by itself."""
+        os.waitpid(writer.pid, 0)
+        writer.alive = False
+        if self.channel is not None:
+            self.tell(m.RingEnds(writer.number))
+
+    # --- the collector ---------------------------------------------------------------------
+
+    def collect(self) -> None:
+        """Start one, which takes over from its predecessor."""
+        ours, theirs = Channel.pair()
+        parent = os.getpid()
+
+        def body() -> None:
+            self.first()
+            fd = os.dup(theirs.fileno())
+            ours.close()
+            run(fd)
+
+        self.collector = fork(body)
+        theirs.close()
+        self.channel = ours
+        held = [it for it in self.writers if not it.drained]
+        config = Config("nothing").to_json()
+        bell = m.Descriptor(self.bell.fd)
+        self.tell(m.Collect(config, parent, bell, len(held), tuple(self.emptied)))
+        for it in held:
+            self.tell(m.Ring(it.number, it.number, 1, m.Descriptor(it.ring), not it.alive))
+
+    def kill_collector(self) -> None:
+        os.kill(self.collector, signal.SIGKILL)
+        os.waitpid(self.collector, 0)
+        self.hear()
+        assert self.channel is not None
+        self.channel.close()
+        self.channel = None
+        self.kills += 1
+
+    def tell(self, message: m.Message) -> None:
+        assert self.channel is not None
+        with contextlib.suppress(ChannelClosed):  # it was killed
+            self.channel.send(message)
+
+    def hear(self) -> None:
+        """What the collector has said so far."""
+        assert self.channel is not None
+        with contextlib.suppress(ChannelClosed):
+            while messages := self.channel.receive():
+                for message in messages:
+                    self._heard(message)
+
+    def _heard(self, message: m.Message) -> None:
+        if isinstance(message, m.RingDrained):
+            self.writers[message.worker].drained = True
+        elif isinstance(message, m.Emptied):
+            self.emptied.append(message.path)
+        elif isinstance(message, m.Complaint):
+            self.complaints.append(message.text)
+
+    def wait_complaint(self, words: str, timeout: float = 20.0) -> str:
+        deadline = time.monotonic() + timeout
+        while not (found := [it for it in self.complaints if words in it]):
+            self._wait_word(deadline, f"no word of {words!r} in {self.complaints}")
+        return found[-1]
+
+    def _wait_word(self, deadline: float, what: str) -> None:
+        assert self.channel is not None
+        poll = select.poll()
+        poll.register(self.channel.fileno(), select.POLLIN)
+        events = poll.poll(max(0.0, deadline - time.monotonic()) * 1000)
+        assert events, what
+        self.hear()
+        if events[0][1] & select.POLLHUP:
+            raise Died(self.collector)
+
+    def wait_drained(self, timeout: float = 30.0) -> None:
+        """Until everything of all writers, who have ended, is written."""
+        deadline = time.monotonic() + timeout
+        while any(not it.drained for it in self.writers):
+            self._wait_word(deadline, f"not drained: {self.complaints}")
+
+    def finish(self, timeout: float = 20.0) -> None:
+        assert self.channel is not None
+        self.tell(m.Finish(timeout))
+        assert os.waitpid(self.collector, 0)[1] == 0
+        self.hear()
+
+    def close(self) -> None:
+        for it in self.writers:
+            if it.alive:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(it.pid, signal.SIGKILL)
+                os.waitpid(it.pid, 0)
+            it.reader.close()
+            it.known.close()
+            os.close(it.ring)
+        if self.channel is not None:
+            with contextlib.suppress(ProcessLookupError, ChildProcessError):
+                os.kill(self.collector, signal.SIGKILL)
+                os.waitpid(self.collector, 0)
+            self.channel.close()
+        self.bell.close()
+
+    # --- the reckoning -----------------------------------------------------------------------
+
+    def check(self) -> tuple[int, int]:
+        """Accepted is written, once, whole and in order; what was refused was counted.
+
+        Returns how many lines were accepted and refused.
+        """
+        found: dict[int, list[int]] = {it.number: [] for it in self.writers}
+        for data in contents(Path(self.spec.path)):
+            for line in data.splitlines(keepends=True):
+                match = LINE.fullmatch(line)
+                assert match, f"torn: {line[:200]!r}"
+                head = b" ".join(match.group(1, 2, 3))
+                assert int(match[4], 16) == zlib.crc32(head + match[5]), f"mangled: {line[:200]!r}"
+                found[int(match[1])].append(int(match[2]))
+        accepted = refused = 0
+        for it in self.writers:
+            states = it.states()
+            lines = found[it.number]
+            assert lines == sorted(set(lines)), f"writer {it.number}: doubled, or out of order"
+            want = [n for n, state in enumerate(states) if state == ACCEPTED]
+            doubt = [n for n, state in enumerate(states) if state == TRIED]
+            assert len(doubt) <= 1
+            lost = set(want) - set(lines)
+            assert not lost, f"writer {it.number}: {len(lost)} lost: {sorted(lost)[:5]}"
+            assert set(lines) - set(want) <= set(doubt), f"writer {it.number}: out of nowhere"
+            counted = sum(it.reader.refused())
+            gone = states.count(REFUSED)
+            assert gone <= counted <= gone + len(set(doubt) - set(lines))
+            accepted += len(want)
+            refused += gone
+        return accepted, refused
+
+
+def contents(path: Path) -> Iterator[bytes]:
+    """The file and those that it was rotated to, the oldest first."""
+    names = [it for it in path.parent.iterdir() if it.name.startswith(path.name + ".")]
+    assert not any(it.suffix == ".part" for it in names), names
+    old = sorted(names, key=lambda it: -int(it.name.removeprefix(path.name).split(".")[1]))
+    for it in old:
+        data = it.read_bytes()
+        yield gzip.decompress(data) if it.suffix == ".gz" else data
+    if path.exists():
+        yield path.read_bytes()

@@ -1,0 +1,190 @@
+"""A log file: rotated when it is due, found again, kept, compressed, and emptied once."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from random import Random
+
+import pytest
+from collector.harness import Scene
+
+from leeward._collector.files import File
+from leeward._collector.shrink import Shrinker
+from leeward._core.sinks import Spec
+from leeward._sys.ring import Intent
+
+
+class Clock:
+    """2026-11-21 12:00 UTC, until it is told otherwise."""
+
+    now = 1_795_262_400.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def files(tmp_path: Path, clock: Clock) -> Iterator[Callable[..., File]]:
+    made: list[File] = []
+
+    def make(**settings: object) -> File:
+        spec = Spec("file", str(tmp_path / "app.log"), utc=True, **settings)  # type: ignore[arg-type]
+        made.append(File(spec, Shrinker(), now=clock))
+        return made[-1]
+
+    yield make
+    for it in made:
+        it.close()
+
+
+def write(file: File, data: bytes) -> Intent:
+    """As a lane does."""
+    file.room()
+    place = file.begin(len(data))
+    assert file.append(data, place) == len(data)
+    return place
+
+
+def there(tmp_path: Path) -> dict[str, bytes]:
+    return {it.name: it.read_bytes() for it in sorted(tmp_path.iterdir())}
+
+
+def test_by_size(tmp_path: Path, files: Callable[..., File]) -> None:
+    """A file never becomes longer than that, but for a line that is; the youngest is .1."""
+    file = files(rotate_bytes=10)
+    for n in range(6):
+        write(file, b"line%d" % n)
+    write(file, b"a longer line")
+    assert there(tmp_path) == {
+        "app.log": b"a longer line",
+        "app.log.1": b"line4line5",
+        "app.log.2": b"line2line3",
+        "app.log.3": b"line0line1",
+    }
+    assert file.room() <= 10
+
+
+def test_by_time(tmp_path: Path, files: Callable[..., File], clock: Clock) -> None:
+    """With the first line of a new day, and not before; a successor knows the file's day."""
+    file = files(rotate_every="daily", suffix="%Y-%m-%d", keep=2)
+    for day in range(4):
+        for text in (b"morning\n", b"evening\n"):
+            write(file, b"%d %s" % (day, text))
+            os.utime(tmp_path / "app.log", (clock.now, clock.now))
+            clock.now += 5 * 3600
+            file.close()  # as if it had died
+            file = files(rotate_every="daily", suffix="%Y-%m-%d", keep=2)
+        clock.now += 14 * 3600
+    assert there(tmp_path) == {
+        "app.log": b"3 morning\n3 evening\n",
+        "app.log.2026-11-22": b"1 morning\n1 evening\n",
+        "app.log.2026-11-23": b"2 morning\n2 evening\n",
+    }
+
+
+def test_two_rotations_on_a_day_do_not_overwrite_each_other(
+    tmp_path: Path, files: Callable[..., File]
+) -> None:
+    """As TimedRotatingFileHandler's would."""
+    file = files(rotate_bytes=5, suffix="%Y")
+    for n in range(3):
+        write(file, b"line%d" % n)
+    year = time.gmtime().tm_year
+    assert sorted(there(tmp_path)) == ["app.log", f"app.log.{year}", f"app.log.{year}.1"]
+
+
+def test_so_many_are_kept_and_strangers_are_left_alone(
+    tmp_path: Path, files: Callable[..., File]
+) -> None:
+    for name in ("app.log.bak", "app.logs.1", "other.log.9", "app.log.01"):
+        (tmp_path / name).write_bytes(b"a stranger's")
+    file = files(rotate_bytes=5, keep=2)
+    for n in range(6):
+        write(file, b"line%d" % n)
+    strangers = {"app.log.bak", "app.logs.1", "other.log.9", "app.log.01"}
+    assert set(there(tmp_path)) - strangers == {"app.log", "app.log.1", "app.log.2"}
+    assert strangers <= set(there(tmp_path))
+
+
+def test_compressed_a_little_at_a_time(tmp_path: Path) -> None:
+    """While the next rotations go on; content, mode and time stay."""
+    shrinker = Shrinker()
+    spec = Spec("file", str(tmp_path / "app.log"), rotate_bytes=300_000, compress=True)
+    file = File(spec, shrinker)
+    parts = [os.urandom(150_000) * 2 for _ in range(4)]
+    for part in parts:
+        write(file, part)
+        shrinker.step()
+        shrinker.step()
+    while shrinker:
+        shrinker.step()
+    assert not shrinker.errors
+    names = sorted(there(tmp_path))
+    assert names == ["app.log", "app.log.1.gz", "app.log.2.gz", "app.log.3.gz"]
+    for number in (1, 2, 3):
+        data = gzip.decompress((tmp_path / f"app.log.{number}.gz").read_bytes())
+        assert data == parts[3 - number]
+    file.close()
+
+
+def test_what_cannot_be_compressed_stays(tmp_path: Path) -> None:
+    """And is told."""
+    shrinker = Shrinker()
+    (tmp_path / "app.log.1").write_bytes(b"x" * 1000)
+    (tmp_path / "app.log.gz.part").mkdir()
+    shrinker.add(str(tmp_path / "app.log"), str(tmp_path / "app.log.1"))
+    shrinker.add(str(tmp_path / "app.log"), str(tmp_path / "app.log.7"))  # removed meanwhile
+    while shrinker:
+        shrinker.step()
+    assert len(shrinker.errors) == 1
+    assert (tmp_path / "app.log.1").read_bytes() == b"x" * 1000
+
+
+@pytest.mark.parametrize("what", ["whole", "half", "nothing", "behind another's", "gone"])
+def test_what_became_of_a_batch(tmp_path: Path, files: Callable[..., File], what: str) -> None:
+    """Whole: found, under whatever name; in part: taken back; not at all: so."""
+    path = tmp_path / "app.log"
+    file = files()
+    write(file, b"before\n")
+    data = b"the batch\n" * 3
+    place = file.begin(len(data))
+    file.close()
+    written = {"whole": data, "half": data[:11], "nothing": b"", "gone": data}
+    with open(path, "ab") as end:
+        end.write(written.get(what, b"another's line\n" + data))
+    if what == "whole":
+        path.rename(tmp_path / "app.log.1")
+    elif what == "gone":
+        path.unlink()
+    found = files().find(place, data)
+    assert found == (what in ("whole", "behind another's"))
+    if what in ("half", "nothing"):
+        assert path.read_bytes() == b"before\n"
+
+
+def test_a_file_is_emptied_once_in_the_life_of_an_instance(tmp_path: Path) -> None:
+    """Not again by the successor of a collector that was killed, nor for the next worker."""
+    path = tmp_path / "app.log"
+    path.write_bytes(b"of the run before\n")
+    scene = Scene(Spec("file", str(path), truncate=True), Random(1))
+    try:
+        scene.end(scene.write(10))
+        scene.collect()
+        scene.wait_drained()
+        scene.kill_collector()
+        scene.end(scene.write(10))
+        scene.collect()
+        scene.wait_drained()
+        scene.finish()
+        assert scene.check() == (20, 0)
+    finally:
+        scene.close()

@@ -1,0 +1,223 @@
+"""Accepted lines are written, exactly once and whole, whoever is killed and whenever.
+
+SOAK_LOGS=1000 is the long form (`make soak`): so many kills of writers and of collectors.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import random
+import resource
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from random import Random
+
+import pytest
+from collector.harness import ACCEPTED, LINE, Scene
+
+from leeward._core import messages as m
+from leeward._core.sinks import Spec
+
+KILLS = int(os.environ.get("SOAK_LOGS", "40"))
+SEED = int(os.environ.get("SEED", random.SystemRandom().randrange(1 << 30)))
+
+pytestmark = pytest.mark.timeout(60 + KILLS)
+
+
+@pytest.fixture
+def scenes() -> Iterator[Callable[..., Scene]]:
+    print(f"SEED={SEED}")
+    made: list[Scene] = []
+
+    def make(spec: Spec, **settings: object) -> Scene:
+        made.append(Scene(spec, Random(SEED), **settings))  # type: ignore[arg-type]
+        return made[-1]
+
+    yield make
+    for it in made:
+        it.close()
+
+
+def pause(rng: Random, most: float) -> None:
+    """The moment of the next kill; there is no event to wait for."""
+    time.sleep(rng.random() * most)
+
+
+@pytest.mark.parametrize("compress", [False, True])
+def test_kills_of_writers_and_collectors_in_the_middle_of_rotation(
+    tmp_path: Path, scenes: Callable[..., Scene], compress: bool
+) -> None:
+    """Four writers at full rate, lines of 30 octets to 150 kB, files of 1 MB."""
+    path = tmp_path / "app.log"
+    spec = Spec("file", str(path), rotate_bytes=1_000_000, compress=compress)
+    sizes = (*(20, 60, 100, 250, 1000, 4000) * 8, 20_000, 150_000)
+    scene = scenes(spec, sizes=sizes)
+    scene.collect()
+    alive = [scene.write() for _ in range(4)]
+    rng = scene.rng
+    for _ in range(KILLS // 2):
+        pause(rng, 0.05)
+        if rng.random() < 0.3:
+            victim = alive.pop(rng.randrange(len(alive)))
+            scene.kill(victim)
+            alive.append(scene.write())
+        scene.kill_collector()
+        pause(rng, 0.01)
+        scene.collect()
+        if path.exists() and sum(it.stat().st_size for it in tmp_path.iterdir()) > 300_000_000:
+            break
+    for it in alive:
+        scene.kill(it)
+    scene.wait_drained()
+    scene.finish()
+    accepted, refused = scene.check()
+    print(f"{accepted} accepted, {refused} refused, {scene.kills} collectors killed")
+    assert accepted > 10 * KILLS
+    assert len(list(tmp_path.iterdir())) > 3
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 1 MiB."""
+    where = tmp_path / "disk"
+    where.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "none", str(where)]
+    if subprocess.run(command, capture_output=True).returncode:
+        pytest.skip("mounting is not allowed here")
+    yield where
+    subprocess.run(["umount", "--lazy", str(where)], check=True)
+
+
+def test_a_disk_that_is_full_for_a_while(small_disk: Path, scenes: Callable[..., Scene]) -> None:
+    """Lines wait, then are refused and counted; what was accepted is there afterwards."""
+    path = small_disk / "app.log"
+    ballast = small_disk / "ballast"
+    ballast.write_bytes(b"x" * 700_000)
+    scene = scenes(Spec("file", str(path)), size=1 << 17, sizes=(20, 100, 1000, 5000))
+    scene.collect()
+    alive = [scene.write() for _ in range(2)]
+    words = os.strerror(errno.ENOSPC)
+    scene.wait_complaint(words)
+    scene.wait_complaint("refused by a full ring")
+    scene.kill_collector()  # in the middle of the trouble
+    scene.complaints.clear()
+    scene.collect()
+    for it in alive:
+        scene.kill(it)
+    scene.wait_complaint(words)
+    ballast.unlink()
+    scene.wait_drained()
+    scene.wait_complaint("can be written again")
+    scene.finish()
+    accepted, refused = scene.check()
+    assert accepted > 100 and refused > 0
+    assert path.stat().st_size > 300_000
+
+
+def test_a_write_that_is_cut_short(tmp_path: Path, scenes: Callable[..., Scene]) -> None:
+    """The kernel takes half a batch: that half is taken back, and written whole later."""
+    limit = 100_000
+    scene = scenes(Spec("file", str(tmp_path / "app.log")), sizes=(700,))
+    scene.first = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+    scene.end(scene.write(500))
+    scene.collect()
+    scene.wait_complaint(os.strerror(errno.EFBIG))
+    data = (tmp_path / "app.log").read_bytes()
+    assert len(data) <= limit and (not data or data.endswith(b">\n"))
+    infinity = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
+    resource.prlimit(scene.collector, resource.RLIMIT_FSIZE, infinity)
+    scene.wait_drained()
+    scene.finish()
+    assert scene.check() == (500, 0)
+
+
+def test_dev_full(scenes: Callable[..., Scene]) -> None:
+    """It never takes anything: everything is kept until the ring is full, then counted."""
+    scene = scenes(Spec("file", "/dev/full"), size=1 << 16)
+    scene.collect()
+    it = scene.write(5000)
+    scene.wait_complaint(os.strerror(errno.ENOSPC))
+    scene.end(it)
+    scene.wait_complaint("refused by a full ring")
+    scene.finish(0.2)
+    states = it.states()
+    assert len(states) == 5000
+    accepted = states.count(ACCEPTED)
+    assert 0 < accepted < 5000
+    assert sum(it.reader.refused()) == 5000 - accepted
+    assert f"{accepted} log lines could not be written" in scene.complaints
+
+
+def test_a_reader_that_is_slow(tmp_path: Path, scenes: Callable[..., Scene]) -> None:
+    """A pipe with a name: nothing is lost or torn, and the collector sleeps meanwhile."""
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    scene = scenes(Spec("file", str(path)), sizes=(100, 3000, 20_000))
+    scene.collect()
+    it = scene.write(300)
+    scene.wait_complaint(os.strerror(errno.ENXIO))  # nobody has opened it
+    got = b""
+    with open(path, "rb", buffering=0) as pipe:
+        while got.count(b"\n") < 20:
+            got += pipe.read(1000)
+        scene.end(it)
+        kept = it.states().count(ACCEPTED)
+        while got.count(b"\n") < kept:
+            got += pipe.read(1 << 16)
+        scene.wait_drained()
+    lines = got.splitlines(keepends=True)
+    assert len(lines) == kept and all(map(LINE.fullmatch, lines))
+    scene.finish()
+
+
+def test_somebody_else_writes_to_the_file(tmp_path: Path, scenes: Callable[..., Scene]) -> None:
+    """A shell that appends, and logrotate that renames: nothing is lost, whoever dies."""
+    path = tmp_path / "app.log"
+    scene = scenes(Spec("file", str(path)), sizes=(100,))
+    scene.collect()
+    alive = [scene.write(4000) for _ in range(2)]
+    for n in range(6):
+        pause(scene.rng, 0.02)
+        with open(path, "ab") as file:
+            file.write(b"somebody else\n")
+        if n % 2:
+            os.rename(path, f"{path}.{9 - n}")
+        scene.kill_collector()
+        scene.collect()
+    for it in alive:
+        scene.end(it)
+    scene.wait_drained()
+    scene.finish()
+    for old in tmp_path.iterdir():
+        old.write_bytes(old.read_bytes().replace(b"somebody else\n", b""))
+    accepted, refused = scene.check()
+    assert accepted + refused == 8000
+
+
+def test_it_sleeps_when_nothing_comes(tmp_path: Path, scenes: Callable[..., Scene]) -> None:
+    """Not one turn while nobody writes, and awake at the first line."""
+    scene = scenes(Spec("file", str(tmp_path / "app.log")))
+    scene.collect()
+    scene.end(scene.write(10))
+    scene.wait_drained()
+    quiet = scene.write(0)  # alive, as it were: its ring stays
+    os.waitpid(quiet.pid, 0)
+    quiet.alive = False
+    before = switches(scene.collector)
+    time.sleep(0.5)
+    assert switches(scene.collector) - before <= 1  # it may have been on its way to sleep
+    late = scene.write(1)
+    scene.end(late)
+    scene.tell(m.RingEnds(quiet.number))
+    scene.wait_drained()
+    scene.finish()
+    assert scene.check() == (11, 0)
+
+
+def switches(pid: int) -> int:
+    """How often a process has gone to sleep."""
+    text = Path(f"/proc/{pid}/status").read_text()
+    return int(text.split("\nvoluntary_ctxt_switches:")[1].split()[0])

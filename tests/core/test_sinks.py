@@ -1,0 +1,123 @@
+"""What a log sink is, and when its file is rotated."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import pytest
+
+from leeward._core.config import Config
+from leeward._core.sinks import (
+    PERIODS,
+    BadSpec,
+    Spec,
+    is_due,
+    of_settings,
+    period,
+    rotation,
+    shift,
+    surplus,
+)
+
+
+def test_a_sink_survives_its_table() -> None:
+    """The same octets for the same sink; only what is not as usual is told."""
+    spec = Spec("file", "/var/log/app.log", rotate_bytes=5, compress=True, suffix="%Y")
+    assert Spec.from_json(spec.to_json()) == spec
+    assert Spec("stderr").to_json() == b'{"kind":"stderr"}'
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"",
+        b"{",
+        b"[1]",
+        b"\xff\xfe",
+        b"{}",
+        {"kind": "file"},
+        {"kind": "file", "path": "app.log"},
+        {"kind": "fax"},
+        {"kind": 3},
+        {"kind": "file", "path": "/a", "keep": "7"},
+        {"kind": "file", "path": "/a", "keep": True},
+        {"kind": "file", "path": "/a", "rotate_every": "yearly"},
+        {"kind": "file", "path": "/a", "colour": "red"},
+    ],
+)
+def test_what_an_application_has_scribbled_is_no_sink(raw: object) -> None:
+    data = raw if isinstance(raw, bytes) else json.dumps(raw).encode()
+    with pytest.raises(BadSpec):
+        Spec.from_json(data)
+
+
+def when(text: str) -> tuple[int, ...]:
+    return tuple(time.strptime(text, "%Y-%m-%d %H:%M"))
+
+
+@pytest.mark.parametrize(
+    ("every", "before", "same", "after"),
+    [
+        ("hourly", "2026-11-21 14:00", "2026-11-21 14:59", "2026-11-21 15:00"),
+        ("daily", "2026-11-21 00:00", "2026-11-21 23:59", "2026-11-22 00:00"),
+        ("daily", "2026-12-31 12:00", "2026-12-31 23:59", "2027-01-01 00:00"),
+        ("weekly", "2026-11-16 00:00", "2026-11-22 23:59", "2026-11-23 00:00"),
+        ("weekly", "2026-12-28 00:00", "2027-01-03 23:59", "2027-01-04 00:00"),
+        ("weekly", "2024-12-30 00:00", "2025-01-05 23:59", "2025-01-06 00:00"),
+        ("monthly", "2026-11-01 00:00", "2026-11-30 23:59", "2026-12-01 00:00"),
+        ("monthly", "2026-12-01 00:00", "2026-12-31 23:59", "2027-12-31 00:00"),
+    ],
+)
+def test_periods_begin_where_people_think(every: str, before: str, same: str, after: str) -> None:
+    assert every in PERIODS
+    assert period(every, when(before)) == period(every, when(same))
+    assert period(every, when(before)) != period(every, when(after))
+
+
+def test_no_period_never_ends() -> None:
+    assert period("", when("2026-11-21 14:00")) == period("", when("2027-11-21 14:00")) == ()
+
+
+def test_when_a_file_is_rotated() -> None:
+    """Before it would become too long, or at a new period's first line; never an empty one."""
+    spec = Spec("file", "/a", rotate_bytes=100)
+    assert not is_due(spec, 90, 10, True) and is_due(spec, 90, 11, True)
+    assert is_due(spec, 1, 1, False)
+    assert not is_due(spec, 0, 1000, False)
+    assert not is_due(Spec("file", "/a"), 1 << 40, 1, True)
+
+
+def test_a_rotation_that_was_broken_off_loses_nothing() -> None:
+    """Killed after any of its renames, the next one goes on from the gap that it left."""
+    for broken_off in range(5):
+        files = {1: "c", 2: "b", 3: "a"}
+        for old, new in shift(set(files))[:broken_off]:
+            assert new not in files
+            files[new] = files.pop(old)
+        for old, new in shift(set(files)):
+            assert new not in files
+            files[new] = files.pop(old)
+        assert 1 not in files
+        assert [files[it] for it in sorted(files)] == ["c", "b", "a"]
+    assert shift(set()) == []
+
+
+def test_what_is_kept() -> None:
+    assert surplus({1, 2, 3, 9}, 2) == [3, 9]
+    assert surplus({1, 2}, 0) == []
+
+
+def test_what_the_settings_say() -> None:
+    """A file for all, or one for each slot, of which the supervisor has none."""
+    assert rotation("") == (0, "") and rotation("5000 daily") == (5000, "daily")
+    assert of_settings(Config("app"), 0) is None
+    one = Config("app", log_file="/a.log", log_rotate="5000 daily", log_keep=3, log_compress=True)
+    assert of_settings(one, None) == of_settings(one, 2)
+    assert of_settings(one, 2) == Spec(
+        "file", "/a.log", rotate_bytes=5000, rotate_every="daily", keep=3, compress=True
+    )
+    each = Config("app", log_file="/a.w{slot}.log")
+    found = of_settings(each, 2)
+    assert found is not None and found.path == "/a.w2.log"
+    assert of_settings(each, None) is None

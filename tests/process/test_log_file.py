@@ -1,0 +1,167 @@
+"""`--log-file`: each line once in the file, whoever dies, and however it is rotated."""
+
+from __future__ import annotations
+
+import os
+import re
+import select
+import signal
+from collections import Counter
+from pathlib import Path
+
+from process.clients import Http, address_of
+from process.support import APPS, gone, until
+
+from leeward._sys import procfs
+from leeward.testing import Service, serve
+
+
+def collector_of(service: Service) -> int:
+    """Its pid, once there is one."""
+
+    def look() -> int | None:
+        family = procfs.children_of(service.process.pid)
+        return next((it for it in family if procfs.comm(it) == "leeward logs"), None)
+
+    return until(look, "no log collector")
+
+
+def lines_of(path: Path) -> list[str]:
+    """Of the file and of those that it was rotated to."""
+    files = sorted(path.parent.glob(path.name + ".*"), key=lambda it: -int(it.suffix[1:]))
+    return "".join(it.read_text() for it in [*files, path] if it.exists()).splitlines()
+
+
+LINE = re.compile(
+    r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3} info     worker=[01] gen=1 pid=(\d+) "
+    r"much: line (\d+) of (\d+) (x*)"
+)
+
+
+def test_workers_and_collectors_are_killed(tmp_path: Path) -> None:
+    """What was logged before an answer is in the file, once, with rotation all along."""
+    path = tmp_path / "app.log"
+    flags = ("-w", "2", "--log-file", str(path), "--log-rotate", "50kB", "--log-keep", "0")
+    answered: dict[int, int] = {}
+    with serve("logs_much:make_app", *flags, cwd=APPS) as service:
+        service.wait_ready(2)
+        at = address_of(service)
+        for n in range(240):
+            if n % 60 == 30:
+                os.kill(collector_of(service), signal.SIGKILL)
+            if n % 100 == 75:
+                os.kill(service.workers()[0]["pid"], signal.SIGKILL)
+                service.wait_line("died: killed by")
+            with Http(at) as client:
+                answered[n] = int(client.get(f"/{n}").body)
+        assert service.stop() == 0
+    told = [it for it in lines_of(path) if " much: " in it]
+    found = [LINE.fullmatch(it) for it in told]
+    assert None not in found
+    lines = [(int(it[2]), int(it[3])) for it in found if it]
+    assert all(len(it[4]) == int(it[2]) * 37 % 3000 and it[1] == it[3] for it in found if it)
+    assert Counter(lines) == Counter(answered.items())
+    assert len(list(tmp_path.iterdir())) > 5
+    requests = [it for it in lines_of(path) if "tornado.access: 200 GET" in it]
+    assert len(requests) == len(set(requests)) <= 240
+
+
+def test_usr1_opens_the_file_anew(tmp_path: Path) -> None:
+    """As logrotate's postrotate has it; a file that was moved gets no more lines."""
+    path = tmp_path / "app.log"
+    with serve("logs_much:make_app", "--log-file", str(path), cwd=APPS) as service:
+        at = address_of(service)
+        with Http(at) as client:
+            client.get("/1")
+        until(lambda: path.exists() and "line 1 of" in path.read_text(), "no first line")
+        path.rename(tmp_path / "old")
+        service.signal(signal.SIGUSR1)
+        service.wait_line("log files are reopened")
+        with Http(at) as client:
+            client.get("/2")
+        assert service.stop() == 0
+    assert "line 2 of" in path.read_text() and "line 2 of" not in (tmp_path / "old").read_text()
+    assert path.read_text().splitlines()[-1].endswith("stopped")
+
+
+def test_each_worker_a_file_of_its_own(tmp_path: Path) -> None:
+    with serve(
+        "logs_much:make_app", "-w", "2", "--log-file", str(tmp_path / "w{slot}.log"), cwd=APPS
+    ) as service:
+        service.wait_ready(2)
+        assert service.stop() == 0
+    assert sorted(it.name for it in tmp_path.iterdir()) == ["w0.log", "w1.log"]
+    assert "worker=1" in (tmp_path / "w1.log").read_text()
+    assert "worker=0" not in (tmp_path / "w1.log").read_text()
+
+
+def test_nobody_collects_what_goes_to_stderr() -> None:
+    """No process more than before, as long as there is no file."""
+    with serve("logs_much:make_app", cwd=APPS) as service:
+        with Http(address_of(service)) as client:
+            client.get("/1")
+        service.wait_line("line 1 of")
+        family = procfs.children_of(service.process.pid)
+        assert not [it for it in family if procfs.comm(it) == "leeward logs"]
+        assert service.stop() == 0
+
+
+def test_the_end_of_the_supervisor_leaves_nothing_unwritten(tmp_path: Path) -> None:
+    """SIGKILL: what was in the rings is written, and nobody stays."""
+    path = tmp_path / "app.log"
+    with serve("logs_much:make_app", "--log-file", str(path), cwd=APPS) as service:
+        with Http(address_of(service)) as client:
+            client.get("/1")
+            collector = collector_of(service)
+            os.kill(collector, signal.SIGSTOP)
+            client.get("/2")
+        pidfd = os.pidfd_open(collector)
+        service.signal(signal.SIGKILL)
+        os.kill(collector, signal.SIGCONT)
+        assert select.select([pidfd], [], [], 10)[0]
+        os.close(pidfd)
+        assert gone(collector)
+        service.wait()
+    assert "line 2 of" in path.read_text()
+
+
+def test_a_file_that_cannot_be_opened(tmp_path: Path) -> None:
+    """The service serves; the supervisor says why there are no lines, and when there are."""
+    path = tmp_path / "later" / "app.log"
+    with serve("logs_much:make_app", "--log-file", str(path), cwd=APPS) as service:
+        service.wait_line(re.escape(f"{path}: No such file or directory; lines wait"))
+        with Http(address_of(service)) as client:
+            client.get("/1")
+        path.parent.mkdir()
+        service.wait_line(re.escape(f"{path}: can be written again"))
+        assert service.stop() == 0
+    assert "line 1 of" in path.read_text()
+
+
+def test_leeward_logs(tmp_path: Path) -> None:
+    """The last lines, those of a slot or a level, and what follows, until its end."""
+    path = tmp_path / "app.log"
+    with serve("logs_much:make_app", "-w", "2", cwd=APPS) as service:
+        done = service.leeward("logs")
+        assert done.returncode == 2 and "--log-file" in done.stderr
+        assert service.stop() == 0
+    flags = ("-w", "2", "--log-file", str(path), "--log-level", "debug")
+    with serve("logs_much:make_app", *flags, cwd=APPS) as service:
+        service.wait_ready(2)
+        until(lambda: path.exists() and path.read_text().count("ready in") == 2, "not ready")
+        assert "ready in" in service.leeward("logs", "-n", "1000").stdout
+        of_one = service.leeward("logs", "-n", "1000", "--slot", "1").stdout
+        assert "worker=1" in of_one and "worker=0" not in of_one
+        assert len(service.leeward("logs", "-n", "2").stdout.splitlines()) == 2
+        assert service.leeward("logs", "--level", "error").stdout == ""
+        assert service.leeward("logs", "--level", "loud").returncode == 2
+        follower = service.begin("logs", "-f", "-n", "1")
+        assert follower.stdout is not None
+        follower.stdout.readline()
+        with Http(address_of(service)) as client:
+            client.get("/7")
+        while "much: line 7 of" not in follower.stdout.readline():
+            pass
+        assert service.stop() == 0
+        assert follower.wait(20) == 1
+        assert follower.stderr is None or "has ended" in follower.stderr.read()

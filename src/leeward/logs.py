@@ -3,7 +3,7 @@
     handler = leeward.logs.Handler("app.log", maxBytes=10_000_000, backupCount=5)
     logging.getLogger().addHandler(handler)
 
-In a worker each record goes into the worker's log ring, in 3 µs, and the collector writes it:
+In a worker each record goes into the worker's log ring, and the collector writes it:
 no line is lost, doubled or torn when workers or the collector are killed, or the file is rotated.
 The event loop never waits for a disk or a reader; only an ERROR waits, up to 50 ms, when
 the ring is full.  Anywhere else, in ``python app.py`` and in tests, it is one of
@@ -116,9 +116,14 @@ class Handler(logging.Handler):
                 record.created, level, _identity(), record.name, message, trace
             )
             return made[:-1]
-        cleaned = copy.copy(record)
-        cleaned.msg, cleaned.args = lines.clean(record.getMessage()), None
-        first, *rest = self.formatter.format(cleaned).split("\n")
+        message = record.getMessage()
+        if not message.isprintable():
+            record = copy.copy(record)  # 10 µs, so not each time
+            record.msg, record.args = lines.clean(message), None
+        text = self.formatter.format(record)
+        if text.isprintable():
+            return text
+        first, *rest = text.split("\n")
         return "\n".join([lines.clean(first), *(f"| {lines.clean(it)}" for it in rest)])
 
     # --- in a process of an instance --------------------------------------------------------

@@ -166,6 +166,18 @@ def test_a_line_that_is_refused_is_counted(logger: logging.Logger, reader: ring.
     assert refused[1] > 0 and refused[2] == 0
 
 
+def test_a_file_too_many_is_appended_to(
+    reader: ring.RingReader, logger: logging.Logger, tmp_path: Path
+) -> None:
+    """A ring has so many sinks; what has none is written all the same."""
+    for number in range(ring.SINKS + 1):
+        logger.addHandler(logs.Handler(tmp_path / f"{number}.log"))
+    logger.info("one")
+    logger.info("two")
+    assert len(lines(reader)) == 2 * ring.SINKS
+    assert (tmp_path / f"{ring.SINKS}.log").read_text().count("shop:") == 2
+
+
 # --- anywhere else ------------------------------------------------------------------------
 
 

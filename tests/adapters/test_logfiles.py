@@ -188,6 +188,30 @@ def test_where_there_is_no_room_it_rotates_by_itself(
     assert "one worker at a time" in worker.said[-1]
 
 
+def test_what_cannot_be_understood_is_left_alone(
+    worker: Worker, logger: logging.Logger, tmp_path: Path
+) -> None:
+    """A handler that is not as `logging` makes them is no reason not to serve."""
+
+    class Strange(RotatingFileHandler):
+        @property
+        def maxBytes(self) -> int:  # type: ignore[override]
+            raise RuntimeError("not yet")
+
+        @maxBytes.setter
+        def maxBytes(self, value: int) -> None:
+            pass
+
+        def emit(self, record: logging.LogRecord) -> None:
+            logging.FileHandler.emit(self, record)
+
+    handler_of(logger, Strange(tmp_path / "app.log", maxBytes=10, backupCount=2))
+    worker.begin()
+    logger.info("one")
+    assert (tmp_path / "app.log").read_text() == "INFO one\n"
+    assert worker.said[0].endswith("(Strange): left as it is (not yet)")
+
+
 # --- what stays the handler's own -----------------------------------------------------------
 
 

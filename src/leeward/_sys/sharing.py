@@ -14,6 +14,7 @@ import sys
 
 from leeward._sys import funnel
 from leeward._sys.appending import Appender, StandardError
+from leeward._sys.ring import TableFull
 
 #: Of a record whose level nobody told, as `logging` numbers it.
 _INFO = 20
@@ -68,7 +69,12 @@ class SharedStream:
             self._appender.write(data)
             return
         if way is not self._funnel:
-            self._sink, self._funnel = way.sink(self.spec), way
+            try:
+                self._sink, self._funnel = way.sink(self.spec), way
+            except TableFull:
+                self.spec = b""  # the file is appended to, and nobody rotates it
+                self._appender.write(data)
+                return
             self._appender.close()
         way.put(self._sink, self.level, data)  # what is refused the ring has counted
 

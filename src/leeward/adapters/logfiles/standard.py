@@ -87,11 +87,15 @@ def take_all(place: Place) -> None:
     for reference in list(logging._handlerList):  # type: ignore[attr-defined]
         handler = reference()
         if isinstance(handler, logging.FileHandler) and not _is_closed(handler):
-            try:
-                take(handler, place)
-            except Exception as error:
-                # Of a class that is not as `logging` makes them: no reason not to serve.
-                place.tell_failure(handler, error)
+            _take_or_tell(handler, place)
+
+
+def _take_or_tell(handler: logging.FileHandler, place: Place) -> None:
+    try:
+        take(handler, place)
+    except Exception as error:
+        # Of a class that is not as `logging` makes them: no reason not to serve.
+        place.tell_failure(handler, error)
 
 
 def _is_closed(handler: logging.FileHandler) -> bool:
@@ -122,21 +126,23 @@ def _take(handler: logging.FileHandler, place: Place) -> None:
         _exclude(handler, taken)
     stream = getattr(handler, "stream", None)  # there is none yet in its constructor
     if stream is not None:
-        _renew_stream(handler, stream, taken, place)
+        _renew_stream(handler, stream, taken, place, moved)
     if moved:
         _set_deadline(handler)
     if taken.way is not Way.LEAVE or moved:
         place.tell(path, type(handler).__name__, taken.way)
 
 
-def _renew_stream(handler: logging.FileHandler, stream: Any, taken: Taken, place: Place) -> None:
+def _renew_stream(
+    handler: logging.FileHandler, stream: Any, taken: Taken, place: Place, moved: bool
+) -> None:
     ours = isinstance(stream, SharedStream)
     if taken.way is Way.SHARED:
         if ours and stream.name == handler.baseFilename:
             stream.spec = taken.spec
             return
         handler.stream = _shared(handler)
-    elif ours or stream.name != handler.baseFilename:
+    elif ours or moved:
         handler.stream = _open_really(handler, place)
     else:
         return
@@ -280,7 +286,7 @@ def _open_really(handler: logging.FileHandler, place: Place) -> Any:
 def _handler(place: Place) -> Callable[[Any, logging.LogRecord], Any]:
     def handle(self: Any, record: logging.LogRecord) -> Any:
         if "_leeward" not in vars(self):
-            take(self, place)
+            _take_or_tell(self, place)
         return _HANDLE(self, record)
 
     handle.__qualname__, handle.__module__ = _HANDLE.__qualname__, __name__

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import logging
 import logging.config
@@ -23,8 +24,9 @@ from leeward._sys import funnel, ring
 def logger() -> Iterator[logging.Logger]:
     it = logging.Logger("shop", logging.DEBUG)
     yield it
-    for handler in it.handlers:
-        handler.close()
+    while it.handlers:
+        it.handlers.pop().close()
+    gc.collect()  # with it go descriptors that another test might count
 
 
 @pytest.fixture

@@ -67,8 +67,9 @@ def worker() -> Iterator[Worker]:
 def logger() -> Iterator[logging.Logger]:
     it = logging.Logger("shop", logging.DEBUG)
     yield it
-    for handler in it.handlers:
-        handler.close()
+    while it.handlers:
+        it.handlers.pop().close()
+    gc.collect()  # with it go descriptors that another test might count
 
 
 def handler_of(logger: logging.Logger, handler: logging.FileHandler) -> Any:

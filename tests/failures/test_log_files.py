@@ -94,8 +94,8 @@ def test_by_size(tmp_path: Path) -> None:
 def test_by_time(tmp_path: Path) -> None:
     """TimedRotatingFileHandler by the second: up to 3.12 each rotation destroys the last one's."""
     if sys.version_info < (3, 13):
-        assert bare(tmp_path, "timed", PAUSE="0.1").lost > 0
-    verdict, log = under_leeward(tmp_path, "timed", PAUSE="0.1")
+        assert bare(tmp_path, "timed", PAUSE="0.07").lost > 0
+    verdict, log = under_leeward(tmp_path, "timed", PAUSE="0.07")
     assert whole(verdict) and verdict.files >= 2, verdict
     assert "(TimedRotatingFileHandler): rotated by its own code, in one worker at a time" in log
 

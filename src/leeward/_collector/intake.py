@@ -24,7 +24,12 @@ Say = Callable[[str, str], None]
 
 @dataclass
 class Source:
-    """One ring.  worker:  as the supervisor numbers it.  who:  for messages."""
+    """One ring.
+
+    worker:  as the supervisor numbers it.
+    who:     for messages.
+    slot:    -1 for the supervisor's own.
+    """
 
     worker: int
     who: str
@@ -144,7 +149,8 @@ class Intake:
     def turn(self, now: float) -> bool:
         """Read and write a little of everything.  Was there anything to do?"""
         moved = False
-        for source in self.sources.values():
+        # The supervisor's (slot -1) come last: it tells of what the workers have done.
+        for source in sorted(self.sources.values(), key=lambda it: it.slot < 0):
             moved = self._read(source) or moved
             for lane in source.lanes.values():
                 if lane.flush(now):

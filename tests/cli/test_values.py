@@ -178,3 +178,34 @@ def test_a_bound_of_nought_would_refuse_everything() -> None:
 def test_a_size_is_written_as_it_is_read(number: int, text: str) -> None:
     assert values.size_text(number) == text
     assert values.size(text) == number
+
+
+@pytest.mark.parametrize(
+    ("raw", "found"),
+    [
+        ("100MB", "100000000"),
+        ("64KiB", "65536"),
+        (5000, "5000"),
+        ("daily", "daily"),
+        ("Weekly, 1G", "1073741824 weekly"),
+        ("1MB hourly", "1000000 hourly"),
+    ],
+)
+def test_a_rotation_is_a_size_a_period_or_both(raw: object, found: str) -> None:
+    assert values.rotation(raw) == found
+
+
+@pytest.mark.parametrize(
+    ("raw", "words"),
+    [
+        ("dayly", 'did you mean "daily"'),
+        ("1MB,2MB", "a size, a period or both"),
+        ("daily,hourly", "a size, a period or both"),
+        ("12", "at least 1kB"),
+        (True, "expected a size"),
+        (-5, "expected a size"),
+    ],
+)
+def test_what_is_no_rotation_is_told_what_one_looks_like(raw: object, words: str) -> None:
+    with pytest.raises(Bad, match=words):
+        values.rotation(raw)

@@ -19,9 +19,9 @@ def test_what_a_line_counts_as() -> None:
     assert logrings.kind(False, 30) == logrings.kind(False, 50) == HIGH
 
 
-def test_only_an_error_waits() -> None:
-    """The caller may be an event loop; an error is worth 50 ms of it."""
-    assert [logrings.patience(level) for level in (10, 20, 30)] == [0.0] * 3
+def test_only_an_error_waits_for_long() -> None:
+    """The caller may be an event loop; an error is worth 50 ms of it, all else not one."""
+    assert all(0.0 < logrings.patience(level) < 0.001 for level in (10, 20, 30))
     assert logrings.patience(40) == logrings.patience(50) == 0.05
 
 

@@ -110,6 +110,22 @@ def test_the_application_is_another_user_from_its_import_on(start: Start, mode: 
 
 
 @needs_root
+def test_log_files_are_that_users(start: Start) -> None:
+    """The collector has no more rights than who logs: it opens what its user may open."""
+    directory = Path(subprocess.check_output(["mktemp", "-d"], text=True).strip())
+    try:
+        os.chown(directory, ENTRY.pw_uid, ENTRY.pw_gid)
+        path = directory / "app.log"
+        with start("--user", NOBODY, "--log-file", str(path)) as service:
+            service.wait_ready()
+            assert service.stop() == 0
+        assert path.stat().st_uid == ENTRY.pw_uid
+        assert path.read_text().splitlines()[-1].endswith("stopped")
+    finally:
+        shutil.rmtree(directory)
+
+
+@needs_root
 @modes
 def test_reload_and_replacement_drop_too(start: Start, mode: str) -> None:
     """Every worker, whenever it was born; and root's supervisor still ends them all."""

@@ -138,6 +138,9 @@ def test_an_error_waits_for_room() -> None:
         assert not writer.write(sink, ERROR, b"late", wait=0.05)
         assert time.monotonic() - started >= 0.05
         assert bell.silence()  # it has asked for room
+        take(reader)
+        while writer.write(sink, ERROR, b"x" * 1000):
+            pass
 
         def make_room() -> None:
             select.select([bell.fd], [], [], 10)
@@ -147,11 +150,32 @@ def test_an_error_waits_for_room() -> None:
         helper.start()
         assert writer.write(sink, ERROR, b"in time", wait=10.0)
         helper.join()
-        assert writer.refused() == (0, 0, 2, 0)
+        assert writer.refused() == (0, 0, 3, 0)
         assert [it.line for it in take(reader)] == [b"in time"]
         assert writer._bell is not None
         writer._bell.close()
     bell.close()
+
+
+def test_who_waited_in_vain_waits_once() -> None:
+    """While the ring stays full others of its kind do not; when there is room they do again."""
+    with ends() as (writer, reader):
+        sink = writer.sink(b"app")
+
+        def fill() -> None:
+            while writer.write(sink, ERROR, b"x" * 1000):
+                pass
+
+        fill()
+        assert not writer.write(sink, ERROR, b"x" * 1000, wait=0.01)
+        started = time.monotonic()
+        assert not writer.write(sink, ERROR, b"x" * 1000, wait=60.0)
+        assert time.monotonic() - started < 30
+        take(reader)
+        fill()
+        started = time.monotonic()
+        assert not writer.write(sink, ERROR, b"x" * 1000, wait=0.05)
+        assert time.monotonic() - started >= 0.05
 
 
 def test_threads_take_turns() -> None:

@@ -24,7 +24,12 @@ Say = Callable[[str, str], None]
 
 @dataclass
 class Source:
-    """One ring.  worker:  as the supervisor numbers it.  who:  for messages."""
+    """One ring.
+
+    worker:  as the supervisor numbers it.
+    who:     for messages.
+    slot:    -1 for the supervisor's own.
+    """
 
     worker: int
     who: str
@@ -144,12 +149,12 @@ class Intake:
     def turn(self, now: float) -> bool:
         """Read and write a little of everything.  Was there anything to do?"""
         moved = False
-        for source in self.sources.values():
+        # The supervisor's (slot -1) come last: it tells of what the workers have done.
+        for source in sorted(self.sources.values(), key=lambda it: it.slot < 0):
             moved = self._read(source) or moved
             for lane in source.lanes.values():
                 if lane.flush(now):
                     moved = True
-                self._watch(lane)
             self._free(source)
         if self.shrinker:
             self.shrinker.step()
@@ -157,8 +162,9 @@ class Intake:
         while self.shrinker.errors:
             path, error = self.shrinker.errors.pop()
             self._say("warning", f"{path}: cannot be compressed: {error.strerror}")
-        if now >= self._tell_at:
+        if now >= self._tell_at and self._has_news():
             self._tell_at = now + logrings.TELL_EVERY
+            self._tell_troubles()
             for source in self.sources.values():
                 self._tell(source)
         return moved
@@ -171,7 +177,7 @@ class Intake:
             for it in source.lanes.values()
             if it.waiting()
         ]
-        if any(it.told != it.reader.refused() for it in self.sources.values()):
+        if self._has_news():
             held.append(self._tell_at)
         return min(held, default=None)
 
@@ -234,18 +240,27 @@ class Intake:
 
     # --- telling -------------------------------------------------------------------------------
 
-    def _watch(self, lane: Lane) -> None:
-        """Say once what a sink is held by, and that it goes on."""
-        name = lane.stream.name
-        why = "" if lane.error is None else lane.error.strerror or str(lane.error)
-        before = self._troubled.get(name, "")
-        if why and why != before:
-            self._troubled[name] = why
-            self._say(
-                "error", f"{name}: {why}; lines wait, and are refused once their ring is full"
-            )
-        elif before and lane.error is None and not lane.waiting():
-            del self._troubled[name]
+    def _troubles(self) -> dict[str, str]:
+        """What sinks are held by."""
+        return {
+            lane.stream.name: lane.error.strerror or str(lane.error)
+            for source in self.sources.values()
+            for lane in source.lanes.values()
+            if lane.error is not None
+        }
+
+    def _has_news(self) -> bool:
+        refused = any(it.told != it.reader.refused() for it in self.sources.values())
+        return refused or self._troubles() != self._troubled
+
+    def _tell_troubles(self) -> None:
+        """Once what a sink is held by, and once that it goes on."""
+        before, self._troubled = self._troubled, self._troubles()
+        for name, why in self._troubled.items():
+            if before.get(name) != why:
+                text = f"{name}: {why}; lines wait, and are refused once their ring is full"
+                self._say("error", text)
+        for name in before.keys() - self._troubled.keys():
             self._say("info", f"{name}: can be written again")
 
     def _tell(self, source: Source) -> None:

@@ -53,7 +53,7 @@ CURSOR, INTENT, DEVICE, INODE, OFFSET, OCTETS = range(6)
 _RECORD = struct.Struct("<QIIHHxxxx")
 _ENTRY = struct.Struct("<I")
 #: Seconds between two looks for room.
-_LOOK = 0.001
+_LOOK = 0.0002
 
 
 class BadRing(ValueError):
@@ -112,6 +112,8 @@ class RingWriter(_Ring):
         # One that its own thread may take again: a signal's handler may log at any moment.
         self._lock = RLock()
         self._busy = False
+        #: By kind: who waited last did so in vain; a full disk shall not cost every line its time.
+        self._hopeless = [False] * len(logrings.NAMES)
         self._bell = Bell(bell) if bell >= 0 else None
         #: False in a process that the application forked: the ring is its parent's.
         self.mine = True
@@ -127,22 +129,32 @@ class RingWriter(_Ring):
         with self._lock:
             if spec in self._sinks:
                 return self._sinks[spec] | flag
-            words = self.words
-            number, place = words[TABLED], HEAD_BYTES + words[TABLE_END]
-            end = place + _ENTRY.size + len(spec)
-            if number >= SINKS or end > DATA:
-                raise TableFull(f"{number} log sinks are all that a worker may have")
-            self._map[place:end] = _ENTRY.pack(len(spec)) + spec
-            words[TABLE_END] = end - HEAD_BYTES
-            words[TABLED] = number + 1
-            self._sinks[spec] = number
-            return number | flag
+            if self._busy:
+                raise TableFull("a signal's handler cannot open a log sink in the middle of a line")
+            self._busy = True
+            try:
+                return self._register(spec) | flag
+            finally:
+                self._busy = False
+
+    def _register(self, spec: bytes) -> int:
+        words = self.words
+        number, place = words[TABLED], HEAD_BYTES + words[TABLE_END]
+        end = place + _ENTRY.size + len(spec)
+        if number >= SINKS or end > DATA:
+            raise TableFull(f"{number} log sinks are all that a worker may have")
+        self._map[place:end] = _ENTRY.pack(len(spec)) + spec
+        words[TABLE_END] = end - HEAD_BYTES
+        words[TABLED] = number + 1
+        self._sinks[spec] = number
+        return number
 
     def write(self, sink: int, level: int, line: bytes, wait: float = 0.0) -> bool:
         """Take `line`, complete with its end, which from then on cannot be lost.
 
         level:  as `logging` numbers it.
-        wait:   seconds to wait for room (`logrings.patience`).
+        wait:   seconds to wait for room (`logrings.patience`), unless a line of its kind has
+                waited for nothing since there was any.
         False:  refused, and counted in the ring; nothing of it is written.  In a process
                 that the application forked nothing is taken and nothing counted.
         """
@@ -161,7 +173,10 @@ class RingWriter(_Ring):
         self._busy = True
         try:
             taken = self._put(kind, sink, level, line)
-            if not taken and wait <= 0.0:
+            if taken:
+                self._hopeless[kind] = False
+            elif wait <= 0.0 or self._hopeless[kind]:
+                wait = 0.0
                 self.words[REFUSED + kind] += 1
         finally:
             self._busy = False
@@ -170,7 +185,7 @@ class RingWriter(_Ring):
             lock.release()
         if self._head >= self.words[WAKE_AT] and self._bell is not None:
             self._bell.ring()
-        return taken or (wait > 0.0 and self._wait(sink, level, line, wait))
+        return taken or (wait > 0.0 and self._wait(kind, sink, level, line, wait))
 
     def _put(self, kind: int, sink: int, level: int, line: bytes) -> bool:
         words, head, size = self.words, self._head, self.size
@@ -195,21 +210,18 @@ class RingWriter(_Ring):
         words[HEAD] = end
         return True
 
-    def _wait(self, sink: int, level: int, line: bytes, wait: float) -> bool:
+    def _wait(self, kind: int, sink: int, level: int, line: bytes, wait: float) -> bool:
         """Look again until there is room; others may write meanwhile."""
         deadline = time.monotonic() + wait
         while (left := deadline - time.monotonic()) > 0.0:
             if self._bell is not None:
                 self._bell.ring()
             time.sleep(min(_LOOK, left))
-            if not self._is_full(sink, level, line):
+            if self._head + 31 + len(line) - self.words[TAIL] <= self._limits[kind]:
                 break
-        return self.write(sink, level, line)
-
-    def _is_full(self, sink: int, level: int, line: bytes) -> bool:
-        kind = logrings.kind(sink >= REQUESTS, level)
-        octets = 24 + len(line) + 7
-        return self._head + octets - self.words[TAIL] > self._limits[kind]
+        taken = self.write(sink, level, line)
+        self._hopeless[kind] = not taken
+        return taken
 
     def abandon(self) -> None:
         """In a process that the application forked: the ring is the worker's."""

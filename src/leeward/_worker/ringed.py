@@ -47,7 +47,7 @@ class Ring:
 
 
 class Outlet:
-    """Takes finished lines for the log file.  None of its methods waits, but for an ERROR."""
+    """Takes finished lines for the log file.  A request's never waits (`logrings.patience`)."""
 
     def __init__(self, writer: RingWriter, spec: bytes) -> None:
         self._writer = writer

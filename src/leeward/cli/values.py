@@ -158,11 +158,13 @@ def rotation(raw: object) -> str:
     octets = ""
     every = ""
     for word in re.split(r"[,\s]+", str(raw).strip().lower()):
-        if word in PERIODS[1:] and not every:
-            every = word
-        elif word and not octets:
-            octets = str(rotation_size(word))
+        if word in PERIODS[1:]:
+            known, every = every, word
+        elif word:
+            known, octets = octets, str(rotation_size(word))
         else:
+            known = ""
+        if known:
             raise Bad(f"expected a size, a period or both, found {raw!r}")
     return f"{octets} {every}".strip()
 

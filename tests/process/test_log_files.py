@@ -34,7 +34,7 @@ def test_tornados_own_log_file(tmp_path: Path) -> None:
         service.wait_line(rf"log file {path} \(RotatingFileHandler\): written by the collector")
         service.wait_ready(2)
         at = address_of(service)
-        for number in range(120):
+        for number in range(80):
             dies = number % 40 == 20
             mark = service.mark()
             with Http(at) as client:
@@ -53,5 +53,5 @@ def test_tornados_own_log_file(tmp_path: Path) -> None:
     }
     assert len(files) > 2 and all(it.stat().st_size < 3000 for it in files)
     text = "".join(it.read_text() for it in files)
-    assert Counter(re.findall(r"said (\d+)\.\n", text)) == {str(it): 1 for it in range(120)}
+    assert Counter(re.findall(r"said (\d+)\.\n", text)) == {str(it): 1 for it in range(80)}
     assert all(re.match(r"\[[WIE] \d{6} ", line) for line in text.splitlines())

@@ -35,6 +35,7 @@ class Directory:
         self.pid = os.getpid()
         self._lock = RLock()
         self._depth = 0
+        self._patience = PATIENCE
         self._fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
     def __del__(self) -> None:
@@ -59,16 +60,18 @@ class Directory:
                     fcntl.flock(self._fd, fcntl.LOCK_UN)
 
     def _take(self) -> bool:
-        pause, deadline = _FIRST, time.monotonic() + PATIENCE
+        pause, deadline = _FIRST, time.monotonic() + self._patience
         while True:
             try:
                 fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 if time.monotonic() >= deadline:
+                    self._patience = 0.0  # whoever has it was stopped: not 5 s for each record
                     return False
                 time.sleep(pause)
                 pause = min(pause * 1.5, _LAST)
             else:
+                self._patience = PATIENCE
                 return True
 
 

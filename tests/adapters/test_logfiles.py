@@ -7,9 +7,12 @@ import gc
 import logging
 import logging.config
 import os
+import subprocess
+import sys
 import time
 import weakref
 from collections.abc import Iterator
+from importlib.util import find_spec
 from logging.handlers import (
     RotatingFileHandler,
     TimedRotatingFileHandler,
@@ -411,6 +414,51 @@ def test_a_new_file_at_the_start_is_begun_once(
     assert (tmp_path / "app.log.1").read_text() == "of yesterday\n"
     assert path.read_text() == "of today\n" * 3
     assert not (tmp_path / "app.log.2").exists()
+
+
+LOGURU = """
+import os, sys, time
+from leeward._core.config import Config
+from leeward.adapters.logfiles import install
+install.before_loading(Config("t"), os.getpid())
+assert "loguru" not in sys.modules
+from loguru import logger
+logger.remove()
+path = sys.argv[1]
+for _ in range(2):
+    logger.add(path, mode="w", format="{message}")
+    logger.info("one")
+    logger.remove()
+install.in_worker(Config("t"), 1, lambda: None)
+logger.add(path + ".2", rotation=30, format="{message}")
+said = []
+install.say(said.append)
+logger.info("x" * 20)
+os.rename(path + ".2", path + ".old")  # as a sibling would
+logger.info("y" * 20)
+logger.info("z" * 20)
+print(*said)
+"""
+
+
+@pytest.mark.skipif(find_spec("loguru") is None, reason="loguru is not installed")
+def test_loguru_is_seen_to_when_it_is_imported(tmp_path: Path) -> None:
+    """Mode w empties once; a file that a sibling has rotated gets no more lines."""
+    path = tmp_path / "app.log"
+    path.write_text("of yesterday\n")
+    os.utime(path, (time.time() - 1e6,) * 2)
+    done = subprocess.run(
+        [sys.executable, "-c", LOGURU, str(path)], capture_output=True, text=True, timeout=40
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == (
+        f"log file {path}.2 (loguru): rotated by its own code, in one worker at a time\n"
+    )
+    assert path.read_text() == "one\none\n"
+    assert (tmp_path / "app.log.old").read_text() == "x" * 20 + "\n"
+    assert Path(f"{path}.2").read_text() == "z" * 20 + "\n"
+    rest = [it for it in tmp_path.iterdir() if it.name not in ("app.log", "app.log.old")]
+    assert sorted(it.read_text()[0] for it in rest) == ["y", "z"]
 
 
 # --- a file for each ----------------------------------------------------------------------------

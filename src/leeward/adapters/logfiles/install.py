@@ -23,6 +23,7 @@ def before_loading(config: Config, supervisor: int, rehearsal: bool = False) -> 
     if config.log_files != "as-is":
         _place = Place(config, supervisor, rehearsal)
         standard.install(_place)
+        loguru.watch(_place)
 
 
 def in_worker(config: Config, slot: int, writer: Callable[[], funnel.Writer | None]) -> None:
@@ -38,7 +39,6 @@ def in_worker(config: Config, slot: int, writer: Callable[[], funnel.Writer | No
 def say(say: Callable[[str], object]) -> None:
     """Have `say` called with a line for each file that is not left as it is, now and later."""
     if _place is not None:
-        loguru.take_all(_place)  # the factory may have imported it
         _place.say(say)
 
 

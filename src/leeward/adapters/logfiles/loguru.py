@@ -10,8 +10,13 @@ is missing the sink is left alone.
 from __future__ import annotations
 
 import functools
+import importlib.util
 import os
 import sys
+from collections.abc import Sequence
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from leeward.adapters.logfiles import exclusive
@@ -20,17 +25,45 @@ from leeward.adapters.logfiles.kinds import Way
 if TYPE_CHECKING:
     from leeward.adapters.logfiles.place import Place
 
+_MODULE = "loguru._file_sink"
 _NEEDED = ("write", "_create_path", "_create_file", "_close_file")
 
 
+def watch(place: Place) -> None:
+    """From now on see to the sinks of loguru, whenever it is imported."""
+    sys.meta_path.insert(0, _Finder(place))
+
+
+class _Finder(MetaPathFinder):
+    """Finds nothing by itself: it is asked when the module of loguru's sinks is imported."""
+
+    def __init__(self, place: Place) -> None:
+        self._place = place
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if fullname != _MODULE:
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(fullname)
+        loader: Any = spec and spec.loader
+        if loader is not None:
+            execute = loader.exec_module
+
+            def exec_module(module: ModuleType) -> None:
+                execute(module)
+                _install(getattr(module, "FileSink", None), self._place)
+
+            loader.exec_module = exec_module
+        return spec
+
+
 def take_all(place: Place) -> None:
-    """See to loguru's sinks, those that there are and those to come, if it is loaded."""
-    module = sys.modules.get("loguru._file_sink")
-    sink: Any = getattr(module, "FileSink", None)
-    if sink is None or not all(hasattr(sink, it) for it in _NEEDED):
+    """This process has become a worker: its sinks write where a worker's do."""
+    sink: Any = getattr(sys.modules.get(_MODULE), "FileSink", None)
+    if sink is None or not hasattr(sink.write, "leeward"):
         return
-    if not hasattr(sink.write, "leeward"):
-        _install(sink, place)
     for handler in sys.modules["loguru"].logger._core.handlers.values():
         mine = getattr(handler, "_sink", None)
         if isinstance(mine, sink):
@@ -38,6 +71,8 @@ def take_all(place: Place) -> None:
 
 
 def _install(sink: Any, place: Place) -> None:
+    if not all(hasattr(sink, it) for it in _NEEDED):
+        return
     write, create_path, create_file = sink.write, sink._create_path, sink._create_file
 
     @functools.wraps(write)

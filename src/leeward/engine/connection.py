@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from leeward.engine.engine import Engine
+    from leeward.engine.head import Head
 
 #: Bytes of pipelined requests that are kept before reading pauses: one read of the
 #: transport, so that a client that does not pipeline is never paused.
@@ -72,14 +73,21 @@ class Connection(Parting):
             self.stream.feed(data)
         elif self.life is not _ENDING:
             if not self._buffer and self._step is not None and self.life is not _ACTIVE:
-                # As a rule a read is a whole head: no need to collect it.
+                # As a rule a read is a whole head, and one that came before.
+                if data.endswith(b"\r\n\r\n"):
+                    head = self.server.parser.known(data[:-4])
+                    if head is not None:
+                        self._activate()
+                        self._advance(head)
+                        return
+                # Else no need to collect it, but for what is behind it.
                 found = find_head(data)
                 if found is not None and found[1] <= self.params.max_header_size:
                     end, start = found
                     if start < len(data):
                         self._buffer += memoryview(data)[start:]
                     self._activate()
-                    self._advance(data[:end])
+                    self._advance(None, data[:end])
                     return
             self._buffer += data
             if self._step is not None:
@@ -127,9 +135,11 @@ class Connection(Parting):
 
     # --- reading requests ------------------------------------------------------------------------
 
-    def _advance(self, head: bytes | None = None) -> None:
-        """Go on as far as the bytes reach; `head` came before what is in the buffer."""
+    def _advance(self, head: Head | None = None, raw: bytes | None = None) -> None:
+        """Go on as far as the bytes reach; `head`, or its text, came before the buffer's."""
         try:
+            if raw is not None:
+                head = self.server.parser.parse(raw)
             if head is None or self._begin(head):
                 while self._step is not None and self._step():
                     pass
@@ -164,11 +174,10 @@ class Connection(Parting):
         raw = bytes(buffer[:end])
         del buffer[:start]
         self._scanned = 0
-        return self._begin(raw)
+        return self._begin(self.server.parser.parse(raw))
 
-    def _begin(self, raw: bytes) -> bool:
+    def _begin(self, head: Head) -> bool:
         """A head is complete: make the exchange, and let the application see the headers."""
-        head = self.server.parser.parse(raw)
         self.server.request_begins()
         self.account.requests += 1
         exchange = self.exchange = Exchange(self, head)
@@ -180,7 +189,7 @@ class Connection(Parting):
         assert self.serving is not None
         delegate = self._delegate = self.server.start_request(self.serving, exchange)
         try:
-            waiting = delegate.headers_received(head.start_line, head.headers)
+            waiting = delegate.headers_received(head.start_line, head.build(head.fields))
         except HTTPInputError:
             raise
         except Exception as error:
@@ -358,7 +367,7 @@ class Connection(Parting):
         if own is not None and own.idle is not None:
             idle = own.idle
         if self.server.notice.left:
-            self.server.notice.look(exchange.head.headers, idle)
+            self.server.notice.look(exchange.head.fields, idle)
         self.deadline = self.server.deadline(idle)
         self._step = self._read_head
         if self._buffer or self._paused_reading:

@@ -210,10 +210,11 @@ class Engine(Registry["Link"]):
         path = self.config.health_path
         if path and health.asked(path, exchange.head.start_line):
             return health.Health(exchange, exchange.head.method, self.serves)
-        if self.overloaded():
+        if self._most_in_flight and self.overloaded():
             return overload.Refusal(exchange)
         delegate: HTTPMessageDelegate
-        if self._watch is not None and (now := self.loop.time()) >= self._look_at:
+        # The connection has just read the clock.
+        if self._watch is not None and (now := exchange.connection.account.moved) >= self._look_at:
             self._look(now)
         if self._dispatch is not None:
             delegate = Handling(self._dispatch, connection, exchange)

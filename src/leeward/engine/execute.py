@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from types import CoroutineType
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from tornado import gen
 from tornado.httputil import HTTPMessageDelegate, RequestStartLine
@@ -174,8 +174,8 @@ class Handling(HTTPMessageDelegate):
         self, start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders
     ) -> Awaitable[None] | None:
         dispatch = self._dispatch
-        line = cast(RequestStartLine, start_line)
-        request = requests.make(self._exchange, self._server_connection, line, headers)
+        assert type(start_line) is RequestStartLine
+        request = requests.make(self._exchange, self._server_connection, start_line, headers)
         self._request = request
         route = dispatch.routes.known(request.path)
         if route is not None and dispatch.ordinary():

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import tornado
 
-from leeward.engine.accelerate import finish, handler, headers
+from leeward.engine.accelerate import finish, handler, headers, write
 from leeward.engine.accelerate.pristine import find, pristine
 from leeward.engine.execute import REPLACED
 
@@ -78,6 +78,7 @@ ACCELERATIONS = (
     Acceleration(
         "handler clear", "tornado.web:RequestHandler.clear", handler.clear, handler.CLEAR_NEEDS
     ),
+    Acceleration("write", "tornado.web:RequestHandler.write", write.write, write.NEEDS),
     Acceleration("finish", "tornado.web:RequestHandler.finish", finish.finish, finish.NEEDS),
 )
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 KNOWN: dict[str, dict[str, frozenset[str]]] = {
     "3.11": {
+        "tornado.escape:utf8": frozenset({"c758e02cded3236b"}),
         "tornado.httpserver:HTTPServer.start_request": frozenset({"05cf56ad156f787e"}),
         "tornado.httputil:HTTPHeaders.__delitem__": frozenset(
             {"0a95e49f79432d26", "91b809933670ffeb", "93032749977d8e94"}
@@ -70,6 +71,7 @@ KNOWN: dict[str, dict[str, frozenset[str]]] = {
         "tornado.web:RequestHandler.flush": frozenset({"0b3028d45e932987"}),
         "tornado.web:RequestHandler.set_etag_header": frozenset({"0eb9e3f93ceeff44"}),
         "tornado.web:RequestHandler.set_header": frozenset({"09e63a7edb18b47e"}),
+        "tornado.web:RequestHandler.write": frozenset({"b68445dfa16ec457"}),
         "tornado.web:_ApplicationRouter.get_target_delegate": frozenset({"acdf97de53df8e8e"}),
         "tornado.web:_HandlerDelegate.__init__": frozenset(
             {"cd6e91b3bb41cd7d", "f5e722620926bdb9"}
@@ -87,6 +89,7 @@ KNOWN: dict[str, dict[str, frozenset[str]]] = {
         "tornado.web:_has_stream_request_body": frozenset({"7c1d106562a2d688", "c8c688552cb0da1d"}),
     },
     "3.12": {
+        "tornado.escape:utf8": frozenset({"4dee50ed91dac168"}),
         "tornado.httpserver:HTTPServer.start_request": frozenset({"b283eb8f90c1ff88"}),
         "tornado.httputil:HTTPHeaders.__delitem__": frozenset(
             {"25adbc281097a3e5", "648d35ca689bb6e0", "9fd2985b7d8f1d4e"}
@@ -149,6 +152,7 @@ KNOWN: dict[str, dict[str, frozenset[str]]] = {
         "tornado.web:RequestHandler.flush": frozenset({"83b732d037992a6b"}),
         "tornado.web:RequestHandler.set_etag_header": frozenset({"f3b8f1aa15293ef6"}),
         "tornado.web:RequestHandler.set_header": frozenset({"67331e063690d28e"}),
+        "tornado.web:RequestHandler.write": frozenset({"f6ce8ba6bc2ca718"}),
         "tornado.web:_ApplicationRouter.get_target_delegate": frozenset({"ba0fbc774fb6859a"}),
         "tornado.web:_HandlerDelegate.__init__": frozenset(
             {"d1b791700a898806", "f02b654fed444651"}
@@ -166,6 +170,7 @@ KNOWN: dict[str, dict[str, frozenset[str]]] = {
         "tornado.web:_has_stream_request_body": frozenset({"4650b971c43b9a77", "6b2bb9b91026f25c"}),
     },
     "3.13": {
+        "tornado.escape:utf8": frozenset({"b55c8f73521dcb5f"}),
         "tornado.httpserver:HTTPServer.start_request": frozenset({"9d55e38481af15e2"}),
         "tornado.httputil:HTTPHeaders.__delitem__": frozenset(
             {"10fa92adbb78ce29", "718da15e3be58c58", "b281c0fd5e151e32"}
@@ -228,6 +233,7 @@ KNOWN: dict[str, dict[str, frozenset[str]]] = {
         "tornado.web:RequestHandler.flush": frozenset({"b7fd01ccb63fea4f"}),
         "tornado.web:RequestHandler.set_etag_header": frozenset({"a4974179acc1e678"}),
         "tornado.web:RequestHandler.set_header": frozenset({"ef8ec9fabf2d7ab2"}),
+        "tornado.web:RequestHandler.write": frozenset({"a2a196f7fa663fdc"}),
         "tornado.web:_ApplicationRouter.get_target_delegate": frozenset({"d39e832a0420df09"}),
         "tornado.web:_HandlerDelegate.__init__": frozenset(
             {"77295321bcb11c5b", "7cd7d0281cfd557a"}

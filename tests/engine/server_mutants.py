@@ -73,8 +73,8 @@ MUTANTS = (
     Mutant(
         "the next head is looked for where the last one was",
         "connection",
-        "        self._scanned = 0\n        return self._begin(raw)",
-        "        return self._begin(raw)",
+        "        self._scanned = 0\n        return self._begin(self.server",
+        "        return self._begin(self.server",
     ),
     # --- bodies ---------------------------------------------------------------------------------
     Mutant(

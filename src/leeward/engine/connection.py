@@ -28,7 +28,7 @@ from leeward.engine import refusals
 from leeward.engine.body import Chunked
 from leeward.engine.exchange import Exchange
 from leeward.engine.fields import check_length
-from leeward.engine.head import BadRequest, find_head
+from leeward.engine.head import BadRequest, Head, find_head
 from leeward.engine.parting import Parting
 from leeward.engine.rules import too_large
 from leeward.engine.stream import bytes_wait
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from leeward.engine.engine import Engine
-    from leeward.engine.head import Head
 
 #: Bytes of pipelined requests that are kept before reading pauses: one read of the
 #: transport, so that a client that does not pipeline is never paused.
@@ -73,21 +72,17 @@ class Connection(Parting):
             self.stream.feed(data)
         elif self.life is not _ENDING:
             if not self._buffer and self._step is not None and self.life is not _ACTIVE:
-                # As a rule a read is a whole head, and one that came before.
-                if data.endswith(b"\r\n\r\n"):
-                    head = self.server.parser.known(data[:-4])
-                    if head is not None:
-                        self._activate()
-                        self._advance(head)
-                        return
-                # Else no need to collect it, but for what is behind it.
-                found = find_head(data)
-                if found is not None and found[1] <= self.params.max_header_size:
+                # As a rule a read is a whole head, and one that came before: no need to collect it.
+                raw, head = None, self.server.parser.whole(data)
+                if head is None and (found := find_head(data)) is not None:
                     end, start = found
-                    if start < len(data):
-                        self._buffer += memoryview(data)[start:]
+                    if start <= self.params.max_header_size:
+                        raw = data[:end]
+                        if start < len(data):
+                            self._buffer += memoryview(data)[start:]
+                if head is not None or raw is not None:
                     self._activate()
-                    self._advance(None, data[:end])
+                    self._advance(head, raw)
                     return
             self._buffer += data
             if self._step is not None:
@@ -105,8 +100,7 @@ class Connection(Parting):
         return self._next_is_due if exchange is None else exchange.read_finished
 
     def sends_on(self) -> bool:
-        exchange = self.exchange
-        half = exchange is not None and not exchange.read_finished
+        half = self.exchange is not None and not self.exchange.read_finished
         return self.life is _ACTIVE and (half or bool(self._buffer) or self._step is not None)
 
     def answer_is_complete(self) -> bool:
@@ -315,12 +309,11 @@ class Connection(Parting):
     def _refuse(self, error: BadRequest | HTTPInputError) -> None:
         """Say that this is no request that we understand, and close."""
         rule = getattr(error, "rule", "application")
-        status = getattr(error, "status", 400)
         self.server.refused(rule)
         refusals.tell(error, rule, self.context)
         exchange = self.exchange
         if exchange is None or not exchange.write_finished:
-            self.send(refusals.answer(status))
+            self.send(refusals.answer(getattr(error, "status", 400)))
         self._tell_delegate()
         self.close()
 

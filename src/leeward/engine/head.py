@@ -121,16 +121,19 @@ class Parser:
         self._lines: Seen[bytes, RequestStartLine] = Seen(cache_lines)
         self._blocks: Seen[bytes, _Block] = Seen(cache_heads)
         self._heads: Seen[bytes, Head] = Seen(cache_heads)
-        #: The head with this text, if it is one that came before.
-        self.known = self._heads.entries.get
+        self._known = self._heads.entries.get
         self._known_line = self._lines.entries.get
         self._known_block = self._blocks.entries.get
         self._names: dict[str, str] = {}
         self._hosts: set[str] = set()
 
+    def whole(self, data: bytes) -> Head | None:
+        """The head that `data` is, if it is one that came before and nothing else."""
+        return self._known(data[:-4]) if data.endswith(b"\r\n\r\n") else None
+
     def parse(self, raw: bytes) -> Head:
         """Read the text of a head, without the empty line that ends it; raises BadRequest."""
-        head = self.known(raw)
+        head = self._known(raw)
         if head is not None:
             return head
         end = raw.find(b"\r\n")

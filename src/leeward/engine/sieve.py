@@ -40,6 +40,11 @@ class Sieve:
         #: Has it ever sent a pong, ours or another?
         self.answers = False
 
+    @property
+    def between(self) -> bool:
+        """Does the next byte begin a frame?"""
+        return not (self._skip or self._carry)
+
     def feed(self, data: bytes) -> bytes:
         """What of `data` is for the application.
 

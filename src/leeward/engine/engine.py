@@ -30,7 +30,7 @@ from leeward.engine.outbox import Watch
 from leeward.engine.pings import Pings
 from leeward.engine.registry import Registry
 from leeward.engine.timeouts import timeouts, tuned
-from leeward.engine.written import Written
+from leeward.engine.written import Turns
 
 if TYPE_CHECKING:
     import socket
@@ -114,7 +114,7 @@ class Engine(Registry["Link"]):
         #: What a write returns that has left us already; one for all of them.
         self.flushed: asyncio.Future[None] = self.loop.create_future()
         self.flushed.set_result(None)
-        self._written = Written(self.loop, self.context)
+        self.turns = Turns(self.loop, self.context)
         #: Requests refused, by the name of the rule (`leeward.engine.rules`).
         self.refusals: Counter[str] = Counter()
         #: Called for each connection that we end, with the setting that it ran into.
@@ -246,12 +246,6 @@ class Engine(Registry["Link"]):
         found = ServerConnection(connection, context)
         http._connections.add(found)
         return found
-
-    def written(self) -> asyncio.Future[None]:
-        """Of a message that has left us: see `leeward.engine.written`."""
-        if self._written.seen:
-            self._written = Written(self.loop, self.context)
-        return self._written
 
     def serving_ended(self, connection: ServerConnection) -> None:
         """HTTP is over on this connection."""

@@ -33,6 +33,9 @@ _PLAIN, _DEFLATE = (0x81, 0x82), (0x81, 0x82, 0xC1, 0xC2)
 _MASKED, _CONTROL = 0x80, 0x08
 _KEY = 4
 
+#: Bytes that wait unread before the transport is told to pause.
+AHEAD = 256 * 1024
+
 #: Reads answered in a row without a turn of the loop: a burst of small messages must
 #: not keep everybody else waiting (three reads a frame; 256 take about 2 ms).
 AT_ONCE = 256
@@ -63,10 +66,8 @@ class Messages(IOStream):
 
     def next_message(self, protocol: WebSocketProtocol13) -> tuple[int, bytes] | None:
         """First octet and payload of the message at the front; None if it is not for us."""
-        data: bytes | bytearray = self._fresh
-        at = self._at
-        if not data:
-            data, at = self._data, 0
+        fresh, at = self._fresh, self._at
+        data: bytes | bytearray = fresh or self._data
         end = len(data)
         if end - at < 2 + _KEY:
             return None
@@ -89,12 +90,12 @@ class Messages(IOStream):
             return None
         self._at_once += _READS
         protocol._wire_bytes_in += stop - at
-        if data is self._fresh:
+        if fresh:
             self._at = stop
-            return first, mask(data[start - _KEY : start], data[start:stop])
+            return first, mask(fresh[start - _KEY : start], fresh[start:stop])
         with memoryview(data) as view:
             found = mask(bytes(view[start - _KEY : start]), bytes(view[start:stop]))
-        del data[:stop]
+        del self._data[:stop]
         self._taken()
         return first, found
 
@@ -124,8 +125,8 @@ class Messages(IOStream):
         future = self._arrival
         if (
             future is None
-            or future is not self._future
             or future.done()
+            or self._future is not future
             or data[0] & _CONTROL
             or self._connection.choked
             or not (self.asked is None or self.asked.sieve.between)
@@ -151,12 +152,16 @@ class Messages(IOStream):
 
     def _taken(self) -> None:
         """Something was taken from the front of `_data`."""
-        raise NotImplementedError
+        if not self._closed:
+            if len(self._data) <= AHEAD:
+                self._connection.read_on()
+            if self._ended and not self._data:
+                self._loop.call_soon(self.close)
 
 
 def _resume(future: asyncio.Future[None]) -> None:
     """`set_result(None)`, and the task that waits goes on now: 5 µs sooner, and cheaper."""
-    waiting = future._callbacks or ()  # type: ignore[attr-defined]
+    waiting = future._callbacks or ()
     if len(waiting) == 1 and asyncio.current_task() is None:
         ((callback, context),) = waiting
         future.remove_done_callback(callback)

@@ -26,7 +26,7 @@ from tornado.iostream import StreamClosedError, UnsatisfiableReadError
 
 from leeward.engine import kernel
 from leeward.engine.frames import close_frame
-from leeward.engine.messages import AT_ONCE, Messages
+from leeward.engine.messages import AHEAD, AT_ONCE, Messages
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,8 +35,6 @@ if TYPE_CHECKING:
     from leeward.engine.link import Link
     from leeward.engine.pings import Asked
 
-#: Bytes that wait unread before the transport is told to pause.
-_AHEAD = 256 * 1024
 #: First octet of a close frame.
 _CLOSE = b"\x88"
 
@@ -237,13 +235,6 @@ class TransportStream(Messages):
         self._taken()
         return piece
 
-    def _taken(self) -> None:
-        if not self._closed:
-            if len(self._data) <= _AHEAD:
-                self._connection.read_on()
-            if self._ended and not self._data:
-                self._loop.call_soon(self.close)
-
     def fail(self, code: int) -> None:
         """The WebSocket's client has broken a rule: say so; the protocol will close."""
         if not self._said_close and not self._closed:
@@ -281,7 +272,7 @@ class TransportStream(Messages):
             self._unsatisfiable(error)
         if self._until_close and len(self._data) > self.max_buffer_size:
             self._unsatisfiable(StreamBufferFull("Reached maximum read buffer size"))
-        elif len(self._data) > _AHEAD and self._future is None:
+        elif len(self._data) > AHEAD and self._future is None:
             self._connection.read_no_further()
 
     def go_on(self) -> None:
@@ -290,7 +281,7 @@ class TransportStream(Messages):
             self._try()
         except UnsatisfiableReadError as error:
             self._unsatisfiable(error)
-        if not self._closed and (self._future is not None or len(self._data) <= _AHEAD):
+        if not self._closed and (self._future is not None or len(self._data) <= AHEAD):
             self._connection.read_on()
 
     def feed_eof(self) -> None:
@@ -318,9 +309,9 @@ class TransportStream(Messages):
         return self._connection.send(data)
 
     def told(self, future: asyncio.Future[None]) -> asyncio.Future[None] | None:
-        """For what `write` has returned: what tells that it is over, None if it is not."""
+        """Of a message, for what `write` has returned; None if it has not left us yet."""
         server = self._connection.server
-        return server.written() if future is server.flushed else None
+        return server.turns.written() if future is server.flushed else None
 
     def writing(self) -> bool:
         return not self._closed and self._connection.transport.get_write_buffer_size() > 0

@@ -1,8 +1,9 @@
-"""What tells of a WebSocket message that has left us already: nobody asks, as a rule.
+"""What tells that WebSocket messages have left us: one future for all of a turn of the loop.
 
-Tornado makes a task for each message that is written, which ends in the loop's next turn:
-who awaits it lets the others have their turn.  A `Written` does the same for whoever looks
-at it, from then on; until somebody does it costs nothing, and is given to all.
+Tornado makes a task for each message that is written, which ends in the loop's next turn: who
+awaits it lets the others have their turn, and who looks later whether it is done (to leave
+a picture out while the last one still waits) finds that it is.  So it is here; but nobody
+waits, as a rule.
 """
 
 from __future__ import annotations
@@ -11,38 +12,35 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from contextvars import Context
 
 
 class Written(asyncio.Future[None]):
-    """Done in the turn behind that in which somebody first looks at it.
+    """Not one writer's: it cannot be cancelled."""
 
-    context:  of the call that makes it so.
+    def cancel(self, msg: Any = None) -> bool:
+        """Whoever waits for it is cancelled in the next turn."""
+        return False
+
+
+class Turns:
+    """Of one loop.
+
+    context:  in which its futures are completed.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, context: Context) -> None:
-        super().__init__(loop=loop)
+        self._loop = loop
         self._context = context
-        #: Has somebody looked at it?
-        self.seen = False
+        self._future: Written | None = None
 
-    def add_done_callback(
-        self, callback: Callable[[asyncio.Future[None]], object], *, context: Any = None
-    ) -> None:
-        self._see()
-        super().add_done_callback(callback, context=context)
+    def written(self) -> Written:
+        """Done in the next turn."""
+        if self._future is None:
+            self._future = Written(loop=self._loop)
+            self._loop.call_soon(self._turn, self._future, context=self._context)
+        return self._future
 
-    def done(self) -> bool:
-        self._see()
-        return super().done()
-
-    def cancel(self, msg: Any = None) -> bool:
-        """Never: others may wait for it, and what was written is written."""
-        self._see()
-        return False
-
-    def _see(self) -> None:
-        if not self.seen:
-            self.seen = True
-            self.get_loop().call_soon(self.set_result, None, context=self._context)
+    def _turn(self, future: Written) -> None:
+        self._future = None
+        future.set_result(None)

@@ -75,7 +75,7 @@ def read(original: Callable[..., Any]) -> Callable[..., Any]:
     return _receive_frame
 
 
-def write(original: Callable[..., Any]) -> Callable[..., Any]:
+def write(original: Callable[..., asyncio.Future[None]]) -> Callable[..., Any]:
     kind = WebSocketProtocol13
     write_frame = kind._write_frame
 

@@ -100,14 +100,9 @@ class Messages(IOStream):
         return first, found
 
     def silent(self) -> bool:
-        """Is there nothing at all, and the next octet begins a message?"""
-        guard = self.guard
-        return (
-            not (self._data or len(self._fresh) > self._at or self._closed)
-            and self._future is None
-            and guard is not None
-            and not guard.inside
-        )
+        """Is there nothing at all?"""
+        here = self._data or len(self._fresh) > self._at
+        return not here and self._future is None and not self._closed
 
     def arrival(self) -> asyncio.Future[None]:
         """Done when something comes."""
@@ -123,10 +118,11 @@ class Messages(IOStream):
     def _offer(self, data: bytes) -> bytes:
         """`data` has come: let the protocol take from it, if it waits.  Returns the rest."""
         future = self._arrival
+        if future is None or future.done():
+            return data
+        awaited = future is self._future
         if (
-            future is None
-            or future.done()
-            or self._future is not future
+            not awaited
             or data[0] & _CONTROL
             or self._connection.choked
             or not (self.asked is None or self.asked.sieve.between)

@@ -7,7 +7,7 @@ so a pong of ours between two fragments would have the application see deflated 
 and it costs three reads and a wake-up.
 
 Frames are told by their headers (RFC 6455 §5.2); payloads pass unread.  A message that came
-by itself costs 0.15 µs.
+by itself costs 0.15 µs; whole messages that `leeward.engine.messages` takes do not come here.
 """
 
 from __future__ import annotations

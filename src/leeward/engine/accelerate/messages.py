@@ -24,7 +24,7 @@ _PROTOCOL = "tornado.websocket:WebSocketProtocol13"
 READ_NEEDS = (f"{_PROTOCOL}._read_bytes", f"{_PROTOCOL}._handle_message")
 WRITE_NEEDS = (f"{_PROTOCOL}._write_frame",)
 
-_OPCODE = 0x0F
+_OPCODE, _BINARY = 0x0F, 0x82
 _MEDIUM, _LONG = struct.Struct("!BBH"), struct.Struct("!BBQ")
 
 
@@ -97,7 +97,7 @@ def write(original: Callable[..., asyncio.Future[None]]) -> Callable[..., Any]:
         ):
             return original(self, message, binary)
         self._message_bytes_out += len(data)
-        first = 0x82 if binary else TEXT
+        first = _BINARY if binary else TEXT
         if self._compressor:
             data = self._compressor.compress(data)
             first |= COMPRESSED

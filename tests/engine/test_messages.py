@@ -145,7 +145,7 @@ async def talking(accelerate: bool = True, **keywords: Any) -> Any:
 
 
 def _frames(draw: random.Random, ours: bytes) -> Iterator[bytes]:
-    """What clients send, seldom wrong."""
+    """What clients send."""
     text = "".join(draw.choices("aé€😀", k=draw.choice((0, 1, 30, 31, 63, 200)))).encode()
     packed = deflated(text)
     yield from draw.choice(
@@ -164,28 +164,34 @@ def _frames(draw: random.Random, ours: bytes) -> Iterator[bytes]:
             [frame(TEXT, packed[:1], bits=0x40, fin=False), frame(CONT, packed[1:])],
         ]
     )
-    if draw.random() < 0.03:
-        yield draw.choice(
-            [
-                frame(TEXT, text + b"\xff"),
-                frame(TEXT, text + b"\xc3"),
-                frame(BINARY, b"x", bits=0x20),
-                frame(TEXT, text, mask=False),
-                frame(BINARY, bytes(MOST + 1)),
-                frame(BINARY, b"", length=2**63),
-                frame(CONT, b"of nothing"),
-                frame(3, b"x"),
-                frame(TEXT, b"part", fin=False) + frame(TEXT, b"amid parts"),
-                close(1000, b"bye"),
-                close(1005),
-            ]
-        )
+
+
+def _wrong(draw: random.Random) -> bytes:
+    """What ends a conversation."""
+    text = b"abc"
+    return draw.choice(
+        [
+            frame(TEXT, text + b"\xff"),
+            frame(TEXT, text + b"\xc3"),
+            frame(BINARY, b"x", bits=0x20),
+            frame(TEXT, text, mask=False),
+            *[frame(BINARY, bytes(MOST + 1))] * 3,
+            frame(BINARY, b"", length=2**63),
+            frame(CONT, b"of nothing"),
+            frame(3, b"x"),
+            frame(TEXT, b"part", fin=False) + frame(TEXT, b"amid parts"),
+            close(1000, b"bye"),
+            close(1005),
+        ]
+    )
 
 
 def _pieces(seed: int, ours: bytes) -> list[bytes]:
     """A conversation, cut where frames end, or anywhere."""
     draw = random.Random(seed)
     wire = [it for _ in range(draw.choice((3, 10, 60))) for it in _frames(draw, ours)]
+    if seed % 3:
+        wire += [_wrong(draw), frame(TEXT, b"too late")]
     kind = seed % 4
     if kind == 0:
         return wire
@@ -224,7 +230,7 @@ async def observed(seed: int, accelerate: bool) -> list[Any]:
     return [list(heard), written, counts, ended]
 
 
-SEEDS = range(150)
+SEEDS = range(96)
 
 
 @pytest.fixture(scope="module")
@@ -238,7 +244,7 @@ def test_it_is_the_same_as_without(plain: list[list[Any]]) -> None:
     for seed, theirs in zip(SEEDS, plain, strict=True):
         assert run(observed(seed, True)) == theirs, seed
     assert sum(it[-1] for it in plain) > 20, "some break a rule"
-    assert sum(len(it[0]) for it in plain) > 1000
+    assert sum(len(it[0]) for it in plain) > 500
 
 
 MUTANTS = {

@@ -11,7 +11,8 @@ inside: there is no file descriptor that it polls.  Differences that can be seen
   for a fresh connection, before HTTP).
 
 A read whose bytes are here already returns a future that is done: `await` on it does
-not leave the coroutine, which is most of what makes WebSockets cheaper here.
+not leave the coroutine.  WebSocket messages that came whole need no such reads
+(`leeward.engine.messages`).
 """
 
 from __future__ import annotations

@@ -176,7 +176,7 @@ def _wrong(draw: random.Random) -> bytes:
             frame(BINARY, b"x", bits=0x20),
             frame(TEXT, deflated(text), bits=0x40),
             frame(TEXT, text, mask=False),
-            *[frame(BINARY, bytes(MOST + 1))] * 3,
+            frame(BINARY, bytes(MOST + 1)),
             frame(BINARY, b"", length=2**63),
             frame(CONT, b"of nothing"),
             frame(3, b"x"),
@@ -193,6 +193,8 @@ def _pieces(seed: int, ours: bytes, deflate: bool) -> list[bytes]:
     wire = [it for _ in range(draw.choice((3, 10, 60))) for it in _frames(draw, ours, deflate)]
     if seed % 3:
         wire += [_wrong(draw), frame(TEXT, b"too late")]
+    elif seed == 0:
+        wire += [frame(BINARY, bytes(MOST + 1))]  # whole, in one piece
     kind = seed % 4
     if kind == 0:
         return wire

@@ -37,6 +37,8 @@ MADE = {
     "handler clear": ("handler", "clear"),
     "write": ("write", "write"),
     "finish": ("finish", "finish"),
+    "message read": ("messages", "read"),
+    "message write": ("messages", "write"),
 }
 #: The way to handlers, in the order in which the modules build on each other.
 WAY = ("routes", "request", "execute")

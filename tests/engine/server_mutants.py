@@ -208,7 +208,7 @@ MUTANTS = (
     Mutant(
         "a refusal says nothing",
         "connection",
-        "            self.send(refusals.answer(status))",
+        '            self.send(refusals.answer(getattr(error, "status", 400)))',
         "            pass",
     ),
     Mutant(

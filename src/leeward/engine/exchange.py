@@ -193,7 +193,13 @@ class Exchange(HTTPConnection):
             future = self.write_headers(ResponseStartLine("", code, reason), headers, body)
             self.finish()
             return future
-        data = made or head_of(code, reason, headers._as_list)
+        try:
+            data = made or head_of(code, reason, headers._as_list)
+        except ValueError:
+            self._left = len(
+                body
+            )  # owed still: or the second `finish` would pass, with nothing said
+            raise
         if len(body) > _APART:
             connection.send(data)
             data = body

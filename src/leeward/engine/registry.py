@@ -207,6 +207,9 @@ class Registry(Generic[M]):
     def open(self) -> int:
         return len(self.live)
 
+    def descriptors(self) -> set[int]:
+        return {it.descriptor for it in self.live}
+
     def evict(self, files: int) -> int:
         count = eviction.evict(self.live, monotonic(), files)
         self._evicted += count

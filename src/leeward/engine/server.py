@@ -103,6 +103,9 @@ class Server(Protocol):
     def open(self) -> int:
         """How many connections there are."""
 
+    def descriptors(self) -> set[int]:
+        """Of their sockets."""
+
     def shed(self) -> None:
         """A connection was refused because there are too many."""
 

@@ -98,3 +98,19 @@ def test_those_who_came_together_are_not_asked_together() -> None:
     """The ping comes up to a quarter of the interval earlier."""
     assert Watch(RULE, 1.0).look(115.0, 100.0, False)[0] is ASK
     assert Watch(RULE, 0.5).look(117.0, 100.0, False) == (WAIT, 117.5)
+
+
+@pytest.mark.parametrize(("asked", "due"), [(0.0, 105.0), (101.0, 104.0)])
+def test_another_rule_counts_from_what_was_heard(asked: float, due: float) -> None:
+    watch = Watch(RULE, 0.0)
+    watch.asked = asked
+    watch.obey(Rule(interval=5.0, timeout=3.0))
+    assert watch.spread == 5.0 and watch.again(102.0, 100.0) == due
+
+
+def test_those_who_are_overdue_by_another_rule_are_not_all_asked_at_once() -> None:
+    watches = [Watch(RULE, it / 10) for it in range(10)]
+    for it in watches:
+        it.obey(Rule(interval=8.0, timeout=4.0))
+    found = [it.again(1000.0, 100.0) for it in watches]
+    assert found == sorted({*found}) and found[0] == 1000.0 and found[-1] <= 1004.0

@@ -53,6 +53,14 @@ TUNABLE = (
     "write_timeout",
     "idle_timeout",
     "write_budget",
+    "start_timeout",
+    "max_body",
+    "max_header",
+    "on_disconnect",
+    "abandon_after",
+    "ws_ping_interval",
+    "ws_ping_timeout",
+    "peer_timeout",
     "log_level",
 )
 

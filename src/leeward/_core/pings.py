@@ -39,15 +39,28 @@ class Rule:
 class Watch:
     """One peer.  Times are seconds on whatever clock the caller has."""
 
-    __slots__ = ("_rule", "asked", "spread", "told")
+    __slots__ = ("_draw", "_rule", "asked", "spread", "told")
 
     def __init__(self, rule: Rule, draw: float) -> None:
         """draw:  0 to 1, by chance: peers that came together are not asked together."""
-        self._rule = rule
-        self.spread = rule.interval * (1 - draw / 4)
+        self._draw = draw
+        self.obey(rule)
         #: When the ping was sent that is not answered yet, 0.0 for none.
         self.asked = 0.0
         self.told = False
+
+    def obey(self, rule: Rule) -> None:
+        """From now on this rule."""
+        self._rule = rule
+        self.spread = rule.interval * (1 - self._draw / 4)
+
+    def again(self, now: float, heard: float) -> float:
+        """When to look at a peer under a rule that it was not under before.
+
+        Those that have been silent for longer than that are not all asked at once.
+        """
+        due = max(self.asked, heard) + (self._rule.timeout if self.asked else self.spread)
+        return due if due > now else now + self._draw * min(self._rule.timeout, self.spread)
 
     def look(self, now: float, heard: float, answers: bool) -> tuple[Verdict, float]:
         """What to do, and when to look again.

@@ -99,7 +99,8 @@ class Acceptor:
         self._crowding = Crowding(
             sockets, server, company, birth.config, log, self._halt, self._go_on
         )
-        self._watch_peers(birth.config)
+        self._watched_by = _peers(birth.config)
+        peers.watch([port.sock.fileno() for port in self._ports], birth.config)
 
     def start(self) -> None:
         for port in self._ports:
@@ -112,10 +113,10 @@ class Acceptor:
         self._crowding.tune(config)
         if self._ports:
             self._crowding.took()  # there may be more connections than may be, now
-        self._watch_peers(config)
-
-    def _watch_peers(self, config: Config) -> None:
-        peers.watch([port.sock.fileno() for port in self._ports], config)
+        if (found := _peers(config)) != self._watched_by:
+            self._watched_by = found
+            listeners = [port.sock.fileno() for port in self._ports]
+            peers.tune([*listeners, *(it for it in self._server.descriptors() if it >= 0)], config)
 
     def gone(self) -> None:
         """A connection has ended."""
@@ -249,3 +250,10 @@ class Acceptor:
         self._crowding.abandon()
         for port in ports:
             port.sock.close()
+
+
+def _peers(config: Config) -> tuple[object, ...]:
+    """What `leeward._sys.peers` makes its options of."""
+    if not config.peer_timeout:
+        return ()
+    return config.peer_timeout, config.write_timeout, "write_timeout" in config.given

@@ -84,6 +84,7 @@ class Engine(Registry["Link"]):
         #: What is scheduled from within a handler runs here, and sees none of its variables.
         self.context = contextvars.copy_context()
         self.config = config
+        self._own_sizes = arguments.sizes(application)
         http: Any = arguments.http_server(application, config)
         self._http = http
         self._forwarding = forwarded.forwarding(config)
@@ -98,9 +99,7 @@ class Engine(Registry["Link"]):
             installed.install()
             self._choose_dispatch()
         self.max_buffer_size = http.max_buffer_size or _MAX_BUFFER
-        self.max_body_size = (
-            self.max_buffer_size if self.params.max_body_size is None else self.params.max_body_size
-        )
+        self._set_sizes()
         # Bodies are measured when the handler may have set a limit of its own.
         self.parser = Parser(max_body_size=None)
         self.timeouts = timeouts(config, self.params)
@@ -193,9 +192,17 @@ class Engine(Registry["Link"]):
         self.config = tuned(self.config, config)
         self.timeouts = timeouts(self.config, self.params)
         self.writers.tune(self.timeouts.write)
+        self.leaving.tune(self.config)
+        self.pings.tune(self.config)
+        arguments.set_sizes(self._http, self._own_sizes, self.config)
+        self._set_sizes()
         self._set_budget()
         for member in self.live:
             member.restart_waiting()
+
+    def _set_sizes(self) -> None:
+        body = self.params.max_body_size
+        self.max_body_size = self.max_buffer_size if body is None else body
 
     def _set_budget(self) -> None:
         self.write_budget = self.config.write_budget

@@ -85,6 +85,24 @@ class Leaving:
                 orphan.due = 0.0
         self._look()
 
+    def tune(self, config: Config) -> None:
+        """Another policy, for those whose client has left already too."""
+        if (self._policy, self._after) == (config.on_disconnect, config.abandon_after):
+            return
+        self._policy, self._after = config.on_disconnect, config.abandon_after
+        for orphan in self._orphans.values():
+            if not orphan.tries:
+                self._give_time(orphan)
+        self._look()
+
+    def _give_time(self, orphan: Orphan) -> None:
+        mark = mark_of(orphan.handler, orphan.method)
+        wait = decisions.patience(self._policy, orphan.method, mark, self._after)
+        if wait is None:
+            orphan.due = float("inf")
+        else:
+            orphan.due = 0.0 if self._hurried else orphan.since + wait
+
     # --- what is asked ---------------------------------------------------------------------------
 
     def orphans(self) -> list[dict[str, Any]]:
@@ -111,10 +129,7 @@ class Leaving:
         for handler, _ in told:
             _end_body(handler)
         for orphan in self._adopt(told):
-            mark = mark_of(orphan.handler, orphan.method)
-            wait = decisions.patience(self._policy, orphan.method, mark, self._after)
-            if wait is not None:
-                orphan.due = 0.0 if self._hurried else orphan.since + wait
+            self._give_time(orphan)
         self._look()
         if not self._orphans:
             self._closed()  # a drain waits for those that were told

@@ -182,6 +182,8 @@ class Connection:
         if self.life is Life.CLOSED:
             return
         handler = parting.handler_of(self.conn)
+        if handler is None and self.life is Life.UPGRADED:
+            handler = self.handler  # it may hang, and see nothing
         if handler is not None and self.server.leaving is not None:
             self.server.leaving.left(handler)
         self._leave_active(Life.CLOSED)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from tornado.iostream import IOStream, SSLIOStream
 
+from leeward.engine import unclosed
 from leeward.engine.kernel import gauge
 from leeward.engine.opening import see_open_through
 
@@ -90,6 +91,7 @@ class Stream(IOStream):
     def websocket_begins(self, handler: WebSocketHandler, pings: Pings | None) -> None:
         """`handler` has the stream, and is about to open.  pings:  None for a probe."""
         see_open_through(handler, asyncio.get_running_loop())
+        unclosed.remember(handler)
         if pings is None:
             return
         asked = pings.begin(self, handler)

@@ -46,6 +46,7 @@ OTHERS: dict[str, tuple[str, object]] = {
     "start_timeout": ("61s", 61.0),
     "max_body": ("30k", 30 * 1024),
     "max_header": ("31k", 31 * 1024),
+    "max_inflate_ratio": ("50", 50),
     "on_disconnect": ("cancel", "cancel"),
     "abandon_after": ("32s", 32.0),
     "ws_ping_interval": ("33s", 33.0),

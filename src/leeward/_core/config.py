@@ -56,6 +56,7 @@ TUNABLE = (
     "start_timeout",
     "max_body",
     "max_header",
+    "max_inflate_ratio",
     "on_disconnect",
     "abandon_after",
     "ws_ping_interval",
@@ -153,6 +154,8 @@ class Config:
     max_body: int | None = None
     max_header: int | None = None
     decompress: bool | None = None
+    #: Times larger that a compressed body may become, 0 for any.
+    max_inflate_ratio: int = 100
     #: What becomes of a handler whose client has left (`_core.leaving`), and how soon.
     on_disconnect: str = "abandon"  # abandon | cancel | notify
     abandon_after: float = 15.0

@@ -436,6 +436,16 @@ TABLE: tuple[Setting, ...] = (
         doc="Bodies with Content-Encoding: gzip are unpacked, --max-body bounding the result.",
     ),
     Setting(
+        key="max_inflate_ratio",
+        flags=("--max-inflate-ratio",),
+        parse=values.limit,
+        default=100,
+        precedent="Apache POI; Apache's mod_deflate has 200, after 3 blocks; deflate can do 1032",
+        metavar="N",
+        doc="A compressed body that becomes more than 8 MiB, and so many times larger than it came, "
+        "is answered by 413 where it is kept in memory; 0: any.",
+    ),
+    Setting(
         key="on_disconnect",
         flags=("--on-disconnect",),
         parse=values.one_of("abandon", "cancel", "notify"),

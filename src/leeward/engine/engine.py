@@ -234,9 +234,8 @@ class Engine(Registry["Link"]):
             delegate = forwarded.Forwarded(delegate, connection.context, told, member)
         if self.params.decompress:
             limits = (self.params.chunk_size, exchange.max_body_size)[:_GZIP_LIMITS]
-            if len(limits) == 1:
-                delegate = Measured(delegate, exchange)
-            delegate = _GzipMessageDelegate(delegate, *limits)
+            measured = Measured(delegate, exchange, self.config.max_inflate_ratio)
+            delegate = _GzipMessageDelegate(measured, *limits)
         return delegate
 
     def begin_serving(self, connection: Link) -> ServerConnection:

@@ -170,6 +170,11 @@ class Handling(HTTPMessageDelegate):
         self._other: HTTPMessageDelegate | None = None
         self._body: bytes | bytearray = b""
 
+    @property
+    def handler_class(self) -> type[RequestHandler] | None:
+        """None if `_other` knows."""
+        return getattr(self, "_handler", None)
+
     def headers_received(
         self, start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders
     ) -> Awaitable[None] | None:

@@ -15,6 +15,7 @@ import pytest
 from certificates import Authority, needs_openssl
 from engine.greedy import MIB, PATIENCE, Served, frame, run, served
 from tornado.httpserver import HTTPServer
+from tornado.httputil import HTTPHeaders, ResponseStartLine
 from tornado.routing import PathMatches, Rule, RuleRouter
 from tornado.web import Application, RequestHandler, stream_request_body
 from tornado.websocket import WebSocketHandler
@@ -381,8 +382,16 @@ class Counted(RequestHandler):
 
 
 INFLATED = [Application([("/kept", Large), ("/counted", Counted)], log_function=lambda _: None)]
+
+
+def _by_a_function(request: Any) -> None:
+    request.connection.write_headers(ResponseStartLine("", 200, "OK"), HTTPHeaders())
+    request.connection.finish()
+
+
 # By way of routers of the application's own.
 INFLATED += [RuleRouter([Rule(PathMatches("/.*"), INFLATED[0])])]  # type: ignore[list-item]
+INFLATED += [HTTPServer(_by_a_function, decompress_request=True)]  # type: ignore[list-item]
 
 
 @pytest.mark.parametrize(
@@ -390,6 +399,7 @@ INFLATED += [RuleRouter([Rule(PathMatches("/.*"), INFLATED[0])])]  # type: ignor
     [
         (0, "kept", "zeros", 60, 100, 413),
         (1, "kept", "zeros", 60, 100, 413),
+        (2, "kept", "zeros", 60, 100, 413),
         (0, "kept", "zeros", 20, 0, 200),
         (0, "kept", "zeros", 7, 100, 200),
         (0, "kept", "table", 12, 100, 200),

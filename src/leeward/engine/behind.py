@@ -7,6 +7,7 @@ attribute: those of Tornado are known by name, others are looked at in the same 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from tornado.web import RequestHandler
@@ -20,18 +21,27 @@ _DEEP = 12
 
 def handler_behind(delegate: object) -> type[RequestHandler] | None:
     """None if it cannot be told (yet)."""
-    for _ in range(_DEEP):
-        found = getattr(delegate, "handler_class", None)
+    for it in _chain(delegate):
+        found = getattr(it, "handler_class", None)
         if isinstance(found, type) and issubclass(found, RequestHandler):
             return found
-        inner: Any = next((it for name in _NEXT if (it := getattr(delegate, name, None))), None)
-        if inner is None or inner is delegate:
-            return None
-        delegate = inner
     return None
 
 
 def keeps_bodies(delegate: object) -> bool:
     """Does it put a request's body together in memory, as far as is known?"""
     found = handler_behind(delegate)
-    return found is not None and not getattr(found, "_stream_request_body", False)
+    if found is not None:
+        return not getattr(found, "_stream_request_body", False)
+    # Tornado's `_CallableAdapter`, before a function that answers requests.
+    return any(hasattr(it, "_chunks") for it in _chain(delegate))
+
+
+def _chain(delegate: object) -> Iterator[object]:
+    """`delegate`, the one that it speaks for, and so on."""
+    for _ in range(_DEEP):
+        yield delegate
+        inner: Any = next((it for name in _NEXT if (it := getattr(delegate, name, None))), None)
+        if inner is None or inner is delegate:
+            return
+        delegate = inner

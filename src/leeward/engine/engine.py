@@ -21,6 +21,7 @@ from leeward.engine.accelerate.install import installed
 from leeward.engine.balancers import Notice
 from leeward.engine.connection import Connection
 from leeward.engine.deadlines import Sweep
+from leeward.engine.declared import Declared
 from leeward.engine.ends import Ends
 from leeward.engine.execute import Dispatch, Handling, dispatch
 from leeward.engine.head import Parser
@@ -30,6 +31,7 @@ from leeward.engine.outbox import Watch
 from leeward.engine.pings import Pings
 from leeward.engine.registry import Registry
 from leeward.engine.timeouts import timeouts, tuned
+from leeward.limits import DECLARED
 
 if TYPE_CHECKING:
     import socket
@@ -228,6 +230,8 @@ class Engine(Registry["Link"]):
                 delegate = _ProxyAdapter(delegate, exchange)
         else:
             delegate = self._http.start_request(connection, exchange)
+            if DECLARED:
+                delegate = Declared(delegate, exchange)
         told = self._forwarding
         if told is not None and told.believes(connection.context):
             member = exchange.connection

@@ -22,6 +22,7 @@ from tornado.web import Application, RequestHandler, _HandlerDelegate
 
 from leeward.engine import request as requests
 from leeward.engine.accelerate.pristine import pristine
+from leeward.engine.declared import Declared, declared
 from leeward.engine.routes import Routes
 from leeward.limits import ATTRIBUTE, DECLARED
 
@@ -191,9 +192,11 @@ class Handling(HTTPMessageDelegate):
             if not handler._stream_request_body:
                 self._handler, self._keywords = handler, rule.target_kwargs
                 return None
-        found = dispatch.application.find_handler(request)
+        found: Any = dispatch.application.find_handler(request)
         if DECLARED:
-            self._exchange.own = getattr(getattr(found, "handler_class", None), ATTRIBUTE, None)
+            self._exchange.own = declared(found)
+            if self._exchange.own is None and type(found) is not _HandlerDelegate:
+                found = Declared(found, self._exchange)
         if (
             type(found) is not _HandlerDelegate
             or found.stream_request_body

@@ -25,6 +25,7 @@ OTHERS: dict[str, tuple[str, object]] = {
     "max_conns": ("500", 500),
     "max_conns_per_ip": ("400", 400),
     "limit_concurrency": ("300", 300),
+    "rebalance": ("20", 20),
     "max_requests": ("9000", 9000),
     "max_requests_jitter": ("5", 5),
     "max_age": ("2h", 7200.0),

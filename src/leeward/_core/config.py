@@ -35,6 +35,7 @@ TUNABLE = (
     "max_conns",
     "max_conns_per_ip",
     "limit_concurrency",
+    "rebalance",
     "max_requests",
     "max_requests_jitter",
     "max_age",
@@ -109,6 +110,8 @@ class Config:
     max_conns: int = 0
     max_conns_per_ip: int = 0
     limit_concurrency: int = 0
+    #: Idle connections that a worker with more than the others closes a second, 0 for none.
+    rebalance: int = 0
     #: When a worker asks to be replaced; 0: never.
     max_requests: int = 0
     max_requests_jitter: int = 0

@@ -25,6 +25,7 @@ from leeward._core.admission import PAUSE, Courtesy, Streak
 from leeward._sys import peers
 from leeward._worker.company import Company
 from leeward._worker.crowding import Crowding, waits
+from leeward._worker.rebalancing import Rebalancing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -99,6 +100,7 @@ class Acceptor:
         self._crowding = Crowding(
             sockets, server, company, birth.config, log, self._halt, self._go_on
         )
+        self._rebalancing = Rebalancing(server, company, birth.config, log)
         self._watched_by = _peers(birth.config)
         peers.watch([port.sock.fileno() for port in self._ports], birth.config)
 
@@ -112,6 +114,7 @@ class Acceptor:
         """Settings have changed while we run."""
         self._crowding.tune(config)
         if self._ports:
+            self._rebalancing.tune(config)
             self._crowding.took()  # there may be more connections than may be, now
         if (found := _peers(config)) != self._watched_by:
             self._watched_by = found
@@ -133,6 +136,7 @@ class Acceptor:
             return
         self._company.end()
         self._crowding.close()
+        self._rebalancing.end()
         deadline = time.monotonic() + SWEEP_SECONDS
         for port in ports:
             self._look_away(port)
@@ -196,6 +200,7 @@ class Acceptor:
             self._crowding.turn_away(connection)
             return True
         self._server.accept(connection, address)
+        self._rebalancing.begin()
         if self._ports:
             self._crowding.took()
         return True
@@ -248,6 +253,7 @@ class Acceptor:
         ports, self._ports = self._ports, []
         self._company.abandon()
         self._crowding.abandon()
+        self._rebalancing.abandon()
         for port in ports:
             port.sock.close()
 

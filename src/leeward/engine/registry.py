@@ -214,6 +214,9 @@ class Registry(Generic[M]):
     def descriptors(self) -> set[int]:
         return {it.descriptor for it in self.live}
 
+    def close_idle(self, most: int) -> int:
+        return sum(it.evict() for it in eviction.idle(self.live, monotonic(), most))
+
     def evict(self, files: int) -> int:
         count = eviction.evict(self.live, monotonic(), files)
         self._evicted += count

@@ -58,7 +58,7 @@ def test_who_answers_at_last_is_as_all_others(watch: Watch) -> None:
     """From then on its silence counts."""
     watch.look(120.0, 100.0, False)
     watch.look(130.0, 100.0, False)
-    assert watch.look(150.0, 131.0, True) == (WAIT, 151.0)
+    assert watch.look(150.0, 133.0, True) == (WAIT, 153.0)
     watch.look(151.0, 131.0, True)
     assert watch.look(171.0, 131.0, True) == (GONE, 171.0)
 
@@ -114,3 +114,12 @@ def test_those_who_are_overdue_by_another_rule_are_not_all_asked_at_once() -> No
         it.obey(Rule(interval=8.0, timeout=4.0))
     found = [it.again(1000.0, 100.0) for it in watches]
     assert found == sorted({*found}) and found[0] == 1000.0 and found[-1] <= 1004.0
+
+
+@pytest.mark.parametrize(("answered", "verdict"), [(120.5, ASK), (121.3, WAIT)])
+def test_who_answers_at_once_costs_one_look_for_each_ping(
+    answered: float, verdict: Verdict
+) -> None:
+    watch = Watch(Rule(interval=20.0, timeout=20.0), 0.0)
+    assert watch.look(120.0, 100.0, True) == (ASK, 140.0)
+    assert watch.look(140.0, answered, True)[0] is verdict

@@ -16,6 +16,9 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
+#: A ping may come earlier by this part of the interval.
+SOON = 16
+
 
 class Verdict(enum.Enum):
     WAIT = "wait"  # nothing to do until then
@@ -78,9 +81,12 @@ class Watch:
                 return Verdict.GONE, now
             first, self.told = not self.told, True
             return self._ask(now, Verdict.DEAF if first else Verdict.ASK)
-        self.asked = 0.0
         due = heard + self.spread
-        return (Verdict.WAIT, due) if now < due else self._ask(now, Verdict.ASK)
+        # Who has answered the last ping right after it is asked again at this look: for the
+        # moment that its answer took there would be a look more for each ping.
+        early = self.spread / SOON if self.asked else 0.0
+        self.asked = 0.0
+        return (Verdict.WAIT, due) if now < due - early else self._ask(now, Verdict.ASK)
 
     def _ask(self, now: float, verdict: Verdict) -> tuple[Verdict, float]:
         self.asked = now

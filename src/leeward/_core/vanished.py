@@ -9,8 +9,8 @@ heard nothing at all:
     not acknowledged at a look ─ nor at any until a third of the timeout later
     ─ and nothing heard for all of the timeout ──► gone
 
-A peer that lives is heard at each keep-alive probe, after half a timeout at the latest.  One whose window is
-closed acknowledges all that was sent, and is not meant.
+A peer that lives is heard at each keep-alive probe, after half a timeout at the latest.  One
+whose window is closed acknowledges all that was sent, and is not meant.
 """
 
 from __future__ import annotations

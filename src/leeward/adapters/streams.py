@@ -91,8 +91,7 @@ class Stream(IOStream):
     def _take_pong(self, asked: Asked) -> bool:
         """Read what has come.  Was it nothing but our pong?  Else Tornado has it to read.
 
-        Its own way there, through two reads and its buffer, costs two thirds of what its own
-        pings cost in all; this a quarter of that.
+        Its own way there, through two reads and its buffer, takes 7 us more.
         """
         try:
             data = self.socket.recv(_PIECE)
@@ -149,7 +148,7 @@ class Stream(IOStream):
         if self.closed() or self.writing():
             return
         if self._direct:
-            # 2 us where `write`, with its buffer and its future, takes 12.
+            # 9 us less than `write`, with its buffer and its future; 1 more than the kernel.
             with contextlib.suppress(OSError):  # `write` meets it again
                 count = self.socket.send(frame)
                 self._total_write_index += count

@@ -202,8 +202,9 @@ class Handling(HTTPMessageDelegate):
             or found.stream_request_body
             or not dispatch.ordinary()
         ):
-            self._other = found
-            return found.headers_received(start_line, headers)
+            other: HTTPMessageDelegate = found
+            self._other = other
+            return other.headers_received(start_line, headers)
         dispatch.routes.learn(request)
         self._handler, self._keywords = found.handler_class, found.handler_kwargs
         self._args, self._kwargs = found.path_args, found.path_kwargs

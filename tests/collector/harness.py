@@ -21,6 +21,7 @@ from pathlib import Path
 from random import Random
 
 from leeward._collector.main import run
+from leeward._core import collector_messages as c
 from leeward._core import messages as m
 from leeward._core.config import Config
 from leeward._core.sinks import Spec
@@ -124,7 +125,7 @@ class Scene:
         it = Writer(number, pid, fd, known, RingReader(fd), alive=not here)
         self.writers.append(it)
         if self.channel is not None:
-            self.tell(m.Ring(number, number, 1, m.Descriptor(fd)))
+            self.tell(c.Ring(number, number, 1, m.Descriptor(fd)))
         return it
 
     def _write(self, number: int, fd: int, known: mmap.mmap, rng: Random, most: int) -> None:
@@ -147,7 +148,7 @@ class Scene:
         os.waitpid(writer.pid, 0)
         writer.alive = False
         if self.channel is not None:
-            self.tell(m.RingEnds(writer.number))
+            self.tell(c.RingEnds(writer.number))
 
     # --- the collector ---------------------------------------------------------------------
 
@@ -168,9 +169,9 @@ class Scene:
         held = [it for it in self.writers if not it.drained]
         config = Config("nothing").to_json()
         bell = m.Descriptor(self.bell.fd)
-        self.tell(m.Collect(config, parent, bell, len(held), tuple(self.emptied)))
+        self.tell(c.Collect(config, parent, bell, len(held), tuple(self.emptied)))
         for it in held:
-            self.tell(m.Ring(it.number, it.number, 1, m.Descriptor(it.ring), not it.alive))
+            self.tell(c.Ring(it.number, it.number, 1, m.Descriptor(it.ring), not it.alive))
 
     def kill_collector(self) -> None:
         os.kill(self.collector, signal.SIGKILL)
@@ -195,11 +196,11 @@ class Scene:
                     self._heard(message)
 
     def _heard(self, message: m.Message) -> None:
-        if isinstance(message, m.RingDrained):
+        if isinstance(message, c.RingDrained):
             self.writers[message.worker].drained = True
-        elif isinstance(message, m.Emptied):
+        elif isinstance(message, c.Emptied):
             self.emptied.append(message.path)
-        elif isinstance(message, m.Complaint):
+        elif isinstance(message, c.Complaint):
             self.complaints.append(message.text)
 
     def wait_complaint(self, words: str, timeout: float = 20.0) -> str:
@@ -226,7 +227,7 @@ class Scene:
 
     def finish(self, timeout: float = 20.0) -> None:
         assert self.channel is not None
-        self.tell(m.Finish(timeout))
+        self.tell(c.Finish(timeout))
         assert os.waitpid(self.collector, 0)[1] == 0
         self.hear()
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from collector.harness import Died, Scene, contents
 
-from leeward._core import messages as m
+from leeward._core import collector_messages as c
 from leeward._core.sinks import Spec
 from leeward._sys.ring import RingReader
 
@@ -88,7 +88,7 @@ def _dies(scene: Scene) -> bool:
     scene.collect()
     with contextlib.suppress(Died):
         scene.wait_drained()
-    scene.tell(m.Finish(20.0))
+    scene.tell(c.Finish(20.0))
     _, status = os.waitpid(scene.collector, 0)
     assert status in (0, signal.SIGKILL)
     scene.hear()

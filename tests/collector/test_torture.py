@@ -18,7 +18,7 @@ from random import Random
 import pytest
 from collector.harness import ACCEPTED, LINE, Scene
 
-from leeward._core import messages as m
+from leeward._core import collector_messages as c
 from leeward._core.sinks import Spec
 
 KILLS = int(os.environ.get("SOAK_LOGS", "40"))
@@ -211,7 +211,7 @@ def test_it_sleeps_when_nothing_comes(tmp_path: Path, scenes: Callable[..., Scen
     assert switches(scene.collector) - before <= 1  # it may have been on its way to sleep
     late = scene.write(1)
     scene.end(late)
-    scene.tell(m.RingEnds(quiet.number))
+    scene.tell(c.RingEnds(quiet.number))
     scene.wait_drained()
     scene.finish()
     assert scene.check() == (11, 0)

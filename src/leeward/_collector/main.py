@@ -16,6 +16,7 @@ from typing import NoReturn
 
 from leeward._collector.intake import Intake
 from leeward._collector.tails import Tails
+from leeward._core import collector_messages as c
 from leeward._core import messages as m
 from leeward._core.config import Config
 from leeward._sys import prctl, privileges
@@ -45,7 +46,7 @@ def run(fd: int) -> NoReturn:
     signals = Signals(_SIGNALS)
     try:
         begin = channel.wait(None)
-        if not isinstance(begin, m.Collect):
+        if not isinstance(begin, c.Collect):
             raise m.BadMessage(f"{type(begin).__name__} instead of Collect")
         _become(begin)
         collector = Collector(channel, signals, begin)
@@ -58,7 +59,7 @@ def run(fd: int) -> NoReturn:
         os._exit(0)
 
 
-def _become(begin: m.Collect) -> None:
+def _become(begin: c.Collect) -> None:
     """The user that the workers run as, in whose directories the files are."""
     config = Config.from_json(begin.config)
     if (config.uid, config.gid) != (-1, -1):
@@ -71,13 +72,13 @@ def _become(begin: m.Collect) -> None:
 
 
 class Collector:
-    def __init__(self, channel: Channel, signals: Signals, begin: m.Collect) -> None:
+    def __init__(self, channel: Channel, signals: Signals, begin: c.Collect) -> None:
         self._channel = channel
         self._signals = signals
         self._supervisor = begin.supervisor
         self._bell = Bell(int(begin.bell))
         self._intake = Intake(
-            self._complain, begin.emptied, lambda path: self._say(m.Emptied(path))
+            self._complain, begin.emptied, lambda path: self._say(c.Emptied(path))
         )
         self._tails = Tails()
         self._intake.tap = self._tails.written
@@ -92,7 +93,7 @@ class Collector:
             self._intake.wake()
             moved = self._intake.turn(now)
             for worker in self._intake.drained():
-                self._say(m.RingDrained(worker))
+                self._say(c.RingDrained(worker))
             if self._deadline is not None:
                 self._finish(now, moved)
                 self._pause(0.0 if moved else GATHER)
@@ -104,18 +105,18 @@ class Collector:
 
     def heard(self, message: m.Message) -> None:
         match message:
-            case m.Ring(worker, slot, generation, ring, ended):
+            case c.Ring(worker, slot, generation, ring, ended):
                 who = f"worker {slot} of generation {generation}" if worker else "the supervisor"
                 self._intake.add(worker, slot if worker else -1, who, int(ring))
                 if ended:
                     self._intake.end(worker)
-            case m.RingEnds(worker):
+            case c.RingEnds(worker):
                 self._intake.end(worker)
-            case m.Tail():
+            case c.Tail():
                 self._tails.add(message)
-            case m.Reopen():
+            case c.Reopen():
                 self._intake.reopen()
-            case m.Finish(timeout):
+            case c.Finish(timeout):
                 self._end_within(timeout)
 
     def _end_within(self, timeout: float) -> None:
@@ -158,7 +159,7 @@ class Collector:
             self._end_within(LAST)
 
     def _complain(self, level: str, text: str) -> None:
-        self._say(m.Complaint(level, text))
+        self._say(c.Complaint(level, text))
 
     def _say(self, message: m.Message) -> None:
         # Full: the supervisor is stopped.  A RingDrained that is lost costs a descriptor, until

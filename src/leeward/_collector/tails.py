@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 
+from leeward._core import collector_messages as c
 from leeward._core import messages as m
 from leeward._sys.channel import Channel, ChannelFull
 from leeward._sys.ring import Record
@@ -28,9 +29,9 @@ _Line = tuple[int, int, bytes]  # slot, -1 for the supervisor; level; octets
 class Tails:
     def __init__(self) -> None:
         self._recent: deque[_Line] = deque(maxlen=_KEPT)
-        self._followers: list[tuple[m.Tail, Channel]] = []
+        self._followers: list[tuple[c.Tail, Channel]] = []
 
-    def add(self, request: m.Tail) -> None:
+    def add(self, request: c.Tail) -> None:
         """Answer, and go on if that is asked for.  `request.asker` is ours."""
         channel = Channel(int(request.asker))
         self._followers = [it for it in self._followers if _is_there(it[1])]
@@ -87,7 +88,7 @@ def _is_there(channel: Channel) -> bool:
     return True
 
 
-def _wanted(request: m.Tail, line: _Line) -> bool:
+def _wanted(request: c.Tail, line: _Line) -> bool:
     slot, level, _ = line
     return request.slot in (-1, slot) and level >= request.level
 

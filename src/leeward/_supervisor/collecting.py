@@ -1,31 +1,25 @@
-"""The log rings, and the collector that empties them.
+"""The log collector's life, from the supervisor's side: started by the first line, replaced
+when it dies.  The rings are ours (`leeward._supervisor.rings`), so nothing is lost with it.
 
-Each worker gets a ring, which costs a descriptor and, until something is written into it,
-no memory.  The collector is started by the first line that goes into one: an application
-that writes to stderr only never has one.  It is replaced when it dies; the rings are ours,
-so nothing is lost with it.
+Imported when there is a first line: 0.25 MiB that a supervisor has not to spare otherwise.
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
-from collections.abc import Callable
-from dataclasses import dataclass
 
+from leeward._core import collector_messages as c
 from leeward._core import messages as m
 from leeward._core import sinks
 from leeward._core.collecting import Replacement
-from leeward._core.config import Config
 from leeward._supervisor.children import Children, Reaped
-from leeward._supervisor.control import Client, Control
 from leeward._supervisor.loop import Loop
-from leeward._supervisor.say import Voice
+from leeward._supervisor.rings import Held, Rings
 from leeward._sys import rings
-from leeward._sys.bell import Bell
 from leeward._sys.channel import Channel, ChannelFull
 from leeward._sys.posix import Posix
+from leeward._sys.ring import RingWriter
 from leeward.errors import ChannelClosed
 
 #: Seconds at the end for what is left in the rings.
@@ -38,34 +32,16 @@ _OURSELVES = 0
 _AT_ONCE = 32
 
 
-@dataclass
-class _Held:
-    slot: int
-    generation: int
-    fd: int
-    ended: bool = False
-    #: The collector of now has it.
-    handed: bool = False
-
-
 class Collecting:
-    """config:  the settings in force.  Raises OSError when there is no descriptor."""
+    """rings:  the held ones, and the bell; `leeward._supervisor.rings`."""
 
-    def __init__(
-        self,
-        children: Children,
-        loop: Loop,
-        posix: Posix,
-        voice: Voice,
-        config: Callable[[], Config],
-    ) -> None:
+    def __init__(self, rings: Rings, children: Children, loop: Loop, posix: Posix) -> None:
+        self._rings = rings
         self._children = children
         self._loop = loop
         self._posix = posix
-        self._voice = voice
-        self._config = config
-        self._bell = Bell()
-        self._rings: dict[int, _Held] = {}
+        self._voice = rings.voice
+        self._config = rings.config
         self._channel: Channel | None = None
         self._pid = 0
         self._started = 0.0
@@ -75,66 +51,31 @@ class Collecting:
         self._told_failure = ""
         #: Files that were emptied at their first opening.
         self._emptied: set[str] = set()
-        self._await_first_line()
 
     def open_log(self) -> None:
-        """What the supervisor says goes to the log file too, where there is one."""
+        """What the supervisor says goes to the log file too, if it has one."""
         spec = sinks.of_settings(self._config(), None)
-        if spec is None:
-            return
-        # Not before it is wanted: 0.4 MiB.
-        from leeward._sys.ring import RingWriter
-
-        fds = self.ring(_OURSELVES, 0, 0)
-        if fds:
+        fds = self._rings.ring(_OURSELVES, 0, 0) if spec is not None else ()
+        if spec is not None and fds:
             writer = RingWriter(*fds)
             sink = writer.sink(spec.to_json())
             # Never waits: what is refused is counted, and was said on stderr.
             self._voice.also = lambda level, line: writer.write(sink, level, line)
 
-    # --- rings -----------------------------------------------------------------------------
-
-    def ring(self, worker: int, slot: int, generation: int) -> tuple[m.Descriptor, ...]:
-        """A new one, and the bell; () where there is no descriptor: it logs to stderr then.
-
-        worker:  as the decisions number it; 0: ourselves.
-        """
-        try:
-            fd = rings.create()
-        except OSError as error:
-            self._voice.say(f"no log ring: {error.strerror}", "warning", worker=slot)
-            return ()
-        self._rings[worker] = _Held(slot, generation, fd)
-        self._hand_over()
-        return m.Descriptor(fd), m.Descriptor(self._bell.fd)
-
-    def ended(self, worker: int) -> None:
-        """Its process is dead: its ring is emptied, and then forgotten."""
-        held = self._rings.get(worker)
-        if held is None or held.ended:
-            return
-        held.ended = True
+    def ended(self, worker: int, held: Held) -> None:
+        """Its writer is dead."""
         if self._channel is None:
             if rings.is_empty(held.fd):
-                self._forget(worker)
+                self._rings.forget(worker)
             elif self._due is None:
-                self._begin()  # it died before it could ring
+                self.begin()  # it died before it could ring
         elif held.handed:
-            self._tell(m.RingEnds(worker))
-
-    def _forget(self, worker: int) -> None:
-        held = self._rings.pop(worker, None)
-        if held is not None:
-            os.close(held.fd)
+            self._tell(c.RingEnds(worker))
 
     # --- the process -----------------------------------------------------------------------
 
-    def _await_first_line(self) -> None:
-        self._loop.watch(self._bell.fd, lambda events: self._begin())
-
-    def _begin(self) -> None:
+    def begin(self) -> None:
         """Start a collector, now."""
-        self._loop.unwatch(self._bell.fd)
         self._due = None
         now = self._posix.monotonic()
         try:
@@ -146,26 +87,26 @@ class Collecting:
         self._started = now
         self._channel = channel
         self._loop.watch(channel.fileno(), lambda events: self._listen())
-        for held in self._rings.values():
+        for held in self._rings.held.values():
             held.handed = False
-        first = min(len(self._rings), _AT_ONCE)
-        bell = m.Descriptor(self._bell.fd)
+        first = min(len(self._rings.held), _AT_ONCE)
+        bell = m.Descriptor(self._rings.bell.fd)
         config = self._config().to_json()
         emptied = tuple(sorted(self._emptied))
-        self._tell(m.Collect(config, self._posix.getpid(), bell, first, emptied))
-        self._hand_over(first)
+        self._tell(c.Collect(config, self._posix.getpid(), bell, first, emptied))
+        self.hand_over(first)
 
-    def _hand_over(self, most: int = _AT_ONCE) -> None:
+    def hand_over(self, most: int = _AT_ONCE) -> None:
         """Give the collector the rings that it has not got."""
-        for worker, held in self._rings.items():
+        for worker, held in self._rings.held.items():
             if self._channel is None or most <= 0:
                 return
             if not held.handed:
                 fd = m.Descriptor(held.fd)
-                message = m.Ring(worker, held.slot, held.generation, fd, held.ended)
+                message = c.Ring(worker, held.slot, held.generation, fd, held.ended)
                 held.handed = self._tell(message)
                 most -= 1
-        if any(not it.handed for it in self._rings.values()):
+        if any(not it.handed for it in self._rings.held.values()):
             self._due = self._posix.monotonic() + _AGAIN
 
     def reaped(self, reaped: Reaped) -> bool:
@@ -195,26 +136,25 @@ class Collecting:
             return
         self._due = None
         if self._channel is None:
-            self._begin()
+            self.begin()
         else:
-            self._hand_over()
+            self.hand_over()
 
     def next_deadline(self) -> float | None:
         return self._due
 
     def reopen(self) -> bool:
         """Have the files opened anew.  False if there is no collector, and so no file."""
-        return self._tell(m.Reopen())
+        return self._tell(c.Reopen())
 
-    def tail(self, client: Client, request: m.LogsRequest, control: Control) -> None:
-        """Hand the asker on to the collector."""
-        asker = m.Descriptor(client.channel.fileno())
-        message = m.Tail(request.lines, request.follow, request.slot, request.level, asker)
-        if self._tell(message):
-            control.answer(client, m.Answer(0, ""))
-            return
-        text = "nothing was written to a log file yet: its lines are on its stderr\n"
-        control.answer(client, m.Answer(2, text + "serve --log-file PATH keeps them in a file"))
+    def tail(self, request: m.LogsRequest, asker: m.Descriptor) -> bool:
+        """Hand the asker on.  False if there is no collector now."""
+        return self._tell(c.Tail(request.lines, request.follow, request.slot, request.level, asker))
+
+    @property
+    def lives(self) -> bool:
+        """Is there one, or will there be by itself?"""
+        return self._channel is not None or self._due is not None
 
     # --- words -----------------------------------------------------------------------------
 
@@ -245,11 +185,11 @@ class Collecting:
         self._loop.watch(channel.fileno(), lambda events: self._listen(), write=channel.wants_write)
         for message in messages:
             match message:
-                case m.RingDrained(worker):
-                    self._forget(worker)
-                case m.Emptied(path):
+                case c.RingDrained(worker):
+                    self._rings.forget(worker)
+                case c.Emptied(path):
                     self._emptied.add(path)
-                case m.Complaint(level, text):
+                case c.Complaint(level, text):
                     self._voice.say(text, level)
                     self._told_failure = ""
 
@@ -266,23 +206,18 @@ class Collecting:
         deadline = self._posix.monotonic() + _LAST
         while (left := deadline - self._posix.monotonic()) > 0.0:
             if self._channel is None:
-                if all(rings.is_empty(it.fd) for it in self._rings.values()):
+                if all(rings.is_empty(it.fd) for it in self._rings.held.values()):
                     break
-                self._begin()
+                self.begin()
                 if self._channel is None:
                     break
-            self._tell(m.Finish(left))
+            self._tell(c.Finish(left))
             if self._wait(left + 0.5):
                 break
         if self._pid:
             self._children.signal(self._pid, signal.SIGKILL)
             self._posix.waitpid(self._pid, 0)
         self._gone()
-        for worker in list(self._rings):
-            self._forget(worker)
-        with contextlib.suppress(KeyError):
-            self._loop.unwatch(self._bell.fd)
-        self._bell.close()
 
     def _wait(self, seconds: float) -> bool:
         """Let it end.  Did it, by itself?"""

@@ -24,7 +24,6 @@ from leeward._core.supervisor import Supervisor
 from leeward._supervisor import reloads
 from leeward._supervisor.asking import Asking
 from leeward._supervisor.children import Children
-from leeward._supervisor.collecting import Collecting
 from leeward._supervisor.control import Control
 from leeward._supervisor.delay import Delay
 from leeward._supervisor.going_back import GoingBack
@@ -37,6 +36,7 @@ from leeward._supervisor.reloads import Resolver, Waiting
 from leeward._supervisor.renewal import Renewal
 from leeward._supervisor.report import View, plural
 from leeward._supervisor.requests import Requests
+from leeward._supervisor.rings import Rings
 from leeward._supervisor.roll_out import RollOut
 from leeward._supervisor.say import Voice
 from leeward._supervisor.setting_aside import SettingAside
@@ -83,9 +83,7 @@ class Instance:
         self._page = Page.create()
         self._core = Supervisor(workers=handover.config.workers)
         self._children = Children(posix, environ, handover.control_path)
-        self._collecting = Collecting(
-            self._children, self._loop, posix, voice, lambda: self._roll_out.config
-        )
+        self._rings = Rings(self._children, self._loop, posix, voice, lambda: self._roll_out.config)
         self._processes = Processes(
             self._core,
             posix,
@@ -94,7 +92,7 @@ class Instance:
             self._page,
             handover.listeners,
             voice,
-            self._collecting,
+            self._rings,
         )
         self._watching = Watching(
             self._core, posix, self._loop, self._children, self._page, self._processes, voice
@@ -151,7 +149,7 @@ class Instance:
             setting_aside=self._setting_aside,
             asking=Asking(parts),
             tuning=self._tuning,
-            collecting=self._collecting,
+            rings=self._rings,
             ps=lambda: self._view().ps(self._posix.monotonic()),
             scale=self._scale,
             stop=self._stop,
@@ -160,7 +158,7 @@ class Instance:
     def run(self) -> int:
         with contextlib.closing(Signals(SIGNALS)) as signals:
             self._loop.watch(signals.fileno(), lambda events: self._on_signals(signals.read()))
-            self._collecting.open_log()
+            self._rings.open_log()
             self._roll_out.offer(self._handover.config, self._handover.tls)
             while self._exit is None:
                 self._advance()
@@ -189,7 +187,7 @@ class Instance:
         self._control.expire(now)
         self._renewal.tick(now)
         self._tuning.tick(now)
-        self._collecting.tick(now)
+        self._rings.tick(now)
         self._notify.tick(now)
         self._banner(now)
         self._roll_out.tick(now, self._view().ready_workers() >= self._core.workers)
@@ -203,7 +201,7 @@ class Instance:
         due = [self._core.next_deadline(now), self._control.next_deadline(), self._banner_by]
         due += [self._roll_out.next_deadline(), self._renewal.next_deadline()]
         due += [self._delay.due, self._watching.next_deadline(), self._tuning.next_deadline()]
-        due.append(self._collecting.next_deadline())
+        due.append(self._rings.next_deadline())
         if self._notify.interval is not None:
             due.append(self._notify.due)
         if self._voice_waits:
@@ -268,7 +266,7 @@ class Instance:
     def _on_signals(self, numbers: list[int]) -> None:
         if signal.SIGCHLD in numbers:
             for reaped in self._children.reap():
-                if self._collecting.reaped(reaped):
+                if self._rings.reaped(reaped):
                     continue
                 if not self._watching.stopped_or_continued(reaped):
                     self._processes.ended(reaped)
@@ -292,7 +290,7 @@ class Instance:
         elif number in (signal.SIGTTIN, signal.SIGTTOU):
             self._scale(self._core.workers + (1 if number == signal.SIGTTIN else -1))
         elif number == signal.SIGUSR1:
-            if self._collecting.reopen():
+            if self._rings.reopen():
                 self._voice.say("SIGUSR1: log files are reopened")
             else:
                 self._voice.say(
@@ -376,7 +374,7 @@ class Instance:
         else:
             self._voice.say("stopped")
         self._waiting.all_end(reloads.STOPPING, "it has stopped")
-        self._collecting.finish()
+        self._rings.finish()
         self._control.close()
         paths = [self._handover.control_path, *(it.path for it in self._handover.listeners)]
         for path in filter(None, paths):

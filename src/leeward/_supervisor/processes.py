@@ -24,11 +24,11 @@ from leeward._core.worker import State
 from leeward._supervisor import stacks
 from leeward._supervisor.certificates import Certificates
 from leeward._supervisor.children import Children, Reaped, program
-from leeward._supervisor.collecting import Collecting
 from leeward._supervisor.configs import Configs
 from leeward._supervisor.ends import STAGES, Coroner
 from leeward._supervisor.loop import Loop
 from leeward._supervisor.report import End, Facts
+from leeward._supervisor.rings import Rings
 from leeward._supervisor.say import Voice
 from leeward._sys.channel import Channel, ChannelFull
 from leeward._sys.page import OUT, Page
@@ -54,7 +54,7 @@ class Processes:
         page: Page,
         listeners: tuple[Listener, ...],
         voice: Voice,
-        collecting: Collecting,
+        rings: Rings,
     ) -> None:
         self.configs = Configs()
         self.facts: dict[int, Facts] = {}
@@ -75,7 +75,7 @@ class Processes:
         self._page = page
         self._listeners = listeners
         self._voice = voice
-        self._collecting = collecting
+        self._rings = rings
         self._coroner = Coroner()
         self._channels: dict[int, Channel] = {}
         #: memfds that hold a process's stack if its start takes too long.
@@ -101,7 +101,7 @@ class Processes:
             command.slot,
             command.row,
             canary=command.canary,
-            ring=self._collecting.ring(command.process, command.slot, command.generation),
+            ring=self._rings.ring(command.process, command.slot, command.generation),
         )
         if command.zygote is None:
             if self._start(command.process, command.generation, "worker"):
@@ -169,7 +169,7 @@ class Processes:
         self.accepting.discard(command.process)
         self._deafen(command.process)
         self._unwatch(command.process)
-        self._collecting.ended(command.process)
+        self._rings.ended(command.process)
 
     # --- what happens --------------------------------------------------------------------
 

@@ -11,12 +11,12 @@ from leeward._core import messages as m
 from leeward._core.messages import Answer
 from leeward._supervisor import reloads
 from leeward._supervisor.asking import Asking
-from leeward._supervisor.collecting import Collecting
 from leeward._supervisor.control import Client
 from leeward._supervisor.going_back import GoingBack
 from leeward._supervisor.parts import Parts
 from leeward._supervisor.recycling import Recycling
 from leeward._supervisor.renewal import Renewal
+from leeward._supervisor.rings import Rings
 from leeward._supervisor.roll_out import RollOut
 from leeward._supervisor.setting_aside import SettingAside
 from leeward._supervisor.tuning import Tuning
@@ -39,7 +39,7 @@ class Requests:
     setting_aside: SettingAside
     asking: Asking
     tuning: Tuning
-    collecting: Collecting
+    rings: Rings
     ps: Callable[[], str]
     scale: Callable[[int], str]
     stop: Callable[[str, float, bool, float], None]
@@ -71,7 +71,7 @@ class Requests:
             case m.ConnsRequest():
                 self.asking.ask(client, message)
             case m.LogsRequest():
-                self.collecting.tail(client, message, control)
+                self.rings.tail(client, message, control)
             case m.SetRequest(changes):
                 self.tuning.ask(client, changes)
             case m.ModulesRequest():

@@ -1,0 +1,142 @@
+"""The log rings of all workers, and whoever empties them.
+
+Each worker gets a ring, which costs a descriptor and, until something is written into it,
+no memory.  The collector is started by the first line that goes into one: an application
+that writes to stderr only never has one, nor is `leeward._supervisor.collecting` loaded.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from leeward._core import messages as m
+from leeward._core.config import Config
+from leeward._supervisor.children import Children, Reaped
+from leeward._supervisor.loop import Loop
+from leeward._supervisor.say import Voice
+from leeward._sys import rings
+from leeward._sys.bell import Bell
+from leeward._sys.posix import Posix
+
+if TYPE_CHECKING:
+    from leeward._supervisor.collecting import Collecting
+    from leeward._supervisor.control import Client, Control
+
+
+class Held:
+    """A ring.  handed:  the collector of now has it.  ended:  its writer is dead."""
+
+    def __init__(self, slot: int, generation: int, fd: int) -> None:
+        self.slot = slot
+        self.generation = generation
+        self.fd = fd
+        self.ended = False
+        self.handed = False
+
+
+class Rings:
+    """config:  the settings in force.  Raises OSError when there is no descriptor."""
+
+    def __init__(
+        self,
+        children: Children,
+        loop: Loop,
+        posix: Posix,
+        voice: Voice,
+        config: Callable[[], Config],
+    ) -> None:
+        self.held: dict[int, Held] = {}
+        self.bell = Bell()
+        self.voice = voice
+        self.config = config
+        self._children = children
+        self._loop = loop
+        self._posix = posix
+        self._collecting: Collecting | None = None
+        loop.watch(self.bell.fd, lambda events: self._first_line())
+
+    def open_log(self) -> None:
+        """What the supervisor says goes to the log file too, where there is one."""
+        if self.config().log_file:
+            self._collector().open_log()
+
+    def ring(self, worker: int, slot: int, generation: int) -> tuple[m.Descriptor, ...]:
+        """A new one, and the bell; () where there is no descriptor: it logs to stderr then.
+
+        worker:  as the decisions number it.
+        """
+        try:
+            fd = rings.create()
+        except OSError as error:
+            self.voice.say(f"no log ring: {error.strerror}", "warning", worker=slot)
+            return ()
+        self.held[worker] = Held(slot, generation, fd)
+        if self._collecting is not None:
+            self._collecting.hand_over()
+        return m.Descriptor(fd), m.Descriptor(self.bell.fd)
+
+    def ended(self, worker: int) -> None:
+        """Its process is dead: its ring is emptied, and then forgotten."""
+        held = self.held.get(worker)
+        if held is None or held.ended:
+            return
+        held.ended = True
+        if self._collecting is None and rings.is_empty(held.fd):
+            self.forget(worker)
+        else:
+            self._collector().ended(worker, held)
+
+    def forget(self, worker: int) -> None:
+        held = self.held.pop(worker, None)
+        if held is not None:
+            os.close(held.fd)
+
+    # --- the collector ---------------------------------------------------------------------
+
+    def _collector(self) -> Collecting:
+        if self._collecting is None:
+            from leeward._supervisor.collecting import Collecting
+
+            self._collecting = Collecting(self, self._children, self._loop, self._posix)
+        return self._collecting
+
+    def _first_line(self) -> None:
+        self._loop.unwatch(self.bell.fd)  # it is the collector's from now on
+        collecting = self._collector()
+        if not collecting.lives:
+            collecting.begin()
+
+    def reaped(self, reaped: Reaped) -> bool:
+        """Was it the collector?"""
+        return self._collecting is not None and self._collecting.reaped(reaped)
+
+    def tick(self, now: float) -> None:
+        if self._collecting is not None:
+            self._collecting.tick(now)
+
+    def next_deadline(self) -> float | None:
+        return None if self._collecting is None else self._collecting.next_deadline()
+
+    def reopen(self) -> bool:
+        """Have the files opened anew.  False if there is no collector, and so no file."""
+        return self._collecting is not None and self._collecting.reopen()
+
+    def tail(self, client: Client, request: m.LogsRequest, control: Control) -> None:
+        """Hand the asker on to the collector."""
+        asker = m.Descriptor(client.channel.fileno())
+        if self._collecting is not None and self._collecting.tail(request, asker):
+            control.answer(client, m.Answer(0, ""))
+            return
+        text = "nothing was written to a log file yet: its lines are on its stderr\n"
+        control.answer(client, m.Answer(2, text + "serve --log-file PATH keeps them in a file"))
+
+    def finish(self) -> None:
+        """All workers are dead: have what is left written, and end the collector."""
+        self._loop.unwatch(self.bell.fd)
+        if self._collecting is not None:
+            self._collecting.finish()
+        for worker in list(self.held):
+            self.forget(worker)
+        self.bell.close()

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         UsageError,
     )
     from leeward.limits import deadlines
+    from leeward.lineclient import LineClient
 
 __version__ = "0.1.0"
 
@@ -29,6 +30,7 @@ __all__ = [
     "BindError",
     "CrashLoopError",
     "LeewardError",
+    "LineClient",
     "NoInstanceError",
     "TargetError",
     "UsageError",
@@ -45,6 +47,7 @@ _HOMES = {
     "BindError": "leeward.errors",
     "CrashLoopError": "leeward.errors",
     "LeewardError": "leeward.errors",
+    "LineClient": "leeward.lineclient",
     "NoInstanceError": "leeward.errors",
     "TargetError": "leeward.errors",
     "UsageError": "leeward.errors",

@@ -27,7 +27,8 @@ class Ended(NamedTuple):
 
 
 #: (what has come of the reply, how many bytes of it were shown before) -> its end, or its
-#: size where nothing is to be cut off, or None: more must come.
+#: size where nothing is to be cut off, or None: more must come.  Once it has said the size
+#: it is not asked again, even if fewer bytes have come.
 End = Callable[[Buffer, int], "Ended | int | None"]
 
 
@@ -101,14 +102,15 @@ class Replies:
     limit:  bytes that one reply may have, its end included.
     """
 
-    __slots__ = ("_buffer", "_end", "_limit", "_seen", "_wanted")
+    __slots__ = ("_buffer", "_end", "_ended", "_limit", "_seen")
 
     def __init__(self, end: End, limit: int) -> None:
         self._end = end
         self._limit = limit
         self._buffer = bytearray()
         self._seen = 0
-        self._wanted = 0
+        #: Known, although not all of the reply has come.
+        self._ended: Ended | None = None
 
     @property
     def begun(self) -> Buffer:
@@ -122,7 +124,7 @@ class Replies:
         if self._buffer:
             self._buffer += data
             whole = self._buffer
-        ended = self._look(whole)
+        ended = self._ended = self._ended or self._look(whole)
         if ended is not None and ended.size <= len(whole):
             reply = Reply(bytes(whole[: ended.body]), ended.clear, bytes(whole[ended.size :]))
             self._forget()
@@ -134,8 +136,6 @@ class Replies:
         return None
 
     def _look(self, whole: Buffer) -> Ended | None:
-        if len(whole) < self._wanted:
-            return None
         found = self._end(whole, self._seen)
         self._seen = len(whole)
         if found is None:
@@ -145,9 +145,8 @@ class Replies:
             raise Wrong(f"said that a reply of {len(whole)} bytes or more ends so: {ended}")
         if ended.size > self._limit:
             raise TooLarge(ended.size)
-        self._wanted = ended.size
         return ended
 
     def _forget(self) -> None:
         self._buffer = bytearray()
-        self._seen = self._wanted = 0
+        self._seen, self._ended = 0, None

@@ -10,7 +10,7 @@ END = re.compile(rb"\r\nelapsed: \d+ ms\.\r\ndubbo>")
 
 class NaiveDubbo:
     def __init__(self, host, port, encoding="utf-8"):
-        self.socket = socket.create_connection((host, port), timeout=2)
+        self.socket = socket.create_connection((host, port), timeout=0.5)
         self.encoding = encoding
 
     def invoke(self, path, *args):

@@ -49,6 +49,7 @@ class Find(web.RequestHandler):
             self.set_status(503)
             return
         if stock["name"] != name:
+            print("crossed", flush=True)
             self.set_status(502)
 
 

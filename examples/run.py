@@ -27,6 +27,7 @@ SHOWS = {
     "wrong_start": "examples/wrong_start/client.py",
     "full_and_stuck": "examples/full_and_stuck/client.py",
     "vanishing_clients": "examples/vanishing_clients/client.py",
+    "fork_side_effects": "examples/fork_side_effects/client.py",
 }
 
 

@@ -9,8 +9,8 @@ END = re.compile(rb"\r\nelapsed: \d+ ms\.\r\ndubbo>")
 
 
 class NaiveDubbo:
-    def __init__(self, host, port, encoding="utf-8"):
-        self.socket = socket.create_connection((host, port), timeout=0.5)
+    def __init__(self, host, port, encoding="utf-8", patience=5.0):
+        self.socket = socket.create_connection((host, port), timeout=patience)
         self.encoding = encoding
 
     def invoke(self, path, *args):

@@ -23,15 +23,17 @@ from naive import NaiveDubbo
 parser = argparse.ArgumentParser()
 parser.add_argument("--client", choices=["naive", "line"], default="line")
 parser.add_argument("--encoding", default="utf-8")
+parser.add_argument("--patience", type=float, default=5.0, help="seconds for a reply")
 parser.add_argument("port", type=int)
 parser.add_argument("provider", type=int)
 options = parser.parse_args()
 
 numbers = itertools.count()
 if options.client == "naive":
-    naive = NaiveDubbo("127.0.0.1", options.provider, options.encoding)
+    naive = NaiveDubbo("127.0.0.1", options.provider, options.encoding, options.patience)
 else:
-    dubbo = Dubbo(f"127.0.0.1:{options.provider}", options.encoding, timeout=2)
+    address = f"127.0.0.1:{options.provider}"
+    dubbo = Dubbo(address, options.encoding, timeout=options.patience)
 
 
 async def find(name):

@@ -7,8 +7,8 @@ import json
 import multiprocessing
 import os
 import random
+import runpy
 import socket
-import sys
 import traceback
 from collections import Counter
 from collections.abc import Callable, Coroutine
@@ -18,7 +18,9 @@ from typing import Any
 from leeward import LineClient
 from leeward.lineclient import LineError
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "fork_side_effects"
+DUBBO = runpy.run_path(
+    str(Path(__file__).parents[2] / "examples" / "fork_side_effects" / "dubbo.py")
+)
 #: Seconds: for a call; for one whose reply is late, and how late that is.  With 0.4 s for
 #: all, a machine that was busy elsewhere for that long had every call time out.
 DEADLINE, IMPATIENT, LATE = 20.0, 0.05, (0.1, 0.6)
@@ -160,10 +162,7 @@ def gather(pid: int, reading: int) -> Counter[str]:
 
 
 def process(client: LineClient, seed: int, count: int, forks: int, results: Any) -> None:
-    sys.path.insert(0, str(EXAMPLE))
-    from dubbo import parse
-
-    caller = Caller(client, parse, seed)
+    caller = Caller(client, DUBBO["parse"], seed)
     main: Coroutine[Any, Any, None] = with_forks(caller, count, forks)
     asyncio.run(main)
     results.put(caller.found)
@@ -171,15 +170,12 @@ def process(client: LineClient, seed: int, count: int, forks: int, results: Any)
 
 def storm(count: int, seed: int, encoding: str, processes: int = 4, forks: int = 3) -> Counter[str]:
     """How `count` calls ended."""
-    sys.path.insert(0, str(EXAMPLE))
-    from dubbo import end_of_reply
-
     fork = multiprocessing.get_context("fork")
     results: Any = fork.SimpleQueue()
     with socket.create_server(("127.0.0.1", 0), backlog=512) as listener:
         address = f"127.0.0.1:{listener.getsockname()[1]}"
         client = LineClient(
-            address, end=end_of_reply, encoding=encoding, connections=8, first_pause=0.01
+            address, end=DUBBO["end_of_reply"], encoding=encoding, connections=8, first_pause=0.01
         )
         provider = fork.Process(target=provide, args=(listener, seed, encoding), daemon=True)
         provider.start()

@@ -74,6 +74,8 @@ class Dubbo:
         self.line = LineClient(address, end=end_of_reply, encoding=encoding, **options)
 
     def __getattr__(self, name):
+        if name.startswith("_"):  # Python asks for such names itself
+            raise AttributeError(name)
         return _Path(self.line, name)
 
 
@@ -82,6 +84,8 @@ class _Path:
         self._line, self._path = line, path
 
     def __getattr__(self, name):
+        if name.startswith("_"):
+            raise AttributeError(name)
         return _Path(self._line, f"{self._path}.{name}")
 
     async def __call__(self, *args):

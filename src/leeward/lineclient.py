@@ -97,7 +97,8 @@ class LineClient:
     greeting:   where that ends which the server says before it is asked; None: it is silent.
     encoding, errors:  of requests and replies, as in `str.encode()`.
     timeout:    seconds for a call, from beginning to end.
-    wait_timeout:  seconds of them for which it may wait for a connection; None: all.
+    wait_timeout:  seconds of them for which it may wait for a connection, one that is being
+                opened included; None: all.
     connect_timeout:  seconds until a connection is there: name, TCP, TLS and greeting.
     connections, waiters:  so many at most; calls beyond both are refused at once.
     idle_timeout:  seconds until an idle connection is closed; 0: never.
@@ -136,7 +137,8 @@ class LineClient:
     ) -> None:
         _seconds(timeout=timeout, connect_timeout=connect_timeout)
         _seconds(first_pause=first_pause, longest_pause=longest_pause)
-        _seconds(least=0.0, idle_timeout=idle_timeout, wait_timeout=wait_timeout or 0.0)
+        _seconds(wait_timeout=timeout if wait_timeout is None else wait_timeout)
+        _seconds(least=0.0, idle_timeout=idle_timeout)
         _seconds(least=0.0, keepalive=keepalive, user_timeout=user_timeout)
         _number(1, connections=connections, max_reply=max_reply)
         _number(0, waiters=waiters)

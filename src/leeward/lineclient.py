@@ -106,7 +106,8 @@ class LineClient:
     first_pause, longest_pause:  seconds between tries to connect while the server is down:
                 twice as long each time, less up to a half of it by chance.  Calls are
                 refused meanwhile.
-    keepalive, user_timeout:  seconds, see `tcp(7)`; 0: as the kernel does it.
+    peer_timeout:  seconds after which a server is gone whose machine acknowledges nothing;
+                0: as the kernel does it (TCP keep-alive and user timeout).
     ssl, server_hostname:  for TLS; the name defaults to the address's host.
 
     Not for several threads.  Raises ValueError for what cannot be.
@@ -130,24 +131,20 @@ class LineClient:
         max_reply: int = 1024 * 1024,
         first_pause: float = 0.1,
         longest_pause: float = 5.0,
-        keepalive: float = 60.0,
-        user_timeout: float = 30.0,
+        peer_timeout: float = 60.0,
         ssl: ssl.SSLContext | None = None,
         server_hostname: str = "",
     ) -> None:
         _seconds(timeout=timeout, connect_timeout=connect_timeout)
         _seconds(first_pause=first_pause, longest_pause=longest_pause)
         _seconds(wait_timeout=timeout if wait_timeout is None else wait_timeout)
-        _seconds(least=0.0, idle_timeout=idle_timeout)
-        _seconds(least=0.0, keepalive=keepalive, user_timeout=user_timeout)
+        _seconds(least=0.0, idle_timeout=idle_timeout, peer_timeout=peer_timeout)
         _number(1, connections=connections, max_reply=max_reply)
         _number(0, waiters=waiters)
         codecs.lookup(encoding)
         codecs.lookup_error(errors)
         where = sockets.parse(address)
-        self._wire = sockets.Wire(
-            where, keepalive, user_timeout, ssl, server_hostname or where.host
-        )
+        self._wire = sockets.Wire(where, peer_timeout, ssl, server_hostname or where.host)
         first = ending(greeting) if greeting is not None else None
         limits = Limits(connections, waiters, idle_timeout, first_pause, longest_pause)
         self._rules = Rules(ending(end), first, max_reply, connect_timeout, limits)

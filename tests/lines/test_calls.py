@@ -346,6 +346,28 @@ def test_unix_sockets(loop: str, tmp_path: Path) -> None:
     run(loop, main())
 
 
+@pytest.mark.parametrize("timeout", [60.0, 0.5, 0.0])
+def test_a_dead_machine_is_noticed(loop: str, timeout: float) -> None:
+    """TCP asks a silent one, and gives up one that acknowledges nothing."""
+
+    async def main() -> None:
+        async with serving() as (_, address), client_of(address, peer_timeout=timeout) as client:
+            await client.call("1")
+            assert client._lender is not None
+            [sock] = client._lender._sockets
+            tcp = socket.IPPROTO_TCP
+            on = sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+            assert (on, sock.getsockopt(tcp, socket.TCP_USER_TIMEOUT)) == (
+                bool(timeout),
+                timeout * 1000,
+            )
+            if timeout == 60.0:
+                names = (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT)
+                assert [sock.getsockopt(tcp, name) for name in names] == [30, 3, 10]
+
+    run(loop, main())
+
+
 def test_closing(loop: str) -> None:
     """What was sent is answered, what waits is refused, and then nothing is open."""
     asked, go = asyncio.Event(), asyncio.Event()

@@ -49,7 +49,7 @@ def test_an_address_that_is_none(given: Any) -> None:
         ("wait_timeout", 0),
         ("first_pause", 0),
         ("idle_timeout", -1),
-        ("keepalive", "60"),
+        ("peer_timeout", "60"),
         ("connections", 0),
         ("connections", 1.5),
         ("waiters", -1),

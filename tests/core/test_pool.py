@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import os
 import random
+import sys
 from collections import Counter, deque
+from pathlib import Path
+from types import ModuleType
 
 import pytest
 
+from leeward._core import pool as real
 from leeward._core.pool import Close, Command, Lend, Limits, Open, Pool, Refuse, State, Why
 
 SEED = int(os.environ.get("LEEWARD_SEED", random.randrange(10**9)))
@@ -247,16 +251,17 @@ def test_an_event_that_cannot_be_raises() -> None:
 class World:
     """Keeps its own books of who has what, and holds each command against them."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, core: ModuleType = real) -> None:
+        self.core = core
         self.random = random.Random(seed)
-        self.limits = Limits(
+        self.limits = core.Limits(
             connections=self.random.randint(1, 4),
             waiters=self.random.randint(0, 6),
             idle=self.random.choice([0.0, 3.0]),
             pause=0.5,
             longest=4.0,
         )
-        self.pool = Pool(self.limits)
+        self.pool = core.Pool(self.limits)
         self.now = 0.0
         self.waiting: list[int] = []
         self.lent: dict[int, int] = {}
@@ -268,13 +273,13 @@ class World:
         self.outcomes: Counter[int] = Counter()
 
     def carry_out(self, commands: list[Command]) -> None:
-        left = deque(commands)
+        core, left = self.core, deque(commands)
         while left:
             match left.popleft():
-                case Open(connection):
+                case core.Open(connection):
                     assert self.now >= self.silent_until, "opened in a pause"
                     self.opening.add(connection)
-                case Lend(waiter, connection):
+                case core.Lend(waiter, connection):
                     assert waiter == self.waiting[0], "not the first"
                     del self.idle[connection]
                     assert connection not in self.lent
@@ -282,24 +287,24 @@ class World:
                         left += self.pool.stale(connection, waiter, self.now)
                     else:
                         self.lent[connection] = self.waiting.pop(0)
-                case Close(connection):
+                case core.Close(connection):
                     self.opening.discard(connection)
                     self.lent.pop(connection, None)
                     self.idle.pop(connection, None)
-                case Refuse(waiter, why):
+                case core.Refuse(waiter, why):
                     self.waiting.remove(waiter)
                     self.outcomes[waiter] += 1
-                    if why is Why.FULL:
-                        assert len(self.waiting) >= self.limits.waiters
-                    elif why is Why.DOWN:
+                    if why is core.Why.FULL:
+                        assert len(self.waiting) - len(self.opening) >= self.limits.waiters
+                    elif why is core.Why.DOWN:
                         assert not self.lent and not self.idle and not self.opening
         self.check()
 
     def check(self) -> None:
         it = self.pool
-        assert (it.waiting, it.count(State.LENT)) == (len(self.waiting), len(self.lent))
-        assert it.count(State.OPENING) == len(self.opening)
-        assert it.count(State.IDLE) == len(self.idle)
+        assert (it.waiting, it.count(self.core.State.LENT)) == (len(self.waiting), len(self.lent))
+        assert it.count(self.core.State.OPENING) == len(self.opening)
+        assert it.count(self.core.State.IDLE) == len(self.idle)
         alive = len(self.lent) + len(self.idle) + len(self.opening)
         assert alive <= self.limits.connections
         assert not (self.waiting and self.idle), "waits beside an idle one"
@@ -346,7 +351,9 @@ class World:
             self.silent_until = self.now
             clear = self.random.random() < 0.8
             self.idle[connection] = self.now
-            self.carry_out(self.pool.answered(connection, self.now, clear))
+            commands = self.pool.answered(connection, self.now, clear)
+            assert clear or self.core.Close(connection) in commands, "may go on, and is lent"
+            self.carry_out(commands)
 
     def lose(self) -> None:
         if self.lent:
@@ -400,3 +407,67 @@ def test_the_rules_hold_in_any_weather(first: int) -> None:
             world.calm_down()
         except AssertionError as error:
             raise AssertionError(f"seed {seed}: {error}") from error
+
+
+#: Mistakes that the weather must notice.
+MUTANTS = {
+    "lends to the last who came": ("popitem(last=False)[0]", "popitem()[0]"),
+    "lends what is lent": (
+        "connection, _ = self._idle.popitem()",
+        "connection = next(iter(self._idle))",
+    ),
+    "forgets who was refused": ("            del self._waiting[waiter]\n", ""),
+    "opens more than may": (
+        "len(self._lives) >= self._limits.connections or now",
+        "len(self._lives) > self._limits.connections or now",
+    ),
+    "knows no pause": ("or now < self._not_before:\n", "or False:\n"),
+    "counts a broken opening on": ("        self._opening -= opening\n", ""),
+    "counts an opened one on": ("        self._opening -= 1\n", ""),
+    "opens none for who is left": ("len(self._waiting) > self._opening and", "not self._lives and"),
+    "leaves waiting when all is down": (
+        "for waiter in self._waiting]\n            self._waiting.clear()",
+        "for waiter in self._waiting]",
+    ),
+    "keeps an idle one that died": ("self._idle.pop(connection, None)", "pass"),
+    "puts back without serving": (
+        "        return self._serve(now)\n\n    def _bury",
+        "        return []\n\n    def _bury",
+    ),
+    "does not serve after a loss": (
+        "        self._bury(connection)\n        return self._serve(now)\n\n    def tick",
+        "        self._bury(connection)\n        return []\n\n    def tick",
+    ),
+    "a stale one's waiter is the last": ("move_to_end(waiter, last=False)", "move_to_end(waiter)"),
+    "refuses too few": ("> self._limits.waiters:", "> self._limits.waiters + 9:"),
+    "refuses whom it could serve": (
+        "- self._opening > self._limits.waiters:",
+        "> self._limits.waiters:",
+    ),
+    "is due for ever": (
+        "if self._waiting and room and not self._opening:",
+        "if self._waiting and self._failures:",
+    ),
+    "does not close the idle": ("            commands.append(Close(oldest))\n", ""),
+    "lends what was not clear": ("        if clear:\n", "        if True:\n"),
+}
+
+
+@pytest.mark.parametrize("name", MUTANTS)
+def test_the_weather_notices(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each mistake breaks a rule in some world."""
+    old, new = MUTANTS[name]
+    source = Path(real.__file__).read_text(encoding="utf-8")
+    assert source.count(old) == 1, source.count(old)
+    core = ModuleType("leeward._core.pool")
+    monkeypatch.setitem(sys.modules, "mutant", core)  # dataclasses look there
+    core.__name__ = "mutant"
+    exec(compile(source.replace(old, new), "<mutant>", "exec"), core.__dict__)
+    for seed in range(200):
+        world = World(seed, core)
+        try:
+            world.live(200)
+            world.calm_down()
+        except Exception:
+            return
+    pytest.fail("nobody noticed")

@@ -64,6 +64,8 @@ def test_fragments_change_nothing(rule: str, first: int) -> None:
             body = b"".join(weather.choices(crumbs, k=weather.randrange(1, 12)))
             if rule == "bytes":
                 body = body.replace(b"\r\n", b" ").rstrip(b"\r")
+            if rule == "pattern":
+                body = body.replace(b"ms.\r\n", b"ms. ")
             said = reply_of(rule, body)
             *parts, last = pieces(weather, said)
             assert [replies.feed(part) for part in parts] == [None] * len(parts), seed

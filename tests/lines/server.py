@@ -41,10 +41,14 @@ class Server:
         self.greeting = greeting
         self.lines: list[Line] = []
         self.requests: list[bytes] = []
+        self.tasks: set[asyncio.Task[Any]] = set()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         line = Line(reader, writer)
         self.lines.append(line)
+        task = asyncio.current_task()
+        assert task is not None
+        self.tasks.add(task)
         with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
             if self.greeting:
                 await line.send(self.greeting)
@@ -81,6 +85,13 @@ async def serving(
         listening.close()
         for line in server.lines:
             line.writer.transport.abort()
+        for task in server.tasks:
+            task.cancel()
+        await asyncio.gather(*server.tasks, return_exceptions=True)
+        # Transports close in the loop's next turns: nothing may be left for the collector,
+        # which would find it in the middle of another test.
+        for _ in range(3):
+            await asyncio.sleep(0)
 
 
 @contextlib.asynccontextmanager

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 import signal
+import traceback
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -32,6 +34,8 @@ async def forked(child: Callable[[], Coroutine[Any, Any, None]] | None) -> int:
             asyncio.events._set_running_loop(None)
             asyncio.run(child())
             code = 0
+        except BaseException:
+            traceback.print_exc()
         finally:
             os._exit(code)
     try:
@@ -120,12 +124,11 @@ def test_what_the_child_opens_is_not_closed_by_what_it_forgot(loop: str) -> None
         async with serving() as (_, address):
             client = LineClient(address, end=END, timeout=LONG)
             await asyncio.gather(*(client.call(str(n)) for n in range(4)))
+            gc.collect()  # what other tests have left is not what is looked for
 
             async def child() -> None:
                 mine = [os.open("/dev/null", os.O_RDONLY) for _ in range(20)]
                 client._buried.clear()
-                import gc
-
                 gc.collect()
                 for descriptor in mine:
                     os.fstat(descriptor)

@@ -13,7 +13,7 @@ import pytest
 from lines.weather import storm
 
 SEED = int(os.environ.get("LEEWARD_SEED", random.randrange(10**9)))
-CALLS = int(os.environ.get("SOAK_CALLS", 8_000))
+CALLS = int(os.environ.get("SOAK_CALLS", 4_000))
 
 
 @pytest.mark.timeout(60 + CALLS / 100)

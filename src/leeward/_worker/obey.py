@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from leeward._worker.birth import Birth
     from leeward._worker.drain import Drainer
     from leeward._worker.limits import Limits
+    from leeward._worker.outward import Outward
     from leeward._worker.telling import Telling
     from leeward.adapters.tornado import TornadoServer
     from leeward.engine.engine import Engine
@@ -76,6 +77,7 @@ class Obedient:
         self.turns: Turns | None = None
         self.limits: Limits | None = None
         self.telling: Telling | None = None
+        self.outward: Outward | None = None
         self.over = False
 
     # --- the channel -----------------------------------------------------------------

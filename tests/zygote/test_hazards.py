@@ -15,6 +15,12 @@ from leeward._core.hazards import CODES, TABLE, Hazard
 
 SRC = Path(leeward.__file__).parent.parent
 PAGES = SRC.parent / "docs/reference/hazards"
+LIBRARIES = (
+    *("tornado.web", "bokeh.server.server", "redis.asyncio", "pymongo", "sqlalchemy", "grpc"),
+    *("numpy.random", "pandas", "opentelemetry.sdk.trace", "opentelemetry.sdk.metrics", "boto3"),
+    *("requests", "psycopg", "uvloop", "aiohttp", "httpx", "matplotlib.pyplot", "kafka"),
+    *("pyarrow", "sentry_sdk", "asyncpg", "motor", "concurrent.futures", "multiprocessing.pool"),
+)
 LOOK = """
 import os, sys
 sys.path.insert(0, {src!r})
@@ -51,15 +57,16 @@ def reproduction(code: str) -> str:
     return shown[1]
 
 
-@pytest.fixture(scope="module")
-def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Hazard]]:
-    """What each page's reproduction has, imported as a zygote imports it.
+def audited(programs: dict[str, str], directory: Path) -> dict[str, list[Hazard]]:
+    """What each of these programs has, imported as a zygote imports it.
 
     By one process that forks for each: to start an interpreter takes ten times as long.
+    One that cannot be imported is left out.
     """
-    places = {code: tmp_path_factory.mktemp(code) for code in CODES}
-    for code, place in places.items():
-        (place / "shop.py").write_text(reproduction(code))
+    places = {name: directory / name for name in programs}
+    for name, place in places.items():
+        place.mkdir()
+        (place / "shop.py").write_text(programs[name])
     done = subprocess.run(
         [sys.executable, "-c", LOOK.format(src=str(SRC), places=[*map(str, places.values())])],
         stderr=subprocess.PIPE,
@@ -68,13 +75,38 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Hazard]]:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    texts = {code: place / "found" for code, place in places.items()}
-    assert all(path.exists() for code, path in texts.items() if code != "LW171"), done.stderr
+    texts = {name: place / "found" for name, place in places.items()}
     return {
-        code: [Hazard.from_json(line) for line in path.read_text().splitlines()]
-        for code, path in texts.items()
+        name: [Hazard.from_json(line) for line in path.read_text().splitlines()]
+        for name, path in texts.items()
         if path.exists()
     }
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Hazard]]:
+    programs = {code: reproduction(code) for code in CODES}
+    return audited(programs, tmp_path_factory.mktemp("pages"))
+
+
+@pytest.fixture(scope="module")
+def imported(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Hazard]]:
+    programs = {name: f"import {name}\n" for name in LIBRARIES if installed(name)}
+    return audited(programs, tmp_path_factory.mktemp("libraries"))
+
+
+def installed(name: str) -> bool:
+    return importlib.util.find_spec(name.partition(".")[0]) is not None
+
+
+@pytest.mark.parametrize("name", LIBRARIES)
+def test_a_library_that_is_only_imported_is_no_hazard(
+    name: str, imported: dict[str, list[Hazard]]
+) -> None:
+    """Nobody loses the zygote, or reads a warning, for an import."""
+    if not installed(name):
+        pytest.skip(f"{name} is not installed")
+    assert imported[name] == []
 
 
 @pytest.mark.parametrize("code", CODES)

@@ -191,7 +191,7 @@ class Hazard:
     def line(self) -> str:
         """All that is known, in a line."""
         places = "; ".join(filter(None, (self.where, self.library)))
-        held = f" of {self.who}" if self.who else ""
+        held = f", held by {self.who}" if self.who else ""
         return f"{self.code} {self.what}{held}" + (f" ({places})" if places else "")
 
     def to_json(self) -> str:
@@ -256,7 +256,7 @@ def in_full(hazard: Hazard, found: str) -> list[str]:
     rows = [
         ("at", "; ".join(filter(None, (hazard.where, hazard.library)))),
         ("held by", hazard.who),
-        ("fault", f"in forked workers {code.fault}" if code.verdict != TOLD else code.fault),
+        ("fault", code.fault),
         ("verdict", found),
         ("remedy", code.remedy),
         ("page", f"docs/reference/hazards/{hazard.code}.md"),

@@ -88,8 +88,8 @@ FIXED = [numpy.random.default_rng(42), numpy.random.RandomState(7)]
 """
     code = """
 import numpy
-draw = lambda: [[float(it.random()) for it in shop.THESE], [float(it.random()) for it in shop.FIXED],
-                float(numpy.random.random())]
+numbers = lambda these: [float(it.random()) for it in these]
+draw = lambda: [numbers(shop.THESE), numbers(shop.FIXED), float(numpy.random.random())]
 one, two = child(draw), child(draw)
 print(json.dumps({"same": [a == b for a, b in zip(one[0], two[0])], "fixed": one[1] == two[1],
                   "module": one[2] == two[2], "codes": codes}))

@@ -33,6 +33,7 @@ _PLAIN = (
     "uds_mode",
     "start",
     "start_fallback",
+    "hazards",
     "start_timeout",
     "health_path",
     "ws_ping_interval",

@@ -66,7 +66,7 @@ TABLE: tuple[Code, ...] = (
         "native runtime",
         ISOLATED,
         "its first parallel computation hangs",
-        "import it in the factory if memory counts",
+        "import it in the factory: then all the rest is forked",
     ),
     Code(
         "LW106",

@@ -232,3 +232,36 @@ for seed in (0, 42, 20240101, "shop", b"shop", -7):
     assert not varies(seed), seed
 """
     run(code, tmp_path)
+
+
+def test_hostile_objects_do_not_end_the_audit(tmp_path: Path) -> None:
+    """Unhashable classes, lazy modules, containers that raise, names with line ends."""
+    shop = """
+import sys, threading, types
+class Unhashable(type):
+    def __eq__(self, other): raise RuntimeError
+class Strange(metaclass=Unhashable): pass
+class Rude(dict):
+    def __len__(self): raise RuntimeError
+    def __hash__(self): raise RuntimeError
+class Lazy(types.ModuleType):
+    def __getattribute__(self, name): raise RuntimeError(name)
+class Liar:
+    @property
+    def __class__(self): raise RuntimeError
+KEPT = [Strange(), Rude(), Liar(), {"deep": [Rude()]}]
+sys.modules["lazy"], sys.modules["none"], sys.modules["odd"] = Lazy("lazy"), None, Liar()
+threading.Thread(target=threading.Event().wait, name="two\\nlines\\udc80", daemon=True).start()
+STARTED = threading.Thread(target=threading.Event().wait, name="x" * 1000, daemon=True)
+STARTED.start()
+"""
+    code = """
+watch.arm(); import shop; watch.disarm()
+found = audit(own, watch).hazards
+assert [it.code for it in found] == ["LW101", "LW101"], found
+assert all(it.line.isprintable() and len(it.line) < 1500 for it in found), found
+assert any(it.who.startswith("shop.STARTED") for it in found), found
+sys.stdout.flush()
+os._exit(0)
+"""
+    run(code, tmp_path, shop=shop)

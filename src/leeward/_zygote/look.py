@@ -12,6 +12,9 @@ from leeward._zygote.objects import scan
 from leeward._zygote.origins import NOWHERE, Origins, Site, holders
 from leeward._zygote.watch import Watch
 
+#: Characters of each part of a hazard.
+_LONGEST = 300
+
 
 @dataclass(frozen=True)
 class Found:
@@ -52,8 +55,15 @@ def named(found: Iterable[Found], origins: Origins) -> list[Hazard]:
         holder = held.get(id(it.it)) if it.it is not None else None
         where = it.site.where or (holder.where if holder else "")
         who = holder.words if holder else ""
-        hazards.append(Hazard(it.code, it.what, where, it.site.library, who, it.key))
+        parts = (it.what, where, it.site.library, who)
+        hazards.append(Hazard(it.code, *map(_printable, parts), it.key))
     return hazards
+
+
+def _printable(text: str) -> str:
+    """In one line of a bounded length, whatever a thread or a file is called."""
+    text = "".join(letter if letter.isprintable() else "?" for letter in text[:_LONGEST])
+    return text if len(text) < _LONGEST else text[: _LONGEST - 1] + "…"
 
 
 def key(fd: int) -> str:

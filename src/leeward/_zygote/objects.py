@@ -72,9 +72,11 @@ def scan() -> dict[str, list[Any]]:
     """Kind to its objects; a kind without an object is []."""
     found: dict[str, list[Any]] = {kind: [] for kind in _KINDS}
     everything = gc.get_objects()
-    kinds = {cls: kinds for cls in set(map(type, everything)) if (kinds := tuple(_of(cls)))}
+    # By the id of the type: a metaclass may have made its classes unhashable.
+    types = dict(zip(map(id, map(type, everything)), map(type, everything), strict=True))
+    kinds = {number: kinds for number, cls in types.items() if (kinds := tuple(_of(cls)))}
     for it in everything:
-        if (matched := kinds.get(type(it))) is not None:
+        if (matched := kinds.get(id(type(it)))) is not None:
             for kind in matched:
                 found[kind].append(it)
     return found
@@ -84,7 +86,7 @@ def _of(cls: type) -> Iterator[str]:
     # A type may say anything of itself: `__module__` is a property in some.
     names = {
         (str(base.__dict__.get("__module__", base.__module__)), base.__qualname__)
-        for base in type.mro(cls)
+        for base in cls.__mro__
     }
     for kind, wanted in _KINDS.items():
         for module, name in wanted:

@@ -10,6 +10,7 @@ milliseconds, and is asked only once something has been found.
 from __future__ import annotations
 
 import ast
+import contextlib
 import functools
 import gc
 import os
@@ -119,16 +120,17 @@ class Origins:
             return ""
         return f"{shown(code.co_filename)}:{code.co_firstlineno}"
 
-    def modules(self) -> Iterator[tuple[ModuleType, str]]:
-        """The application's modules, and their files."""
-        for module in list(sys.modules.values()):
-            path = getattr(module, "__file__", None)
-            if isinstance(path, str) and self.kind(path) == "application":
-                yield module, path
-        # Without a file: `python -c`, an interactive session.
-        main = sys.modules.get("__main__")
-        if main is not None and not getattr(main, "__file__", None):
-            yield main, ""
+    def modules(self) -> Iterator[tuple[dict[str, Any], str]]:
+        """The variables of the application's modules, and their files."""
+        for name, module in list(sys.modules.items()):
+            # Lazy modules are imported, or raise, when they are asked for anything.
+            if issubclass(type(module), ModuleType):
+                names = object.__getattribute__(module, "__dict__")
+                path = names.get("__file__")
+                if type(path) is str and self.kind(path) == "application":
+                    yield names, path
+                elif name == "__main__" and not path:  # `python -c`, a session
+                    yield names, ""
 
 
 def _short(path: str) -> str:
@@ -154,12 +156,13 @@ def holders(wanted: Iterable[object], origins: Origins) -> dict[int, Holder]:
     """
     missing = {id(it) for it in wanted}
     found: dict[int, Holder] = {}
-    own = {module.__name__: path for module, path in origins.modules()}
+    modules = list(origins.modules())
+    own = {str(names.get("__name__")) for names, _ in modules}
     seen: set[int] = set()
-    queue: deque[tuple[object, tuple[ModuleType, str, str, object], int]] = deque()
-    for module, path in origins.modules():
-        for name, value in list(vars(module).items()):
-            queue.append((value, (module, path, name, value), 0))
+    queue: deque[tuple[object, tuple[str, str, str, object], int]] = deque()
+    for names, path in modules:
+        for name, value in list(names.items()):
+            queue.append((value, (str(names.get("__name__")), path, name, value), 0))
     while queue and missing and len(seen) < _MOST:
         it, start, depth = queue.popleft()
         # By `type`, not `isinstance`: proxies answer __class__ by calling who knows what.
@@ -170,11 +173,12 @@ def holders(wanted: Iterable[object], origins: Origins) -> dict[int, Holder]:
             missing.discard(id(it))
             found[id(it)] = _holder(*start)
         if depth < _DEPTH:
-            queue.extend((part, start, depth + 1) for part in _parts(it, own))
+            with contextlib.suppress(Exception):  # what an object of theirs raises: not this way
+                queue.extend((part, start, depth + 1) for part in _parts(it, own))
     return found
 
 
-def _parts(it: object, own: dict[str, str]) -> list[Any]:
+def _parts(it: object, own: set[str]) -> list[Any]:
     """What an object holds, and nothing that leads to everything."""
     kind: type = type(it)
     if kind is FunctionType:
@@ -192,12 +196,12 @@ def _parts(it: object, own: dict[str, str]) -> list[Any]:
     return [part for part in gc.get_referents(it) if part is not kind]
 
 
-def _holder(module: ModuleType, path: str, name: str, value: object) -> Holder:
+def _holder(module: str, path: str, name: str, value: object) -> Holder:
     line = assigned(path, name)
     kind = type(value)
     words = f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins.")
     where = f"{shown(path)}:{line}" if line else shown(path)
-    return Holder(f"{module.__name__}.{name}", where, words)
+    return Holder(f"{module}.{name}", where, words)
 
 
 @functools.lru_cache(maxsize=64)

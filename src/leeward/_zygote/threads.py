@@ -173,12 +173,18 @@ def timers(look: Look) -> Iterator[Found]:
             yield Found("LW107", what, Site(look.origins.of_code(handler)))
 
 
+def _started_at(look: Look, pid: int) -> tuple[object, Site]:
+    """The object that stands for a process, and where it was started."""
+    found = ((it, site) for it, site in look.watch.children if getattr(it, "pid", None) == pid)
+    return next(found, (None, NOWHERE))
+
+
 def children(look: Look) -> Iterator[Found]:
     """Processes that were started by the import and still run."""
     for it in look.objects["process"]:
         pid = getattr(getattr(it, "_popen", None), "pid", None)
         if pid is not None and pid not in look.processes and it._parent_pid == os.getpid():
-            site = next((s for p, s in look.watch.children if p.pid == pid), NOWHERE)
+            site = _started_at(look, pid)[1]
             if procfs.state_of(pid) not in (None, "Z", "X"):
                 yield Found("LW140", f"the process {it.name!r} runs", site, it)
             look.processes.add(pid)
@@ -188,6 +194,5 @@ def children(look: Look) -> Iterator[Found]:
     for pid in procfs.children_of(os.getpid()):
         if pid in look.processes or pid == spared or procfs.state_of(pid) in (None, "Z", "X"):
             continue
-        sites = ((it, site) for it, site in look.watch.children if it.pid == pid)
-        popen, site = next(sites, (None, NOWHERE))
+        popen, site = _started_at(look, pid)
         yield Found("LW141", f"the child process {pid} ({procfs.comm(pid)}) runs", site, popen)

@@ -55,8 +55,8 @@ def named(found: Iterable[Found], origins: Origins) -> list[Hazard]:
         holder = held.get(id(it.it)) if it.it is not None else None
         where = it.site.where or (holder.where if holder else "")
         who = holder.words if holder else ""
-        parts = (it.what, where, it.site.library, who)
-        hazards.append(Hazard(it.code, *map(_printable, parts), it.key))
+        what, at, library, by = map(_printable, (it.what, where, it.site.library, who))
+        hazards.append(Hazard(it.code, what, at, library, by, it.key))
     return hazards
 
 

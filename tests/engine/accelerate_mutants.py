@@ -36,6 +36,8 @@ MADE = {
     "handler init": ("handler", "init"),
     "handler clear": ("handler", "clear"),
     "finish": ("finish", "finish"),
+    "message read": ("messages", "read"),
+    "message write": ("messages", "write"),
 }
 #: The way to handlers, in the order in which the modules build on each other.
 WAY = ("routes", "request", "execute")

@@ -30,6 +30,7 @@ from leeward.engine.outbox import Watch
 from leeward.engine.pings import Pings
 from leeward.engine.registry import Registry
 from leeward.engine.timeouts import timeouts, tuned
+from leeward.engine.written import Turns
 
 if TYPE_CHECKING:
     import socket
@@ -113,6 +114,7 @@ class Engine(Registry["Link"]):
         #: What a write returns that has left us already; one for all of them.
         self.flushed: asyncio.Future[None] = self.loop.create_future()
         self.flushed.set_result(None)
+        self.turns = Turns(self.loop, self.context)
         #: Requests refused, by the name of the rule (`leeward.engine.rules`).
         self.refusals: Counter[str] = Counter()
         #: Called for each connection that we end, with the setting that it ran into.

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import tornado
 
-from leeward.engine.accelerate import finish, handler, headers
+from leeward.engine.accelerate import finish, handler, headers, messages
 from leeward.engine.accelerate.pristine import find, pristine
 from leeward.engine.execute import REPLACED
 
@@ -79,6 +79,18 @@ ACCELERATIONS = (
         "handler clear", "tornado.web:RequestHandler.clear", handler.clear, handler.CLEAR_NEEDS
     ),
     Acceleration("finish", "tornado.web:RequestHandler.finish", finish.finish, finish.NEEDS),
+    Acceleration(
+        "message read",
+        "tornado.websocket:WebSocketProtocol13._receive_frame",
+        messages.read,
+        messages.READ_NEEDS,
+    ),
+    Acceleration(
+        "message write",
+        "tornado.websocket:WebSocketProtocol13.write_message",
+        messages.write,
+        messages.WRITE_NEEDS,
+    ),
 )
 
 

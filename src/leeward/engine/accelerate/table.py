@@ -85,6 +85,13 @@ KNOWN: dict[str, dict[str, frozenset[str]]] = {
         "tornado.web:_HandlerDelegate.on_connection_close": frozenset({"774fb4e90cd61525"}),
         "tornado.web:_UIModuleNamespace.__init__": frozenset({"94c82898c7662a0c"}),
         "tornado.web:_has_stream_request_body": frozenset({"7c1d106562a2d688", "c8c688552cb0da1d"}),
+        "tornado.websocket:WebSocketProtocol13._handle_message": frozenset(
+            {"1a3ff2fa751a9ec8", "1d858a1f1382defb", "48299724c336f7a9"}
+        ),
+        "tornado.websocket:WebSocketProtocol13._read_bytes": frozenset({"08836097cb6a7390"}),
+        "tornado.websocket:WebSocketProtocol13._receive_frame": frozenset({"97bc07103ce75a54"}),
+        "tornado.websocket:WebSocketProtocol13._write_frame": frozenset({"3e6fe4fddef08a9c"}),
+        "tornado.websocket:WebSocketProtocol13.write_message": frozenset({"f1405800585d725f"}),
     },
     "3.12": {
         "tornado.httpserver:HTTPServer.start_request": frozenset({"b283eb8f90c1ff88"}),
@@ -164,6 +171,13 @@ KNOWN: dict[str, dict[str, frozenset[str]]] = {
         "tornado.web:_HandlerDelegate.on_connection_close": frozenset({"e5b4496628ce2f22"}),
         "tornado.web:_UIModuleNamespace.__init__": frozenset({"cdd1defc63643175"}),
         "tornado.web:_has_stream_request_body": frozenset({"4650b971c43b9a77", "6b2bb9b91026f25c"}),
+        "tornado.websocket:WebSocketProtocol13._handle_message": frozenset(
+            {"24a0708ad6ac0ac6", "6ac4f68a1e8aeb3e", "ab9e202c9d79ed8e"}
+        ),
+        "tornado.websocket:WebSocketProtocol13._read_bytes": frozenset({"796302fa38dd3ecc"}),
+        "tornado.websocket:WebSocketProtocol13._receive_frame": frozenset({"c5e1a3b1d247e241"}),
+        "tornado.websocket:WebSocketProtocol13._write_frame": frozenset({"6ac2d6e3cd255c2a"}),
+        "tornado.websocket:WebSocketProtocol13.write_message": frozenset({"b0f2e3ae6d4175e0"}),
     },
     "3.13": {
         "tornado.httpserver:HTTPServer.start_request": frozenset({"9d55e38481af15e2"}),
@@ -243,5 +257,12 @@ KNOWN: dict[str, dict[str, frozenset[str]]] = {
         "tornado.web:_HandlerDelegate.on_connection_close": frozenset({"2acb3c8c62f66a9f"}),
         "tornado.web:_UIModuleNamespace.__init__": frozenset({"4c5669b7bf7ff2b4"}),
         "tornado.web:_has_stream_request_body": frozenset({"08d8e6dad43b9f0a", "f8c92c39d404c075"}),
+        "tornado.websocket:WebSocketProtocol13._handle_message": frozenset(
+            {"6f2da53b23ba4315", "979d6ea87d7f8b58", "9fef77d9afbc5e66"}
+        ),
+        "tornado.websocket:WebSocketProtocol13._read_bytes": frozenset({"846d39c2ab60ba96"}),
+        "tornado.websocket:WebSocketProtocol13._receive_frame": frozenset({"91d3b307c9b35f6f"}),
+        "tornado.websocket:WebSocketProtocol13._write_frame": frozenset({"d08b0c94c6a12de0"}),
+        "tornado.websocket:WebSocketProtocol13.write_message": frozenset({"884eb89c1fdf52f7"}),
     },
 }

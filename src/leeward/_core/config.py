@@ -101,6 +101,8 @@ class Config:
     workers: int = 1
     start: str = "auto"  # auto | zygote | spawn
     start_fallback: str = "refuse"  # refuse | allow
+    #: spawn | warn | refuse, and codes to ignore: `leeward._core.hazards.policy`.
+    hazards: tuple[str, ...] = ("spawn",)
     start_timeout: float = 60.0
     graceful_timeout: float = 25.0
     drain_window: float = 10.0

@@ -18,6 +18,7 @@ STAGES = {
     "user": "could not become the user that runs it",
     "program": "did not come to serve",
     "usage": "cannot be adopted",
+    "hazards": "may not be forked",
 }
 
 

@@ -392,15 +392,24 @@ class Processes:
     def _loaded(self, it: Process, message: m.Loaded, now: float) -> None:
         facts = self.facts[it.generation]
         facts.kind, facts.found = message.kind, message.found
-        facts.load_ms, facts.hazards = message.load_ms, message.hazards
+        facts.load_ms, facts.findings = message.load_ms, message.findings
         self._keep_baseline(facts, message.baseline)
         self._say(it, f"loaded {message.found} in {message.load_ms} ms")
         self._mixed(it, message.changed)
-        if self._config(it.generation).start == "zygote":
-            for hazard in message.hazards:
-                self._say(it, f"forks in spite of: {hazard}", "warning")
+        why = self._tell_hazards(it, message)
         self._unwatch(it.id)
-        self._core.loaded(it.id, message.hazards, now)
+        self._core.loaded(it.id, message.hazards, now, why)
+
+    def _tell_hazards(self, it: Process, message: m.Loaded) -> str:
+        """In two lines each.  Returns why it may be forked, if it may."""
+        if not message.findings:
+            return "safe to fork"
+        from leeward._supervisor.hazards import told
+
+        said, why = told(message, self._config(it.generation))
+        for level, text in said:
+            self._say(it, text, level)
+        return why
 
     def _ready(self, it: Process, message: m.Ready, now: float) -> None:
         facts = self.facts[it.generation]

@@ -24,7 +24,7 @@ class Facts:
     found: str = ""
     load_ms: int = 0
     why_mode: str = ""
-    hazards: tuple[str, ...] = ()
+    findings: tuple[str, ...] = ()  # of the audit, as in `Loaded`
     #: memfd of the module files' fingerprints as its first process saw them.
     baseline: int | None = None
     #: Module files that later processes found changed.
@@ -97,6 +97,7 @@ class View:
                 "found": facts.found,
                 "mode": core.mode,
                 "mode_why": facts.why_mode,
+                "hazards": [json.loads(it) for it in facts.findings],
                 "listeners": [it.url for it in self.listeners],
                 "control": self.control_path,
                 "workers_wanted": core.workers,

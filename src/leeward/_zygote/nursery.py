@@ -15,6 +15,7 @@ import asyncio
 import os
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from leeward._core.messages import Failed, Loaded
@@ -134,15 +135,11 @@ class Rehearsal(Nursery):
         try:
             last_words(
                 self.channel,
-                Loaded(
-                    report.kind,
-                    report.found,
-                    report.load_ms,
-                    report.hazards,
+                replace(
+                    report,
                     wants=tuple(dict.fromkeys(want.address for want in served.wants)),
                     processes=-1 if program.processes is None else program.processes,
                     tls=served.server.ssl_options is not None,
-                    accelerated=report.accelerated,
                 ),
             )
         except ChannelClosed:

@@ -33,6 +33,7 @@ _PLAIN = (
     "uds_mode",
     "start",
     "start_fallback",
+    "hazards",
     "health_path",
     "forwarded_allow_ips",
     "proxy_protocol",

@@ -184,6 +184,18 @@ TABLE: tuple[Setting, ...] = (
         doc="May a reload go from zygote to spawn when the new code cannot be forked?",
     ),
     Setting(
+        key="hazards",
+        flags=("--hazards",),
+        parse=values.hazards,
+        default=("spawn",),
+        precedent="none has it: gunicorn's documentation warns of --preload, Pitchfork has a veto "
+        "by hand",
+        metavar="spawn|warn|refuse|ignore:CODE",
+        doc="What to do where a fork would break something: spawn, fork with a warning, or not "
+        "start; ignore:LW101 takes that one for nothing.  May be given again.",
+        many=True,
+    ),
+    Setting(
         key="start_timeout",
         flags=("--start-timeout",),
         parse=values.positive_duration,

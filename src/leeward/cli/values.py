@@ -173,6 +173,18 @@ def peers(raw: object) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found))
 
 
+def hazards(raw: object) -> tuple[str, ...]:
+    """spawn, warn or refuse, and ignore:CODE: a list, or text separated by commas or spaces."""
+    from leeward._core.hazards import policy
+
+    items = raw if isinstance(raw, list | tuple) else [raw]
+    found = [word for item in items for word in re.split(r"[,\s]+", str(item).strip())]
+    try:
+        return policy(filter(None, found))
+    except ValueError as error:
+        raise Bad(str(error)) from None
+
+
 def addresses(raw: object) -> tuple[str, ...]:
     """One address or several: a list, or text separated by commas or spaces."""
     from leeward._sys import sockets

@@ -18,10 +18,13 @@ if TYPE_CHECKING:
         CrashLoopError,
         LeewardError,
         NoInstanceError,
+        NotOpen,
         TargetError,
         UsageError,
     )
+    from leeward.jobs import on_one_worker
     from leeward.limits import deadlines
+    from leeward.resources import per_worker
 
 __version__ = "0.1.0"
 
@@ -30,6 +33,7 @@ __all__ = [
     "CrashLoopError",
     "LeewardError",
     "NoInstanceError",
+    "NotOpen",
     "TargetError",
     "UsageError",
     "__version__",
@@ -37,6 +41,8 @@ __all__ = [
     "connections",
     "deadlines",
     "finish_anyway",
+    "on_one_worker",
+    "per_worker",
     "run",
 ]
 
@@ -46,12 +52,15 @@ _HOMES = {
     "CrashLoopError": "leeward.errors",
     "LeewardError": "leeward.errors",
     "NoInstanceError": "leeward.errors",
+    "NotOpen": "leeward.errors",
     "TargetError": "leeward.errors",
     "UsageError": "leeward.errors",
     "cancel_on_disconnect": "leeward.disconnect",
     "connections": "leeward._worker.here",
     "deadlines": "leeward.limits",
     "finish_anyway": "leeward.disconnect",
+    "on_one_worker": "leeward.jobs",
+    "per_worker": "leeward.resources",
     "run": "leeward.cli.run",
 }
 

@@ -131,13 +131,13 @@ class Book:
 
     # --- closing -------------------------------------------------------------------------
 
-    async def close(self, seconds: float) -> None:
-        """Close all in reverse, whatever fails, within `seconds`."""
+    async def close(self, seconds: float, keep: int = 0) -> None:
+        """Close all but the first `keep` in reverse, whatever fails, within `seconds`."""
         self.ended = True
         deadline = time.monotonic() + seconds
-        while self.lives:
+        while len(self.lives) > keep:
             life = self.lives[-1]
-            allowed = allowance(deadline - time.monotonic(), len(self.lives))
+            allowed = allowance(deadline - time.monotonic(), len(self.lives) - keep)
             await life.end(allowed, self.teller)
             self.lives.remove(life)
             life.resource.held = None

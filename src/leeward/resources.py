@@ -123,8 +123,10 @@ class Resource(Generic[T]):
         by `leeward ps`, until one passes.
         """
 
+        interval = positive(every)
+
         def declare(function: Callable[[T], object]) -> Callable[[T], object]:
-            self.health, self.every = function, positive(every)
+            self.health, self.every = function, interval
             return function
 
         return declare if function is None else declare(function)

@@ -42,6 +42,8 @@ EARLY, EARLY_SHARE = 1.0, 0.3
 RESERVE = 0.2
 #: Of the time that is left for leaving, the share for closing.
 SHARE = 0.8
+#: Seconds more for openers that do not block the loop.
+GRACE = 0.1
 #: Seconds for openers that were cancelled because they were late.
 LAST = 0.3
 
@@ -86,7 +88,9 @@ class Resources:
         from leeward.opening import Overdue, guilty, wait
 
         opening = asyncio.ensure_future(wait(resource))
-        done, _ = await asyncio.wait({opening}, timeout=max(0.0, deadline - time.monotonic()))
+        # What blocks the loop is interrupted first, and has said where when we look.
+        left = deadline + GRACE - time.monotonic()
+        done, _ = await asyncio.wait({opening}, timeout=max(0.0, left))
         if not done:
             raise await self._late(book, resource, timeout)
         error = None if opening.cancelled() else opening.exception()

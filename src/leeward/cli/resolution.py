@@ -34,6 +34,7 @@ _PLAIN = (
     "start",
     "start_fallback",
     "start_timeout",
+    "close_timeout",
     "health_path",
     "ws_ping_interval",
     "ws_ping_timeout",

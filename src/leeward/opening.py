@@ -394,6 +394,8 @@ def at_once(resource: Resource[Any]) -> Any:
 async def wait(resource: Resource[Any]) -> Any:
     """The value of `resource`, opened on the way if need be.  Raises NotOpen."""
     book = here()
+    if is_open(resource):  # meanwhile, by another task
+        return resource()
     _may_open(book, resource)
     with book.asking(resource):
         life = book.opening.get(resource)

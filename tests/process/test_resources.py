@@ -74,7 +74,7 @@ def test_they_are_open_before_the_factory_and_closed_after_the_drain(
 @pytest.mark.parametrize("how", ["raise", "block", "hang"])
 def test_one_that_does_not_open_is_a_failed_start(how: str, start: str) -> None:
     """Exit code 3, its own file and line; what was open is closed, in order."""
-    flags = ("--start", start, "--start-timeout", "2s")
+    flags = ("-w", "1", "--start", start, "--start-timeout", "2s")
     with serve("opens_resources", *flags, cwd=APPS, env={"OPENING": how}) as service:
         assert service.wait() == 3
         said = service.log[service.log.index("leeward: ") :]
@@ -197,7 +197,7 @@ def test_a_fork_of_the_application_has_none_of_them() -> None:
 @pytest.mark.parametrize("args", [(), ("run",)], ids=["IOLoop.start", "asyncio.run"])
 def test_an_adopted_program_has_them_when_it_serves(args: tuple[str, ...]) -> None:
     """Opened on its own loop before it is ready, closed at its end, whichever way that comes."""
-    with serve("opens_resources.py", "-w", "2", cwd=APPS, args=args) as service:
+    with serve("opens_resources.py", "--kind", "script", "-w", "2", cwd=APPS, args=args) as service:
         address = address_of(service.wait_ready(2))
         pids = {worker["pid"] for worker in service.workers()}
         assert get(address).json["db"] in pids

@@ -56,6 +56,7 @@ class Adopted(Worker):
         self.program.quiet = self.program.quiet or self.birth.slot > 0
         self._say_to_supervisor(Hello(self.pid))
         forks.watch(self.abandon)
+        self.resources.host(self.birth.config.close_timeout)
         self._starting.enter_context(watched(self.channel, self.birth.config.start_timeout))
         return self
 

@@ -64,15 +64,23 @@ class Resources:
 
     # --- opening -------------------------------------------------------------------------
 
+    def host(self, close_timeout: float) -> None:
+        """From now on the application may open them too: by `await`, in this process."""
+        if self._book is None and "leeward.resources" in sys.modules:
+            from leeward import opening
+
+            self.close_timeout = close_timeout
+            self._book = opening.host(_Teller(self._log, self.patience))
+
     async def open(self, start_timeout: float, close_timeout: float) -> None:
         """Open all that are declared and not open.  Raises TargetError."""
-        if "leeward.resources" not in sys.modules:
+        self.host(close_timeout)
+        if self._book is None:
             return
         from leeward import opening
         from leeward.resources import DECLARED
 
-        self.close_timeout = close_timeout
-        self._book = book = opening.host(_Teller(self._log, self.patience))
+        book = self._book
         early = min(EARLY, EARLY_SHARE * start_timeout)
         left = max(0.05, start_timeout - early - (procfs.age(os.getpid()) or 0.0))
         deadline = time.monotonic() + left

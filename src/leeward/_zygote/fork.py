@@ -20,6 +20,8 @@ import sys
 import warnings
 from io import IOBase
 
+from leeward._zygote.quiet import Held, quiet
+
 #: errno (0: none) and pid.
 _REPORT = struct.Struct("ii")
 
@@ -32,10 +34,14 @@ def fork_twice() -> int:
     """
     reader, writer = os.pipe2(os.O_CLOEXEC)
     try:
-        flush()
-        middle = _fork()
+        with quiet() as held:
+            if not held.streams:
+                flush()
+            _say(held)
+            middle = _fork()
         if middle == 0:
             _be_middle(writer)  # returns in the worker only
+            held.repair()
             return 0
         os.close(writer)
         writer = -1
@@ -51,6 +57,18 @@ def fork_twice() -> int:
     if number:
         raise OSError(number, os.strerror(number))
     return int(pid)
+
+
+_said: set[str] = set()
+
+
+def _say(held: Held) -> None:
+    """Once for each lock.  Not by `print`, which may want one of them."""
+    for words in [it for it in held.words if it not in _said]:
+        _said.add(words)
+        line = f"zygote: forks while another thread holds {words}\n"
+        with contextlib.suppress(OSError):  # nobody reads
+            os.write(2, line.encode(errors="backslashreplace"))
 
 
 def _be_middle(writer: int) -> None:

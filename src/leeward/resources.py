@@ -66,6 +66,7 @@ class Resource(Generic[T]):
     def __init__(self, factory: Callable[[], Any], needs: Iterable[Resource[Any]] = ()) -> None:
         if not callable(factory):
             raise TypeError(f"per_worker decorates a function, not {factory!r}")
+        _takes_nothing(factory)
         self.factory = factory
         self.needs = tuple(needs)
         for it in self.needs:
@@ -237,6 +238,21 @@ def _kind(factory: Callable[..., Any]) -> str:
     if inspect.isgeneratorfunction(factory):
         return "generator"
     return "coroutine" if inspect.iscoroutinefunction(factory) else "plain"
+
+
+def _takes_nothing(factory: Callable[..., Any]) -> None:
+    try:
+        signature = inspect.signature(factory)
+    except (ValueError, TypeError):
+        return  # a builtin that does not tell: the call will
+    try:
+        signature.bind()
+    except TypeError as error:
+        name = getattr(factory, "__name__", repr(factory))
+        raise TypeError(
+            f"per_worker calls {name}{signature} without arguments: {error}.  "
+            "What it needs of others it asks for by calling them"
+        ) from None
 
 
 def _qualified(factory: object) -> str:

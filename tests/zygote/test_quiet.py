@@ -72,8 +72,6 @@ def hold():
 import tempfile
 place = tempfile.mkdtemp()
 open(place + "/slowly.py", "w").write(
-    "import __main__\\n__main__.ready.set()\\n"
-    "if threading_is_main(): pass\\n" if False else
     "import __main__, threading\\n__main__.ready.set()\\n"
     "if threading.current_thread() is not threading.main_thread(): __main__.go.wait()\\n"
     "done = True\\n")
@@ -134,7 +132,6 @@ def test_alone_nothing_is_waited_for() -> None:
 
 def test_the_zygote_has_its_locks_back() -> None:
     """What was taken for the fork is free after it."""
-    code, _, _ = HOLDERS["a handler of logging"]
     after = """
 handler2 = logging.StreamHandler(sys.stderr)
 import leeward._zygote.quiet as q

@@ -13,6 +13,7 @@ import errno
 import fcntl
 import hashlib
 import os
+import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,8 @@ _WORDS = 4
 MOST = JOBS_BYTES // 8 // _WORDS
 #: Its lock guards the taking of entries; no entry's bytes reach so far.
 _TABLE = JOBS_AT + JOBS_BYTES
+#: Milliseconds for it.
+_TRIES = 100
 
 
 class Full(Exception):
@@ -83,8 +86,12 @@ def entry(page: Page, key: str) -> Entry:
 
 @contextlib.contextmanager
 def _whole(page: Page) -> Iterator[None]:
-    # Held for microseconds, and never by a dead process: waiting for it is short.
-    _lock(page.fd, fcntl.LOCK_EX, _TABLE, 1)
+    # Held for microseconds, and never by a dead process.  Whoever was stopped in the midst of
+    # them has one entry for us to overlook, which is better than to wait for it.
+    for _ in range(_TRIES):
+        if _lock(page.fd, fcntl.LOCK_EX | fcntl.LOCK_NB, _TABLE, 1):
+            break
+        time.sleep(0.001)
     try:
         yield
     finally:

@@ -2,7 +2,7 @@
 
 Each worker sleeps until a job is due, the later the higher its rank, looks whether somebody
 has run it meanwhile, and runs it under the job's lock if not.  Who drains begins no run, and
-keeps the lock for one that is still going on: the next worker runs the next one.
+finishes the one that is going on as it finishes requests: the next worker runs the next one.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from leeward._sys.schedule import MOST, Entry, Full, entry
 from leeward.adapters import blame
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from leeward._sys.page import Page
     from leeward._worker.logs import Log
     from leeward.jobs import Job
@@ -33,6 +35,7 @@ class Jobs:
         self._row = row
         self._log = log
         self._tasks: list[asyncio.Task[None]] = []
+        self._runs: set[asyncio.Future[None]] = set()
 
     def begin(self) -> None:
         """From now on.  Does nothing where the application declares no job."""
@@ -44,6 +47,18 @@ class Jobs:
                 self._log.say("error", f"job {job} does not run: an instance has at most {MOST}")
                 continue
             self._tasks.append(asyncio.ensure_future(self._keep_running(job, where)))
+
+    def after_runs(self, seconds: float, done: Callable[[], None]) -> None:
+        """Call `done` when no job runs here any more, at most `seconds` from now."""
+        if not self._runs:
+            done()
+            return
+
+        async def wait() -> None:
+            await asyncio.wait(self._runs, timeout=seconds)
+            done()
+
+        self._tasks.append(asyncio.ensure_future(wait()))
 
     async def _keep_running(self, job: Job, where: Entry) -> None:
         first = time.monotonic()
@@ -73,6 +88,8 @@ class Jobs:
         if where.by != os.getpid():
             self._log.say("info", f"runs job {job} from now on")
         where.last, where.by = caught_up(was_due, job.every, now), os.getpid()
+        run = asyncio.get_running_loop().create_future()
+        self._runs.add(run)
         try:
             found = job.function()
             if inspect.isawaitable(found):
@@ -80,6 +97,9 @@ class Jobs:
         except Exception as error:
             words = str(blame.tell(error, f"job {job}")).split("\n")
             self._log.say("error", " | ".join(line.strip() for line in words))
+        finally:
+            self._runs.discard(run)
+            run.set_result(None)
         # It may have taken longer than `every`: those that were due meanwhile are missed.
         where.last = caught_up(where.last, job.every, time.monotonic())
 

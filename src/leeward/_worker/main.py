@@ -137,6 +137,7 @@ class Worker(Obedient):
         self.row: Any = birth.page.row(birth.row_index)
         self.starts = "factory"  # what its start is at
         self.accepted = 0
+        self.jobs = Jobs(birth.page, birth.row_index, self.log)
 
     # --- life ------------------------------------------------------------------------
 
@@ -224,7 +225,7 @@ class Worker(Obedient):
         birth = self.birth
         assert self.server is not None
         self.acceptor = Acceptor(birth, self.server, self._accepted, self.log)
-        self.drainer = Drainer(self.acceptor, self.server, self.log, self._finish)
+        self.drainer = Drainer(self.acceptor, self.server, self.log, self._drained)
         self.limits = limits = Limits(birth.config, self._say_to_supervisor)
         self.server.most, self.server.at_most = limits.most, limits.answered
         self._take_signals()
@@ -235,7 +236,7 @@ class Worker(Obedient):
         self._say_to_supervisor(Ready(kind, birth.application.found, birth.baseline, birth.changed))
         self._tell_turns()
         self.resources.watch()
-        Jobs(birth.page, birth.row_index, self.log).begin()
+        self.jobs.begin()
         self.log.say("debug", f"ready in {(time.monotonic() - self.born) * 1000:.1f} ms")
 
     def _fail(self, stage: str, text: str) -> NoReturn:
@@ -292,6 +293,11 @@ class Worker(Obedient):
             self.acceptor.gone()
         if self.drainer is not None:
             self.drainer.look()
+
+    def _drained(self) -> None:
+        """Nobody is connected any more.  A job that runs is work in flight too."""
+        assert self.drainer is not None
+        self.jobs.after_runs(max(0.0, self.drainer.deadline - self.loop.time()), self._finish)
 
     def _finish(self) -> None:
         self.over = True

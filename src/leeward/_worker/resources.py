@@ -218,8 +218,10 @@ def interrupting(
         return
     from leeward.opening import Overdue
 
+    over = False
+
     def strike(signum: int, frame: object) -> None:
-        if whose(asyncio.current_task(loop)):
+        if not over and whose(asyncio.current_task(loop)):
             raise Overdue
 
     before = signal.signal(LATE, strike)
@@ -231,6 +233,7 @@ def interrupting(
     try:
         yield
     finally:
+        over = True
         timer.cancel()
         timer.join()  # no strike comes after this
         signal.signal(LATE, before)

@@ -23,8 +23,8 @@ A resource that asks for another while it opens has it opened first: by `db()` i
 mentions it by name, by `await db` in any case, or where it says so, `per_worker(needs=[db])`.
 
 A generator is *resumed* to close, never thrown into, whatever happened elsewhere; so that
-`x = open(); yield x; x.close()` closes.  How a process opens and closes them is in
-`leeward._worker.resources` for workers, in `leeward.opening` for all.
+`x = open(); yield x; x.close()` closes.  `leeward.lives` is how they open and close,
+`leeward.opening` how they are asked for, `leeward._worker.resources` when, in a worker.
 """
 
 from __future__ import annotations

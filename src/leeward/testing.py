@@ -310,7 +310,7 @@ async def opened(*resources: Resource[Any], within: float = PATIENCE) -> AsyncIt
 
 
 class _Failures:
-    """Keeps what goes wrong in closers.  See `leeward.opening.Teller`."""
+    """Keeps what goes wrong in closers.  See `leeward.lives.Teller`."""
 
     def __init__(self) -> None:
         self.errors: list[Exception] = []

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from leeward._core.messages import Message
     from leeward._worker.logs import Log
-    from leeward.opening import Book, Life
+    from leeward.lives import Book, Life
     from leeward.resources import Resource
 
 #: Seconds, and share, of the start time-out that are kept for closing what was opened
@@ -93,7 +93,8 @@ class Resources:
     async def _open(
         self, book: Book, resource: Resource[Any], deadline: float, timeout: float
     ) -> None:
-        from leeward.opening import Overdue, guilty, wait
+        from leeward.lives import Overdue, guilty
+        from leeward.opening import wait
 
         opening = asyncio.ensure_future(wait(resource))
         # What blocks the loop is interrupted first, and has said where when we look.
@@ -183,7 +184,7 @@ class Resources:
 
 
 class _Teller:
-    """Tells of closers in the worker's log.  See `leeward.opening.Teller`."""
+    """Tells of closers in the worker's log.  See `leeward.lives.Teller`."""
 
     def __init__(self, log: Log, patience: Callable[[], float]) -> None:
         self._log = log
@@ -216,7 +217,7 @@ def interrupting(
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    from leeward.opening import Overdue
+    from leeward.lives import Overdue
 
     over = False
 

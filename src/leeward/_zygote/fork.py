@@ -35,8 +35,7 @@ def fork_twice() -> int:
     reader, writer = os.pipe2(os.O_CLOEXEC)
     try:
         with quiet() as held:
-            if not held.streams:
-                flush()
+            _flush_but(held)
             _say(held)
             middle = _fork()
         if middle == 0:
@@ -111,9 +110,18 @@ def freeze() -> None:
 
 def flush() -> None:
     """Have nothing in a buffer that the child would write once more."""
+    _flush_but(Held())
+
+
+def _flush_but(held: Held) -> None:
+    """The same, less what would wait for a lock that could not be had."""
     logging = sys.modules.get("logging")
     handlers = [] if logging is None else [reference() for reference in logging._handlerList]
-    for thing in (*handlers, sys.stdout, sys.stderr):
+    streams = [getattr(sys, it) for it in ("stdout", "stderr") if it not in held.streams]
+    stuck = [getattr(sys, it) for it in held.streams]
+    for thing in (*handlers, *streams):
+        if thing in held.handlers or getattr(thing, "stream", None) in stuck:
+            continue
         # None: stdio that was closed, a handler that has gone.  AttributeError: an
         # application's own idea of a stream.
         with contextlib.suppress(OSError, ValueError, AttributeError):

@@ -17,6 +17,7 @@ holds stdout's for as long as nobody reads), and flushing it (which waits for th
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import os
 import sys
@@ -35,8 +36,9 @@ STEP = 0.002
 
 @dataclass
 class Held:
-    """What could not be had: modules and streams by name, and all of it in words."""
+    """What could not be had: modules and streams by name, handlers, and all of it in words."""
 
+    handlers: list[object] = field(default_factory=list)
     modules: list[str] = field(default_factory=list)
     streams: list[str] = field(default_factory=list)
     words: list[str] = field(default_factory=list)
@@ -52,7 +54,7 @@ class Held:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[Held]:
-    """Fork inside.  What is yielded tells the child what to repair."""
+    """Fork inside.  What is yielded tells the child what to repair.  Raises OSError."""
     held = Held()
     if len(sys._current_frames()) == 1:
         yield held
@@ -95,23 +97,26 @@ def _imported_now() -> dict[str, int]:
 def _take_logging(held: Held, deadline: float) -> list[Any]:
     """The locks that were taken.
 
-    logging's own first: fork's hook takes it again, and would wait for ever for a thread
-    that has it and wants one of the handlers.
+    logging's own first: its hook takes it again in the fork, and would wait for ever for a
+    thread that has it and wants one of the handlers.  Without it there is no fork: that hook
+    would not come back.  Raises OSError then.
     """
     logging = sys.modules.get("logging")
     if logging is None:
         return []
-    taken = []
-    handlers = [reference() for reference in logging._handlerList]
-    named = [("logging's lock", getattr(logging, "_lock", None))]
-    named += [(f"the lock of {it!r}", getattr(it, "lock", None)) for it in handlers]
-    for words, lock in named:
+    taken: list[Any] = []
+    if not logging._lock.acquire(timeout=PATIENCE):
+        raise OSError(errno.EDEADLK, "another thread of the zygote holds logging's lock")
+    taken.append(logging._lock)
+    for handler in [reference() for reference in logging._handlerList]:
+        lock = getattr(handler, "lock", None)
         if lock is None:
             continue
         if lock.acquire(timeout=max(0.0, deadline - time.monotonic())):
             taken.append(lock)
         else:
-            held.words.append(words)
+            held.handlers.append(handler)
+            held.words.append(f"the lock of {handler!r}")
     return taken
 
 

@@ -8,21 +8,8 @@ from typing import NoReturn
 from leeward._core.config import Handover
 from leeward._supervisor.instance import Instance
 from leeward._supervisor.say import Voice
-from leeward._sys import procfs
+from leeward._sys.bootstrap import environ_as_given
 from leeward._sys.posix import POSIX, read_memfd, set_comm
-
-
-def _environ_as_given() -> dict[str, str]:
-    """What we were started with, for the application to have.
-
-    Python adds LC_CTYPE to its own environment where the locale is C (PEP 538), and ours, which
-    runs isolated, does so even if PYTHONCOERCECLOCALE=0 forbids it.
-    """
-    environ = dict(os.environ)
-    given = procfs.environ_of(os.getpid())
-    if given and "LC_CTYPE" not in given:
-        environ.pop("LC_CTYPE", None)
-    return environ
 
 
 def run(handover_fd: int) -> NoReturn:
@@ -44,7 +31,7 @@ def run(handover_fd: int) -> NoReturn:
     config = handover.config
     voice = Voice(config.log_format, config.log_level)
     try:
-        code = Instance(handover, POSIX, voice, _environ_as_given()).run()
+        code = Instance(handover, POSIX, voice, environ_as_given()).run()
     except OSError as error:
         # No descriptor for an epoll set, no memory for the page: nothing runs yet.
         voice.fail(f"the supervisor cannot start: {error}\nSee `ulimit -a`")

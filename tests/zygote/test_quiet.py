@@ -38,7 +38,8 @@ HOLDERS = {
 handler = logging.StreamHandler(sys.stderr)
 logging.getLogger().addHandler(handler)
 def hold():
-    handler.acquire(); ready.set(); go.wait()
+    with handler.lock:
+        ready.set(); go.wait()
 """,
         "logging.getLogger().error('from the child')",
         "StreamHandler",

@@ -25,7 +25,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from importlib import _bootstrap  # type: ignore[attr-defined]
+from importlib import import_module
 from typing import Any
 
 #: Seconds for all locks.
@@ -46,7 +46,7 @@ class Held:
     def repair(self) -> None:
         """In the child."""
         for name in self.modules:
-            _bootstrap._module_locks.pop(name, None)
+            _module_locks().pop(name, None)
             sys.modules.pop(name, None)
         for name in self.streams:
             _renew(name)
@@ -84,10 +84,16 @@ def _wait_for_imports(held: Held, deadline: float) -> None:
         held.words.append(f"the import of {name} ({_thread(owner)})")
 
 
+def _module_locks() -> dict[str, Any]:
+    """Weak references to the locks of modules that are being imported, by their names."""
+    found: dict[str, Any] = vars(import_module("importlib._bootstrap"))["_module_locks"]
+    return found
+
+
 def _imported_now() -> dict[str, int]:
     """The modules whose locks other threads have, and whose threads those are."""
     found = {}
-    for name, reference in list(_bootstrap._module_locks.items()):
+    for name, reference in list(_module_locks().items()):
         owner = getattr(reference(), "owner", None)
         if owner not in (None, threading.get_ident()):
             found[str(name)] = int(owner)

@@ -9,7 +9,7 @@ BIN     := $(VENV)/bin
 NAME    ?= chat
 PYTEST  ?= $(BIN)/python -m pytest
 # Test files run side by side: most of their time they wait.
-JOBS    ?= 2
+JOBS    ?= 3
 
 .PHONY: setup fast test soak fuzz bench docs examples clean
 

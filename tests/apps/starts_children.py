@@ -17,10 +17,16 @@ POLITE = "trap 'echo once > $MARKS/term.$$; exit' TERM; echo on; sleep 3600 & wa
 
 
 def fork() -> int:
+    """Once this has returned, the child has come out of its fork."""
+    reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:
+        os.write(writer, b"!")
         time.sleep(3600)
         os._exit(0)
+    os.read(reader, 1)
+    os.close(reader)
+    os.close(writer)
     return pid
 
 

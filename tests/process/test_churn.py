@@ -40,7 +40,7 @@ WAYS = "wwwwwwfr"
 #: Resident memory may differ by so much between the first round's end and the last one's.
 STEADY = 0.10
 #: The defaults take too long for a short test.  A peer behind this wire lives: ten seconds are
-#: six losses of the same packet.
+#: six losses of the same packet, or of five probes.
 DEADLINES = (
     ()
     if LONG

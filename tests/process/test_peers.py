@@ -19,7 +19,7 @@ from leeward.testing import Service, serve
 
 APP = "tells_its_socket:make_app"
 #: 60 s, the default: asked after 30 s of silence, gone after 60.
-ASKED = {"keepalive": 1, "idle": 30, "interval": 10, "count": 3, "user_timeout": 60000}
+ASKED = {"keepalive": 1, "idle": 30, "interval": 3, "count": 10, "user_timeout": 60000}
 LOOPS = ["asyncio", *(["uvloop"] if importlib.util.find_spec("uvloop") else [])]
 
 
@@ -85,7 +85,7 @@ def test_a_reload_brings_another_timeout(tmp_path: Path) -> None:
         assert service.leeward("reload").returncode == 0
         all_drain(service, 1, 1)
         found = options(address)
-        assert (found["user_timeout"], found["idle"], found["interval"]) == (30_000, 15, 5)
+        assert (found["user_timeout"], found["idle"], found["interval"]) == (30_000, 15, 2)
     with serve(APP, "--peer-timeout", "0s", cwd=APPS) as service:
         assert options(address_of(service.wait_ready()))["keepalive"] == 0
 
@@ -108,7 +108,7 @@ def test_who_came_before_the_first_worker_has_it_too(tmp_path: Path) -> None:
         "    waits_at_a_gate.wait('GATE_OF_FACTORY')\n"
         "    return tells_its_socket.make_app()\n"
     )
-    env = {"GATE_OF_FACTORY": str(gate), "PYTHONPATH": f"{APPS}:{os.environ['PYTHONPATH']}"}
+    env = {"GATE_OF_FACTORY": str(gate), "PYTHONPATH": f"{APPS}:{os.environ.get('PYTHONPATH', '')}"}
     with serve("slow_to_come:make_app", cwd=tmp_path, env=env) as service:
         with open(gate, "w"):  # returns when the factory waits there
             host, port = service.url.removeprefix("http://").split(":")

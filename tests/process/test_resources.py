@@ -70,8 +70,10 @@ def test_they_are_open_before_the_factory_and_closed_after_the_drain(
         assert "error" not in service.log
 
 
-@pytest.mark.parametrize("start", ["zygote", "spawn"])
-@pytest.mark.parametrize("how", ["raise", "block", "hang"])
+@pytest.mark.parametrize(
+    ("how", "start"),
+    [("raise", "zygote"), ("block", "zygote"), ("hang", "zygote"), ("block", "spawn")],
+)
 def test_one_that_does_not_open_is_a_failed_start(how: str, start: str) -> None:
     """Exit code 3, its own file and line; what was open is closed, in order."""
     flags = ("-w", "1", "--start", start, "--start-timeout", "2s")
@@ -116,8 +118,16 @@ def test_code_whose_resources_do_not_open_replaces_nothing(tmp_path: Path) -> No
         assert get(address).json == before
 
 
-@ENGINES
-@pytest.mark.parametrize("how", ["raise", "block", "hang"])
+@pytest.mark.parametrize(
+    ("how", "flags"),
+    [
+        ("raise", ("--loop", "asyncio")),
+        ("block", ("--loop", "asyncio", "--engine", "tornado")),
+        ("block", ("--loop", "uvloop")),
+        ("hang", ("--loop", "uvloop", "--start", "spawn")),
+    ],
+    ids=lambda it: it if isinstance(it, str) else " ".join(it[1::2]),
+)
 def test_one_that_does_not_close_stops_no_other(how: str, flags: tuple[str, ...]) -> None:
     """It is named in the log with its line; the others close as ever, in time."""
     needs_uvloop(flags)

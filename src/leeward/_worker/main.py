@@ -187,22 +187,22 @@ class Worker(Obedient):
         birth = self.birth
         with watched(self.channel, birth.config.start_timeout):
             await self._open_resources()
-            self.starts = "factory"
             application = await make(birth.application)
-            await self._open_resources()  # those that the factory has declared
             # A factory that stopped the loop stops it here, before anything is accepted;
             # uvloop stops a turn later than asyncio.
             await asyncio.sleep(0)
             await asyncio.sleep(0)
+            await self._open_resources()  # those that the factory has declared
             self._furnish(application)
             await self._probe()
         self._accept(describe(application))
 
     async def _open_resources(self) -> None:
         """Raises TargetError if one does not open."""
-        self.starts = "resource"
+        before, self.starts = self.starts, "resource"
         config = self.birth.config
         await self.resources.open(config.start_timeout, config.close_timeout)
+        self.starts = before
 
     async def _probe(self) -> None:
         """Raises `probe.Failure` if the canary does not answer its probe."""

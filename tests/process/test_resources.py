@@ -84,7 +84,7 @@ def test_one_that_does_not_open_is_a_failed_start(how: str, start: str) -> None:
         assert re.search(r"faulty \(\S*opens_resources.py:\d+\)", said), said
         line = {"raise": "raise Conn", "block": "time.sleep", "hang": "Event()"}[how]
         assert re.search(rf"opens_resources.py:\d+ in misbehave: .*{re.escape(line)}", said), said
-        [pid] = {it.split()[-1] for it in service.lines if it.startswith("opening faulty")}
+        pid = service.wait_line(r"^opening faulty (\d+)$")[1]
         assert lives(service, int(pid)) == [*OPENED[:3], *CLOSED[3:]]
 
 

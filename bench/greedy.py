@@ -74,6 +74,19 @@ async def bomb(port: int) -> None:
         await asyncio.sleep(3.0)
 
 
+async def gzip_body(port: int) -> None:
+    """A request's body of 90 MB, which came as 90 KB; where the server unpacks bodies."""
+    packer = zlib.compressobj(9, zlib.DEFLATED, 31)
+    body = b"".join(packer.compress(bytes(MIB)) for _ in range(90)) + packer.flush()
+    head = (
+        b"POST / HTTP/1.1\r\nHost: bench\r\nContent-Encoding: gzip\r\n"
+        b"Content-Length: %d\r\n\r\n" % len(body)
+    )
+    with await peers.connect(port) as sock:
+        await peers.send(sock, head + body)
+        await asyncio.sleep(3.0)
+
+
 async def pipeline(port: int) -> None:
     """Requests, and no answer is read."""
     with await peers.connect(port, RECEIVE) as sock:
@@ -100,6 +113,7 @@ GREEDS: dict[str, Greed] = {
     "unread feed": unread_feed,
     "pings": pings,
     "bomb": bomb,
+    "gzip body": gzip_body,
     "pipeline": pipeline,
     "header": header,
     "chunks": chunks,
@@ -126,6 +140,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=8.0, help="for each client")
     options = parser.parse_args()
     _, cpus = pin()
+    os.environ["LEEWARD_DECOMPRESS"] = "true"
     compressed()
     contenders = telling.chosen(peers.CONTENDERS, options.only)
     found: dict[tuple[str, str], list[float]] = defaultdict(list)

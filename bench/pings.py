@@ -44,6 +44,9 @@ _THEIRS = {"BENCH_PING_INTERVAL": "1"}
 TORNADO = c.Contender("tornado", "tornado", _own)
 FAST = c.Contender("leeward uvloop", "uvloop", _leeward("uvloop", *_ASKS))
 PLAIN = c.Contender("leeward asyncio", "leeward", _leeward("asyncio", *_ASKS))
+SERVER = c.Contender(
+    "leeward --engine tornado", "leeward", _leeward("asyncio", *_ASKS, "--engine", "tornado")
+)
 #: Contender and its environment: theirs are Tornado's own pings.
 CONTENDERS = {
     TORNADO: _THEIRS,
@@ -52,9 +55,7 @@ CONTENDERS = {
     PLAIN: {},
     c.Contender("leeward uvloop with Tornado's pings", "uvloop", _leeward("uvloop")): _THEIRS,
     c.Contender("leeward asyncio with Tornado's pings", "leeward", _leeward("asyncio")): _THEIRS,
-    c.Contender(
-        "leeward --engine tornado", "leeward", _leeward("asyncio", *_ASKS, "--engine", "tornado")
-    ): {},
+    SERVER: {},
 }
 
 
@@ -149,7 +150,7 @@ def main() -> None:
         report.rows.append({"": name, "µs": median(times)})
         if name != TORNADO.name and TORNADO.name in found:
             report.ratio(f"{name} / tornado", found[TORNADO.name], times)
-    for it in (FAST, PLAIN):
+    for it in (FAST, PLAIN, SERVER):
         if f"{it.name} / tornado" in report.ratios:
             share = report.ratios[f"{it.name} / tornado"]["median"]
             report.contracts.append(telling.Contract(f"{it.name} / tornado", share, 0.5, "×"))

@@ -38,7 +38,8 @@ def deadlines(
     idle:     seconds between this handler's answer and the next request (`--idle-timeout`).
 
     0 is never.  A subclass inherits them, and may say otherwise for each.  Honoured by the
-    default engine; without leeward the class is as it was.  Raises ValueError for what is
+    default engine, `handler` and `idle` by Tornado's server too; without leeward the class is
+    as it was.  Raises ValueError for what is
     no number of seconds.
     """
     given = {"body": body, "handler": handler, "idle": idle}

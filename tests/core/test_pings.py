@@ -58,7 +58,7 @@ def test_who_answers_at_last_is_as_all_others(watch: Watch) -> None:
     """From then on its silence counts."""
     watch.look(120.0, 100.0, False)
     watch.look(130.0, 100.0, False)
-    assert watch.look(150.0, 131.0, True) == (WAIT, 151.0)
+    assert watch.look(150.0, 133.0, True) == (WAIT, 153.0)
     watch.look(151.0, 131.0, True)
     assert watch.look(171.0, 131.0, True) == (GONE, 171.0)
 
@@ -98,3 +98,28 @@ def test_those_who_came_together_are_not_asked_together() -> None:
     """The ping comes up to a quarter of the interval earlier."""
     assert Watch(RULE, 1.0).look(115.0, 100.0, False)[0] is ASK
     assert Watch(RULE, 0.5).look(117.0, 100.0, False) == (WAIT, 117.5)
+
+
+@pytest.mark.parametrize(("asked", "due"), [(0.0, 105.0), (101.0, 104.0)])
+def test_another_rule_counts_from_what_was_heard(asked: float, due: float) -> None:
+    watch = Watch(RULE, 0.0)
+    watch.asked = asked
+    watch.obey(Rule(interval=5.0, timeout=3.0))
+    assert watch.spread == 5.0 and watch.again(102.0, 100.0) == due
+
+
+def test_those_who_are_overdue_by_another_rule_are_not_all_asked_at_once() -> None:
+    watches = [Watch(RULE, it / 10) for it in range(10)]
+    for it in watches:
+        it.obey(Rule(interval=8.0, timeout=4.0))
+    found = [it.again(1000.0, 100.0) for it in watches]
+    assert found == sorted({*found}) and found[0] == 1000.0 and found[-1] <= 1004.0
+
+
+@pytest.mark.parametrize(("answered", "verdict"), [(120.5, ASK), (121.3, WAIT)])
+def test_who_answers_at_once_costs_one_look_for_each_ping(
+    answered: float, verdict: Verdict
+) -> None:
+    watch = Watch(Rule(interval=20.0, timeout=20.0), 0.0)
+    assert watch.look(120.0, 100.0, True) == (ASK, 140.0)
+    assert watch.look(140.0, answered, True)[0] is verdict

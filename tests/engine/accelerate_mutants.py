@@ -35,7 +35,10 @@ MADE = {
     "header default": ("headers", "get"),
     "handler init": ("handler", "init"),
     "handler clear": ("handler", "clear"),
+    "write": ("write", "write"),
     "finish": ("finish", "finish"),
+    "message read": ("messages", "read"),
+    "message write": ("messages", "write"),
 }
 #: The way to handlers, in the order in which the modules build on each other.
 WAY = ("routes", "request", "execute")
@@ -225,6 +228,17 @@ MUTANTS = (
     Mutant("a class's set_etag_header", "finish", "and kind.set_etag_header is set_etag", ""),
     Mutant("a class's compute_etag", "finish", "and kind.compute_etag is compute", ""),
     Mutant("a class's flush", "finish", "kind.flush is flush", "True"),
+    Mutant("the length is one more", "finish", "str(len(body))", "str(len(body) + 1)"),
+    Mutant(
+        "an Etag that is not sent", "finish", 'head += b"Etag: %b\\r\\n" % etag.encode()', "pass"
+    ),
+    # --- write ----------------------------------------------------------------------------------
+    Mutant("written after the end", "write", "if self._finished:", "if False:"),
+    Mutant(
+        "text in another coding", "write", "chunk.encode()", 'chunk.encode("latin-1", "replace")'
+    ),
+    Mutant("JSON is said to be text", "write", "application/json", "text/json"),
+    Mutant("a class's set_header for JSON", "write", "and type(self).set_header is set_header", ""),
     # --- requests -------------------------------------------------------------------------------
     Mutant(
         "a header twice decides by the first",

@@ -73,8 +73,8 @@ MUTANTS = (
     Mutant(
         "the next head is looked for where the last one was",
         "connection",
-        "        self._scanned = 0\n        return self._begin(raw)",
-        "        return self._begin(raw)",
+        "        self._scanned = 0\n        return self._begin(self.server",
+        "        return self._begin(self.server",
     ),
     # --- bodies ---------------------------------------------------------------------------------
     Mutant(
@@ -208,7 +208,7 @@ MUTANTS = (
     Mutant(
         "a refusal says nothing",
         "connection",
-        "            self.send(refusals.answer(status))",
+        '            self.send(refusals.answer(getattr(error, "status", 400)))',
         "            pass",
     ),
     Mutant(

@@ -148,7 +148,7 @@ class _Reader:
                 head.method,
                 head.target,
                 head.version,
-                tuple(head.headers.get_all()),
+                tuple(head.headers().get_all()),
                 b"".join(self._data),
                 head.expect,
             )

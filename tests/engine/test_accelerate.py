@@ -210,7 +210,7 @@ def handler(rng: random.Random) -> type[RequestHandler]:
         "on_finish": lambda self: FINISHED.append(dict(self._headers)),
         "set_etag_header": lambda self: None,
         "flush": _flush,
-        "set_header": lambda self, name, value: self._headers.__setitem__(name, str(value)),
+        "set_header": _set_header,
         "_log": lambda self: FINISHED.append(self.get_status()),
     }
     for name in rng.sample(sorted(overrides), rng.choice([0, 0, 1, 2])):
@@ -224,6 +224,16 @@ FINISHED: list[Any] = []
 def _flush(self: RequestHandler, include_footers: bool = False) -> Any:
     FINISHED.append("flush")
     return RequestHandler.flush(self, include_footers)
+
+
+def _set_header(self: RequestHandler, name: str, value: Any) -> None:
+    FINISHED.append(name)
+    self._headers[name] = str(value)
+
+
+def _of_the_instance_set(self: RequestHandler) -> None:
+    self.set_header = lambda name, value: FINISHED.append(value)  # type: ignore[method-assign]
+    self.write({"a": 1})
 
 
 def _own_etag(self: RequestHandler) -> None:
@@ -257,6 +267,14 @@ ACTS: list[Any] = [
     lambda self: (self.finish("x"), self.finish("y")),
     lambda self: self.redirect("/elsewhere"),
     lambda self: self._headers.__setitem__("X-B", "a\nb"),
+    lambda self: self.write("h\xe9llo \u20ac"),
+    lambda self: (self.finish("x"), self.write("y")),
+    lambda self: self.write(["a list"]),
+    lambda self: self.write(bytearray(b"neither")),
+    lambda self: (self.add_header("Server", "and mine"), self.write("x")),
+    lambda self: (self.set_header("Content-Type", "text/plain"), self.write("x")),
+    lambda self: (self._headers.__setitem__("Content-Type", "a\rb"), self.write("x")),
+    _of_the_instance_set,
     _own_etag,
     _of_the_instance,
 ]

@@ -6,6 +6,7 @@ import asyncio
 import gzip
 import os
 import ssl
+import tracemalloc
 import zlib
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,9 @@ import pytest
 from certificates import Authority, needs_openssl
 from engine.greedy import MIB, PATIENCE, Served, frame, run, served
 from tornado.httpserver import HTTPServer
-from tornado.web import Application, RequestHandler
+from tornado.httputil import HTTPHeaders, ResponseStartLine
+from tornado.routing import PathMatches, Rule, RuleRouter
+from tornado.web import Application, RequestHandler, stream_request_body
 from tornado.websocket import WebSocketHandler
 
 from leeward._core.config import Config
@@ -362,6 +365,77 @@ def test_a_compressed_body_is_no_larger_than_a_plain_one(loop: str) -> None:
         assert largest == 3 * MIB
 
     run(loop, case)
+
+
+@stream_request_body
+class Counted(RequestHandler):
+    """Keeps nothing of its body."""
+
+    def prepare(self) -> None:
+        self.came = 0
+
+    def data_received(self, chunk: bytes) -> None:
+        self.came += len(chunk)
+
+    def post(self) -> None:
+        self.write(str(self.came))
+
+
+INFLATED = [Application([("/kept", Large), ("/counted", Counted)], log_function=lambda _: None)]
+
+
+def _by_a_function(request: Any) -> None:
+    request.connection.write_headers(ResponseStartLine("", 200, "OK"), HTTPHeaders())
+    request.connection.finish()
+
+
+# By way of routers of the application's own.
+INFLATED += [RuleRouter([Rule(PathMatches("/.*"), INFLATED[0])])]  # type: ignore[list-item]
+INFLATED += [HTTPServer(_by_a_function, decompress_request=True)]  # type: ignore[list-item]
+
+
+@pytest.mark.parametrize(
+    ("way", "path", "kind", "size", "ratio", "status"),
+    [
+        (0, "kept", "zeros", 60, 100, 413),
+        (1, "kept", "zeros", 60, 100, 413),
+        (2, "kept", "zeros", 60, 100, 413),
+        (0, "kept", "zeros", 20, 0, 200),
+        (0, "kept", "zeros", 7, 100, 200),
+        (0, "kept", "table", 12, 100, 200),
+        (0, "counted", "zeros", 60, 100, 200),
+        (1, "counted", "zeros", 60, 100, 200),
+    ],
+)
+def test_a_bomb_of_gzip_costs_no_more_than_others(
+    way: int, path: str, kind: str, size: int, ratio: int, status: int
+) -> None:
+    """Above 8 MiB a body that is kept may become a hundred times larger, and no more."""
+    line = b"".join(b"%d;%x;ok\n" % (it, it * 7919 % 65521) for it in range(65536))
+    body = bytes(size * MIB) if kind == "zeros" else (line * 40)[: size * MIB]
+    packed = gzip.compress(body, 1)
+    head = (
+        f"POST /{path} HTTP/1.1\r\nHost: a\r\nContent-Encoding: gzip\r\n"
+        f"Content-Length: {len(packed)}\r\n\r\n"
+    )
+
+    async def case() -> None:
+        config = Config("", decompress=True, max_inflate_ratio=ratio)
+        async with served(INFLATED[way], config) as here:
+            client = await here.connect()
+            tracemalloc.start()
+            try:
+                client.writer.write(head.encode() + packed)
+                answer = await asyncio.wait_for(client.reader.read(64), PATIENCE)
+                grown = tracemalloc.get_traced_memory()[1]
+            finally:
+                tracemalloc.stop()
+            assert answer.startswith(b"HTTP/1.1 %d " % status), answer
+            if status == 413 or path == "counted":
+                assert grown < BOUND, f"{grown / MIB:.1f} MiB"
+            assert here.engine.refusals["inflate-ratio"] == (status == 413)
+
+    run("asyncio", case)
 
 
 @LOOPS

@@ -15,6 +15,7 @@ import threading
 import time
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -530,5 +531,35 @@ def test_a_ping_is_a_frame_of_its_own() -> None:
                 await asyncio.sleep(0)
             await reading
             assert seen.count(TEXT) > 10
+
+    run(story)
+
+
+@both
+def test_who_is_connected_already_is_asked_as_is_set_later(by: str) -> None:
+    """Pings that were off begin, amid a message too; then they are rarer, and off again."""
+
+    async def story() -> None:
+        async with served(by, interval=0.0) as it:
+            client = await it.client()
+            client.send(TEXT, b"half a ", fin=False)
+            await it.until(lambda: it.told == ["open"])
+            config = replace(it.made.config, ws_ping_interval=INTERVAL)
+            it.made.tune(config)
+            await client.pinged(2)
+            client.send(0, b"message")
+            await it.until(lambda: "half a message" in it.told)
+            it.made.tune(replace(config, ws_ping_interval=60.0, ws_ping_timeout=60.0))
+            it.made.tune(replace(config, ws_ping_interval=0.0))
+            assert len(it.pings) == 0
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(3 * INTERVAL):
+                    await client.frame()
+            it.made.tune(replace(config, ws_ping_timeout=2 * INTERVAL))
+            await client.pinged()
+            client.answers = False
+            assert (await client.closed())[:2] == b"\x03\xf3"
+            await it.until(lambda: it.told[-1] == "close")
+            assert it.pings.failures == {"no answer": 1}
 
     run(story)

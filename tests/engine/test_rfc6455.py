@@ -222,7 +222,7 @@ MUTANTS = {
     "control in parts": ("opcode > _PONG or not final", "opcode > _PONG"),
     "control of any size": (" or size > 125", ""),
     "data opcodes": ("opcode > 2 or (opcode == 0)", "(opcode == 0)"),
-    "parts of nothing": (" or (opcode == 0) is not self._inside:", ":"),
+    "parts of nothing": (" or (opcode == 0) is not self.inside:", ":"),
     "lengths above 2^63": ("if size >= 1 << 63:", "if False:"),
     "any code": ("int.from_bytes(payload[:2]) not in CODES", "False"),
     "1004": ("range(1000, 1004)", "range(1000, 1007)"),
@@ -237,8 +237,8 @@ MUTANTS = {
     "pings are text": ("if not self._text or self._opcode >= _CLOSE or", "if not self._text or"),
     "what was seen is seen again": ("self._check(piece[self._seen :]", "self._check(piece[:]"),
     "parts begin anew": (
-        "        if final:\n            self._inside",
-        "        if True:\n            self._inside",
+        "        if final:\n            self.inside",
+        "        if True:\n            self.inside",
     ),
 }
 

@@ -152,6 +152,38 @@ def test_a_black_hole_is_noticed(engine: str, tmp_path: Path) -> None:
             client.close()
 
 
+@pytest.mark.parametrize("engine", ["leeward", "tornado"])
+def test_a_black_hole_into_which_little_falls(engine: str, tmp_path: Path) -> None:
+    """By each event anew the kernel would wait; whoever lives and is sent as little stays."""
+    timeout = 3.0
+    with (
+        network() as net,
+        serve(
+            "says_little",
+            *("--peer-timeout", f"{timeout}s", "--engine", engine),
+            cwd=APPS,
+            bind=f"{net.SERVER}:0",
+            python=net.python(tmp_path),
+        ) as service,
+    ):
+        address = address_of(service.wait_ready())
+        there, gone = net.client(), net.client()
+        stays = [net.inside(lambda: Http(address, there)) for _ in range(2)]
+        lost = [net.inside(lambda: Http(address, gone)) for _ in range(3)]
+        for client, each in zip((*stays, *lost), (0.5, 2.5, 0.1, 1.1, 1.4), strict=True):
+            client.send(f"/events?each={each}")
+            assert b"data: x" in client.sock.recv(4096)
+        begun = time.monotonic()
+        net.swallow(gone)
+        until(lambda: connections(service) == 2, "the lost ones to be ended")
+        # 75 s of 60 is the contract.  One look of the test and of `leeward ps` is not in it.
+        assert time.monotonic() - begun < timeout * 1.25 + 1.5
+        for client in stays:
+            assert b"data: x" in client.sock.recv(4096)
+        for client in (*stays, *lost):
+            client.close()
+
+
 def test_a_download_that_pauses_goes_on() -> None:
     """Who stops reading for less than the timeout gets all that it asked for."""
     with (

@@ -15,6 +15,8 @@ from leeward._core.config import TUNABLE
 from leeward.testing import serve
 
 #: Other values than the defaults, as they are typed, and what they come to.
+ENGINES = ("leeward", "tornado")
+
 OTHERS: dict[str, tuple[str, object]] = {
     "graceful_timeout": ("33s", 33.0),
     "drain_window": ("4s", 4.0),
@@ -23,6 +25,7 @@ OTHERS: dict[str, tuple[str, object]] = {
     "max_conns": ("500", 500),
     "max_conns_per_ip": ("400", 400),
     "limit_concurrency": ("300", 300),
+    "rebalance": ("20", 20),
     "max_requests": ("9000", 9000),
     "max_requests_jitter": ("5", 5),
     "max_age": ("2h", 7200.0),
@@ -41,6 +44,15 @@ OTHERS: dict[str, tuple[str, object]] = {
     "write_timeout": ("27s", 27.0),
     "idle_timeout": ("28s", 28.0),
     "write_budget": ("29k", 29 * 1024),
+    "start_timeout": ("61s", 61.0),
+    "max_body": ("30k", 30 * 1024),
+    "max_header": ("31k", 31 * 1024),
+    "max_inflate_ratio": ("50", 50),
+    "on_disconnect": ("cancel", "cancel"),
+    "abandon_after": ("32s", 32.0),
+    "ws_ping_interval": ("33s", 33.0),
+    "ws_ping_timeout": ("34s", 34.0),
+    "peer_timeout": ("35s", 35.0),
     "log_level": ("debug", "debug"),
 }
 
@@ -137,3 +149,68 @@ def test_how_many_there_may_be() -> None:
         assert stack.enter_context(Http(address)).answer().status == 503
         set_(service, "max-conns=3")
         assert get(address, "/plain").status == 200
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_who_is_connected_already_obeys_the_peer_timeout(engine: str) -> None:
+    """And who comes later; by 0 the kernel asks nobody any more."""
+    with serve("tells_its_socket", "--engine", engine, cwd=APPS) as service:
+        address = address_of(service.wait_ready(1))
+        with Http(address) as client:
+            assert client.get("/").json["user_timeout"] == 60_000
+            set_(service, "peer-timeout=12s")
+            found = client.get("/").json
+            assert found == get(address).json
+            assert (found["user_timeout"], found["idle"], found["keepalive"]) == (12_000, 6, 1)
+            set_(service, "peer-timeout=0s")
+            for it in (client.get("/").json, get(address).json):
+                assert (it["user_timeout"], it["keepalive"]) == (0, 0)
+            set_(service, "peer-timeout=default")
+            assert client.get("/").json["user_timeout"] == 60_000
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_handler_whose_client_has_left_already_obeys(engine: str) -> None:
+    """One that was to have its minute is ended at once; a client that leaves later, too."""
+    with serve("polls", "--engine", engine, "--abandon-after", "60s", cwd=APPS) as service:
+        address = address_of(service.wait_ready(1))
+        with Http(address) as client:
+            client.send("/poll")
+            service.wait_line("GET /poll waits")
+        service.wait_line("GET /poll left")
+        set_(service, "on-disconnect=cancel")
+        service.wait_line("GET /poll over")
+        set_(service, "on-disconnect=default", "abandon-after=100ms")
+        mark = service.mark()
+        with Http(address) as client:
+            client.send("/poll")
+            service.wait_line("GET /poll waits", after=mark)
+        service.wait_line("GET /poll over", after=mark)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_sizes_of_requests(engine: str) -> None:
+    """For the next request, also of a connection that is there; and as it was."""
+    head = "POST /plain HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n{}"
+    with waiting("--engine", engine) as service:
+        address = address_of(service)
+
+        def refused() -> bool:
+            with Http(address) as client:
+                client.sock.sendall(head.format(2000, "x" * 2000).encode())
+                found = client.answer().status
+                assert found in (200, 204, 400, 405, 413)
+                return found in (400, 413)
+
+        assert not refused()
+        set_(service, "max-body=1000")
+        assert refused()
+        set_(service, "max-body=default")
+        assert not refused()
+        with Http(address) as client:
+            client.get("/plain")
+            set_(service, "max-header=1000")
+        with Http(address) as client:
+            client.sock.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"x" * 2000 + b"\r\n\r\n")
+            answer = client.sock.recv(100)
+            assert not answer or answer.startswith((b"HTTP/1.1 431", b"HTTP/1.1 400"))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 
 import pytest
 
-from leeward._sys.outbound import End, ends, outbound
+from leeward._sys.outbound import End, ends, outbound, own
 
 
 def row(local: str, remote: str, state: str, inode: int) -> str:
@@ -67,3 +68,22 @@ def test_who_came_to_a_port_that_is_listened_on_is_no_outbound() -> None:
         "not a row",
     ]
     assert ends(rows, {"1", "2"}) == [End("10.0.0.7:8080", "established")]
+
+
+def test_own_connections_by_peer() -> None:
+    """Those that were made; not those accepted here, nor those that somebody else looks after."""
+    with socket.create_server(("127.0.0.1", 0)) as listener, contextlib.ExitStack() as stack:
+        peer = f"127.0.0.1:{listener.getsockname()[1]}"
+        made = [stack.enter_context(socket.create_connection(listener.getsockname()[:2]))]
+        accepted = stack.enter_context(listener.accept()[0])
+        made.append(stack.enter_context(socket.create_connection(listener.getsockname()[:2])))
+        stack.enter_context(socket.socket())  # connected to nobody
+        one, other = socket.socketpair()
+        stack.enter_context(one)
+        stack.enter_context(other)
+        below = 1 + max(it.fileno() for it in (listener, accepted, one, other, *made))
+        found = own(below, ())
+        assert found[peer] == 2 and not any(str(made[0].getsockname()[1]) in it for it in found)
+        assert own(below, {made[0].fileno()})[peer] == 1
+        assert own(0, ()) == {}
+        made[0].sendall(b"still open")

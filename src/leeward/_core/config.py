@@ -35,6 +35,7 @@ TUNABLE = (
     "max_conns",
     "max_conns_per_ip",
     "limit_concurrency",
+    "rebalance",
     "max_requests",
     "max_requests_jitter",
     "max_age",
@@ -53,6 +54,15 @@ TUNABLE = (
     "write_timeout",
     "idle_timeout",
     "write_budget",
+    "start_timeout",
+    "max_body",
+    "max_header",
+    "max_inflate_ratio",
+    "on_disconnect",
+    "abandon_after",
+    "ws_ping_interval",
+    "ws_ping_timeout",
+    "peer_timeout",
     "log_level",
 )
 
@@ -102,6 +112,8 @@ class Config:
     max_conns: int = 0
     max_conns_per_ip: int = 0
     limit_concurrency: int = 0
+    #: Idle connections that a worker with more than the others closes a second, 0 for none.
+    rebalance: int = 0
     #: When a worker asks to be replaced; 0: never.
     max_requests: int = 0
     max_requests_jitter: int = 0
@@ -147,6 +159,8 @@ class Config:
     max_body: int | None = None
     max_header: int | None = None
     decompress: bool | None = None
+    #: Times larger that a compressed body may become, 0 for any.
+    max_inflate_ratio: int = 100
     #: What becomes of a handler whose client has left (`_core.leaving`), and how soon.
     on_disconnect: str = "abandon"  # abandon | cancel | notify
     abandon_after: float = 15.0

@@ -16,6 +16,9 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
+#: A ping may come earlier by this part of the interval.
+SOON = 16
+
 
 class Verdict(enum.Enum):
     WAIT = "wait"  # nothing to do until then
@@ -39,15 +42,28 @@ class Rule:
 class Watch:
     """One peer.  Times are seconds on whatever clock the caller has."""
 
-    __slots__ = ("_rule", "asked", "spread", "told")
+    __slots__ = ("_draw", "_rule", "asked", "spread", "told")
 
     def __init__(self, rule: Rule, draw: float) -> None:
         """draw:  0 to 1, by chance: peers that came together are not asked together."""
-        self._rule = rule
-        self.spread = rule.interval * (1 - draw / 4)
+        self._draw = draw
+        self.obey(rule)
         #: When the ping was sent that is not answered yet, 0.0 for none.
         self.asked = 0.0
         self.told = False
+
+    def obey(self, rule: Rule) -> None:
+        """From now on this rule."""
+        self._rule = rule
+        self.spread = rule.interval * (1 - self._draw / 4)
+
+    def again(self, now: float, heard: float) -> float:
+        """When to look at a peer under a rule that it was not under before.
+
+        Those that have been silent for longer than that are not all asked at once.
+        """
+        due = max(self.asked, heard) + (self._rule.timeout if self.asked else self.spread)
+        return due if due > now else now + self._draw * min(self._rule.timeout, self.spread)
 
     def look(self, now: float, heard: float, answers: bool) -> tuple[Verdict, float]:
         """What to do, and when to look again.
@@ -65,9 +81,12 @@ class Watch:
                 return Verdict.GONE, now
             first, self.told = not self.told, True
             return self._ask(now, Verdict.DEAF if first else Verdict.ASK)
-        self.asked = 0.0
         due = heard + self.spread
-        return (Verdict.WAIT, due) if now < due else self._ask(now, Verdict.ASK)
+        # Who has answered the last ping right after it is asked again at this look: for the
+        # moment that its answer took there would be a look more for each ping.
+        early = self.spread / SOON if self.asked else 0.0
+        self.asked = 0.0
+        return (Verdict.WAIT, due) if now < due - early else self._ask(now, Verdict.ASK)
 
     def _ask(self, now: float, verdict: Verdict) -> tuple[Verdict, float]:
         self.asked = now

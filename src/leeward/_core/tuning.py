@@ -18,6 +18,7 @@ Overrides = Mapping[str, Any]
 _KINDS: dict[str, tuple[type, ...]] = {
     "str": (str,),
     "int": (int,),
+    "int | None": (int,),
     "bool": (bool,),
     "float": (int, float),
 }

@@ -10,7 +10,8 @@ import os
 import re
 import socket
 import sys
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 
 from leeward._sys.files import lines
@@ -27,6 +28,7 @@ _STATES = {
     "0B": "closing",
 }
 _LISTEN = "0A"
+_INTERNET = (socket.AF_INET, socket.AF_INET6)
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,45 @@ def ends(rows: Iterable[str], inodes: set[str]) -> list[End]:
         for fields in split
         if fields[9] in inodes and fields[3] != _LISTEN and _port(fields[1]) not in listening
     ]
+
+
+def own(below: int, known: Container[int]) -> Counter[str]:
+    """This process's own connected TCP sockets, by peer, without reading /proc.
+
+    below:  look at the descriptors under this one, all of which are open.
+    known:  descriptors of connections that were accepted, and are not looked at.
+
+    Three system calls for each that is left, 3 us together; with 9000 descriptors the names
+    in /proc/self/fd alone take 22 ms, and the loop waits for that.
+    """
+    found: Counter[tuple[int, str]] = Counter()
+    listening: set[int] = set()
+    for fd in range(below):
+        if fd in known:
+            continue
+        try:
+            sock = socket.socket(fileno=fd)
+        except OSError:
+            continue  # no socket, or closed by a thread of the application's
+        try:
+            if sock.type != socket.SOCK_STREAM or sock.family not in _INTERNET:
+                continue
+            port = sock.getsockname()[1]
+            if sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+                listening.add(port)
+                continue
+            host, remote = sock.getpeername()[:2]
+            host = host.removeprefix("::ffff:") if "." in host else host
+            found[port, f"[{host}]:{remote}" if ":" in host else f"{host}:{remote}"] += 1
+        except OSError:
+            continue  # not connected
+        finally:
+            sock.detach()
+    peers: Counter[str] = Counter()
+    for (port, peer), count in found.items():
+        if port not in listening:
+            peers[peer] += count
+    return peers
 
 
 def _sockets(pid: int) -> set[str] | None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import os
 import socket
 from typing import TYPE_CHECKING
 
@@ -20,6 +19,11 @@ if TYPE_CHECKING:
 
 #: The most that Linux takes for TCP_KEEPIDLE and TCP_KEEPINTVL, in seconds.
 _LONGEST = 32767
+#: Options as the kernel has them.
+_NOTHING = (
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 0),
+    (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 0),
+)
 #: Probes in the time of the whole silence: half of them are sent.  With three a living peer
 #: behind a wire that loses 5 % of the packets each way was given up every thousandth time,
 #: which for a long-poll that waits is one in ten within an hour; with ten, never.
@@ -40,27 +44,47 @@ def watch(listeners: Iterable[int], config: Config) -> None:
 
     Unix sockets have no such thing: their peer is a process of this machine.
     """
+    if config.peer_timeout:
+        _set(listeners, _options(config))
+
+
+def tune(sockets: Iterable[int], config: Config) -> None:
+    """The same for sockets that were given other options before: by 0 they have none any more.
+
+    Connections that are open take 11 us each, a tenth of a second for 10,000 of them.
+    """
+    _set(sockets, _options(config) if config.peer_timeout else _NOTHING)
+
+
+def _options(config: Config) -> tuple[tuple[int, int, int], ...]:
     timeout = config.peer_timeout
-    if not timeout:
-        return
     idle = min(max(1, int(timeout / 2)), _LONGEST)
     interval = min(max(1, round(timeout / _PROBES)), _LONGEST)
     count = min(max(1, math.ceil((timeout - idle) / interval)), 127)
     patience = config.write_timeout if "write_timeout" in config.given else timeout
     silent = max(timeout, patience) if patience else 0.0
     tcp = socket.IPPROTO_TCP
-    options = (
+    return (
         (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
         (tcp, socket.TCP_KEEPIDLE, idle),
         (tcp, socket.TCP_KEEPINTVL, interval),
         (tcp, socket.TCP_KEEPCNT, count),
         (tcp, socket.TCP_USER_TIMEOUT, min(int(silent * 1000), 2**31 - 1)),
     )
-    for fd in listeners:
-        with socket.socket(fileno=os.dup(fd)) as listener:
-            if listener.family == socket.AF_UNIX:
+
+
+def _set(sockets: Iterable[int], options: Iterable[tuple[int, int, int]]) -> None:
+    for fd in sockets:
+        try:
+            sock = socket.socket(fileno=fd)
+        except OSError:
+            continue  # closed meanwhile
+        try:
+            if sock.family == socket.AF_UNIX:
                 continue
             for level, name, value in options:
                 # One that was handed in may be MPTCP, where older kernels refuse some of them.
                 with contextlib.suppress(OSError):
-                    listener.setsockopt(level, name, value)
+                    sock.setsockopt(level, name, value)
+        finally:
+            sock.detach()

@@ -25,6 +25,7 @@ from leeward._core.admission import PAUSE, Courtesy, Streak
 from leeward._sys import peers
 from leeward._worker.company import Company
 from leeward._worker.crowding import Crowding, waits
+from leeward._worker.rebalancing import Rebalancing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -99,7 +100,9 @@ class Acceptor:
         self._crowding = Crowding(
             sockets, server, company, birth.config, log, self._halt, self._go_on
         )
-        self._watch_peers(birth.config)
+        self._rebalancing = Rebalancing(server, company, birth.config, log)
+        self._watched_by = _peers(birth.config)
+        peers.watch([port.sock.fileno() for port in self._ports], birth.config)
 
     def start(self) -> None:
         for port in self._ports:
@@ -111,11 +114,12 @@ class Acceptor:
         """Settings have changed while we run."""
         self._crowding.tune(config)
         if self._ports:
+            self._rebalancing.tune(config)
             self._crowding.took()  # there may be more connections than may be, now
-        self._watch_peers(config)
-
-    def _watch_peers(self, config: Config) -> None:
-        peers.watch([port.sock.fileno() for port in self._ports], config)
+        if (found := _peers(config)) != self._watched_by:
+            self._watched_by = found
+            listeners = [port.sock.fileno() for port in self._ports]
+            peers.tune([*listeners, *(it for it in self._server.descriptors() if it >= 0)], config)
 
     def gone(self) -> None:
         """A connection has ended."""
@@ -132,6 +136,7 @@ class Acceptor:
             return
         self._company.end()
         self._crowding.close()
+        self._rebalancing.end()
         deadline = time.monotonic() + SWEEP_SECONDS
         for port in ports:
             self._look_away(port)
@@ -195,6 +200,7 @@ class Acceptor:
             self._crowding.turn_away(connection)
             return True
         self._server.accept(connection, address)
+        self._rebalancing.begin()
         if self._ports:
             self._crowding.took()
         return True
@@ -247,5 +253,13 @@ class Acceptor:
         ports, self._ports = self._ports, []
         self._company.abandon()
         self._crowding.abandon()
+        self._rebalancing.abandon()
         for port in ports:
             port.sock.close()
+
+
+def _peers(config: Config) -> tuple[object, ...]:
+    """What `leeward._sys.peers` makes its options of."""
+    if not config.peer_timeout:
+        return ()
+    return config.peer_timeout, config.write_timeout, "write_timeout" in config.given

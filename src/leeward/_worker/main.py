@@ -51,6 +51,7 @@ from leeward._worker.factory import make
 from leeward._worker.jobs import Jobs
 from leeward._worker.limits import Limits
 from leeward._worker.obey import Obedient
+from leeward._worker.outward import Outward
 from leeward._worker.telling import Telling
 from leeward.adapters import subprocesses
 from leeward.adapters.loading import watched
@@ -228,6 +229,8 @@ class Worker(Obedient):
         self.drainer = Drainer(self.acceptor, self.server, self.log, self._drained)
         self.limits = limits = Limits(birth.config, self._say_to_supervisor)
         self.server.most, self.server.at_most = limits.most, limits.answered
+        self.outward = Outward(self.server, self.row, self.channel.fileno(), self.log)
+        self.outward.begin()
         self._take_signals()
         self.server.ready()
         if birth.canary:
@@ -285,6 +288,8 @@ class Worker(Obedient):
     def _accepted(self) -> None:
         self.accepted += 1
         self.row.accepted = self.accepted
+        if self.outward is not None:
+            self.outward.begin()
         if self.server is not None and self.server.active is not None:
             self.server.active()
 
@@ -302,4 +307,6 @@ class Worker(Obedient):
     def _finish(self) -> None:
         self.over = True
         self.end_turns()
+        if self.outward is not None:
+            self.outward.end()
         self.loop.stop()

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from leeward._worker.birth import Birth
     from leeward._worker.drain import Drainer
     from leeward._worker.limits import Limits
+    from leeward._worker.outward import Outward
     from leeward._worker.telling import Telling
     from leeward.adapters.tornado import TornadoServer
     from leeward.engine.engine import Engine
@@ -80,6 +81,7 @@ class Obedient:
         self.telling: Telling | None = None
         self.resources = Resources(log, self._say_to_supervisor, self.budget)
         self.reserve = 0.0  # seconds between the drain's deadline and that of leaving
+        self.outward: Outward | None = None
         self.over = False
 
     def budget(self) -> float:

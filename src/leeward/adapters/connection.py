@@ -23,6 +23,7 @@ from tornado.websocket import WebSocketHandler
 from leeward._core.connection import WAITING, Life
 from leeward._core.farewell import is_endless
 from leeward.adapters import parting
+from leeward.adapters.declared import Own
 from leeward.adapters.streams import bytes_wait
 from leeward.adapters.telling import tell
 from leeward.engine.registry import NEW_GRACE, REASONS
@@ -85,6 +86,7 @@ class Connection:
         "conn",
         "handler",
         "life",
+        "own",
         "place",
         "request_headers",
         "server",
@@ -101,6 +103,7 @@ class Connection:
         self.start_line: RequestStartLine | None = None
         self.life = Life.NEW
         self.place: proxy.Place | None = None
+        self.own = Own()
         self.client = ""  # who it is, by the last request or by PROXY
         self.conn: HTTP1Connection | None = None  # of the request that is awaited or served
         self.request_headers: HTTPHeaders | None = None
@@ -181,7 +184,10 @@ class Connection:
     def has_closed(self) -> None:
         if self.life is Life.CLOSED:
             return
+        self.own.end()
         handler = parting.handler_of(self.conn)
+        if handler is None and self.life is Life.UPGRADED:
+            handler = self.handler  # it may hang, and see nothing
         if handler is not None and self.server.leaving is not None:
             self.server.leaving.left(handler)
         self._leave_active(Life.CLOSED)

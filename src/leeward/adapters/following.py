@@ -13,6 +13,8 @@ from tornado.httputil import HTTPMessageDelegate, RequestStartLine
 
 from leeward._core.connection import Life
 from leeward.engine import forwarded, health, overload
+from leeward.engine.declared import declared
+from leeward.limits import DECLARED, Deadlines
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -32,6 +34,8 @@ def follow(http: HTTPServer) -> None:
         if connection is None:
             return start_request(server_conn, request_conn)
         connection.awaits_request(request_conn)  # type: ignore[arg-type]
+        if DECLARED:
+            connection.own.waits(request_conn)  # type: ignore[arg-type]
         if connection.life is Life.CLOSED:
             return HTTPMessageDelegate()  # reading will tell Tornado
         context: Any = request_conn.context  # type: ignore[attr-defined]
@@ -69,7 +73,7 @@ def _connection(server_conn: Any) -> Connection | None:
 class _Request(HTTPMessageDelegate):
     """Passes everything on; tells the connection when the headers are complete."""
 
-    __slots__ = ("conn", "connection", "inner")
+    __slots__ = ("conn", "connection", "inner", "own")
 
     def __init__(
         self, connection: Connection, conn: HTTPConnection, inner: HTTPMessageDelegate
@@ -77,6 +81,7 @@ class _Request(HTTPMessageDelegate):
         self.connection = connection
         self.conn = conn
         self.inner = inner
+        self.own: Deadlines | None = None
 
     def headers_received(
         self, start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders
@@ -88,7 +93,10 @@ class _Request(HTTPMessageDelegate):
             self.inner = health.Health(self.conn, start_line.method, server.serves)
         elif server.overloaded():
             self.inner = overload.Refusal(self.conn)
-        return self.inner.headers_received(start_line, headers)
+        waiting = self.inner.headers_received(start_line, headers)
+        if DECLARED:
+            self.own = declared(self.inner)
+        return waiting
 
     def data_received(self, chunk: bytes) -> Awaitable[None] | None:
         return self.inner.data_received(chunk)
@@ -96,6 +104,8 @@ class _Request(HTTPMessageDelegate):
     def finish(self) -> None:
         self.inner.finish()
         self.connection.handler_begins(self.conn)  # type: ignore[arg-type]
+        if DECLARED:
+            self.connection.own.begins(self.connection, self.conn, self.own)  # type: ignore[arg-type]
 
     def on_connection_close(self) -> None:
         self.inner.on_connection_close()

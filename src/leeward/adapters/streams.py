@@ -7,8 +7,10 @@ import contextlib
 import select
 from typing import TYPE_CHECKING, Any, Protocol
 
+from tornado.ioloop import IOLoop
 from tornado.iostream import IOStream, SSLIOStream
 
+from leeward.engine import unclosed
 from leeward.engine.kernel import gauge
 from leeward.engine.opening import see_open_through
 
@@ -20,6 +22,11 @@ if TYPE_CHECKING:
 
     from leeward.engine.kernel import Gauge
     from leeward.engine.pings import Asked, Pings
+
+
+_READ = IOLoop.READ
+#: Bytes of one read of ours; Tornado's are larger, and take what is more.
+_PIECE = 4096
 
 
 class Told(Protocol):
@@ -43,8 +50,20 @@ class Stream(IOStream):
     #: Set for a WebSocket whose peer we ask.
     _asked: Asked | None = None
     _pings: Pings | None = None
+    #: What came with a pong of ours, or instead of it, and Tornado has not read yet.
+    _came: bytes = b""
+    _failed: OSError | None = None
+    #: May bytes be sent and received beside Tornado?
+    _direct = True
 
     def read_from_fd(self, buf: bytearray | memoryview) -> int | None:
+        if self._failed is not None:
+            failed, self._failed = self._failed, None
+            raise failed
+        if self._came:
+            came, self._came = self._came, b""
+            buf[: len(came)] = came
+            return len(came)
         if self._asked is not None:
             return self._read_frames(self._asked, memoryview(buf))
         count = super().read_from_fd(buf)
@@ -69,8 +88,30 @@ class Stream(IOStream):
             # Nothing but our pong.  0 would be the end; and TLS may have read more already.
         return count
 
+    def _take_pong(self, asked: Asked) -> bool:
+        """Read what has come.  Was it nothing but our pong?  Else Tornado has it to read.
+
+        Its own way there, through two reads and its buffer, takes 7 us more.
+        """
+        try:
+            data = self.socket.recv(_PIECE)
+        except BlockingIOError:
+            return True
+        except OSError as error:
+            self._failed = error  # it is told once
+            return False
+        if not data:
+            return False
+        self.life.bytes_arrive(len(data))
+        asked.heard = asyncio.get_running_loop().time()
+        self._came = asked.sieve.feed(data)
+        return not self._came
+
     def _handle_events(self, fd: Any, events: int) -> None:
-        super()._handle_events(fd, events)
+        asked = self._asked
+        waits = asked is not None and asked.watch.asked > asked.heard
+        if not (waits and events == _READ and self._direct and self._take_pong(asked)):  # type: ignore[arg-type]
+            super()._handle_events(fd, events)
         # uvloop runs the reader once for a reset, and watches the descriptor no more.  With a
         # request in front of the reset the reader has found only that: the connection would
         # stay, and its handler wait, for ever.  Later, as Tornado does at an error: what was
@@ -90,6 +131,7 @@ class Stream(IOStream):
     def websocket_begins(self, handler: WebSocketHandler, pings: Pings | None) -> None:
         """`handler` has the stream, and is about to open.  pings:  None for a probe."""
         see_open_through(handler, asyncio.get_running_loop())
+        unclosed.remember(handler)
         if pings is None:
             return
         asked = pings.begin(self, handler)
@@ -103,7 +145,17 @@ class Stream(IOStream):
         return self._total_write_index
 
     def write_frame(self, frame: bytes) -> None:
-        if not self.closed() and not self.writing():
+        if self.closed() or self.writing():
+            return
+        if self._direct:
+            # 9 us less than `write`, with its buffer and its future; 1 more than the kernel.
+            with contextlib.suppress(OSError):  # `write` meets it again
+                count = self.socket.send(frame)
+                self._total_write_index += count
+                self._total_write_done_index += count
+                self.life.bytes_leave()
+                frame = frame[count:]
+        if frame:
             self.write(frame)
 
     def gauge(self) -> Gauge:
@@ -127,6 +179,8 @@ def _has_failed(fd: Any) -> bool:
 
 class TlsStream(Stream, SSLIOStream):
     """TLS.  The handshake runs on the loop without blocking it; NEW until then."""
+
+    _direct = False
 
     def close_fd(self) -> None:
         # Tornado closes without a word, and a client cannot tell that from a

@@ -73,6 +73,7 @@ class TornadoServer(Registry["Connection | Newcomer"]):
         super().__init__(counters, closed)
         super().tune(config)
         self.health_path = config.health_path
+        self._own_sizes = arguments.sizes(application)
         self._http = arguments.http_server(application, config)
         self.forwarding = forwarded.forwarding(config)
         #: Connections refused, by the name of the rule (`leeward._core.proxy`).
@@ -105,6 +106,9 @@ class TornadoServer(Registry["Connection | Newcomer"]):
         """
         super().tune(config)
         self.config = tuned(self.config, config)
+        self.leaving.tune(self.config)
+        self.pings.tune(self.config)
+        arguments.set_sizes(self._http, self._own_sizes, self.config)
         self._set_idle()
 
     def _set_idle(self) -> None:

@@ -265,6 +265,16 @@ TABLE: tuple[Setting, ...] = (
         doc="Requests in flight at one worker; more get 503 and Retry-After.  0: any number.",
     ),
     Setting(
+        key="rebalance",
+        flags=("--rebalance",),
+        parse=values.limit,
+        default=0,
+        precedent="gRPC's MAX_CONNECTION_AGE and Envoy's max_connection_duration are off, too",
+        metavar="N",
+        doc="A worker that has clearly more connections than the others closes up to N idle "
+        "keep-alive ones a second, so that those get them; 0: none.",
+    ),
+    Setting(
         key="max_requests",
         flags=("--max-requests",),
         parse=values.limit,
@@ -443,6 +453,16 @@ TABLE: tuple[Setting, ...] = (
         precedent="Tornado's decompress_request: a few bytes may become many",
         metavar="",
         doc="Bodies with Content-Encoding: gzip are unpacked, --max-body bounding the result.",
+    ),
+    Setting(
+        key="max_inflate_ratio",
+        flags=("--max-inflate-ratio",),
+        parse=values.limit,
+        default=100,
+        precedent="Apache POI; Apache's mod_deflate has 200, after 3 blocks; deflate can do 1032",
+        metavar="N",
+        doc="A compressed body that becomes more than 8 MiB, and so many times larger than it "
+        "came, is answered by 413 where it is kept in memory; 0: any.",
     ),
     Setting(
         key="on_disconnect",

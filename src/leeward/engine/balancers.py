@@ -7,10 +7,8 @@ It cannot be asked, but some put their name on each request.
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, NamedTuple
-
-if TYPE_CHECKING:
-    from tornado.httputil import HTTPHeaders
+from collections.abc import Mapping
+from typing import NamedTuple
 
 #: A balancer is in front of the first requests or of none.
 _LOOKS = 1000
@@ -42,7 +40,7 @@ class Notice:
     def __init__(self) -> None:
         self.left = _LOOKS
 
-    def look(self, headers: HTTPHeaders, idle: float) -> None:
+    def look(self, headers: Mapping[str, str], idle: float) -> None:
         """idle:  seconds after which we close an idle connection, 0.0 for never."""
         self.left -= 1
         for it in _KNOWN:

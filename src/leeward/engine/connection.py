@@ -28,7 +28,7 @@ from leeward.engine import refusals
 from leeward.engine.body import Chunked
 from leeward.engine.exchange import Exchange
 from leeward.engine.fields import check_length
-from leeward.engine.head import BadRequest, find_head
+from leeward.engine.head import BadRequest, Head, find_head
 from leeward.engine.parting import Parting
 from leeward.engine.rules import too_large
 from leeward.engine.stream import bytes_wait
@@ -72,14 +72,17 @@ class Connection(Parting):
             self.stream.feed(data)
         elif self.life is not _ENDING:
             if not self._buffer and self._step is not None and self.life is not _ACTIVE:
-                # As a rule a read is a whole head: no need to collect it.
-                found = find_head(data)
-                if found is not None and found[1] <= self.params.max_header_size:
+                # As a rule a read is a whole head, and one that came before: no need to collect it.
+                raw, head = None, self.server.parser.whole(data)
+                if head is None and (found := find_head(data)) is not None:
                     end, start = found
-                    if start < len(data):
-                        self._buffer += memoryview(data)[start:]
+                    if start <= self.params.max_header_size:
+                        raw = data[:end]
+                        if start < len(data):
+                            self._buffer += memoryview(data)[start:]
+                if head is not None or raw is not None:
                     self._activate()
-                    self._advance(data[:end])
+                    self._advance(head, raw)
                     return
             self._buffer += data
             if self._step is not None:
@@ -97,8 +100,7 @@ class Connection(Parting):
         return self._next_is_due if exchange is None else exchange.read_finished
 
     def sends_on(self) -> bool:
-        exchange = self.exchange
-        half = exchange is not None and not exchange.read_finished
+        half = self.exchange is not None and not self.exchange.read_finished
         return self.life is _ACTIVE and (half or bool(self._buffer) or self._step is not None)
 
     def answer_is_complete(self) -> bool:
@@ -127,9 +129,11 @@ class Connection(Parting):
 
     # --- reading requests ------------------------------------------------------------------------
 
-    def _advance(self, head: bytes | None = None) -> None:
-        """Go on as far as the bytes reach; `head` came before what is in the buffer."""
+    def _advance(self, head: Head | None = None, raw: bytes | None = None) -> None:
+        """Go on as far as the bytes reach; `head`, or its text, came before the buffer's."""
         try:
+            if raw is not None:
+                head = self.server.parser.parse(raw)
             if head is None or self._begin(head):
                 while self._step is not None and self._step():
                     pass
@@ -164,11 +168,10 @@ class Connection(Parting):
         raw = bytes(buffer[:end])
         del buffer[:start]
         self._scanned = 0
-        return self._begin(raw)
+        return self._begin(self.server.parser.parse(raw))
 
-    def _begin(self, raw: bytes) -> bool:
+    def _begin(self, head: Head) -> bool:
         """A head is complete: make the exchange, and let the application see the headers."""
-        head = self.server.parser.parse(raw)
         self.server.request_begins()
         self.account.requests += 1
         exchange = self.exchange = Exchange(self, head)
@@ -180,7 +183,7 @@ class Connection(Parting):
         assert self.serving is not None
         delegate = self._delegate = self.server.start_request(self.serving, exchange)
         try:
-            waiting = delegate.headers_received(head.start_line, head.headers)
+            waiting = delegate.headers_received(head.start_line, head.build(head.fields))
         except HTTPInputError:
             raise
         except Exception as error:
@@ -306,12 +309,11 @@ class Connection(Parting):
     def _refuse(self, error: BadRequest | HTTPInputError) -> None:
         """Say that this is no request that we understand, and close."""
         rule = getattr(error, "rule", "application")
-        status = getattr(error, "status", 400)
         self.server.refused(rule)
         refusals.tell(error, rule, self.context)
         exchange = self.exchange
         if exchange is None or not exchange.write_finished:
-            self.send(refusals.answer(status))
+            self.send(refusals.answer(getattr(error, "status", 400)))
         self._tell_delegate()
         self.close()
 
@@ -358,7 +360,7 @@ class Connection(Parting):
         if own is not None and own.idle is not None:
             idle = own.idle
         if self.server.notice.left:
-            self.server.notice.look(exchange.head.headers, idle)
+            self.server.notice.look(exchange.head.fields, idle)
         self.deadline = self.server.deadline(idle)
         self._step = self._read_head
         if self._buffer or self._paused_reading:

@@ -21,6 +21,7 @@ from leeward.engine.accelerate.install import installed
 from leeward.engine.balancers import Notice
 from leeward.engine.connection import Connection
 from leeward.engine.deadlines import Sweep
+from leeward.engine.declared import Declared
 from leeward.engine.ends import Ends
 from leeward.engine.execute import Dispatch, Handling, dispatch
 from leeward.engine.head import Parser
@@ -30,6 +31,8 @@ from leeward.engine.outbox import Watch
 from leeward.engine.pings import Pings
 from leeward.engine.registry import Registry
 from leeward.engine.timeouts import timeouts, tuned
+from leeward.engine.written import Turns
+from leeward.limits import DECLARED
 
 if TYPE_CHECKING:
     import socket
@@ -84,6 +87,7 @@ class Engine(Registry["Link"]):
         #: What is scheduled from within a handler runs here, and sees none of its variables.
         self.context = contextvars.copy_context()
         self.config = config
+        self._own_sizes = arguments.sizes(application)
         http: Any = arguments.http_server(application, config)
         self._http = http
         self._forwarding = forwarded.forwarding(config)
@@ -98,9 +102,7 @@ class Engine(Registry["Link"]):
             installed.install()
             self._choose_dispatch()
         self.max_buffer_size = http.max_buffer_size or _MAX_BUFFER
-        self.max_body_size = (
-            self.max_buffer_size if self.params.max_body_size is None else self.params.max_body_size
-        )
+        self._set_sizes()
         # Bodies are measured when the handler may have set a limit of its own.
         self.parser = Parser(max_body_size=None)
         self.timeouts = timeouts(config, self.params)
@@ -113,6 +115,7 @@ class Engine(Registry["Link"]):
         #: What a write returns that has left us already; one for all of them.
         self.flushed: asyncio.Future[None] = self.loop.create_future()
         self.flushed.set_result(None)
+        self.turns = Turns(self.loop, self.context)
         #: Requests refused, by the name of the rule (`leeward.engine.rules`).
         self.refusals: Counter[str] = Counter()
         #: Called for each connection that we end, with the setting that it ran into.
@@ -193,9 +196,17 @@ class Engine(Registry["Link"]):
         self.config = tuned(self.config, config)
         self.timeouts = timeouts(self.config, self.params)
         self.writers.tune(self.timeouts.write)
+        self.leaving.tune(self.config)
+        self.pings.tune(self.config)
+        arguments.set_sizes(self._http, self._own_sizes, self.config)
+        self._set_sizes()
         self._set_budget()
         for member in self.live:
             member.restart_waiting()
+
+    def _set_sizes(self) -> None:
+        body = self.params.max_body_size
+        self.max_body_size = self.max_buffer_size if body is None else body
 
     def _set_budget(self) -> None:
         self.write_budget = self.config.write_budget
@@ -210,10 +221,11 @@ class Engine(Registry["Link"]):
         path = self.config.health_path
         if path and health.asked(path, exchange.head.start_line):
             return health.Health(exchange, exchange.head.method, self.serves)
-        if self.overloaded():
+        if self._most_in_flight and self.overloaded():
             return overload.Refusal(exchange)
         delegate: HTTPMessageDelegate
-        if self._watch is not None and (now := self.loop.time()) >= self._look_at:
+        # The connection has just read the clock.
+        if self._watch is not None and (now := exchange.connection.account.moved) >= self._look_at:
             self._look(now)
         if self._dispatch is not None:
             delegate = Handling(self._dispatch, connection, exchange)
@@ -221,15 +233,16 @@ class Engine(Registry["Link"]):
                 delegate = _ProxyAdapter(delegate, exchange)
         else:
             delegate = self._http.start_request(connection, exchange)
+            if DECLARED:
+                delegate = Declared(delegate, exchange)
         told = self._forwarding
         if told is not None and told.believes(connection.context):
             member = exchange.connection
             delegate = forwarded.Forwarded(delegate, connection.context, told, member)
         if self.params.decompress:
             limits = (self.params.chunk_size, exchange.max_body_size)[:_GZIP_LIMITS]
-            if len(limits) == 1:
-                delegate = Measured(delegate, exchange)
-            delegate = _GzipMessageDelegate(delegate, *limits)
+            measured = Measured(delegate, exchange, self.config.max_inflate_ratio)
+            delegate = _GzipMessageDelegate(measured, *limits)
         return delegate
 
     def begin_serving(self, connection: Link) -> ServerConnection:

@@ -53,6 +53,12 @@ def evictable(members: Iterable[M], now: float, files: int) -> list[M]:
     return heapq.nsmallest(batch(len(group)), group, key=lambda it: it.account.since)
 
 
+def idle(members: Iterable[M], now: float, most: int) -> list[M]:
+    """Those that have waited longest between two requests."""
+    found = [it for it in members if it.life is Life.IDLE and now - it.account.since >= GRACE]
+    return heapq.nsmallest(most, found, key=lambda it: it.account.since)
+
+
 def evict(members: Iterable[Evictable], now: float, files: int) -> int:
     """How many have been told to go."""
     return sum(it.evict() for it in evictable(members, now, files))

@@ -7,16 +7,15 @@ answer is as a rule one `transport.write`: headers and body in one piece.
 from __future__ import annotations
 
 import asyncio
-import re
 from typing import TYPE_CHECKING
 
-from tornado.escape import native_str, utf8
 from tornado.httputil import HTTPConnection, HTTPOutputError, ResponseStartLine
 from tornado.web import RequestHandler
 from tornado.websocket import WebSocketHandler
 
 from leeward._core.farewell import is_endless
 from leeward.engine import layout
+from leeward.engine.answers import head_of
 from leeward.engine.frames import guard
 
 if TYPE_CHECKING:
@@ -30,14 +29,8 @@ if TYPE_CHECKING:
     from leeward.engine.stream import TransportStream
     from leeward.limits import Deadlines
 
-_LINE_BREAK = re.compile(r"[\r\n]")
-
 #: A body above this is sent behind its head, and not copied to it.
 _APART = 256 * 1024
-
-#: Status lines that were sent, by code and reason; handlers may make up reasons.
-_STATUS: dict[tuple[int, str], bytes] = {}
-_REASONS = 256
 
 
 class Exchange(HTTPConnection):
@@ -177,7 +170,7 @@ class Exchange(HTTPConnection):
             self._left = _length(headers["Content-Length"])
         else:
             self._left = None
-        data = _head_bytes(code, start_line[2], fields)
+        data = head_of(code, start_line[2], fields)
         if chunk:
             chunk = self._framed(chunk)
             if len(chunk) > _APART:
@@ -187,18 +180,26 @@ class Exchange(HTTPConnection):
         return self.connection.send(data)
 
     def answer(
-        self, code: int, reason: str, headers: HTTPHeaders, body: bytes
+        self, code: int, reason: str, headers: HTTPHeaders, body: bytes, made: bytes | None = None
     ) -> asyncio.Future[None]:
         """`write_headers` and `finish` in one: `headers` have the length of `body`.
 
-        code:  one whose answer has a body; the request's method is not HEAD.
+        code:     one whose answer has a body; the request's method is not HEAD.
+        headers:  HTTPHeaders and no subclass, whose layout is known.
+        made:     what `head_of` makes of the first three, where that is known.
         """
         connection, head = self.connection, self.head
         if head.version != "HTTP/1.1" or self.disconnect or connection.server.draining:
             future = self.write_headers(ResponseStartLine("", code, reason), headers, body)
             self.finish()
             return future
-        data = _head_bytes(code, reason, layout.lists(headers))
+        try:
+            data = made or head_of(code, reason, headers._as_list)
+        except ValueError:
+            self._left = len(
+                body
+            )  # owed still: or the second `finish` would pass, with nothing said
+            raise
         if len(body) > _APART:
             connection.send(data)
             data = body
@@ -258,30 +259,3 @@ def _length(value: str) -> int:
     if not (value.isdigit() and value.isascii()):
         raise ValueError(f"not an integer: {value!r}")
     return int(value)
-
-
-def _head_bytes(code: int, reason: str, fields: dict[str, list[str]]) -> bytes:
-    """Raises ValueError for a line break within a line."""
-    status = _STATUS.get((code, reason))
-    if status is None:
-        if _LINE_BREAK.search(reason):
-            raise ValueError(f"Illegal characters (CR or LF) in header: {reason!r}")
-        status = utf8(f"HTTP/1.1 {code} {reason}\r\n")
-        if len(_STATUS) < _REASONS:
-            _STATUS[code, reason] = status
-    try:
-        lines = [name + ": " + value for name, values in fields.items() for value in values]
-    except TypeError:  # bytes, which Tornado lets pass
-        lines = [
-            f"{native_str(name)}: {native_str(value)}"
-            for name, values in fields.items()
-            for value in values
-        ]
-    if not lines:
-        return status + b"\r\n"
-    text = "\r\n".join(lines)
-    breaks = len(lines) - 1
-    if text.count("\n") != breaks or text.count("\r") != breaks:
-        wrong = next((it for it in lines if _LINE_BREAK.search(it)), "")
-        raise ValueError(f"Illegal characters (CR or LF) in header: {wrong!r}")
-    return status + text.encode("latin1") + b"\r\n\r\n"

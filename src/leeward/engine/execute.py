@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from types import CoroutineType
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from tornado import gen
 from tornado.httputil import HTTPMessageDelegate, RequestStartLine
@@ -22,6 +22,7 @@ from tornado.web import Application, RequestHandler, _HandlerDelegate
 
 from leeward.engine import request as requests
 from leeward.engine.accelerate.pristine import pristine
+from leeward.engine.declared import Declared, declared
 from leeward.engine.routes import Routes
 from leeward.limits import ATTRIBUTE, DECLARED
 
@@ -170,12 +171,17 @@ class Handling(HTTPMessageDelegate):
         self._other: HTTPMessageDelegate | None = None
         self._body: bytes | bytearray = b""
 
+    @property
+    def handler_class(self) -> type[RequestHandler] | None:
+        """None if `_other` knows."""
+        return getattr(self, "_handler", None)
+
     def headers_received(
         self, start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders
     ) -> Awaitable[None] | None:
         dispatch = self._dispatch
-        line = cast(RequestStartLine, start_line)
-        request = requests.make(self._exchange, self._server_connection, line, headers)
+        assert type(start_line) is RequestStartLine
+        request = requests.make(self._exchange, self._server_connection, start_line, headers)
         self._request = request
         route = dispatch.routes.known(request.path)
         if route is not None and dispatch.ordinary():
@@ -186,16 +192,19 @@ class Handling(HTTPMessageDelegate):
             if not handler._stream_request_body:
                 self._handler, self._keywords = handler, rule.target_kwargs
                 return None
-        found = dispatch.application.find_handler(request)
+        found: Any = dispatch.application.find_handler(request)
         if DECLARED:
-            self._exchange.own = getattr(getattr(found, "handler_class", None), ATTRIBUTE, None)
+            self._exchange.own = declared(found)
+            if self._exchange.own is None and type(found) is not _HandlerDelegate:
+                found = Declared(found, self._exchange)
         if (
             type(found) is not _HandlerDelegate
             or found.stream_request_body
             or not dispatch.ordinary()
         ):
-            self._other = found
-            return found.headers_received(start_line, headers)
+            other: HTTPMessageDelegate = found
+            self._other = other
+            return other.headers_received(start_line, headers)
         dispatch.routes.learn(request)
         self._handler, self._keywords = found.handler_class, found.handler_kwargs
         self._args, self._kwargs = found.path_args, found.path_kwargs

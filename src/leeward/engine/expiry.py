@@ -49,6 +49,11 @@ class Expiring(Link):
     def _tell_delegate(self) -> None:
         """The request will never be complete."""
 
+    @property
+    def body_came(self) -> int:
+        """Bytes of the request's body so far, as they came."""
+        return self._came
+
     # --- deadlines are set -----------------------------------------------------------------------
 
     def _awaits_body(self) -> bool:

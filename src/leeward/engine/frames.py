@@ -63,6 +63,7 @@ class Guard:
 
     compressed:  is permessage-deflate agreed upon?
     closing:     has a close frame come, which Tornado is to see whatever is in it?
+    inside:      has a message begun whose end is to come?
     """
 
     __slots__ = (
@@ -70,7 +71,6 @@ class Guard:
         "_decoder",
         "_final",
         "_held",
-        "_inside",
         "_key",
         "_need",
         "_opcode",
@@ -79,6 +79,7 @@ class Guard:
         "_step",
         "_text",
         "closing",
+        "inside",
     )
 
     def __init__(self, compressed: bool) -> None:
@@ -91,7 +92,7 @@ class Guard:
         self._final = True
         self._key = b""
         self._seen = 0  # octets of its payload that were checked as they came
-        self._inside = False  # a message whose end is to come
+        self.inside = False
         self._text = False  # is that message text that we can read?
         self._decoder: codecs.IncrementalDecoder | None = None  # of text in several parts
 
@@ -127,10 +128,10 @@ class Guard:
         if opcode >= _CLOSE:
             if opcode > _PONG or not final or size > 125:
                 return PROTOCOL_ERROR
-        elif opcode > 2 or (opcode == 0) is not self._inside:
+        elif opcode > 2 or (opcode == 0) is not self.inside:
             return PROTOCOL_ERROR  # a part where there is no whole, or a whole amid parts
         elif opcode:
-            self._inside, self._text = True, opcode == _TEXT and not bits
+            self.inside, self._text = True, opcode == _TEXT and not bits
         self._opcode, self._final = opcode, final
         if size < 126:
             self._size = size
@@ -165,7 +166,7 @@ class Guard:
         code = self._check(piece[self._seen :], final) if self._text else 0
         self._seen = 0
         if final:
-            self._inside = self._text = False
+            self.inside = self._text = False
             self._decoder = None
         return code
 

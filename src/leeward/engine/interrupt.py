@@ -161,6 +161,15 @@ def _over(runner: gen.Runner) -> None:
     runner.result_future = None  # type: ignore[assignment]
 
 
+def followed_by(future: asyncio.Future[Any], module: str) -> bool:
+    """Does `module` wait for it, by a callback of its own or one that an IOLoop calls for it?"""
+    return any(
+        _name(it)[0] == module
+        for callback, _ in _callbacks(future)
+        for it in (callback, *_held(callback))
+    )
+
+
 # --- what is waited for --------------------------------------------------------------------------
 
 

@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 #: Where `tcpi_unacked`, segments sent and not acknowledged, stands in struct tcp_info
 #: (linux/tcp.h): behind 8 bytes of flags and four numbers.
 _UNACKED = slice(24, 28)
+#: `tcpi_last_ack_recv`, milliseconds since an acknowledgement came.
+_HEARD = slice(56, 60)
 
 
 class Gauge(NamedTuple):
@@ -62,6 +64,23 @@ def outgoing(sock: Any) -> int:
     except OSError:  # gone meanwhile
         return 0
     return int.from_bytes(answer, sys.byteorder)
+
+
+def unheard(fd: int) -> float | None:
+    """Seconds since its peer was heard, if something is under way to it; None if nothing is."""
+    if fd < 0:
+        return None
+    # Of whatever family it is: this asks the kernel nothing about it.
+    sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM, 0, fileno=fd)
+    try:
+        found = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _HEARD.stop)
+    except OSError:
+        return None  # a unix socket, or gone meanwhile
+    finally:
+        sock.detach()
+    if not int.from_bytes(found[_UNACKED], sys.byteorder):
+        return None
+    return int.from_bytes(found[_HEARD], sys.byteorder) / 1000
 
 
 def _unacknowledged(sock: Any) -> int:

@@ -16,7 +16,7 @@ from tornado.web import RequestHandler
 
 from leeward._core import leaving as decisions
 from leeward.disconnect import mark_of
-from leeward.engine import unanswered, waits
+from leeward.engine import unanswered, unclosed, waits
 from leeward.engine.interrupt import interrupt
 from leeward.engine.orphans import Orphan, handlers_at_work
 
@@ -30,6 +30,8 @@ Working = tuple[RequestHandler, asyncio.Future[Any] | None]
 
 #: Seconds that a handler has to end by itself once it was told.
 _TOLD = 0.01
+#: More than a WebSocket's handler has, for `on_close` to come by itself.
+_CLOSES = 0.05
 #: Log lines at most so often, and executors' work is looked at as often, in seconds.
 _SAY = 1.0
 
@@ -73,9 +75,7 @@ class Leaving:
 
     def end(self, working: list[Working]) -> None:
         """End these at once, whatever the policy: the worker leaves."""
-        for orphan in self._adopt(working):
-            if not orphan.tries:
-                self._interrupt(orphan)
+        self._interrupt([it for it in self._adopt(working) if not it.tries])
 
     def hurry(self) -> None:
         """The worker is to leave: who would be ended later is ended now."""
@@ -84,6 +84,30 @@ class Leaving:
             if orphan.due < float("inf"):
                 orphan.due = 0.0
         self._look()
+
+    def tune(self, config: Config) -> None:
+        """Another policy, for those whose client has left already too."""
+        if (self._policy, self._after) == (config.on_disconnect, config.abandon_after):
+            return
+        self._policy, self._after = config.on_disconnect, config.abandon_after
+        for orphan in self._orphans.values():
+            if not orphan.tries:
+                self._give_time(orphan)
+        self._look()
+
+    def _give_time(self, orphan: Orphan) -> None:
+        handler = orphan.handler
+        is_open = unclosed.is_open(handler)
+        mark = (is_open and mark_of(handler, "on_message")) or mark_of(handler, orphan.method)
+        wait = decisions.patience(self._policy, orphan.method, mark, self._after)
+        if wait is None:
+            orphan.due = float("inf")
+        else:
+            orphan.due = 0.0 if self._hurried else orphan.since + wait
+        if is_open:
+            # As a rule Tornado calls it, when what hangs has been ended.
+            ends = self._after if wait is None and not self._hurried else wait or 0.0
+            orphan.closes = orphan.since + ends + _CLOSES
 
     # --- what is asked ---------------------------------------------------------------------------
 
@@ -111,22 +135,19 @@ class Leaving:
         for handler, _ in told:
             _end_body(handler)
         for orphan in self._adopt(told):
-            mark = mark_of(orphan.handler, orphan.method)
-            wait = decisions.patience(self._policy, orphan.method, mark, self._after)
-            if wait is not None:
-                orphan.due = 0.0 if self._hurried else orphan.since + wait
+            self._give_time(orphan)
         self._look()
         if not self._orphans:
             self._closed()  # a drain waits for those that were told
 
     def _adopt(self, working: list[Working]) -> list[Orphan]:
         """Those of `working` that do."""
-        unknown = [handler for handler, task in working if task is None and not handler._finished]
+        unknown = [handler for handler, task in working if task is None and unclosed.works(handler)]
         found = handlers_at_work(unknown) if unknown else {}
         orphans = []
         for handler, known in working:
             task = known if known is not None else found.get(id(handler))
-            if task is None or task.done() or handler._finished:
+            if task is None or task.done() or not unclosed.works(handler):
                 continue
             orphan = self._orphans.get(task)
             if orphan is None:
@@ -141,15 +162,35 @@ class Leaving:
             self._timer.cancel()
         self._timer, self._due = None, float("inf")
         now = self._loop.time()
+        ready = [it for it in self._orphans.values() if min(it.due, it.closes) <= now]
+        for orphan in ready:
+            if self._works_on(orphan, now):
+                self._give_time(orphan)
+        self._interrupt([it for it in ready if it.due <= now])
         for orphan in list(self._orphans.values()):
-            if orphan.due <= now:
-                self._interrupt(orphan)
-            self._due = min(self._due, orphan.due)
+            if orphan.closes <= now:
+                orphan.closes = float("inf")
+                unclosed.close(orphan.handler)
+            self._due = min(self._due, orphan.due, orphan.closes)
         if self._due < float("inf"):
             # 0.05: what is due at almost the same time is ended together.
             self._timer = self._loop.call_at(max(self._due, now + 0.05), self._look)
 
-    def _interrupt(self, orphan: Orphan) -> None:
+    def _works_on(self, orphan: Orphan, now: float) -> bool:
+        """Has it taken frames meanwhile that had come before its client left?"""
+        before, orphan.read = orphan.read, unclosed.read(orphan.handler)
+        if orphan.read <= before or orphan.tries or self._hurried:
+            return False
+        orphan.since = now
+        return True
+
+    def _interrupt(self, orphans: list[Orphan]) -> None:
+        found = unclosed.messages([it.handler for it in orphans])
+        for orphan in orphans:
+            self._end(orphan, found.get(id(orphan.handler), orphan.task))
+
+    def _end(self, orphan: Orphan, work: asyncio.Future[Any]) -> None:
+        """work:  what it waits in: itself, or the `on_message` that it waits for."""
         orphan.tries += 1
         wait = decisions.again(orphan.tries, self._after)
         if wait is None:
@@ -158,9 +199,10 @@ class Leaving:
         else:
             orphan.due = self._loop.time() + wait
         unanswered.prepare(orphan.handler)
+        unclosed.hush(orphan.handler)
         unanswered.unlog(orphan.task)
         try:
-            orphan.threads += interrupt(orphan.task)
+            orphan.threads += interrupt(work)
         except Exception:
             _log.exception("%s cannot be ended", orphan.name)
 
@@ -168,6 +210,7 @@ class Leaving:
         orphan = self._orphans.pop(task, None)
         if orphan is None:
             return
+        unclosed.close(orphan.handler)  # Tornado before 6.5 forgets it when it is cancelled
         if orphan.tries:
             unanswered.close_books(orphan.handler)
             self.ended += 1

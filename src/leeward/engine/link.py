@@ -21,6 +21,7 @@ from tornado.websocket import WebSocketHandler
 
 from leeward._core.connection import WAITING, Life
 from leeward._core.pace import Progress
+from leeward.engine import unclosed
 from leeward.engine.kernel import gauge
 from leeward.engine.linger import Linger
 from leeward.engine.opening import see_open_through
@@ -147,6 +148,7 @@ class Link(Sending):
         """Returns True to keep the transport open for answers."""
         self.ended = True
         if self.life is _UPGRADED:
+            self._websocket_left()
             self.stream.feed_eof()  # closes, once the application has read what came before
         elif not self.half_closed():
             return False  # amid a request, or between two
@@ -167,6 +169,7 @@ class Link(Sending):
             return
         upgraded = self.life is _UPGRADED
         self._leave(_CLOSED)
+        self._websocket_left()
         # What is ours first: the application's own clean-up may raise.
         self._websocket = None
         self.server.remove(self)
@@ -178,6 +181,12 @@ class Link(Sending):
             self._asked = None
         if not upgraded and self.serving is not None:
             self.server.serving_ended(self.serving)
+
+    def _websocket_left(self) -> None:
+        """Should its handler hang, and so not see that: `leeward.engine.unclosed`."""
+        if self._websocket is not None:
+            taken = self.account.taken_by
+            self.server.leaving.left(self._websocket, None if taken is None else taken.task)
 
     @property
     def stream(self) -> TransportStream:
@@ -316,6 +325,7 @@ class Link(Sending):
         """`handler` is about to take the stream and to open."""
         self._websocket = handler
         see_open_through(handler, self.server.loop)
+        unclosed.remember(handler)
         self._asked = self.stream.asked = self.server.pings.begin(self, handler)
 
     # --- for the pings ---------------------------------------------------------------------------

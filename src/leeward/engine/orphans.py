@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from tornado.web import RequestHandler
 
 from leeward._core.conns import ORPHAN, Conn, shown
+from leeward.engine.unclosed import read
 
 if TYPE_CHECKING:
     import concurrent.futures
@@ -18,9 +19,21 @@ if TYPE_CHECKING:
 
 
 class Orphan:
-    """since:  when its client left, on the loop's clock."""
+    """since:  when its client left, or it was seen to work last, on the loop's clock."""
 
-    __slots__ = ("due", "handler", "method", "name", "since", "task", "threads", "tries", "url")
+    __slots__ = (
+        "closes",
+        "due",
+        "handler",
+        "method",
+        "name",
+        "read",
+        "since",
+        "task",
+        "threads",
+        "tries",
+        "url",
+    )
 
     def __init__(self, handler: RequestHandler, task: asyncio.Future[Any], since: float) -> None:
         kind, request = type(handler), handler.request
@@ -33,6 +46,9 @@ class Orphan:
         #: When it is ended, if ever; how often that was tried.
         self.due = float("inf")
         self.tries = 0
+        #: Of a WebSocket: when its `on_close` is called, if ever; bytes that it was given so far.
+        self.closes = float("inf")
+        self.read = read(handler)
         #: Work in executors, that goes on without it.
         self.threads: list[concurrent.futures.Future[Any]] = []
 

@@ -91,16 +91,14 @@ class Pings:
     """
 
     def __init__(self, config: Config, loop: asyncio.AbstractEventLoop) -> None:
-        interval, timeout = config.ws_ping_interval, config.ws_ping_timeout
-        self._on = bool(interval and timeout)
-        self._rule = Rule(interval, timeout, max(timeout, config.peer_timeout or timeout))
         self._loop = loop
+        #: Of whom nothing is asked, as `ws_ping_interval` is 0 now.
+        self._resting: set[Asked] = set()
         #: Drawn for this process: nobody can send it who was not asked.
         self._cookie = os.urandom(COOKIE)
         self._frame = ping(self._cookie)
         self._context = contextvars.copy_context()
-        step = max(0.01, min(0.25, interval / 16, timeout / 8))
-        self._wheel: Wheel[Asked] = Wheel(loop, step, self._look, self._context)
+        self._obey(config)
         #: Peers lost, by cause, and pings sent.
         self.failures: Counter[str] = Counter()
         self.sent = 0
@@ -108,6 +106,31 @@ class Pings:
         self._last: Any = None
         self._said = float("-inf")
         self._teller: asyncio.TimerHandle | None = None
+
+    def _obey(self, config: Config) -> None:
+        interval, timeout = config.ws_ping_interval, config.ws_ping_timeout
+        self._rule = Rule(interval, timeout, max(timeout, config.peer_timeout or timeout))
+        self._on = bool(interval and timeout)
+        step = max(0.01, min(0.25, interval / 16, timeout / 8)) if self._on else 0.25
+        self._wheel: Wheel[Asked] = Wheel(self._loop, step, self._look, self._context)
+
+    def tune(self, config: Config) -> None:
+        """Other times, for those that are connected too."""
+        before = self._rule, self._on
+        members = [*self._resting, *self._wheel.clear()]
+        self._resting.clear()
+        self._obey(config)
+        now = self._loop.time()
+        for asked in members:
+            if before != (self._rule, self._on):
+                asked.watch.obey(self._rule)
+            self._place(asked, asked.watch.again(now, asked.heard))
+
+    def _place(self, asked: Asked, at: float) -> None:
+        if self._on:
+            self._wheel.place(asked, at)
+        else:
+            self._resting.add(asked)
 
     def __len__(self) -> int:
         """Peers that are watched."""
@@ -117,19 +140,20 @@ class Pings:
 
     def begin(self, peer: Peer, handler: WebSocketHandler) -> Asked | None:
         """`handler` is about to take the stream.  None if its peer is not ours to ask."""
-        if not self._on or not isinstance(handler.ws_connection, WebSocketProtocol13):
+        if not isinstance(handler.ws_connection, WebSocketProtocol13):
             return None
         if handler.ping_interval is not None:
             return None  # the application asks by itself, or has said by 0 that nobody is to
         now = self._loop.time()
         watch = Watch(self._rule, random.random())
         asked = Asked(peer, handler, Sieve(self._cookie), watch, now)
-        self._wheel.place(asked, now + watch.spread)
+        self._place(asked, now + watch.spread)
         return asked
 
     def end(self, asked: Asked, error: BaseException | None) -> None:
         """The connection is gone, by `error` if it was not closed."""
         self._wheel.take(asked)
+        self._resting.discard(asked)
         if error is not None and asked.watch.asked > asked.heard:
             self._count(TIMEOUT if isinstance(error, TimeoutError) else RESET, asked)
 
@@ -152,7 +176,7 @@ class Pings:
             self.sent += 1
             asked.owed, asked.left = asked.peer.sent, -1
             asked.peer.write_frame(self._frame)
-        self._wheel.place(asked, at)
+        self._place(asked, at)
 
     def _excuse(self, asked: Asked, now: float) -> float | None:
         """When to look again at a peer that is silent past its timeout; None: it is ended."""

@@ -11,6 +11,7 @@ _application = logging.getLogger("tornado.application")
 #: 400 and 431 are as bare as Tornado's, to whose tests and users' monitors they are known.
 _REFUSALS = {
     400: b"HTTP/1.1 400 Bad Request\r\n\r\n",
+    413: b"HTTP/1.1 413 Content Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n",
     408: b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n",
     431: b"HTTP/1.1 431 Request Header Fields Too Large\r\n\r\n",
     503: b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Length: 0\r\n\r\n",
@@ -24,7 +25,7 @@ def answer(status: int) -> bytes:
 
 def tell(error: Exception, rule: str, whom: object) -> None:
     """Log why a request was refused; `whom` is Tornado's request context."""
-    if rule == "header-size":
+    if rule in ("header-size", "inflate-ratio"):
         _general.info("%s from %s [%s]", error, whom, rule)
     else:
         _general.info("Malformed HTTP message from %s: %s [%s]", whom, error, rule)

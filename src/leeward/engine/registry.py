@@ -19,6 +19,7 @@ from leeward.engine import eviction
 from leeward.engine.addresses import Addresses
 from leeward.engine.orphans import Orphan
 from leeward.engine.standing import Standing
+from leeward.engine.vanished import Vanished
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -129,6 +130,7 @@ class Registry(Generic[M]):
         self._timers: list[asyncio.TimerHandle] = []
         self._sent: dict[M, int] = {}  # at the last look
         self._loop = asyncio.get_running_loop()
+        self.vanished: Vanished[M] = Vanished(self._loop, self.live)
 
     def _exits(self, error: BaseException) -> None:
         """An application's `sys.exit` ends the loop, from wherever it was called.
@@ -140,8 +142,9 @@ class Registry(Generic[M]):
     # --- counting --------------------------------------------------------------------------------
 
     def tune(self, config: Config) -> None:
-        """Take what `config` says about how many there may be."""
+        """Take what `config` says about how many there may be, and for how long in vain."""
         self._most_in_flight = config.limit_concurrency
+        self.vanished.tune(config.peer_timeout)
         self.addresses.introduced = config.proxy_protocol != "off"
         self.addresses.tune(config.max_conns_per_ip, (it.address for it in self.live))
 
@@ -152,6 +155,7 @@ class Registry(Generic[M]):
         self.counters.open = len(self.live)
         self._count(Life.NEW, +1)
         self.addresses.begins(member.address)
+        self.vanished.begin()
 
     def introduce(self, member: M, address: Any) -> bool:
         """A proxy has said who the client of `member` is.  May it have one more?"""
@@ -206,6 +210,12 @@ class Registry(Generic[M]):
 
     def open(self) -> int:
         return len(self.live)
+
+    def descriptors(self) -> set[int]:
+        return {it.descriptor for it in self.live}
+
+    def close_idle(self, most: int) -> int:
+        return sum(it.evict() for it in eviction.idle(self.live, monotonic(), most))
 
     def evict(self, files: int) -> int:
         count = eviction.evict(self.live, monotonic(), files)

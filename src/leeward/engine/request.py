@@ -58,9 +58,8 @@ def make(
     """Raises HTTPInputError as `HTTPServerRequest(...)` does."""
     method, uri, version = start_line
     path, _, query = uri.partition("?")
-    host = headers.get("Host")
-    name = _known_hosts.get(host) if host is not None else None
-    if name is None:
+    hosts = layout.lists(headers).get("Host")
+    if hosts is None or len(hosts) != 1 or (name := _known_hosts.get(hosts[0])) is None:
         return _by_tornado(connection, server_connection, start_line, headers)
     arguments: dict[str, list[bytes]] | None = _arguments(query) if query else {}
     if arguments is None:
@@ -74,7 +73,7 @@ def make(
     context = server_connection.context
     request.remote_ip = context.remote_ip
     request.protocol = context.protocol
-    request.host = host  # type: ignore[assignment]
+    request.host = hosts[0]
     request.host_name = name
     request.files = {}
     request.connection = connection

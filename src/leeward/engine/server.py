@@ -103,8 +103,14 @@ class Server(Protocol):
     def open(self) -> int:
         """How many connections there are."""
 
+    def descriptors(self) -> set[int]:
+        """Of their sockets."""
+
     def shed(self) -> None:
         """A connection was refused because there are too many."""
+
+    def close_idle(self, most: int) -> int:
+        """Close up to so many between two requests.  How many it were."""
 
     def evict(self, files: int) -> int:
         """Close some in which nothing happens; how many.  files: `engine.eviction`."""

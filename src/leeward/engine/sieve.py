@@ -7,7 +7,7 @@ so a pong of ours between two fragments would have the application see deflated 
 and it costs three reads and a wake-up.
 
 Frames are told by their headers (RFC 6455 §5.2); payloads pass unread.  A message that came
-by itself costs 0.15 µs.
+by itself costs 0.15 µs; whole messages that `leeward.engine.messages` takes do not come here.
 """
 
 from __future__ import annotations
@@ -39,6 +39,11 @@ class Sieve:
         self._passed = 0  # bytes of it that were handed on
         #: Has it ever sent a pong, ours or another?
         self.answers = False
+
+    @property
+    def between(self) -> bool:
+        """Does the next byte begin a frame?"""
+        return not (self._skip or self._carry)
 
     def feed(self, data: bytes) -> bytes:
         """What of `data` is for the application.

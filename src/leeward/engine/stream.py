@@ -11,7 +11,8 @@ inside: there is no file descriptor that it polls.  Differences that can be seen
   for a fresh connection, before HTTP).
 
 A read whose bytes are here already returns a future that is done: `await` on it does
-not leave the coroutine, which is most of what makes WebSockets cheaper here.
+not leave the coroutine.  WebSocket messages that came whole need no such reads
+(`leeward.engine.messages`).
 """
 
 from __future__ import annotations
@@ -22,10 +23,11 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from tornado.ioloop import IOLoop
-from tornado.iostream import IOStream, StreamClosedError, UnsatisfiableReadError
+from tornado.iostream import StreamClosedError, UnsatisfiableReadError
 
 from leeward.engine import kernel
 from leeward.engine.frames import close_frame
+from leeward.engine.messages import AHEAD, AT_ONCE, Messages
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,22 +36,17 @@ if TYPE_CHECKING:
     from leeward.engine.link import Link
     from leeward.engine.pings import Asked
 
-#: Bytes that wait unread before the transport is told to pause.
-_AHEAD = 256 * 1024
 #: First octet of a close frame.
 _CLOSE = b"\x88"
 
 #: Above this a piece is copied once instead of twice; below, the view costs more than that.
 _LARGE = 64 * 1024
 
-#: Reads answered in a row without a turn of the loop: a burst of small messages must
-#: not keep everybody else waiting (three reads a frame; 256 take about 2 ms).
-_AT_ONCE = 256
 
-
-class TransportStream(IOStream):
+class TransportStream(Messages):
     def __init__(self, connection: Link) -> None:
-        # Not super().__init__(): it would register a descriptor with the loop.
+        # Not IOStream.__init__(): it would register a descriptor with the loop.
+        super().__init__()
         server = connection.server
         self.io_loop = IOLoop.current()
         self.max_buffer_size = server.max_buffer_size
@@ -68,11 +65,9 @@ class TransportStream(IOStream):
         self._ended = False  # the peer will send no more
         self._closed = False
         self._on_close: Callable[[], None] | None = None
-        #: Of a WebSocket that Tornado's own protocol speaks.
         self.guard: Guard | None = None
         self._said_close = False  # a close frame was sent
         self._failed = False  # by us: whatever else the protocol sends comes too late
-        #: Set for a WebSocket whose peer we ask.
         self.asked: Asked | None = None
 
     # --- what is under it ------------------------------------------------------------------------
@@ -106,6 +101,8 @@ class TransportStream(IOStream):
 
     def read_bytes(self, num_bytes: int, partial: bool = False) -> asyncio.Future[bytes]:
         """Tornado's: exactly `num_bytes`, or with `partial` at least one and at most so many."""
+        if self._fresh:
+            self._keep_rest()
         data = self._data
         if (
             self._future is None
@@ -117,7 +114,7 @@ class TransportStream(IOStream):
             self._at_once += 1
             if self._failed:
                 self._give_up(future, piece)
-            elif self._at_once < _AT_ONCE:
+            elif self._at_once < AT_ONCE:
                 future.set_result(piece)
             else:
                 self._at_once = 0
@@ -219,7 +216,7 @@ class TransportStream(IOStream):
                 into[:count] = piece
                 future.set_result(count)
         elif self.guard is not None and (code := self.guard.arrived(self._data)):
-            self._fail(code)
+            self.fail(code)
             self.close()
         elif len(self._data) >= self.max_buffer_size:
             self._unsatisfiable(StreamBufferFull("Reached maximum read buffer size"))
@@ -235,15 +232,11 @@ class TransportStream(IOStream):
         if self.guard is not None:
             code = self.guard.take(piece)
             if code:
-                self._fail(code)
-        if not self._closed:
-            if len(data) <= _AHEAD:
-                self._connection.read_on()
-            if self._ended and not data:
-                self._loop.call_soon(self.close)
+                self.fail(code)
+        self._taken()
         return piece
 
-    def _fail(self, code: int) -> None:
+    def fail(self, code: int) -> None:
         """The WebSocket's client has broken a rule: say so; the protocol will close."""
         if not self._said_close and not self._closed:
             self._connection.send(close_frame(code))
@@ -267,9 +260,12 @@ class TransportStream(IOStream):
         asked = self.asked
         if asked is not None:
             asked.heard = self._loop.time()
+        if self._arrival is not None:
+            data = self._offer(data)
+        if asked is not None and data:
             data = asked.sieve.feed(data)
-            if not data:
-                return
+        if not data:
+            return
         self._data += data
         try:
             self._try()
@@ -277,7 +273,7 @@ class TransportStream(IOStream):
             self._unsatisfiable(error)
         if self._until_close and len(self._data) > self.max_buffer_size:
             self._unsatisfiable(StreamBufferFull("Reached maximum read buffer size"))
-        elif len(self._data) > _AHEAD and self._future is None:
+        elif len(self._data) > AHEAD and self._future is None:
             self._connection.read_no_further()
 
     def go_on(self) -> None:
@@ -286,7 +282,7 @@ class TransportStream(IOStream):
             self._try()
         except UnsatisfiableReadError as error:
             self._unsatisfiable(error)
-        if not self._closed and (self._future is not None or len(self._data) <= _AHEAD):
+        if not self._closed and (self._future is not None or len(self._data) <= AHEAD):
             self._connection.read_on()
 
     def feed_eof(self) -> None:
@@ -312,6 +308,11 @@ class TransportStream(IOStream):
                 return self._connection.server.flushed  # nothing may follow a close frame
             self._said_close = data[:1] == _CLOSE
         return self._connection.send(data)
+
+    def told(self, future: asyncio.Future[None]) -> asyncio.Future[None] | None:
+        """Of a message, for what `write` has returned; None if it has not left us yet."""
+        server = self._connection.server
+        return server.turns.written() if future is server.flushed else None
 
     def writing(self) -> bool:
         return not self._closed and self._connection.transport.get_write_buffer_size() > 0

@@ -42,6 +42,13 @@ class Wheel(Generic[T]):
     def __len__(self) -> int:
         return len(self._places)
 
+    def clear(self) -> list[T]:
+        """Take all off; who they were."""
+        members = list(self._places)
+        for member in members:
+            self.take(member)
+        return members
+
     def place(self, member: T, at: float) -> None:
         """Have `member` looked at when the loop's clock says `at`, and at no time before."""
         self.take(member)

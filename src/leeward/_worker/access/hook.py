@@ -151,6 +151,10 @@ def _replacement(
     log: Callable[[RequestHandler], bool],
 ) -> Callable[[Application, RequestHandler], None]:
     def log_request(self: Application, handler: RequestHandler) -> None:
+        own = self.settings.get("log_function")
+        if own is not None:
+            own(handler)
+            return
         if "log_function" not in self.settings:
             try:
                 if log(handler):

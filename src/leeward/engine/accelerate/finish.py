@@ -16,6 +16,7 @@ from tornado.httputil import HTTPHeaders
 from tornado.web import RequestHandler
 
 from leeward.engine import layout
+from leeward.engine.answers import opening_of
 from leeward.engine.exchange import Exchange
 
 _SKIPPED = (
@@ -81,6 +82,7 @@ def finish(original: Callable[..., Any]) -> Callable[..., Any]:
             or self._transforms
             or type(connection) is not Exchange
             or type(headers) is not HTTPHeaders
+            or type(request.headers) is not HTTPHeaders
             or method == "HEAD"
             or not (status == 200 or (status > 200 and status not in (204, 304)))
             or not plain(self)
@@ -90,15 +92,21 @@ def finish(original: Callable[..., Any]) -> Callable[..., Any]:
         if "Content-Length" in lists:  # it may be wrong
             return original(self)
         body = buffer[0] if len(buffer) == 1 else b"".join(buffer)
+        head, length = opening_of(status, self._reason, lists), str(len(body))
         if status == 200 and method == "GET" and "Etag" not in lists:
-            if "If-None-Match" in layout.lists(request.headers):
+            if "If-None-Match" in request.headers._as_list:
                 return original(self)
-            put(headers, "Etag", f'"{hashlib.sha1(body).hexdigest()}"')
-        put(headers, "Content-Length", str(len(body)))
-        connection.set_close_callback(None)
+            etag = f'"{hashlib.sha1(body).hexdigest()}"'
+            put(headers, "Etag", etag)
+            if head is not None:
+                head += b"Etag: %b\r\n" % etag.encode()
+        put(headers, "Content-Length", length)
+        if head is not None:
+            head += b"Content-Length: %b\r\n\r\n" % length.encode()
+        connection._close_callback = None
         self._write_buffer = []
         self._headers_written = True
-        future = connection.answer(status, self._reason, headers, body)
+        future = connection.answer(status, self._reason, headers, body, head)
         self._log()
         self._finished = True
         self.on_finish()

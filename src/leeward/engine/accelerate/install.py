@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import tornado
 
-from leeward.engine.accelerate import finish, handler, headers
+from leeward.engine.accelerate import finish, handler, headers, messages, write
 from leeward.engine.accelerate.pristine import find, pristine
 from leeward.engine.execute import REPLACED
 
@@ -78,7 +78,20 @@ ACCELERATIONS = (
     Acceleration(
         "handler clear", "tornado.web:RequestHandler.clear", handler.clear, handler.CLEAR_NEEDS
     ),
+    Acceleration("write", "tornado.web:RequestHandler.write", write.write, write.NEEDS),
     Acceleration("finish", "tornado.web:RequestHandler.finish", finish.finish, finish.NEEDS),
+    Acceleration(
+        "message read",
+        "tornado.websocket:WebSocketProtocol13._receive_frame",
+        messages.read,
+        messages.READ_NEEDS,
+    ),
+    Acceleration(
+        "message write",
+        "tornado.websocket:WebSocketProtocol13.write_message",
+        messages.write,
+        messages.WRITE_NEEDS,
+    ),
 )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 KNOWN: dict[str, dict[str, frozenset[str]]] = {
     "3.11": {
+        "tornado.escape:utf8": frozenset({"c758e02cded3236b"}),
         "tornado.httpserver:HTTPServer.start_request": frozenset({"05cf56ad156f787e"}),
         "tornado.httputil:HTTPHeaders.__delitem__": frozenset(
             {"0a95e49f79432d26", "91b809933670ffeb", "93032749977d8e94"}
@@ -70,6 +71,7 @@ KNOWN: dict[str, dict[str, frozenset[str]]] = {
         "tornado.web:RequestHandler.flush": frozenset({"0b3028d45e932987"}),
         "tornado.web:RequestHandler.set_etag_header": frozenset({"0eb9e3f93ceeff44"}),
         "tornado.web:RequestHandler.set_header": frozenset({"09e63a7edb18b47e"}),
+        "tornado.web:RequestHandler.write": frozenset({"b68445dfa16ec457"}),
         "tornado.web:_ApplicationRouter.get_target_delegate": frozenset({"acdf97de53df8e8e"}),
         "tornado.web:_HandlerDelegate.__init__": frozenset(
             {"cd6e91b3bb41cd7d", "f5e722620926bdb9"}
@@ -85,8 +87,16 @@ KNOWN: dict[str, dict[str, frozenset[str]]] = {
         "tornado.web:_HandlerDelegate.on_connection_close": frozenset({"774fb4e90cd61525"}),
         "tornado.web:_UIModuleNamespace.__init__": frozenset({"94c82898c7662a0c"}),
         "tornado.web:_has_stream_request_body": frozenset({"7c1d106562a2d688", "c8c688552cb0da1d"}),
+        "tornado.websocket:WebSocketProtocol13._handle_message": frozenset(
+            {"1a3ff2fa751a9ec8", "1d858a1f1382defb", "48299724c336f7a9"}
+        ),
+        "tornado.websocket:WebSocketProtocol13._read_bytes": frozenset({"08836097cb6a7390"}),
+        "tornado.websocket:WebSocketProtocol13._receive_frame": frozenset({"97bc07103ce75a54"}),
+        "tornado.websocket:WebSocketProtocol13._write_frame": frozenset({"3e6fe4fddef08a9c"}),
+        "tornado.websocket:WebSocketProtocol13.write_message": frozenset({"f1405800585d725f"}),
     },
     "3.12": {
+        "tornado.escape:utf8": frozenset({"4dee50ed91dac168"}),
         "tornado.httpserver:HTTPServer.start_request": frozenset({"b283eb8f90c1ff88"}),
         "tornado.httputil:HTTPHeaders.__delitem__": frozenset(
             {"25adbc281097a3e5", "648d35ca689bb6e0", "9fd2985b7d8f1d4e"}
@@ -149,6 +159,7 @@ KNOWN: dict[str, dict[str, frozenset[str]]] = {
         "tornado.web:RequestHandler.flush": frozenset({"83b732d037992a6b"}),
         "tornado.web:RequestHandler.set_etag_header": frozenset({"f3b8f1aa15293ef6"}),
         "tornado.web:RequestHandler.set_header": frozenset({"67331e063690d28e"}),
+        "tornado.web:RequestHandler.write": frozenset({"f6ce8ba6bc2ca718"}),
         "tornado.web:_ApplicationRouter.get_target_delegate": frozenset({"ba0fbc774fb6859a"}),
         "tornado.web:_HandlerDelegate.__init__": frozenset(
             {"d1b791700a898806", "f02b654fed444651"}
@@ -164,8 +175,16 @@ KNOWN: dict[str, dict[str, frozenset[str]]] = {
         "tornado.web:_HandlerDelegate.on_connection_close": frozenset({"e5b4496628ce2f22"}),
         "tornado.web:_UIModuleNamespace.__init__": frozenset({"cdd1defc63643175"}),
         "tornado.web:_has_stream_request_body": frozenset({"4650b971c43b9a77", "6b2bb9b91026f25c"}),
+        "tornado.websocket:WebSocketProtocol13._handle_message": frozenset(
+            {"24a0708ad6ac0ac6", "6ac4f68a1e8aeb3e", "ab9e202c9d79ed8e"}
+        ),
+        "tornado.websocket:WebSocketProtocol13._read_bytes": frozenset({"796302fa38dd3ecc"}),
+        "tornado.websocket:WebSocketProtocol13._receive_frame": frozenset({"c5e1a3b1d247e241"}),
+        "tornado.websocket:WebSocketProtocol13._write_frame": frozenset({"6ac2d6e3cd255c2a"}),
+        "tornado.websocket:WebSocketProtocol13.write_message": frozenset({"b0f2e3ae6d4175e0"}),
     },
     "3.13": {
+        "tornado.escape:utf8": frozenset({"b55c8f73521dcb5f"}),
         "tornado.httpserver:HTTPServer.start_request": frozenset({"9d55e38481af15e2"}),
         "tornado.httputil:HTTPHeaders.__delitem__": frozenset(
             {"10fa92adbb78ce29", "718da15e3be58c58", "b281c0fd5e151e32"}
@@ -228,6 +247,7 @@ KNOWN: dict[str, dict[str, frozenset[str]]] = {
         "tornado.web:RequestHandler.flush": frozenset({"b7fd01ccb63fea4f"}),
         "tornado.web:RequestHandler.set_etag_header": frozenset({"a4974179acc1e678"}),
         "tornado.web:RequestHandler.set_header": frozenset({"ef8ec9fabf2d7ab2"}),
+        "tornado.web:RequestHandler.write": frozenset({"a2a196f7fa663fdc"}),
         "tornado.web:_ApplicationRouter.get_target_delegate": frozenset({"d39e832a0420df09"}),
         "tornado.web:_HandlerDelegate.__init__": frozenset(
             {"77295321bcb11c5b", "7cd7d0281cfd557a"}
@@ -243,5 +263,12 @@ KNOWN: dict[str, dict[str, frozenset[str]]] = {
         "tornado.web:_HandlerDelegate.on_connection_close": frozenset({"2acb3c8c62f66a9f"}),
         "tornado.web:_UIModuleNamespace.__init__": frozenset({"4c5669b7bf7ff2b4"}),
         "tornado.web:_has_stream_request_body": frozenset({"08d8e6dad43b9f0a", "f8c92c39d404c075"}),
+        "tornado.websocket:WebSocketProtocol13._handle_message": frozenset(
+            {"6f2da53b23ba4315", "979d6ea87d7f8b58", "9fef77d9afbc5e66"}
+        ),
+        "tornado.websocket:WebSocketProtocol13._read_bytes": frozenset({"846d39c2ab60ba96"}),
+        "tornado.websocket:WebSocketProtocol13._receive_frame": frozenset({"91d3b307c9b35f6f"}),
+        "tornado.websocket:WebSocketProtocol13._write_frame": frozenset({"d08b0c94c6a12de0"}),
+        "tornado.websocket:WebSocketProtocol13.write_message": frozenset({"884eb89c1fdf52f7"}),
     },
 }

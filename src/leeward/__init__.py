@@ -18,11 +18,14 @@ if TYPE_CHECKING:
         CrashLoopError,
         LeewardError,
         NoInstanceError,
+        NotOpen,
         TargetError,
         UsageError,
     )
+    from leeward.jobs import on_one_worker
     from leeward.limits import deadlines
     from leeward.lineclient import LineClient
+    from leeward.resources import per_worker
 
 __version__ = "0.1.0"
 
@@ -32,6 +35,7 @@ __all__ = [
     "LeewardError",
     "LineClient",
     "NoInstanceError",
+    "NotOpen",
     "TargetError",
     "UsageError",
     "__version__",
@@ -39,6 +43,8 @@ __all__ = [
     "connections",
     "deadlines",
     "finish_anyway",
+    "on_one_worker",
+    "per_worker",
     "run",
 ]
 
@@ -49,12 +55,15 @@ _HOMES = {
     "LeewardError": "leeward.errors",
     "LineClient": "leeward.lineclient",
     "NoInstanceError": "leeward.errors",
+    "NotOpen": "leeward.errors",
     "TargetError": "leeward.errors",
     "UsageError": "leeward.errors",
     "cancel_on_disconnect": "leeward.disconnect",
     "connections": "leeward._worker.here",
     "deadlines": "leeward.limits",
     "finish_anyway": "leeward.disconnect",
+    "on_one_worker": "leeward.jobs",
+    "per_worker": "leeward.resources",
     "run": "leeward.cli.run",
 }
 

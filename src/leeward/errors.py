@@ -6,6 +6,7 @@
     ├── BindError               exit 4   an address that cannot be had
     ├── CrashLoopError          exit 5   no worker of the first generation was ever ready
     ├── NoInstanceError         exit 6   nobody is at the control socket
+    ├── NotOpen                          a resource was asked for where it is not open
     ├── ChannelClosed                    the process at the other end has gone
     └── LineError                        a call of leeward.LineClient was not answered
         ├── LineTimeout                  its deadline passed (also a TimeoutError)
@@ -60,6 +61,10 @@ class CrashLoopError(LeewardError):
 
 class NoInstanceError(LeewardError):
     exit_code = 6
+
+
+class NotOpen(LeewardError):
+    """A resource is asked for in a process that has not opened it, or has closed it."""
 
 
 class ChannelClosed(LeewardError):

@@ -106,6 +106,8 @@ class Config:
     start_timeout: float = 60.0
     graceful_timeout: float = 25.0
     drain_window: float = 10.0
+    #: For a worker's resources to be closed.
+    close_timeout: float = 5.0
     settle: float = 300.0
     max_lingering: int = 10
     #: Of each worker; 0: any number.

@@ -186,6 +186,14 @@ class Closed(Message):
 
 
 @dataclass(frozen=True)
+class Ailing(Message):
+    """A resource fails its check, and why; or it passes again: why is ""."""
+
+    resource: str
+    why: str
+
+
+@dataclass(frozen=True)
 class Leaving(Message):
     """A worker wants to go: replace it first, then drain it.
 

@@ -12,6 +12,7 @@ from leeward._sys import cgroup
 STAGES = {
     "import": "could not be imported",
     "factory": "failed in its factory",
+    "resource": "could not open a resource",
     "probe": "did not pass its probe",
     "listen": "could not listen",
     "tls": "could not use the certificate",

@@ -62,6 +62,8 @@ class Processes:
         self.bell = -1
         #: Nobody is ready any more, because a stop is near or has begun.
         self.withdrawn = False
+        #: By worker: its resources that fail their checks, and why.
+        self.ailing: dict[int, dict[str, str]] = {}
         #: Told (process, error) when a process has taken a renewed certificate or not.
         self.on_renewed: Callable[[int, str], None]
         #: Told the process that works by changed settings now.
@@ -158,6 +160,7 @@ class Processes:
 
     def forget(self, command: c.Forget) -> None:
         self.accepting.discard(command.process)
+        self.ailing.pop(command.process, None)
         self._deafen(command.process)
         self._unwatch(command.process)
 
@@ -374,6 +377,11 @@ class Processes:
                 self.on_renewed(it.id, error)
             case m.Tuned():
                 self.on_tuned(it.id)
+            case m.Ailing(resource, why):
+                ails = self.ailing.setdefault(it.id, {})
+                ails.pop(resource, None)
+                if why:
+                    ails[resource] = why
             case m.Leaving(reason, limit):
                 self._say(it, f"asks to be replaced ({reason})")
                 if limit:

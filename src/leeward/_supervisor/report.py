@@ -66,6 +66,7 @@ class View:
     started: float
     facts: dict[int, Facts]
     ends: dict[int, End]
+    ailing: dict[int, dict[str, str]] = field(default_factory=dict)
     went_back: WentBack | None = None
     withdrawn: bool = False  # a stop has been asked for
 
@@ -197,6 +198,7 @@ class View:
             "full": row.accepts == FULL,
             "evicted": row.evicted,
             "shed": row.shed,
+            "ailing": self.ailing.get(it.id, {}),
         }
 
 

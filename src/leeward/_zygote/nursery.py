@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
@@ -110,6 +111,11 @@ class Rehearsal(Nursery):
 
     def _audit(self, program: Program) -> Stage:
         self._report = self._audited(program)
+        # It goes on as a worker does, and may ask for what a worker has open by now.
+        if "leeward.resources" in sys.modules:
+            from leeward import opening
+
+            opening.here().hosted = True
         self.loading.enter_context(watched(self.channel, self.config.start_timeout))
         return self
 

@@ -34,6 +34,7 @@ _PLAIN = (
     "start",
     "start_fallback",
     "hazards",
+    "close_timeout",
     "health_path",
     "forwarded_allow_ips",
     "proxy_protocol",

@@ -214,6 +214,15 @@ TABLE: tuple[Setting, ...] = (
         doc="How long requests in flight may take to finish when a worker leaves.",
     ),
     Setting(
+        key="close_timeout",
+        flags=("--close-timeout",),
+        parse=values.positive_duration,
+        default=5.0,
+        precedent="ASP.NET Core's services had 5 s to stop; a hung closer costs a reload no more",
+        metavar="TIME",
+        doc="How long the resources of a worker that leaves may take to close, all together.",
+    ),
+    Setting(
         key="drain_window",
         flags=("--drain-window",),
         parse=values.duration,

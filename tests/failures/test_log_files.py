@@ -131,7 +131,7 @@ def test_a_listener_from_before_the_fork(tmp_path: Path) -> None:
     assert bare(tmp_path, "queue").lost == PROCESSES * LINES
     verdict, log = under_leeward(tmp_path, "queue")
     assert whole(verdict), verdict
-    assert "runs since the import" in log
+    assert "LW103 a QueueListener of logging runs (rotates_logs.py:" in log
 
 
 def test_a_file_of_each_workers_own(tmp_path: Path) -> None:

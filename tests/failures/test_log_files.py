@@ -89,6 +89,7 @@ def test_by_size(tmp_path: Path) -> None:
     verdict, log = under_leeward(tmp_path, "rotating")
     assert whole(verdict) and verdict.files == 3, verdict
     assert "(RotatingFileHandler): written by the collector, for all workers" in log
+    assert "LW150" not in log
 
 
 def test_by_time(tmp_path: Path) -> None:
@@ -146,7 +147,7 @@ def test_a_file_of_each_workers_own(tmp_path: Path) -> None:
 def test_as_it_is(tmp_path: Path) -> None:
     """--log-files as-is: nothing is said, and lines are lost as everywhere."""
     verdict, log = under_leeward(tmp_path, "rotating", "--log-files", "as-is")
-    assert verdict.lost > 0 and "log file" not in log
+    assert verdict.lost > 0 and "log file" not in log and "LW150" in log
 
 
 def test_what_appends(tmp_path: Path) -> None:

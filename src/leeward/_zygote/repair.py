@@ -25,6 +25,7 @@ from leeward._zygote.look import Found, Look, key
 from leeward._zygote.origins import NOWHERE, Site
 from leeward._zygote.watch import note_of
 from leeward.adapters.blame import shown
+from leeward.adapters.logfiles import install as logfiles
 
 #: Bits of a seed that numpy has from the kernel: 128.  Nobody types so many by hand.
 _TYPED = 64
@@ -124,7 +125,8 @@ def handlers(look: Look, repairs: Repairs) -> Iterator[Found]:
     for it in look.objects["handler"]:
         rollover = getattr(type(it), "doRollover", None)
         # Others than those of the standard library may lock between processes.
-        if getattr(rollover, "__module__", "") == "logging.handlers" and _rotates(it):
+        standard = getattr(rollover, "__module__", "") == "logging.handlers"
+        if standard and _rotates(it) and not logfiles.cared_for():
             path = getattr(it, "baseFilename", "?")
             site = look.watch.files.get(path, NOWHERE)
             what = f"{shown(path)} is rotated by a {type(it).__name__}"
@@ -139,7 +141,7 @@ def handlers(look: Look, repairs: Repairs) -> Iterator[Found]:
             site = look.watch.sockets.get(_pair(place), NOWHERE)
             yield Found("LW151", f"a {type(it).__name__} is connected", site, it, place)
     for it in look.objects["loguru"]:
-        if getattr(it, "_rotation_function", None) is not None:
+        if getattr(it, "_rotation_function", None) is not None and not logfiles.cared_for():
             path = str(getattr(it, "_path", "?"))
             site = look.watch.files.get(os.path.abspath(path), NOWHERE)
             yield Found("LW150", f"{shown(path)} is rotated by loguru", site, it)

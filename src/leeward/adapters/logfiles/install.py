@@ -26,6 +26,11 @@ def before_loading(config: Config, supervisor: int, rehearsal: bool = False) -> 
         loguru.watch(_place)
 
 
+def cared_for() -> bool:
+    """Are log files that rotate no hazard in this process?"""
+    return _place is not None
+
+
 def in_worker(config: Config, slot: int, writer: Callable[[], funnel.Writer | None]) -> None:
     """This process has become the worker of `slot`.  writer:  gives that of its log ring."""
     funnel.attach(writer)

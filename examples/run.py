@@ -21,12 +21,16 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 WANTED = (3, 11)
 CANDIDATES = ("python3.13", "python3.12", "python3.11", "python3")
 #: What each example serves, from the root of the clone.
-EXAMPLES = {"chat": "examples/chat/chat.py:make_app"}
+EXAMPLES = {
+    "chat": "examples/chat/chat.py:make_app",
+    "resources": "examples/resources/counter.py:make_app",
+}
 #: Those that show something and end: exit code 0 if it is as it should be.
 SHOWS = {
     "wrong_start": "examples/wrong_start/client.py",
     "full_and_stuck": "examples/full_and_stuck/client.py",
     "vanishing_clients": "examples/vanishing_clients/client.py",
+    "fork_side_effects": "examples/fork_side_effects/client.py",
 }
 
 

@@ -18,10 +18,14 @@ if TYPE_CHECKING:
         CrashLoopError,
         LeewardError,
         NoInstanceError,
+        NotOpen,
         TargetError,
         UsageError,
     )
+    from leeward.jobs import on_one_worker
     from leeward.limits import deadlines
+    from leeward.lineclient import LineClient
+    from leeward.resources import per_worker
 
 __version__ = "0.1.0"
 
@@ -29,14 +33,17 @@ __all__ = [
     "BindError",
     "CrashLoopError",
     "LeewardError",
+    "LineClient",
     "NoInstanceError",
+    "NotOpen",
     "TargetError",
     "UsageError",
-    "__version__",
     "cancel_on_disconnect",
     "connections",
     "deadlines",
     "finish_anyway",
+    "on_one_worker",
+    "per_worker",
     "run",
 ]
 
@@ -45,13 +52,17 @@ _HOMES = {
     "BindError": "leeward.errors",
     "CrashLoopError": "leeward.errors",
     "LeewardError": "leeward.errors",
+    "LineClient": "leeward.lineclient",
     "NoInstanceError": "leeward.errors",
+    "NotOpen": "leeward.errors",
     "TargetError": "leeward.errors",
     "UsageError": "leeward.errors",
     "cancel_on_disconnect": "leeward.disconnect",
     "connections": "leeward._worker.here",
     "deadlines": "leeward.limits",
     "finish_anyway": "leeward.disconnect",
+    "on_one_worker": "leeward.jobs",
+    "per_worker": "leeward.resources",
     "run": "leeward.cli.run",
 }
 

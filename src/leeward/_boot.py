@@ -23,8 +23,13 @@ if TYPE_CHECKING:
     from leeward.adapters.tls import Tls
 
 
+#: What this process is; "" where this module was only imported.
+role = ""
+
+
 def main() -> NoReturn:
     """Play the role that the command line names."""
+    global role
     role, fd = sys.argv[2], int(sys.argv[3])
     if role == "supervisor":
         _import_dataclasses_lightly()

@@ -6,11 +6,20 @@
     ├── BindError               exit 4   an address that cannot be had
     ├── CrashLoopError          exit 5   no worker of the first generation was ever ready
     ├── NoInstanceError         exit 6   nobody is at the control socket
-    └── ChannelClosed                    the process at the other end has gone
+    ├── NotOpen                          a resource was asked for where it is not open
+    ├── ChannelClosed                    the process at the other end has gone
+    └── LineError                        a call of leeward.LineClient was not answered
+        ├── LineTimeout                  its deadline passed (also a TimeoutError)
+        ├── LineBusy                     too many wait, or too long, for a connection
+        ├── LineDown                     no connection can be had (also a ConnectionError)
+        ├── LineLost                     the connection broke meanwhile (also a ConnectionError)
+        ├── BadReply                     too large, undecodable, or more than was asked for
+        ├── BadRequest                   never sent: it would be two requests, or undecodable
+        └── LineClosed                   after aclose()
 
-Each error is printed as it stands, in at most 8 lines, without a traceback:
-first the guilty, then the remedy (`remedy`), which names the next command to
-type.
+Those of LineClient are for the application and end nothing.  Each of the others is
+printed as it stands, in at most 8 lines, without a traceback: first the guilty, then the
+remedy (`remedy`), which names the next command to type.
 """
 
 from __future__ import annotations
@@ -54,5 +63,41 @@ class NoInstanceError(LeewardError):
     exit_code = 6
 
 
+class NotOpen(LeewardError):
+    """A resource is asked for in a process that has not opened it, or has closed it."""
+
+
 class ChannelClosed(LeewardError):
     """The peer's end is closed.  A hint only: death is learnt by waiting for the process."""
+
+
+class LineError(LeewardError):
+    """A call was not answered.  The message names the server, what was waited for, how long."""
+
+
+class LineTimeout(LineError, TimeoutError):
+    """Whether the server has carried the call out is not known if it had been sent."""
+
+
+class LineBusy(LineError):
+    """Nothing was sent."""
+
+
+class LineDown(LineError, ConnectionError):
+    """Nothing was sent."""
+
+
+class LineLost(LineError, ConnectionError):
+    """Whether the server has carried the call out is not known."""
+
+
+class BadReply(LineError, ValueError):
+    """The call was carried out, and what came back cannot be given to the caller."""
+
+
+class BadRequest(LineError, ValueError):
+    """Nothing was sent."""
+
+
+class LineClosed(LineError):
+    """The client was closed.  A call that had been sent may have been carried out."""

@@ -5,6 +5,13 @@
         service.signal(signal.SIGHUP)
         service.wait_line(r"generation 2 serves")
 
+And of an application's resources, open for the length of a block or replaced in it:
+
+    async with opened(cache):
+        assert await cache().get("name") == "value"
+    with replaced(db, FakePool()):
+        ...
+
 Nothing here sleeps: tests wait for a line of the log (the lines are an API), for
 an answer of the control socket or for the end of a process, each with a bound.
 A test that fails shows the whole log.  Nothing outlives the `with` block: what
@@ -24,11 +31,16 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from leeward._sys import procfs
+
+if TYPE_CHECKING:
+    from leeward.resources import Resource
+
+T = TypeVar("T")
 
 #: Verbs that talk to a running instance.
 _ASKING = frozenset(
@@ -264,6 +276,69 @@ class Service:
             if fd >= 0:
                 os.close(fd)
         return left
+
+
+# --- an application's resources -----------------------------------------------------------
+
+
+@contextlib.contextmanager
+def replaced(resource: Resource[T], fake: T) -> Iterator[T]:
+    """`resource()` gives `fake` in this process, until the end of the `with` block.
+
+    It is not opened meanwhile, by those that ask for it neither.
+    """
+    from leeward.resources import Held
+
+    before, resource.held = resource.held, Held(fake)
+    try:
+        yield fake
+    finally:
+        resource.held = before
+
+
+@contextlib.asynccontextmanager
+async def opened(*resources: Resource[Any], within: float = PATIENCE) -> AsyncIterator[None]:
+    """These are open, and what they ask for, until the end of the `async with` block.
+
+    Raises what opening one raises; and, unlike a worker, what a closer raises, in an
+    ExceptionGroup, with a TimeoutError for those that have not closed `within` seconds.
+    """
+    from leeward import opening
+
+    book, failures = opening.here(), _Failures()
+    keep, teller = len(book.lives), book.teller
+    try:
+        for resource in resources:
+            await resource
+        yield
+    finally:
+        book.teller = failures
+        try:
+            await book.close(within, keep)
+        finally:
+            book.teller = teller
+    if failures.errors:
+        raise ExceptionGroup("resources did not close", failures.errors)
+
+
+class _Failures:
+    """Keeps what goes wrong in closers.  See `leeward.lives.Teller`."""
+
+    def __init__(self) -> None:
+        self.errors: list[Exception] = []
+
+    def failed(self, resource: Resource[Any], error: BaseException) -> None:
+        error.add_note(f"while closing {resource}")
+        self.errors.append(error if isinstance(error, Exception) else RuntimeError(repr(error)))
+
+    def late(self, resource: Resource[Any], seconds: float, task: Any) -> None:
+        self.errors.append(TimeoutError(f"{resource} did not close within {seconds:.3g} s"))
+
+    def alarm(self, seconds: float, task: Any) -> contextlib.AbstractContextManager[object]:
+        return contextlib.nullcontext()
+
+    def patience(self) -> float:
+        return PATIENCE
 
 
 #: Makes descriptor 0 the controlling terminal, which only a session's leader can.

@@ -48,11 +48,7 @@ def test_what_was_loaded_is_told(zygote: pytest.MonkeyPatch) -> None:
     behaving(zygote, "channel.send(Loaded('Tornado application', 'make_app()', 12, ('a', 'b')))")
     loaded = rehearsal.rehearse(CONFIG)
     assert loaded == Loaded("Tornado application", "make_app()", 12, ("a", "b"))
-    assert check.mode(CONFIG, loaded) == [
-        "mode       spawn (a fork would break)",
-        "           hazard: a",
-        "           hazard: b",
-    ]
+    assert check.mode(CONFIG, loaded) == ["mode       spawn (a fork would break)"]
     clean = Loaded("Tornado application", "make_app()", 12, ())
     assert check.mode(CONFIG, clean) == ["mode       zygote (nothing that a fork would break)"]
     spawn = Config(target="chat:make_app", start="spawn")

@@ -86,6 +86,17 @@ def test_no_line_is_wider_than_the_terminal(width: int) -> None:
         assert word in " ".join(text.split())
 
 
+def test_resources_that_ail_stand_below_the_table() -> None:
+    """By slot and name, with the reason in one line; nothing where all are well."""
+    ails = {**WORKER, "ailing": {"db (app.py:12)": "OSError: gone\naway"}}
+    text = render([{**SNAPSHOT, "workers": [ails, {**WORKER, "slot": 1, "ailing": {}}]}], 100)
+    assert (
+        "  resources that fail their checks:\n    slot 0: db (app.py:12): OSError: gone away\n"
+        in text
+    )
+    assert "checks" not in render([SNAPSHOT], 100)
+
+
 def test_instances_are_blocks_with_an_empty_line_between() -> None:
     assert render([SNAPSHOT, SNAPSHOT], 100).count("\n\n") == 1
 

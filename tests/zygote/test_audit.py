@@ -1,6 +1,5 @@
 """What makes a fork wrong is found and can be found again by its line."""
 
-import importlib.util
 import subprocess
 import sys
 from pathlib import Path
@@ -18,7 +17,7 @@ from leeward._core.config import Config
 from leeward._zygote.warm import warm
 own = open_descriptors()
 {code}
-for hazard in audit(own):
+for hazard in audit(own).hazards:
     print(hazard.code + "|" + hazard.line)
 """
 
@@ -37,20 +36,6 @@ def hazards(code, flags=()):
 def test_nothing_is_nothing():
     """A process that only imports has no hazard."""
     assert hazards("import asyncio, logging, ssl, concurrent.futures, multiprocessing") == []
-
-
-@pytest.mark.parametrize(
-    "modules",
-    [
-        *("numpy", "pandas", "bokeh.plotting", "pyarrow"),
-        *("redis", "requests", "sqlalchemy", "tornado.web", "uvloop"),
-    ],
-)
-def test_common_libraries_are_allowed(modules):
-    """Importing them refuses nobody the zygote."""
-    if importlib.util.find_spec(modules.partition(".")[0]) is None:
-        pytest.skip("not installed")
-    assert hazards(f"import {modules}") == []
 
 
 def test_numpy_that_has_computed_is_allowed():
@@ -100,7 +85,7 @@ def work(): threading.Event().wait()
 threading.Thread(target=work, name="poller", daemon=True).start()
 """
     ((code, line),) = hazards(code)
-    assert code == "thread" and "'poller'" in line and "<string>:10 work" in line
+    assert code == "LW101" and "'poller'" in line and "work" in line and "<string>:10" in line
 
 
 def test_a_subclass_of_thread_is_named_with_its_run():
@@ -129,22 +114,23 @@ def work(): up.release(); lock.acquire()
 _thread.start_new_thread(work, ())
 up.acquire()
 """
-    ((code, line),) = hazards(code)
-    assert code == "thread" and "without a name" in line and "work" in line
+    # The lock that it waits for is held too, and told of.
+    ((code, line),) = (it for it in hazards(code) if it[0] != "LW130")
+    assert code == "LW101" and "without a name" in line and "work" in line
 
 
 def test_an_executor_that_was_used_is_found():
     """Its threads would be missing in each worker, silently."""
     code = "import concurrent.futures as c; e = c.ThreadPoolExecutor(); e.submit(int).result()"
     ((code, line),) = hazards(code)
-    assert code == "thread" and "ThreadPoolExecutor" in line
+    assert code == "LW102" and "ThreadPoolExecutor" in line
 
 
 def test_a_native_thread_of_unknown_origin_is_found():
     """faulthandler's watchdog stands for all that no library accounts for."""
     code = "import faulthandler; faulthandler.dump_traceback_later(40, exit=False)"
     ((code, _),) = hazards(code)
-    assert code == "native-thread"
+    assert code == "LW104"
 
 
 @pytest.mark.parametrize("name", ["libgomp.so.1", "libiomp5.so", "libtorch_cpu.so"])
@@ -157,7 +143,7 @@ with open({str(tmp_path / name)!r}, "w+b") as file:
     kept = mmap.mmap(file.fileno(), 1)
 """
     ((code, line),) = hazards(code)
-    assert code == "runtime" and name in line
+    assert code == "LW105" and name in line
 
 
 @pytest.mark.parametrize(
@@ -169,9 +155,9 @@ with open({str(tmp_path / name)!r}, "w+b") as file:
     ],
 )
 def test_a_live_loop_is_found(code):
-    """Whatever made it: an epoll set is open, a line for each (a bare IOLoop has two)."""
+    """Whatever made it, once each (a bare IOLoop brings two)."""
     found = hazards(code)
-    assert found and all(code == "loop" and "epoll" in line for code, line in found)
+    assert found and all(code == "LW120" and "epoll" in line for code, line in found)
 
 
 def test_a_connection_is_named_by_its_peer():
@@ -188,7 +174,7 @@ unix = socket.socket(socket.AF_UNIX); unix.bind("\\0leeward-unix-%d" % id(log));
 to = socket.socket(socket.AF_UNIX); to.connect(unix.getsockname())
 """
     (_, peer), *found = hazards(code)
-    assert [code for code, _ in found] == ["connection", "connection"]
+    assert [code for code, _ in found] == ["LW110", "LW110"]
     assert peer in found[0][1] and "leeward-unix" in found[1][1]
 
 

@@ -105,9 +105,13 @@ class Config:
     workers: int = 1
     start: str = "auto"  # auto | zygote | spawn
     start_fallback: str = "refuse"  # refuse | allow
+    #: spawn | warn | refuse, and codes to ignore: `leeward._core.hazards.policy`.
+    hazards: tuple[str, ...] = ("spawn",)
     start_timeout: float = 60.0
     graceful_timeout: float = 25.0
     drain_window: float = 10.0
+    #: For a worker's resources to be closed.
+    close_timeout: float = 5.0
     settle: float = 300.0
     max_lingering: int = 10
     #: Of each worker; 0: any number.

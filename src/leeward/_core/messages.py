@@ -127,7 +127,7 @@ class Loaded(Message):
     kind: str  # "Tornado application"
     found: str  # "factory make_app() in chat.py"
     load_ms: int
-    hazards: tuple[str, ...]  # one line each; empty: safe to fork
+    hazards: tuple[str, ...]  # those that call for spawn, one line each; empty: fork
     baseline: tuple[Descriptor, ...] = ()
     changed: tuple[str, ...] = ()  # files that differ from the generation's baseline
     #: Of a rehearsed program: the addresses it would listen on, as --bind writes them; the
@@ -136,6 +136,10 @@ class Loaded(Message):
     processes: int = -1
     tls: bool = False
     accelerated: str = ""  # of a rehearsal: which accelerations there would be, and which not
+    #: All that the audit found, repaired or ignored or not: Hazard.to_json() of each, and
+    #: how many more there are.
+    findings: tuple[str, ...] = ()
+    more: int = 0
 
 
 @dataclass(frozen=True)
@@ -181,6 +185,14 @@ class Failed(Message):
 @dataclass(frozen=True)
 class Closed(Message):
     """A draining worker accepts no more."""
+
+
+@dataclass(frozen=True)
+class Ailing(Message):
+    """A resource fails its check, and why; or it passes again: why is ""."""
+
+    resource: str
+    why: str
 
 
 @dataclass(frozen=True)

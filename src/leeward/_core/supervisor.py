@@ -181,8 +181,13 @@ class Supervisor:
             elif unborn and it.state is State.DRAINING and it.told:
                 self._send_away(it, it.told, float("inf"), now)  # by the time set then
 
-    def loaded(self, process: int, hazards: tuple[str, ...], now: float) -> None:
-        """A zygote has imported the application and audited itself."""
+    def loaded(
+        self, process: int, hazards: tuple[str, ...], now: float, why: str = "safe to fork"
+    ) -> None:
+        """A zygote has imported the application and audited itself.
+
+        hazards:  those that call for spawn.  why:  it may be forked, if there are none.
+        """
         if (it := self.roster.get(process)) is None:
             return
         it.step(Event.READY, now)
@@ -191,7 +196,7 @@ class Supervisor:
         generation.ever_loaded = True
         if generation.mode or generation.number != self.candidate:
             return
-        mode, why = ("spawn", hazards[0]) if hazards else ("zygote", "safe to fork")
+        mode, why = ("spawn", hazards[0]) if hazards else ("zygote", why)
         if self._mode_allowed(mode, why):
             generation.mode = mode
             self._out.append(c.ModeChosen(generation.number, mode, why))

@@ -12,12 +12,14 @@ from leeward._sys import cgroup
 STAGES = {
     "import": "could not be imported",
     "factory": "failed in its factory",
+    "resource": "could not open a resource",
     "probe": "did not pass its probe",
     "listen": "could not listen",
     "tls": "could not use the certificate",
     "user": "could not become the user that runs it",
     "program": "did not come to serve",
     "usage": "cannot be adopted",
+    "hazards": "may not be forked",
 }
 
 

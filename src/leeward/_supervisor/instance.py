@@ -351,6 +351,7 @@ class Instance:
             started=self._started,
             facts=self._processes.facts,
             ends=self._processes.ends,
+            ailing=self._processes.ailing,
             went_back=self._going_back.went_back,
             withdrawn=self._processes.withdrawn,
         )

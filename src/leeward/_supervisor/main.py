@@ -8,6 +8,7 @@ from typing import NoReturn
 from leeward._core.config import Handover
 from leeward._supervisor.instance import Instance
 from leeward._supervisor.say import Voice
+from leeward._sys.bootstrap import environ_as_given
 from leeward._sys.posix import POSIX, read_memfd, set_comm
 
 
@@ -30,7 +31,7 @@ def run(handover_fd: int) -> NoReturn:
     config = handover.config
     voice = Voice(config.log_format, config.log_level)
     try:
-        code = Instance(handover, POSIX, voice, os.environ).run()
+        code = Instance(handover, POSIX, voice, environ_as_given()).run()
     except OSError as error:
         # No descriptor for an epoll set, no memory for the page: nothing runs yet.
         voice.fail(f"the supervisor cannot start: {error}\nSee `ulimit -a`")

@@ -64,6 +64,8 @@ class Processes:
         self.bell = -1
         #: Nobody is ready any more, because a stop is near or has begun.
         self.withdrawn = False
+        #: By worker: its resources that fail their checks, and why.
+        self.ailing: dict[int, dict[str, str]] = {}
         #: Told (process, error) when a process has taken a renewed certificate or not.
         self.on_renewed: Callable[[int, str], None]
         #: Told the process that works by changed settings now.
@@ -167,6 +169,7 @@ class Processes:
 
     def forget(self, command: c.Forget) -> None:
         self.accepting.discard(command.process)
+        self.ailing.pop(command.process, None)
         self._deafen(command.process)
         self._unwatch(command.process)
         self._rings.ended(command.process)
@@ -384,6 +387,11 @@ class Processes:
                 self.on_renewed(it.id, error)
             case m.Tuned():
                 self.on_tuned(it.id)
+            case m.Ailing(resource, why):
+                ails = self.ailing.setdefault(it.id, {})
+                ails.pop(resource, None)
+                if why:
+                    ails[resource] = why
             case m.Leaving(reason, limit):
                 self._say(it, f"asks to be replaced ({reason})")
                 if limit:
@@ -402,15 +410,24 @@ class Processes:
     def _loaded(self, it: Process, message: m.Loaded, now: float) -> None:
         facts = self.facts[it.generation]
         facts.kind, facts.found = message.kind, message.found
-        facts.load_ms, facts.hazards = message.load_ms, message.hazards
+        facts.load_ms, facts.findings = message.load_ms, message.findings
         self._keep_baseline(facts, message.baseline)
         self._say(it, f"loaded {message.found} in {message.load_ms} ms")
         self._mixed(it, message.changed)
-        if self._config(it.generation).start == "zygote":
-            for hazard in message.hazards:
-                self._say(it, f"forks in spite of: {hazard}", "warning")
+        why = self._tell_hazards(it, message)
         self._unwatch(it.id)
-        self._core.loaded(it.id, message.hazards, now)
+        self._core.loaded(it.id, message.hazards, now, why)
+
+    def _tell_hazards(self, it: Process, message: m.Loaded) -> str:
+        """In two lines each.  Returns why it may be forked, if it may."""
+        if not message.findings:
+            return "safe to fork"
+        from leeward._supervisor.hazards import told
+
+        said, why = told(message, self._config(it.generation))
+        for level, text in said:
+            self._say(it, text, level)
+        return why
 
     def _ready(self, it: Process, message: m.Ready, now: float) -> None:
         facts = self.facts[it.generation]

@@ -24,7 +24,7 @@ class Facts:
     found: str = ""
     load_ms: int = 0
     why_mode: str = ""
-    hazards: tuple[str, ...] = ()
+    findings: tuple[str, ...] = ()  # of the audit, as in `Loaded`
     #: memfd of the module files' fingerprints as its first process saw them.
     baseline: int | None = None
     #: Module files that later processes found changed.
@@ -66,6 +66,7 @@ class View:
     started: float
     facts: dict[int, Facts]
     ends: dict[int, End]
+    ailing: dict[int, dict[str, str]] = field(default_factory=dict)
     went_back: WentBack | None = None
     withdrawn: bool = False  # a stop has been asked for
 
@@ -97,6 +98,7 @@ class View:
                 "found": facts.found,
                 "mode": core.mode,
                 "mode_why": facts.why_mode,
+                "hazards": [json.loads(it) for it in facts.findings],
                 "listeners": [it.url for it in self.listeners],
                 "control": self.control_path,
                 "workers_wanted": core.workers,
@@ -196,6 +198,7 @@ class View:
             "full": row.accepts == FULL,
             "evicted": row.evicted,
             "shed": row.shed,
+            "ailing": self.ailing.get(it.id, {}),
         }
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 
 from leeward._core.config import Config
+from leeward._sys import procfs
 
 #: Makes `leeward` importable from argv[1] and nothing else of that directory.
 #:
@@ -35,3 +37,17 @@ def command(interpreter: Config | Sequence[str], root: str, role: str, *args: ob
     words = interpreter.interpreter if isinstance(interpreter, Config) else interpreter
     bare = ["-I", "-S"] if role in ("supervisor", "collector") else []
     return [*words, *bare, "-c", BOOTSTRAP, root, role, *map(str, args)]
+
+
+def environ_as_given() -> dict[str, str]:
+    """This process's environment as whoever started it meant it, for the application to have.
+
+    Where the locale is C, Python writes LC_CTYPE=C.UTF-8 into its own (PEP 538): a child of it
+    is no more in the C locale, and so not in UTF-8 mode (PEP 540), as the application alone
+    would be; and the supervisor, which runs isolated, does so in spite of PYTHONCOERCECLOCALE=0.
+    """
+    environ = dict(os.environ)
+    given = procfs.environ_of(os.getpid())
+    if given and "LC_CTYPE" not in given:
+        environ.pop("LC_CTYPE", None)
+    return environ

@@ -1,9 +1,9 @@
 """The page that the supervisor and its workers share: numbers, one writer per word.
 
 A memfd of a head and `ROWS` rows, each of 256 bytes (cache lines of their own, so that
-neighbours do not disturb each other: adjacent lines are fetched in pairs).  The supervisor
-writes the head, a worker its own row, everybody may read all; an aligned 8-byte store is never
-torn on the machines that Linux runs Python on, so there is no lock.
+neighbours do not disturb each other: adjacent lines are fetched in pairs), and a table of jobs.
+The supervisor writes the head, a worker its own row, everybody may read all; an aligned 8-byte
+store is never torn on the machines that Linux runs Python on, so there is no lock.
 
 What an increment costs (x86-64, Python 3.11, 3.12, 3.13; ns, loop deducted):
 ``row.requests += 1`` 85, 86, 92; ``row.add_requests()`` 52, 56, 67;
@@ -21,7 +21,10 @@ from leeward._sys.posix import memfd_create
 
 ROWS = 1024
 ROW_BYTES = 256
-PAGE_BYTES = (1 + ROWS) * ROW_BYTES
+#: Behind the rows, a table of periodic jobs (`leeward._sys.schedule`).
+JOBS_BYTES = 8 * ROW_BYTES
+JOBS_AT = (1 + ROWS) * ROW_BYTES
+PAGE_BYTES = JOBS_AT + JOBS_BYTES
 _WORDS = ROW_BYTES // 8
 #: Nobody may shrink the file: reading a page that has gone is SIGBUS, in the supervisor too.
 _SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW
@@ -245,6 +248,8 @@ class Page:
         self._rows: dict[int, Row] = {}
         #: For the hottest path: `head[AWAKE]`.
         self.head = self._words[:_WORDS]
+        #: Of the jobs; written under a lock.
+        self.jobs = self._words[JOBS_AT // 8 :]
 
     @property
     def awake(self) -> int:
@@ -308,6 +313,7 @@ class Page:
         for row in self._rows.values():
             row.words.release()
         self.head.release()
+        self.jobs.release()
         self._words.release()
         self._map.close()
         os.close(self.fd)

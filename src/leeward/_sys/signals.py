@@ -20,6 +20,8 @@ from typing import Any
 #: Has a worker write its stack (`faulthandler.register`).  A real-time one, which hardly
 #: any application uses; glibc and the kernel have no use for it either.
 STACK = int(signal.SIGRTMAX) - 3
+#: Interrupts what a resource does for too long (`leeward._worker.resources`).
+LATE = int(signal.SIGRTMAX) - 4
 
 
 def _nothing(signum: int, frame: FrameType | None) -> None:

@@ -56,6 +56,7 @@ class Adopted(Worker):
         self.program.quiet = self.program.quiet or self.birth.slot > 0
         self._say_to_supervisor(Hello(self.pid))
         forks.watch(self.abandon)
+        self.resources.host(self.birth.config.close_timeout)
         self._starting.enter_context(watched(self.channel, self.birth.config.start_timeout))
         return self
 
@@ -106,9 +107,11 @@ class Adopted(Worker):
 
     async def _accept_probed(self) -> None:
         try:
+            await self._open_resources()
             await self._probe()
         except TargetError as error:
-            self.fail(error, "probe")
+            await self.resources.close(self.resources.patience())
+            self.fail(error, self.starts)
         self._starting.close()
         self._accept(programs.KIND)
 
@@ -161,10 +164,9 @@ class Adopted(Worker):
         self._leave(0)
 
     def _leave(self, status: int) -> NoReturn:
-        budget = self.budget()
         self.end_turns()
         self._have_loop()
-        leave.leave(self.loop, status, budget, self.log)
+        super()._leave(status)
 
     def _have_loop(self) -> None:
         """Leaving needs one: asyncio.run has closed its own, or there never was any."""

@@ -1,9 +1,9 @@
 """The end of a worker process.
 
-Graceful, in this order: the application's tasks cancelled, its asynchronous
-generators closed, its `multiprocessing` children ended, its `atexit` functions
-run once, output flushed, `os._exit`.  Threads and executors are never joined:
-one that is stuck must not keep the process.
+Graceful, in this order: the application's tasks cancelled, its resources closed
+(`leeward._worker.resources`), its asynchronous generators closed, its `multiprocessing`
+children ended, its `atexit` functions run once, output flushed, `os._exit`.
+Threads and executors are never joined: one that is stuck must not keep the process.
 
 `guard` sees to it that nothing else keeps it either.  Things that do not work:
 a timer of the loop (the loop may not turn), a signal handler or a thread in
@@ -27,12 +27,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from leeward._worker.logs import Log
+    from leeward._worker.resources import Resources
 
 #: Seconds for all of it.
 BUDGET = 2.0
 
 #: Of the budget, the share for the application's tasks to be cancelled in.
 TASKS_SHARE = 0.4
+
+#: Of what is then left, the share for its resources to close in, and seconds for the tasks
+#: that they leave behind.
+CLOSING_SHARE = 0.8
+REST = 0.1
 
 #: Seconds for a slow reader of the last lines of the log, if the budget has them.
 READER_PATIENCE = 0.5
@@ -51,7 +57,9 @@ def guard(seconds: float) -> None:
         faulthandler.dump_traceback_later(max(seconds, 0.01), exit=True, file=2)
 
 
-def leave(loop: asyncio.AbstractEventLoop, code: int, budget: float, log: Log) -> NoReturn:
+def leave(
+    loop: asyncio.AbstractEventLoop, code: int, budget: float, log: Log, resources: Resources
+) -> NoReturn:
     """End this process with `code`, within `budget` seconds.  The loop stands still."""
     guard(budget)
     # Only the kernel is left if the watchdog's own writing blocks.
@@ -59,7 +67,7 @@ def leave(loop: asyncio.AbstractEventLoop, code: int, budget: float, log: Log) -
     signal.setitimer(signal.ITIMER_REAL, budget + 0.1)
     started = time.monotonic()
     steps: tuple[Callable[[], object], ...] = (
-        lambda: _end_tasks(loop, budget * TASKS_SHARE),
+        lambda: _end_tasks(loop, budget, resources),
         _end_children,
         atexit._run_exitfuncs,
         _flush,
@@ -94,8 +102,13 @@ def exit_status(error: SystemExit) -> int:
     return 1
 
 
-def _end_tasks(loop: asyncio.AbstractEventLoop, seconds: float) -> None:
-    """Cancel what the application still runs and wait a little for it to clean up."""
+def _end_tasks(loop: asyncio.AbstractEventLoop, budget: float, resources: Resources) -> None:
+    """Cancel what the application still runs and wait a little for it to clean up.
+
+    What a resource runs ends after that, by its closer: the application may need it so long.
+    """
+    by = time.monotonic() + budget
+    seconds = min(budget, BUDGET) * TASKS_SHARE
     previous = loop.get_exception_handler()
 
     def quiet(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
@@ -113,10 +126,12 @@ def _end_tasks(loop: asyncio.AbstractEventLoop, seconds: float) -> None:
         # WebSocket handlers hear of it: a turn or two for that, then the axe.
         await asyncio.sleep(0)
         await asyncio.sleep(0)
-        myself = asyncio.current_task(loop)
-        await _cancel(
-            loop, {each for each in asyncio.all_tasks(loop) if each is not myself}, seconds
-        )
+        tasks = asyncio.all_tasks(loop) - {asyncio.current_task(loop)}
+        await _cancel(loop, {each for each in tasks if not resources.owns(each)}, seconds)
+        if resources.any:
+            await resources.close(CLOSING_SHARE * (by - time.monotonic()))
+            tasks = asyncio.all_tasks(loop) - {asyncio.current_task(loop)}
+            await _cancel(loop, tasks, REST)
         with contextlib.suppress(TimeoutError):  # a generator that does not end is cut
             await asyncio.wait_for(loop.shutdown_asyncgens(), seconds)
 

@@ -46,8 +46,9 @@ from leeward._core.messages import (
 from leeward._worker import forks, here, leave, logs, loops, probe, ringed
 from leeward._worker.accept import Acceptor
 from leeward._worker.access.start import start, tell
-from leeward._worker.drain import OVERRUN, Drainer
+from leeward._worker.drain import Drainer
 from leeward._worker.factory import make
+from leeward._worker.jobs import Jobs
 from leeward._worker.limits import Limits
 from leeward._worker.obey import Obedient
 from leeward._worker.outward import Outward
@@ -103,12 +104,12 @@ def run(birth: Birth) -> NoReturn:
         status = leave.exit_status(error)
         worker.log.say("warning", f"the application called sys.exit: status {status}")
         worker.end_turns()
-        leave.leave(worker.loop, status, worker.budget(), worker.log)
+        worker._leave(status)
     except KeyboardInterrupt:
         if os.getpid() != worker.pid:
             leave.leave_child(128 + signal.SIGINT)
         worker.end_turns()
-        leave.leave(worker.loop, 128 + signal.SIGINT, worker.budget(), worker.log)
+        worker._leave(128 + signal.SIGINT)
 
 
 def _leave_child(error: BaseException) -> NoReturn:
@@ -143,6 +144,7 @@ class Worker(Obedient):
         self.row: Any = birth.page.row(birth.row_index)
         self.starts = "factory"  # what its start is at
         self.accepted = 0
+        self.jobs = Jobs(birth.page, birth.row_index, self.log)
 
     # --- life ------------------------------------------------------------------------
 
@@ -171,7 +173,7 @@ class Worker(Obedient):
             self.log.say("warning", "the application stopped the event loop: this worker ends")
             self._drain(Drain("stop", self.birth.config.graceful_timeout, 0.0))
             self.loop.run_forever()
-        leave.leave(self.loop, 0, self.budget(), self.log)
+        self._leave(0)
 
     def _settle(self) -> None:
         """What can be done before there is a loop."""
@@ -191,14 +193,23 @@ class Worker(Obedient):
     async def _begin(self) -> None:
         birth = self.birth
         with watched(self.channel, birth.config.start_timeout):
+            await self._open_resources()
             application = await make(birth.application)
             # A factory that stopped the loop stops it here, before anything is accepted;
             # uvloop stops a turn later than asyncio.
             await asyncio.sleep(0)
             await asyncio.sleep(0)
+            await self._open_resources()  # those that the factory has declared
             self._furnish(application)
             await self._probe()
         self._accept(describe(application))
+
+    async def _open_resources(self) -> None:
+        """Raises TargetError if one does not open."""
+        before, self.starts = self.starts, "resource"
+        config = self.birth.config
+        await self.resources.open(config.start_timeout, config.close_timeout)
+        self.starts = before
 
     async def _probe(self) -> None:
         """Raises `probe.Failure` if the canary does not answer its probe."""
@@ -221,7 +232,7 @@ class Worker(Obedient):
         birth = self.birth
         assert self.server is not None
         self.acceptor = Acceptor(birth, self.server, self._accepted, self.log)
-        self.drainer = Drainer(self.acceptor, self.server, self.log, self._finish)
+        self.drainer = Drainer(self.acceptor, self.server, self.log, self._drained)
         self.limits = limits = Limits(birth.config, self._say_to_supervisor)
         self.server.most, self.server.at_most = limits.most, limits.answered
         self.outward = Outward(self.server, self.row, self.channel.fileno(), self.log)
@@ -233,6 +244,8 @@ class Worker(Obedient):
         self.acceptor.start()
         self._say_to_supervisor(Ready(kind, birth.application.found, birth.baseline, birth.changed))
         self._tell_turns()
+        self.resources.watch()
+        self.jobs.begin()
         self.log.say("debug", f"ready in {(time.monotonic() - self.born) * 1000:.1f} ms")
 
     def _fail(self, stage: str, text: str) -> NoReturn:
@@ -240,7 +253,7 @@ class Worker(Obedient):
         if os.getpid() != self.pid:  # a process that the factory forked
             print(text, file=sys.stderr, flush=True)
             leave.leave_child(1)
-        leave.guard(leave.BUDGET)
+        leave.guard(self.budget())
         self._say_to_supervisor(Failed(stage, text))
         deadline = time.monotonic() + LAST_WORDS
         with contextlib.suppress(ChannelClosed):  # nobody is left to be told
@@ -249,14 +262,10 @@ class Worker(Obedient):
                 poll.register(self.channel.fileno(), select.POLLOUT)
                 poll.poll(100)
                 self.channel.flush()
-        leave.leave(self.loop, TargetError.exit_code, leave.BUDGET, self.log)
+        self._leave(TargetError.exit_code)
 
-    def budget(self) -> float:
-        """Seconds that leaving may take: less when the drain has used them up."""
-        if self.drainer is None or not self.drainer.reason:
-            return leave.BUDGET
-        left = self.drainer.deadline + OVERRUN - self.loop.time()
-        return min(leave.BUDGET, max(left, OVERRUN / 2))
+    def _leave(self, status: int) -> NoReturn:
+        leave.leave(self.loop, status, self.budget(), self.log, self.resources)
 
     def abandon(self) -> None:
         """In a process that the application forked: be no worker."""
@@ -296,6 +305,11 @@ class Worker(Obedient):
             self.acceptor.gone()
         if self.drainer is not None:
             self.drainer.look()
+
+    def _drained(self) -> None:
+        """Nobody is connected any more.  A job that runs is work in flight too."""
+        assert self.drainer is not None
+        self.jobs.after_runs(max(0.0, self.drainer.deadline - self.loop.time()), self._finish)
 
     def _finish(self) -> None:
         self.over = True

@@ -30,7 +30,9 @@ from leeward._core.messages import (
     Tuned,
     Withdraw,
 )
-from leeward._worker import logs
+from leeward._worker import leave, logs
+from leeward._worker.drain import OVERRUN
+from leeward._worker.resources import Resources
 from leeward._worker.turns import Turns
 from leeward.errors import ChannelClosed
 
@@ -77,8 +79,18 @@ class Obedient:
         self.turns: Turns | None = None
         self.limits: Limits | None = None
         self.telling: Telling | None = None
+        self.resources = Resources(log, self._say_to_supervisor, self.budget)
+        self.reserve = 0.0  # seconds between the drain's deadline and that of leaving
         self.outward: Outward | None = None
         self.over = False
+
+    def budget(self) -> float:
+        """Seconds that leaving may take: less when the drain has used them up."""
+        most = leave.BUDGET + (self.resources.close_timeout if self.resources.any else 0.0)
+        if self.drainer is None or not self.drainer.reason:
+            return most
+        left = self.drainer.deadline + self.reserve + OVERRUN - self.loop.time()
+        return min(most, max(left, OVERRUN / 2))
 
     # --- the channel -----------------------------------------------------------------
 
@@ -111,7 +123,8 @@ class Obedient:
         if self.drainer is None:
             os._exit(0)  # still starting: nothing was accepted
         first = not self.drainer.reason
-        self.drainer.begin(order)
+        self.reserve = self.resources.reserve(order.timeout)
+        self.drainer.begin(replace(order, timeout=order.timeout - self.reserve))
         if first:
             self._say_to_supervisor(Closed())
 

@@ -13,12 +13,15 @@ Measured on 2 shared cores: 4 ms for a zygote of 30 MiB, 8 ms for one of 176 MiB
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import gc
 import os
 import struct
 import sys
 import warnings
 from io import IOBase
+
+from leeward._zygote.quiet import Held, quiet
 
 #: errno (0: none) and pid.
 _REPORT = struct.Struct("ii")
@@ -32,10 +35,13 @@ def fork_twice() -> int:
     """
     reader, writer = os.pipe2(os.O_CLOEXEC)
     try:
-        flush()
-        middle = _fork()
+        with quiet() as held:
+            _flush_but(held)
+            _say(held)
+            middle = _fork()
         if middle == 0:
             _be_middle(writer)  # returns in the worker only
+            held.repair()
             return 0
         os.close(writer)
         writer = -1
@@ -51,6 +57,18 @@ def fork_twice() -> int:
     if number:
         raise OSError(number, os.strerror(number))
     return int(pid)
+
+
+_said: set[str] = set()
+
+
+def _say(held: Held) -> None:
+    """Once for each lock.  Not by `print`, which may want one of them."""
+    for words in [it for it in held.words if it not in _said]:
+        _said.add(words)
+        line = f"zygote: forks while another thread holds {words}\n"
+        with contextlib.suppress(OSError):  # nobody reads
+            os.write(2, line.encode(errors="backslashreplace"))
 
 
 def _be_middle(writer: int) -> None:
@@ -87,15 +105,27 @@ def freeze() -> None:
         if issubclass(type(thing), IOBase):
             with contextlib.suppress(OSError, ValueError):  # full disk, closed, detached
                 thing.flush()
+    # And what C code has printed: a child of the application that ends by `exit` writes it.
+    with contextlib.suppress(OSError, AttributeError):  # a libc that is linked in
+        ctypes.CDLL(None).fflush(None)
     gc.collect()
     gc.freeze()
 
 
 def flush() -> None:
     """Have nothing in a buffer that the child would write once more."""
+    _flush_but(Held())
+
+
+def _flush_but(held: Held) -> None:
+    """The same, less what would wait for a lock that could not be had."""
     logging = sys.modules.get("logging")
     handlers = [] if logging is None else [reference() for reference in logging._handlerList]
-    for thing in (*handlers, sys.stdout, sys.stderr):
+    streams = [getattr(sys, it) for it in ("stdout", "stderr") if it not in held.streams]
+    stuck = [getattr(sys, it) for it in held.streams]
+    for thing in (*handlers, *streams):
+        if thing in held.handlers or getattr(thing, "stream", None) in stuck:
+            continue
         # None: stdio that was closed, a handler that has gone.  AttributeError: an
         # application's own idea of a stream.
         with contextlib.suppress(OSError, ValueError, AttributeError):

@@ -26,6 +26,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from leeward._core.config import Config
+from leeward._core.hazards import IGNORE, ISOLATED, REFUSED, refusal, verdict
 from leeward._core.messages import (
     BadMessage,
     Begin,
@@ -44,8 +45,12 @@ from leeward._sys.mappings import unmap_clean_files
 from leeward._sys.posix import set_comm
 from leeward._zygote import fork
 from leeward._zygote.audit import audit, open_descriptors
+from leeward._zygote.origins import Origins
+from leeward._zygote.repair import Repairs
 from leeward._zygote.warm import warm
+from leeward._zygote.watch import Watch
 from leeward.adapters.loading import compare, last_words, load_in_time, make_tls, settle
+from leeward.adapters.naming import parse
 from leeward.adapters.target import Application
 from leeward.adapters.tls import Tls
 from leeward.errors import ChannelClosed, TargetError
@@ -110,6 +115,8 @@ def _live(channel: Channel, import_worker: Callable[[Config], Become]) -> NoRetu
     with contextlib.suppress(OSError):  # no /proc: only a name in `ps`
         set_comm("leeward zygote")
     zygote = _Zygote(channel, begin, config, import_worker)
+    if config.start != "spawn":  # a rehearsal: there would be no zygote
+        zygote.watch.arm()
     if config.kind == "script":
         zygote.run_program()
     try:
@@ -142,6 +149,8 @@ class _Zygote:
         self.config = config
         self.import_worker = import_worker
         self.own = open_descriptors()
+        self.watch = Watch(Origins(_package(config)))
+        self.repairs = Repairs()
         self.started = time.monotonic()
         self.handlers: dict[int, Any] = {}
         self.become: Become
@@ -150,20 +159,39 @@ class _Zygote:
     def audit(self, application: Application) -> Loaded:
         """Everything before the first fork, and the report of it."""
         load_ms = int((time.monotonic() - self.started) * 1000)
+        self.watch.disarm()
         self.become = self.import_worker(self.config)
         self.tls = make_tls(self.begin, self.channel)
         failure = warm(self.config)
         if failure and self.config.log_level == "debug":
             print(f"zygote gen={self.begin.generation}: not warmed: {failure}", file=sys.stderr)
         self.handlers = _take_signals()
-        hazards = tuple(hazard.line for hazard in audit(self.own))
+        report = Loaded(application.kind, application.found, load_ms, ())
+        if self.config.start != "spawn":
+            report = self._judged(report)
         accelerated = ""
         if self.begin.rehearse:
             from leeward.engine.accelerate.install import survey
 
             accelerated = survey(self.config)
-        return Loaded(
-            application.kind, application.found, load_ms, hazards, accelerated=accelerated
+        return replace(report, accelerated=accelerated)
+
+    def _judged(self, report: Loaded) -> Loaded:
+        """With what a fork would spoil.  Ends the process if that is not allowed."""
+        audited = audit(self.own, self.watch)
+        self.repairs, config = audited.repairs, self.config
+        self.repairs.drop(word.removeprefix(IGNORE) for word in config.hazards)
+        found = [(verdict(it, config.hazards, config.start), it) for it in audited.hazards]
+        refused = [it for became, it in found if became == REFUSED]
+        if refused and not self.begin.rehearse:
+            last_words(self.channel, Failed("hazards", refusal(refused)))
+            fork.flush()
+            os._exit(TargetError.exit_code)
+        return replace(
+            report,
+            hazards=tuple(it.line for became, it in found if became == ISOLATED),
+            findings=tuple(it.to_json() for it in audited.hazards),
+            more=audited.more,
         )
 
     def deliver(self, application: Application, report: Loaded) -> Any:
@@ -178,6 +206,7 @@ class _Zygote:
         for signum, handler in self.handlers.items():
             signal.signal(signum, handler)
         fork.reseed()
+        self.repairs.mend()
         newborn = Newborn(self.begin, order, self.config, Channel(end), application, self.tls)
         return self.become(newborn)
 
@@ -245,6 +274,15 @@ class _Zygote:
     def _forked(self, program: Program) -> Any:
         application = program.application
         return self.deliver(application, self.audit(application))
+
+
+def _package(config: Config) -> str:
+    """The package that is the application, wherever it is installed; "" for a file."""
+    try:
+        target = parse(config.target)
+    except TargetError:  # loading it says what is wrong
+        return ""
+    return "" if target.is_file else target.module.partition(".")[0]
 
 
 def _take_signals() -> dict[int, Any]:

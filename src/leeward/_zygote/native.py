@@ -21,13 +21,13 @@ _HARMLESS = re.compile(r"openblas|libarrow|libparquet|mimalloc|jemalloc")
 #: Those that every thread's stack shows.
 _COMMON = re.compile(r"^(libc|libpthread|libstdc\+\+|libgcc_s|libm|libdl|ld-linux|ld)[-.]")
 #: Runtimes that hang a forked child if they were used before, which cannot be told.
+#: Not gRPC: imported only, it has started nothing; its channels are found by their type.
 _RUNTIMES = (
-    (re.compile(r"/libgomp[-.]"), "OpenMP (libgomp)"),
-    (re.compile(r"/libiomp5|/libomp[-.]"), "OpenMP (libiomp)"),
-    (re.compile(r"/_?polars[^/]*(/[^/]*)?\.so"), "Polars"),
-    (re.compile(r"/libtorch|/torch/"), "PyTorch"),
-    (re.compile(r"/cygrpc|/libgrpc"), "gRPC"),
-    (re.compile(r"/libcuda\.so|/libcudart"), "CUDA"),
+    ("LW105", re.compile(r"/libgomp[-.]"), "OpenMP (libgomp)"),
+    ("LW105", re.compile(r"/libiomp5|/libomp[-.]"), "OpenMP (libiomp)"),
+    ("LW105", re.compile(r"/_?polars[^/]*(/[^/]*)?\.so"), "Polars"),
+    ("LW105", re.compile(r"/libtorch|/torch/"), "PyTorch"),
+    ("LW106", re.compile(r"/libcuda\.so|/libcudart"), "CUDA"),
 )
 #: Seconds to wait for a thread to wait.  OpenBLAS's spin after the last
 #: multiplication before they sleep (100 ms measured with numpy 2.5).
@@ -65,13 +65,13 @@ def mappings() -> list[Mapping]:
     return found
 
 
-def runtimes() -> Iterator[tuple[str, str]]:
-    """(name, path) of each loaded runtime that does not survive a fork, once each."""
+def runtimes() -> Iterator[tuple[str, str, str]]:
+    """(code, name, path) of each loaded runtime that does not survive a fork, once each."""
     paths = dict.fromkeys(mapping.path for mapping in mappings() if mapping.path.startswith("/"))
-    for pattern, name in _RUNTIMES:
+    for code, pattern, name in _RUNTIMES:
         path = next(filter(pattern.search, paths), None)
         if path is not None:
-            yield name, path
+            yield code, name, path
 
 
 def origin(tid: int) -> Origin:

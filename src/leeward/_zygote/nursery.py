@@ -13,8 +13,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from leeward._core.messages import Failed, Loaded
@@ -109,6 +111,11 @@ class Rehearsal(Nursery):
 
     def _audit(self, program: Program) -> Stage:
         self._report = self._audited(program)
+        # It goes on as a worker does, and may ask for what a worker has open by now.
+        if "leeward.resources" in sys.modules:
+            from leeward import opening
+
+            opening.here().hosted = True
         self.loading.enter_context(watched(self.channel, self.config.start_timeout))
         return self
 
@@ -134,15 +141,11 @@ class Rehearsal(Nursery):
         try:
             last_words(
                 self.channel,
-                Loaded(
-                    report.kind,
-                    report.found,
-                    report.load_ms,
-                    report.hazards,
+                replace(
+                    report,
                     wants=tuple(dict.fromkeys(want.address for want in served.wants)),
                     processes=-1 if program.processes is None else program.processes,
                     tls=served.server.ssl_options is not None,
-                    accelerated=report.accelerated,
                 ),
             )
         except ChannelClosed:

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 import click
 
 from leeward._core.config import Config
+from leeward._core.hazards import REFUSED, WARNED, Hazard, in_full, refusal, verdict
 from leeward._core.messages import Loaded
 from leeward._sys import sockets
 from leeward.cli import credentials, instances, listeners, output, programs
@@ -25,7 +26,7 @@ from leeward.cli.options import SettingsVerb, resolved
 from leeward.cli.rehearsal import rehearse
 from leeward.cli.resolution import Resolution
 from leeward.cli.target import check_exists
-from leeward.errors import BindError, LeewardError
+from leeward.errors import BindError, LeewardError, TargetError
 
 
 @click.pass_context
@@ -63,6 +64,9 @@ def check(ctx: click.Context, /, **flags: object) -> int:
             output.say(f"faster     {loaded.accelerated}")
         for line in mode(config, loaded):
             output.say(line)
+        refused = [it for became, it in judged(config, loaded) if became == REFUSED]
+    if refused:
+        raise TargetError(refusal(refused))
     if fault is not None:
         raise fault
     return 0
@@ -110,14 +114,29 @@ def _port(url: str) -> int:
     return found.port or (443 if found.scheme == "https" else 80)
 
 
+def judged(config: Config, loaded: Loaded) -> list[tuple[str, Hazard]]:
+    """Each hazard, and what becomes of it: what the zygote decides."""
+    found = map(Hazard.from_json, loaded.findings)
+    return [(verdict(it, config.hazards, config.start), it) for it in found]
+
+
 def mode(config: Config, loaded: Loaded) -> list[str]:
-    """The mode that `serve` would choose, with its reasons: what the supervisor decides."""
+    """The mode that `serve` would choose, with its reasons, and each hazard in full."""
     chosen = config.start
+    found = judged(config, loaded)
     if chosen == "auto":
         chosen = "spawn" if loaded.hazards else "zygote"
     why = "as --start says" if config.start != "auto" else ""
     if not why:
-        why = "a fork would break:" if loaded.hazards else "nothing that a fork would break"
-    lines = [f"mode       {chosen} ({why.rstrip(':')})"]
-    lines += [f"           hazard: {hazard}" for hazard in loaded.hazards]
+        harmless = not any(became == WARNED for became, _ in found)
+        forked = "nothing that a fork would break" if harmless else "as --hazards says"
+        why = "a fork would break" if loaded.hazards else forked
+    if any(became == REFUSED for became, _ in found):
+        chosen, why = "none", "as --hazards says"
+    lines = [f"mode       {chosen} ({why})"]
+    for became, hazard in found:
+        head, *rows = in_full(hazard, became)
+        lines += [f"hazard     {head}", *(f"         {row}" for row in rows)]
+    if loaded.more:
+        lines.append(f"           and {loaded.more} more")
     return lines

@@ -33,6 +33,8 @@ _PLAIN = (
     "uds_mode",
     "start",
     "start_fallback",
+    "hazards",
+    "close_timeout",
     "health_path",
     "forwarded_allow_ips",
     "proxy_protocol",

@@ -104,6 +104,6 @@ def become_supervisor(config: Config, handover_fd: int) -> NoReturn:
         if stream is not None:
             stream.flush()
     try:
-        os.execv(argv[0], argv)
+        os.execve(argv[0], argv, bootstrap.environ_as_given())
     except OSError as error:
         raise LeewardError(f"cannot execute {argv[0]}: {error.strerror}") from None

@@ -184,6 +184,18 @@ TABLE: tuple[Setting, ...] = (
         doc="May a reload go from zygote to spawn when the new code cannot be forked?",
     ),
     Setting(
+        key="hazards",
+        flags=("--hazards",),
+        parse=values.hazards,
+        default=("spawn",),
+        precedent="none has it: gunicorn's documentation warns of --preload, Pitchfork has a veto "
+        "by hand",
+        metavar="spawn|warn|refuse|ignore:CODE",
+        doc="What to do where a fork would break something: spawn, fork with a warning, or not "
+        "start; ignore:LW101 takes that one for nothing.  May be given again.",
+        many=True,
+    ),
+    Setting(
         key="start_timeout",
         flags=("--start-timeout",),
         parse=values.positive_duration,
@@ -200,6 +212,15 @@ TABLE: tuple[Setting, ...] = (
         precedent="below the 30 s after which Kubernetes kills; gunicorn has 30 s",
         metavar="TIME",
         doc="How long requests in flight may take to finish when a worker leaves.",
+    ),
+    Setting(
+        key="close_timeout",
+        flags=("--close-timeout",),
+        parse=values.positive_duration,
+        default=5.0,
+        precedent="ASP.NET Core's services had 5 s to stop; a hung closer costs a reload no more",
+        metavar="TIME",
+        doc="How long the resources of a worker that leaves may take to close, all together.",
     ),
     Setting(
         key="drain_window",

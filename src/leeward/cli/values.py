@@ -7,20 +7,18 @@ puts the flag, the variable or file:line before the words.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Iterable
 
+from leeward._core import durations
 from leeward.errors import UsageError
 
 Parser = Callable[[object], object]
 
-_DURATION = re.compile(r"(\d+(?:\.\d+)?|\.\d+)\s*(ms|s|m|h)?\Z", re.ASCII)
 #: The shared page has 1024 rows; a reload that overlaps uses several per slot.
 MOST_WORKERS = 256
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?\Z", re.ASCII | re.IGNORECASE)
-_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, None: 1.0}
 
 
 class Bad(ValueError):
@@ -60,12 +58,10 @@ def url_path(raw: object) -> str:
 
 def duration(raw: object) -> float:
     """Seconds: 30, 1.5, "250ms", "30s", "2m", "1h"."""
-    if isinstance(raw, int | float) and not isinstance(raw, bool):
-        if math.isfinite(raw) and raw >= 0:
-            return float(raw)
-    elif isinstance(raw, str) and (match := _DURATION.match(raw.strip())):
-        return round(float(match[1]) * _UNITS[match[2]], 6)
-    raise Bad(f"expected a duration such as 30s, 250ms, 2m or plain seconds, found {raw!r}")
+    seconds = durations.duration(raw)
+    if seconds is None:
+        raise Bad(f"expected {durations.EXPECTED}, found {raw!r}")
+    return seconds
 
 
 def size(raw: object) -> int:
@@ -206,6 +202,18 @@ def peers(raw: object) -> tuple[str, ...]:
     except ValueError as error:
         raise Bad(str(error)) from None
     return tuple(dict.fromkeys(found))
+
+
+def hazards(raw: object) -> tuple[str, ...]:
+    """spawn, warn or refuse, and ignore:CODE: a list, or text separated by commas or spaces."""
+    from leeward._core.hazards import policy
+
+    items = raw if isinstance(raw, list | tuple) else [raw]
+    found = [word for item in items for word in re.split(r"[,\s]+", str(item).strip())]
+    try:
+        return policy(filter(None, found))
+    except ValueError as error:
+        raise Bad(str(error)) from None
 
 
 def addresses(raw: object) -> tuple[str, ...]:

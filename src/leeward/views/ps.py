@@ -23,6 +23,7 @@ def render(snapshots: Sequence[Snapshot], width: int = 80) -> str:
 def _block(it: Snapshot, width: int) -> list[str]:
     lines = [part for line in _header(it) for part in _wrapped(line, width)]
     lines += _table(it, width)
+    lines += [part for line in _ailing(it) for part in _wrapped(line, width)]
     ends = it.get("ends") or ()
     if ends:
         lines.append("  last ends nobody asked for:")
@@ -149,6 +150,15 @@ def _state(worker: Snapshot) -> str:
 def _fds(worker: Snapshot) -> str:
     used, limit = worker.get("fds"), worker.get("fd_limit")
     return "-" if used is None else f"{used}/{number(limit)}"
+
+
+def _ailing(it: Snapshot) -> list[str]:
+    found = [
+        f"    slot {worker['slot']}: {resource}: {_one_line(why)}"
+        for worker in it.get("workers") or ()
+        for resource, why in (worker.get("ailing") or {}).items()
+    ]
+    return ["  resources that fail their checks:", *found] if found else []
 
 
 def _end(end: Snapshot) -> str:

@@ -1,0 +1,29 @@
+"""How a duration is written, in settings and in code."""
+
+from __future__ import annotations
+
+import math
+import re
+
+_DURATION = re.compile(r"(\d+(?:\.\d+)?|\.\d+)\s*(ms|s|m|h)?\Z", re.ASCII)
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, None: 1.0}
+
+EXPECTED = "a duration such as 30s, 250ms, 2m or plain seconds"
+
+
+def duration(raw: object) -> float | None:
+    """Seconds: 30, 1.5, "250ms", "30s", "2m", "1h"; None for what is no duration."""
+    if isinstance(raw, int | float) and not isinstance(raw, bool):
+        if math.isfinite(raw) and raw >= 0:
+            return float(raw)
+    elif isinstance(raw, str) and (match := _DURATION.match(raw.strip())):
+        return round(float(match[1]) * _UNITS[match[2]], 6)
+    return None
+
+
+def positive(raw: object) -> float:
+    """The same, of something that cannot be 0.  Raises ValueError."""
+    found = duration(raw)
+    if not found:
+        raise ValueError(f"expected {EXPECTED}, above 0, found {raw!r}")
+    return found

@@ -1,0 +1,259 @@
+"""Who is lent which connection, when another one is opened, and who is refused.
+
+    OPENING ──opened──► IDLE ⇄ LENT          any of them ──dropped, closed──► gone
+
+One call is in flight on a connection, so a connection is lent to one waiter at a time and
+comes back only by `answered`.  There are no timers for trying again: while the other side
+is down, calls are refused at once, and the first one after the pause tries.  A state has
+no deadline here: OPENING and LENT end by the deadlines of whoever carries this out, IDLE
+by `Limits.idle`.
+
+Connections and waiters are numbers; times are seconds on the caller's clock.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import NamedTuple
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """connections:  so many at most.
+    waiters:      calls that may wait for a connection, beyond those one is opened for.
+    idle:         seconds after which an idle connection is closed; 0.0: never.
+    pause, longest:  seconds before the first and before any new try to open one.
+    """
+
+    connections: int = 4
+    waiters: int = 100
+    idle: float = 60.0
+    pause: float = 0.1
+    longest: float = 5.0
+
+
+class Why(enum.Enum):
+    FULL = "full"  # as many wait as may
+    DOWN = "down"  # no connection lives, and none could be opened
+    CLOSED = "closed"
+
+
+class State(enum.Enum):
+    OPENING = "opening"
+    IDLE = "idle"
+    LENT = "lent"
+
+
+class Open(NamedTuple):
+    connection: int
+
+
+class Lend(NamedTuple):
+    waiter: int
+    connection: int
+
+
+class Close(NamedTuple):
+    connection: int
+
+
+class Refuse(NamedTuple):
+    waiter: int
+    why: Why
+
+
+Command = Open | Lend | Close | Refuse
+
+
+class Pool:
+    """Each method is an event and returns what is to be done, in this order."""
+
+    __slots__ = (
+        "_failures",
+        "_idle",
+        "_limits",
+        "_lives",
+        "_next",
+        "_not_before",
+        "_opening",
+        "_proven",
+        "_waiting",
+        "closed",
+    )
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._lives: dict[int, State] = {}
+        #: The one used last is lent first, so that those which are not needed grow old.
+        self._idle: OrderedDict[int, float] = OrderedDict()
+        self._waiting: OrderedDict[int, None] = OrderedDict()
+        #: Those that have answered once.
+        self._proven: set[int] = set()
+        self._opening = 0
+        self._next = 0
+        self._failures = 0
+        self._not_before = float("-inf")
+        self.closed = False
+
+    # --- events -------------------------------------------------------------------------
+
+    def ask(self, waiter: int, now: float) -> list[Command]:
+        """Somebody wants a connection."""
+        if self.closed:
+            return [Refuse(waiter, Why.CLOSED)]
+        if self._idle:
+            return [self._lend(waiter)]
+        if not self._lives and now < self._not_before:
+            return [Refuse(waiter, Why.DOWN)]
+        self._waiting[waiter] = None
+        commands = self._serve(now)
+        if len(self._waiting) - self._opening > self._limits.waiters:
+            del self._waiting[waiter]
+            return [*commands, Refuse(waiter, Why.FULL)]
+        return commands
+
+    def forget(self, waiter: int) -> None:
+        """Somebody waits no longer."""
+        self._waiting.pop(waiter, None)
+
+    def opened(self, connection: int, now: float) -> list[Command]:
+        """It may be lent."""
+        self._expect(connection, State.OPENING)
+        self._opening -= 1
+        return self._put_back(connection, now)
+
+    def answered(self, connection: int, now: float, clear: bool = True) -> list[Command]:
+        """The call on it is over.
+
+        clear:  all of the reply has come, and nothing else may; otherwise the connection
+                is not lent again.
+        """
+        self._expect(connection, State.LENT)
+        self._proven.add(connection)
+        # An accept proves little: a balancer whose servers are all down accepts as well.
+        self._failures, self._not_before = 0, float("-inf")
+        if clear:
+            return self._put_back(connection, now)
+        self._bury(connection)
+        return [Close(connection), *self._serve(now)]
+
+    def stale(self, connection: int, waiter: int, now: float) -> list[Command]:
+        """It was lent, and found dead before anything was sent: its waiter is the next."""
+        self._expect(connection, State.LENT)
+        self._bury(connection)
+        self._waiting[waiter] = None
+        self._waiting.move_to_end(waiter, last=False)
+        return self._serve(now)
+
+    def dropped(
+        self, connection: int, now: float, draw: float, failed: bool = False
+    ) -> list[Command]:
+        """It is gone, in any state.
+
+        draw:    0 to 1, by chance, so that many processes do not try at once.
+        failed:  the other side's doing: it counts if the connection never answered.
+        """
+        opening = self._lives[connection] is State.OPENING
+        self._opening -= opening
+        if opening or (failed and connection not in self._proven):
+            self._failures += 1
+            pause = self._limits.pause * 2.0 ** min(self._failures - 1, 30)
+            self._not_before = now + min(pause, self._limits.longest) * (0.5 + draw / 2)
+        self._bury(connection)
+        return self._serve(now)
+
+    def tick(self, now: float) -> list[Command]:
+        """Time has passed: see `due`."""
+        commands: list[Command] = []
+        while self._idle and self._limits.idle:
+            oldest, since = next(iter(self._idle.items()))
+            if now < since + self._limits.idle:
+                break
+            self._bury(oldest)
+            commands.append(Close(oldest))
+        return commands + self._serve(now)
+
+    def close(self) -> list[Command]:
+        """No more calls: who waits is refused.  What is lent lives on until it is dropped."""
+        self.closed = True
+        refused = [Refuse(waiter, Why.CLOSED) for waiter in self._waiting]
+        self._waiting.clear()
+        unused = [it for it, state in self._lives.items() if state is not State.LENT]
+        for connection in unused:
+            self._bury(connection)
+        self._opening = 0
+        return [*refused, *map(Close, unused)]
+
+    # --- what is so ---------------------------------------------------------------------
+
+    def due(self) -> float | None:
+        """When `tick` will have something to do; None: not before another event."""
+        times = []
+        room = len(self._lives) < self._limits.connections
+        if self._waiting and room and not self._opening:
+            times.append(self._not_before)
+        if self._idle and self._limits.idle:
+            times.append(next(iter(self._idle.values())) + self._limits.idle)
+        return min(times, default=None)
+
+    def count(self, state: State) -> int:
+        if state is State.IDLE:
+            return len(self._idle)
+        lent = len(self._lives) - len(self._idle) - self._opening
+        return self._opening if state is State.OPENING else lent
+
+    @property
+    def waiting(self) -> int:
+        return len(self._waiting)
+
+    @property
+    def not_before(self) -> float:
+        """When a connection may be opened again."""
+        return self._not_before
+
+    # --- decisions ----------------------------------------------------------------------
+
+    def _serve(self, now: float) -> list[Command]:
+        commands: list[Command] = []
+        while self._waiting and self._idle:
+            commands.append(self._lend(self._waiting.popitem(last=False)[0]))
+        while len(self._waiting) > self._opening and self._may_open(now):
+            self._next += 1
+            self._opening += 1
+            self._lives[self._next] = State.OPENING
+            commands.append(Open(self._next))
+        if not self._lives:
+            commands += [Refuse(waiter, Why.DOWN) for waiter in self._waiting]
+            self._waiting.clear()
+        return commands
+
+    def _may_open(self, now: float) -> bool:
+        if len(self._lives) >= self._limits.connections or now < self._not_before:
+            return False
+        # Whether it is up again is tried by one, not by all.
+        return not (self._failures and self._opening)
+
+    def _lend(self, waiter: int) -> Lend:
+        connection, _ = self._idle.popitem()
+        self._lives[connection] = State.LENT
+        return Lend(waiter, connection)
+
+    def _put_back(self, connection: int, now: float) -> list[Command]:
+        if self.closed:
+            self._bury(connection)
+            return [Close(connection)]
+        self._lives[connection] = State.IDLE
+        self._idle[connection] = now
+        return self._serve(now)
+
+    def _bury(self, connection: int) -> None:
+        del self._lives[connection]
+        self._idle.pop(connection, None)
+        self._proven.discard(connection)
+
+    def _expect(self, connection: int, state: State) -> None:
+        found = self._lives.get(connection)
+        if found is not state:
+            raise ValueError(f"connection {connection} is {found}, not {state}")

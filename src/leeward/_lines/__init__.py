@@ -1,0 +1,1 @@
+"""What `leeward.LineClient` is made of: asyncio and sockets, for what `_core` decides."""

@@ -1,0 +1,203 @@
+"""Addresses, and how a socket comes to be connected: TCP, unix, TLS.
+
+Plain non-blocking sockets, not asyncio's transports: after a fork the child must be able
+to close its copy and touch nothing else.  A transport's `close()` would take the
+descriptor out of the epoll set, which the child shares with its parent, and the parent
+would be deaf on that connection from then on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+#: Probes in the time of the whole silence: half of them are sent, so that a wire which
+#: loses some packets is borne.
+PROBES = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where the server is.  `path` is empty for TCP."""
+
+    host: str
+    port: int
+    path: str = ""
+
+    def __str__(self) -> str:
+        if self.path:
+            return f"unix:{self.path}"
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def parse(given: str | tuple[str, int]) -> Address:
+    """`HOST:PORT`, `[IPv6]:PORT`, `unix:/path` or (host, port).  Raises ValueError."""
+    if isinstance(given, tuple):
+        host, port = given
+        return Address(host, _port(given, str(port)))
+    if given.startswith("unix:"):
+        if len(given) == len("unix:"):
+            raise ValueError("unix: needs a path, like unix:/run/provider.sock")
+        return Address("", 0, given.removeprefix("unix:"))
+    host, colon, digits = given.rpartition(":")
+    bracketed = host.startswith("[") and host.endswith("]")
+    if not colon or not host or (":" in host and not bracketed):
+        raise ValueError(f"expected HOST:PORT, [IPv6]:PORT or unix:/path, not {given!r}")
+    return Address(host.strip("[]") if bracketed else host, _port(given, digits))
+
+
+def _port(given: object, digits: str) -> int:
+    if not (digits.isascii() and digits.isdigit() and 0 < int(digits) < 65536):
+        raise ValueError(f"a port is from 1 to 65535, not {digits!r} in {given!r}")
+    return int(digits)
+
+
+@dataclass(frozen=True, slots=True)
+class Wire:
+    """How to connect.
+
+    peer_timeout:  seconds for which the peer's machine may acknowledge nothing, idle or
+                   not; 0.0: as the kernel does it.
+    tls:           None for none; `server_name` is what its certificate must name.
+    """
+
+    address: Address
+    peer_timeout: float
+    tls: ssl.SSLContext | None
+    server_name: str
+
+
+async def connect(
+    loop: asyncio.AbstractEventLoop, wire: Wire, timeout: float, owned: set[socket.socket]
+) -> socket.socket:
+    """A connected, non-blocking socket, its TLS handshake done.  Raises OSError.
+
+    timeout:  seconds for all addresses of a name together: each has its share, so that
+              one behind a black hole does not take the time of the next.
+    owned:    each socket is in it from its first moment, for a forked child to close.
+    """
+    last = OSError(f"no address for {wire.address}")
+    found = await _resolve(loop, wire.address)
+    for family, address in found:
+        sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        owned.add(sock)
+        try:
+            if family != socket.AF_UNIX:
+                _tune(sock, wire)
+            async with asyncio.timeout(timeout / len(found)):
+                await _connect(loop, sock, address)
+                return await _secure(loop, sock, wire, owned) if wire.tls else sock
+        except OSError as error:
+            last = error
+            discard(sock, owned)
+        except BaseException:
+            discard(sock, owned)
+            raise
+    raise last
+
+
+def discard(sock: socket.socket, owned: set[socket.socket]) -> None:
+    owned.discard(sock)
+    sock.close()
+
+
+def abandon(sock: socket.socket) -> None:
+    """Close a forked child's copy: only the descriptor, with no word to the peer.
+
+    The Python object forgets it as well, or its end would close whatever has the number
+    by then.  (`SSLSocket.close()` says nothing to the peer either; `unwrap()` would.)
+    """
+    with contextlib.suppress(OSError):  # closed by somebody else, who went by numbers
+        os.close(sock.detach())
+
+
+async def _resolve(loop: asyncio.AbstractEventLoop, address: Address) -> list[tuple[int, Any]]:
+    if address.path:
+        return [(socket.AF_UNIX, address.path)]
+    kind = socket.SOCK_STREAM
+    try:
+        # A number needs no thread to be resolved in.
+        found = socket.getaddrinfo(
+            address.host, address.port, type=kind, flags=socket.AI_NUMERICHOST
+        )
+    except socket.gaierror:
+        found = await loop.getaddrinfo(address.host, address.port, type=kind)
+    return [(int(family), where) for family, _, _, _, where in found]
+
+
+def _tune(sock: socket.socket, wire: Wire) -> None:
+    tcp = socket.IPPROTO_TCP
+    sock.setsockopt(tcp, socket.TCP_NODELAY, 1)
+    if wire.peer_timeout:
+        interval = max(round(wire.peer_timeout / PROBES), 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        sock.setsockopt(tcp, socket.TCP_KEEPIDLE, max(round(wire.peer_timeout / 2), 1))
+        sock.setsockopt(tcp, socket.TCP_KEEPINTVL, interval)
+        sock.setsockopt(tcp, socket.TCP_KEEPCNT, PROBES // 2)
+        # It bounds the idle silence too (tcp(7)): less than that would be one lost probe.
+        sock.setsockopt(tcp, socket.TCP_USER_TIMEOUT, round(wire.peer_timeout * 1000))
+
+
+async def _connect(loop: asyncio.AbstractEventLoop, sock: socket.socket, address: Any) -> None:
+    try:
+        sock.connect(address)
+        return
+    except BlockingIOError:
+        # A unix socket whose backlog is full says the same and is not under way at all:
+        # it would be writable at once, and unconnected.
+        if sock.family == socket.AF_UNIX:
+            raise
+    await _ready(loop, sock, loop.add_writer, loop.remove_writer)
+    error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+    if error:
+        raise OSError(error, os.strerror(error))
+
+
+async def _secure(
+    loop: asyncio.AbstractEventLoop,
+    sock: socket.socket,
+    wire: Wire,
+    owned: set[socket.socket],
+) -> ssl.SSLSocket:
+    assert wire.tls is not None
+    name = wire.server_name or None
+    secure = wire.tls.wrap_socket(sock, server_hostname=name, do_handshake_on_connect=False)
+    owned.discard(sock)  # detached: the descriptor is the other's now
+    owned.add(secure)
+    try:
+        while True:
+            try:
+                secure.do_handshake()
+                return secure
+            except ssl.SSLWantReadError:
+                await _ready(loop, secure, loop.add_reader, loop.remove_reader)
+            except ssl.SSLWantWriteError:
+                await _ready(loop, secure, loop.add_writer, loop.remove_writer)
+    except BaseException:
+        discard(secure, owned)
+        raise
+
+
+async def _ready(
+    loop: asyncio.AbstractEventLoop,
+    sock: socket.socket,
+    add: Callable[..., Any],
+    remove: Callable[[socket.socket], Any],
+) -> None:
+    future = loop.create_future()
+    add(sock, _wake, future)
+    try:
+        await future
+    finally:
+        remove(sock)
+
+
+def _wake(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)

@@ -1,0 +1,204 @@
+"""Descriptors that a fork would share to their owners' harm: connections, loops, databases.
+
+A connection is shared by all children, which read each other's answers.  An epoll set
+too, and one child's close deafens the others.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+from leeward._sys import files
+from leeward._zygote.look import Found, Look, key
+from leeward._zygote.origins import NOWHERE, Site
+from leeward._zygote.watch import note_of
+
+#: In /proc/net/tcp: a connection is being made (TCP_SYN_SENT of net/tcp_states.h).
+_SYN_SENT = "02"
+_EVENTS = {
+    "eventfd": "an eventfd",
+    "timerfd": "a timer",
+    "signalfd": "a signalfd",
+    "inotify": "an inotify watch",
+    "fanotify": "a fanotify watch",
+}
+
+
+def open_descriptors() -> frozenset[int]:
+    """The numbers of all open descriptors; those of before the import are not judged."""
+    fds = []
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            os.fstat(int(name))
+        except OSError:
+            continue  # that of the listing itself
+        fds.append(int(name))
+    return frozenset(fds)
+
+
+def loops(look: Look) -> Iterator[Found]:
+    """Event loops as such, so that one is told once and not by each of its descriptors."""
+    for it in look.objects["loop"]:
+        if it.is_closed():
+            continue
+        fd = _backend(it)
+        if fd in look.own or fd in look.descriptors:
+            continue
+        look.descriptors.add(fd)
+        site = note_of(look.watch.made, getattr(it, "_ssock", None), NOWHERE)
+        kind = f"{type(it).__module__}.{type(it).__qualname__}"
+        what = f"an event loop is open already: {kind}, epoll set, descriptor {fd}"
+        yield Found("LW120", what, site, it, key(fd) if fd >= 0 else "")
+
+
+def _backend(loop: Any) -> int:
+    """The descriptor of a loop's epoll set, -1 if it does not tell."""
+    with contextlib.suppress(Exception):  # whatever a foreign loop raises
+        if hasattr(loop, "_get_backend_id"):  # uvloop
+            return int(loop._get_backend_id())
+        return int(loop._selector.fileno())
+    return -1
+
+
+def descriptors(look: Look) -> Iterator[Found]:
+    objects = {it.fileno(): it for it in look.objects["socket"]}
+    tls = {it.fileno(): it for it in look.objects["tls"]}
+    native = {fd: it for it in look.objects["connection"] if (fd := _number(it)) is not None}
+    uvloop = any(type(it).__module__.startswith("uvloop") for it in look.objects["loop"])
+    for fd in sorted(open_descriptors() - look.own - look.descriptors):
+        try:
+            link = os.readlink(f"/proc/self/fd/{fd}")
+            place = key(fd)
+        except OSError:
+            continue  # closed meanwhile, by a thread that was told of above
+        if link.startswith("socket:"):
+            site, since = _opened(look, fd, objects.get(fd))
+            yield from _connection(fd, place, since, site, tls.get(fd), objects, native)
+        elif link.startswith("anon_inode:"):
+            name = link.removeprefix("anon_inode:").strip("[]")
+            site, _ = _opened(look, fd, None)
+            if name == "eventpoll":
+                what = f"an event loop is open already: epoll set, descriptor {fd}"
+                yield Found("LW120", what, site, key=place)
+            elif uvloop:
+                continue  # libuv's own, told of with its loop
+            elif name == "io_uring":
+                yield Found("LW122", f"an io_uring is open, descriptor {fd}", site, key=place)
+            elif name in _EVENTS:
+                what = f"{_EVENTS[name]} is open, descriptor {fd}"
+                yield Found("LW121", what, site, key=place)
+
+
+def _number(it: Any) -> int | None:
+    with contextlib.suppress(Exception):  # closed, or whatever a driver raises then
+        return int(it.fileno())
+    return None
+
+
+def _opened(look: Look, fd: int, it: Any) -> tuple[Site, str]:
+    """Where it was opened, and of what C code has opened, since which import."""
+    inode = os.fstat(fd).st_ino
+    watch = look.watch
+    if (fd, inode) in watch.sockets:
+        return watch.sockets[fd, inode], ""
+    # Its number has changed since: dup, detach, wrap_socket.
+    for (_, other), site in watch.sockets.items():
+        if other == inode:
+            return site, ""
+    if (site := note_of(watch.made, it, NOWHERE)) != NOWHERE:
+        return site, ""
+    if (fd, inode) in watch.native:
+        name, site = watch.native[fd, inode]
+        return site, f", by native code since the import of {name}"
+    return NOWHERE, ""
+
+
+def _connection(
+    fd: int,
+    place: str,
+    since: str,
+    site: Site,
+    tls: Any,
+    objects: dict[int, Any],
+    native: dict[int, Any],
+) -> Iterator[Found]:
+    if not (peer := peer_of(fd)):
+        return
+    code, by = "LW110", ""
+    if tls is not None:
+        host = f" to {tls.server_hostname}" if tls.server_hostname else ""
+        code, by = "LW111", f", with {tls.version() or 'TLS before its handshake'}{host}"
+    what = f"a socket is connected to {peer}{by}{since}, descriptor {fd}"
+    yield Found(code, what, site, native.get(fd, objects.get(fd)), place)
+
+
+def peer_of(fd: int) -> str:
+    """Whom a socket is connected to; "" if to nobody who would answer."""
+    with socket.socket(fileno=os.dup(fd)) as sock:
+        try:
+            peer = sock.getpeername()
+        except OSError:
+            return _asked(fd)  # listening, not connected, or about to be
+        if sock.family == socket.AF_UNIX:
+            # syslog and journal: a datagram is a line and nothing is answered.  A
+            # peer without a name is a socketpair, a pipe of this process to itself.
+            quiet = sock.type == socket.SOCK_DGRAM or not peer
+            return "" if quiet else f"unix:{os.fsdecode(peer)}"
+    return f"{peer[0]}:{peer[1]}" if isinstance(peer, tuple) else str(peer)
+
+
+def _asked(fd: int) -> str:
+    """Whom a socket has asked for a connection that is not there yet."""
+    inode = str(os.fstat(fd).st_ino)
+    for table in ("tcp", "tcp6"):
+        for line in files.lines(f"/proc/self/net/{table}"):
+            words = line.split()
+            if len(words) > 9 and words[9] == inode and words[3] == _SYN_SENT:
+                return _address(words[2])
+    return ""
+
+
+def _address(text: str) -> str:
+    """ "0100007F:1F90" as "127.0.0.1:8080": words of four bytes, each in the machine's order."""
+    host, _, port = text.partition(":")
+    words = (bytes.fromhex(host[at : at + 8]) for at in range(0, len(host), 8))
+    packed = b"".join(word if sys.byteorder == "big" else word[::-1] for word in words)
+    family = socket.AF_INET if len(packed) == 4 else socket.AF_INET6
+    return f"{socket.inet_ntop(family, packed)}:{int(port, 16)}"
+
+
+def databases(look: Look) -> Iterator[Found]:
+    """SQLite's: https://www.sqlite.org/howtocorrupt.html, 2.6.  Those in memory are copied."""
+    for it in look.objects["sqlite"]:
+        name, site = look.watch.databases.get(id(it), ("a database", NOWHERE))
+        in_memory = (
+            not name
+            or name.startswith((":memory:", "file::memory:"))
+            or (name.startswith("file:") and "mode=memory" in name)
+        )
+        if in_memory or _is_closed(it):
+            continue
+        path = os.path.abspath(name.removeprefix("file:").partition("?")[0])
+        fds = (fd for fd in open_descriptors() - look.own if _leads_to(fd, path))
+        fd = next(fds, None)
+        place = "" if fd is None else key(fd)
+        yield Found("LW113", f"an SQLite connection is open: {name}", site, it, place)
+
+
+def _is_closed(connection: Any) -> bool:
+    try:
+        connection.total_changes  # noqa: B018  asks nothing of the database, in any thread
+    except Exception:  # ProgrammingError of a module that we do not import
+        return True
+    return False
+
+
+def _leads_to(fd: int, path: str) -> bool:
+    with contextlib.suppress(OSError):  # closed meanwhile
+        return os.readlink(f"/proc/self/fd/{fd}") == os.path.realpath(path)
+    return False

@@ -1,0 +1,198 @@
+"""Threads, and what has threads: executors, listeners of logging, pools of processes.
+
+A thread does not survive a fork, but its locks and its promises do.  Native ones are
+judged by where they run: OpenBLAS and Arrow join or restart their pools around a fork
+(pthread_atfork), and importing numpy or pandas must not cost anybody the zygote.
+Unknown ones count: to spawn is always right, and only slower.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterable, Iterator
+from types import FrameType
+from typing import Any
+
+from leeward._sys import procfs
+from leeward._zygote import native
+from leeward._zygote.look import Found, Look
+from leeward._zygote.origins import NOWHERE, Site
+from leeward._zygote.watch import note_of
+
+_LOCK = type(threading.Lock())
+
+
+def owners_of_threads(look: Look) -> Iterator[Found]:
+    """What would be told as several threads and processes, and is one thing."""
+    for it in look.objects["executor"]:
+        threads = [*getattr(it, "_threads", ()), getattr(it, "_executor_manager_thread", None)]
+        processes = list((getattr(it, "_processes", None) or {}).values())
+        site = _take(look, threads, processes)
+        if site is not None:
+            used = len(processes) or sum(map(_alive, threads))
+            yield Found("LW102", f"a {type(it).__name__} is in use ({used} running)", site, it)
+    for it in look.objects["listener"]:
+        if (site := _take(look, [getattr(it, "_thread", None)], [])) is not None:
+            yield Found("LW103", f"a {type(it).__name__} of logging runs", site, it)
+    for it in look.objects["multiprocessing"]:
+        handlers = ("_worker_handler", "_task_handler", "_result_handler", "_thread")
+        threads = [getattr(it, name, None) for name in handlers]
+        processes = [*(getattr(it, "_pool", None) or ()), getattr(it, "_process", None)]
+        site = _take(look, threads, processes)
+        queue = type(it).__name__.endswith("Queue")
+        if site is not None or queue:
+            yield Found("LW140", f"a {_name(it)} exists", site or NOWHERE, it)
+
+
+def _name(it: object) -> str:
+    return f"{type(it).__module__}.{type(it).__qualname__}"
+
+
+def _alive(thread: Any) -> bool:
+    return isinstance(thread, threading.Thread) and thread.is_alive()
+
+
+def _take(look: Look, threads: Iterable[Any], processes: Iterable[Any]) -> Site | None:
+    """These are told of with what they belong to.  Where the first was started; None: none is."""
+    running = [thread for thread in threads if _alive(thread)]
+    look.threads.update(map(id, running))
+    pids = {pid for it in processes if isinstance(pid := getattr(it, "pid", None), int)}
+    look.processes.update(pids)
+    sites = [note_of(look.watch.threads, thread, NOWHERE) for thread in running]
+    sites += [site for it, site in look.watch.children if getattr(it, "pid", None) in pids]
+    if not running and not pids:
+        return None
+    return next((site for site in sites if site.where), NOWHERE)
+
+
+def python_threads(look: Look) -> Iterator[Found]:
+    me = threading.get_ident()
+    named = {thread.ident: thread for thread in threading.enumerate()}
+    # Not `enumerate` alone: it does not know those of `_thread.start_new_thread`.
+    for ident, frame in sys._current_frames().items():
+        thread = named.get(ident)
+        if ident == me or id(thread) in look.threads:
+            continue
+        name = repr(thread.name) if thread else "without a name"
+        site = note_of(look.watch.threads, thread, NOWHERE)
+        target, code = _runs(thread, frame)
+        site = site if site.where or thread else look.watch.bare.get(code, site)
+        if not site.where:
+            site = Site(look.origins.of_code(target), site.library)
+        runs = f": {code.co_qualname}" if code else ""
+        yield Found("LW101", f"a thread {name} runs since the import{runs}", site, thread)
+
+
+def _runs(thread: threading.Thread | None, frame: FrameType) -> tuple[Any, Any]:
+    """The thread's own function and code: its target, its `run`, its outermost frame."""
+    target = getattr(thread, "_target", None)
+    if target is None and thread is not None and type(thread).run is not threading.Thread.run:
+        target = type(thread).run
+    code = getattr(getattr(target, "__func__", target), "__code__", None)
+    if code is None:
+        outer: FrameType | None = frame
+        while outer is not None:
+            if outer.f_code.co_filename != threading.__file__:
+                code = outer.f_code
+            outer = outer.f_back
+        target = _Code(code)
+    return target, code
+
+
+class _Code:
+    """What `Origins.of_code` takes for a function."""
+
+    def __init__(self, code: object) -> None:
+        self.__code__ = code
+
+
+def native_threads(look: Look) -> Iterator[Found]:
+    # Ours by asking: a Thread object of before a fork remembers the number of its parent.
+    python = {thread.native_id for thread in threading.enumerate()} | {threading.get_native_id()}
+    others = [tid for tid in procfs.threads_of(os.getpid()) if tid not in python]
+    strange = [it for it in map(native.origin, others) if not it.harmless]
+    # Python threads without a Thread object are among them, and were told of above.
+    idents = {thread.ident for thread in threading.enumerate()}
+    unnamed = len(set(sys._current_frames()) - idents)
+    # librdkafka's: told of by the client that has them.
+    kafka = any(type(it).__module__.startswith(("confluent", "cimpl")) for it in _clients(look))
+    for origin in strange[unnamed:]:
+        if not (kafka and origin.name.startswith("rdk:")):
+            what = f"a native thread {origin.name!r} runs"
+            yield Found("LW104", what, Site("", origin.where))
+
+
+def runtimes() -> Iterator[Found]:
+    for code, name, path in native.runtimes():
+        yield Found(code, f"{name} is loaded", Site("", path))
+
+
+def _clients(look: Look) -> list[Any]:
+    return look.objects["client"]
+
+
+def clients(look: Look) -> Iterator[Found]:
+    """Those that begin to share or to lose something before a descriptor tells of it."""
+    for it in _clients(look):
+        topology = getattr(it, "_topology", None)
+        if type(it).__name__.endswith("MongoClient") and not getattr(topology, "_opened", False):
+            continue  # connect=False: it begins in the worker
+        if getattr(it, "closed", False) is True or getattr(it, "_closed", False) is True:
+            continue
+        yield Found("LW112", f"a {_name(it)} is open", NOWHERE, it)
+
+
+def held_locks(look: Look) -> Iterator[Found]:
+    """Locks that somebody holds, if there is somebody: another thread.
+
+    One that is held by the import itself is held in each spawned worker as well.
+    """
+    if len(sys._current_frames()) < 2:
+        return
+    # A thread's own lock (3.11, 3.12) is held for as long as it runs.
+    own = {id(getattr(thread, "_tstate_lock", None)) for thread in threading.enumerate()}
+    for it in look.objects["lock"]:
+        held = it.locked() if type(it) is _LOCK else repr(it).startswith("<locked")
+        mine = hasattr(it, "_is_owned") and it._is_owned()
+        if held and not mine and id(it) not in own:
+            yield Found("LW130", f"a {type(it).__name__} is held", NOWHERE, it)
+
+
+def timers(look: Look) -> Iterator[Found]:
+    for which, name, signum in (
+        (signal.ITIMER_REAL, "real", signal.SIGALRM),
+        (signal.ITIMER_VIRTUAL, "virtual", signal.SIGVTALRM),
+        (signal.ITIMER_PROF, "profiling", signal.SIGPROF),
+    ):
+        if signal.getitimer(which)[0]:
+            handler = signal.getsignal(signum)
+            what = f"a timer runs ({name} time, {signal.Signals(signum).name})"
+            yield Found("LW107", what, Site(look.origins.of_code(handler)))
+
+
+def _started_at(look: Look, pid: int) -> tuple[object, Site]:
+    """The object that stands for a process, and where it was started."""
+    found = ((it, site) for it, site in look.watch.children if getattr(it, "pid", None) == pid)
+    return next(found, (None, NOWHERE))
+
+
+def children(look: Look) -> Iterator[Found]:
+    """Processes that were started by the import and still run."""
+    for it in look.objects["process"]:
+        pid = getattr(getattr(it, "_popen", None), "pid", None)
+        if pid is not None and pid not in look.processes and it._parent_pid == os.getpid():
+            site = _started_at(look, pid)[1]
+            if procfs.state_of(pid) not in (None, "Z", "X"):
+                yield Found("LW140", f"the process {it.name!r} runs", site, it)
+            look.processes.add(pid)
+    tracker = sys.modules.get("multiprocessing.resource_tracker")
+    # Made for being shared: it counts names that each process tells it.
+    spared = getattr(getattr(tracker, "_resource_tracker", None), "_pid", None)
+    for pid in procfs.children_of(os.getpid()):
+        if pid in look.processes or pid == spared or procfs.state_of(pid) in (None, "Z", "X"):
+            continue
+        popen, site = _started_at(look, pid)
+        yield Found("LW141", f"the child process {pid} ({procfs.comm(pid)}) runs", site, popen)

@@ -1,0 +1,267 @@
+"""Writes down, while the application is imported, which line opened or started what.
+
+An audit hook hears of it, on any thread.  It cannot be taken off again: each event of
+the process's life, and its workers', goes through `hook`, which then finds an empty
+dict (0.06 µs an event, 0.2 µs with what the interpreter does to call it; a request
+served raises none, an accepted connection one).  An instance in spawn mode has none.
+
+What raises no event is heard of by a function in the place of another, for as long as
+the import takes: `Thread.start` (the event exists from 3.12 on, and does not name the
+thread) and `random.Random.seed`.
+
+What a C extension opens raises no event and calls nobody: before each extension is
+loaded, and at the next import after it, the sockets are counted (`_census`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import stat
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
+
+from leeward._zygote.origins import Origins, Site
+
+#: Sites that are kept of each sort; a program that connects in a loop while it is imported
+#: is told of by its first ones.
+_MOST = 10_000
+#: Seconds around now in which a seed is the time, and another one in each process.
+_TODAY = 86400.0
+
+Inode = tuple[int, int]  # descriptor and inode
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+def note_of(notes: WeakKeyDictionary[K, V], it: K | None, default: V) -> V:
+    """What was written down about an object, even if it has no hash."""
+    try:
+        return notes.get(it, default) if it is not None else default
+    except TypeError:
+        return default
+
+
+class Watch:
+    """sockets:    where each was connected, or made, by descriptor and inode.
+    made:       where each Python socket was made, by its object.
+    threads:    where each was started; `bare`: those of `_thread`, by their function.
+    databases:  by the id of the SQLite connection: (database, where).
+    files:      where each file was opened for writing, by its absolute path.
+    children:   where each process was started, by its `Popen` object.
+    seeded:     where each `random.Random` was seeded, and whether it may have been so to
+                give the same numbers again.
+    native:     the sockets that appeared while an extension was loaded: (its name, where).
+    """
+
+    def __init__(self, origins: Origins) -> None:
+        self.origins = origins
+        self.sockets: dict[Inode, Site] = {}
+        self.made: WeakKeyDictionary[Any, Site] = WeakKeyDictionary()
+        self.threads: WeakKeyDictionary[threading.Thread, Site] = WeakKeyDictionary()
+        self.bare: dict[object, Site] = {}
+        self.databases: dict[int, tuple[str, Site]] = {}
+        self.files: dict[str, Site] = {}
+        self.children: list[tuple[Any, Site]] = []
+        self.seeded: WeakKeyDictionary[random.Random, tuple[Site, bool]] = WeakKeyDictionary()
+        self.native: dict[Inode, tuple[str, Site]] = {}
+        self._database = threading.local()
+        self._loading: _Loading | None = None
+        self._handlers: dict[str, Callable[[FrameType, Any], None]] = {}
+        self._undo = contextlib.ExitStack()
+
+    # --- on and off ---------------------------------------------------------------------
+
+    def arm(self) -> None:
+        """From now on.  Once in the life of a process: the hook stays."""
+        handlers = self._handlers
+
+        def hook(event: str, args: Any) -> None:
+            if event in handlers:
+                # What is raised here would be raised in the application's own call.
+                with contextlib.suppress(Exception):
+                    handlers[event](sys._getframe(1), args)
+
+        self._wrap(threading.Thread, "start", self._started)
+        self._wrap(random.Random, "seed", self._seeded)
+        handlers.update(
+            {
+                "socket.connect": self._connected,
+                "socket.__new__": self._made,
+                "open": self._opened,
+                "sqlite3.connect": self._named,
+                "sqlite3.connect/handle": self._database_opened,
+                "_thread.start_new_thread": self._bare,
+                "subprocess.Popen": self._child,
+                "os.fork": self._child,
+                "import": self._imported,
+            }
+        )
+        sys.addaudithook(hook)
+
+    def disarm(self) -> None:
+        """Nothing more is written down.  May be called again."""
+        self._handlers.clear()
+        self._undo.close()
+        self._census()
+
+    def _wrap(self, owner: type, name: str, note: Callable[..., None]) -> None:
+        original = vars(owner)[name]
+        handlers = self._handlers
+
+        def wrapper(self: Any, /, *args: Any, **more: Any) -> Any:
+            if handlers:
+                with contextlib.suppress(Exception):  # as in `hook`
+                    note(sys._getframe(1), self, *args, **more)
+            return original(self, *args, **more)
+
+        for attribute in ("__module__", "__name__", "__qualname__", "__doc__"):
+            setattr(wrapper, attribute, getattr(original, attribute))
+        setattr(owner, name, wrapper)
+
+        def restore() -> None:
+            # Somebody may have put something around ours meanwhile (sentry-sdk does):
+            # then ours stays inside it, and only passes on.
+            if vars(owner).get(name) is wrapper:
+                setattr(owner, name, original)
+
+        self._undo.callback(restore)
+
+    # --- what is heard ------------------------------------------------------------------
+
+    def _connected(self, frame: FrameType, args: Any) -> None:
+        fd = args[0].fileno()
+        if len(self.sockets) < _MOST:
+            # The first connect and not the last: a reconnect comes from the same place.
+            self.sockets.setdefault((fd, os.fstat(fd).st_ino), self.origins.site(frame))
+
+    def _made(self, frame: FrameType, args: Any) -> None:
+        if len(self.made) < _MOST:
+            self.made[args[0]] = self.origins.site(frame)
+
+    def _opened(self, frame: FrameType, args: Any) -> None:
+        path, _, flags = args
+        writes = flags & (os.O_WRONLY | os.O_RDWR) and not isinstance(path, int | None)
+        if writes and len(self.files) < _MOST:
+            self.files[os.path.abspath(os.fsdecode(path))] = self.origins.site(frame)
+
+    def _named(self, frame: FrameType, args: Any) -> None:
+        self._database.name = args[0]
+
+    def _database_opened(self, frame: FrameType, args: Any) -> None:
+        name, self._database.name = getattr(self._database, "name", ""), ""
+        if len(self.databases) < _MOST:
+            text = "" if isinstance(name, int) else os.fsdecode(name)
+            self.databases[id(args[0])] = (text, self.origins.site(frame))
+
+    def _bare(self, frame: FrameType, args: Any) -> None:
+        function = args[0]
+        if not isinstance(getattr(function, "__self__", None), threading.Thread):
+            code = getattr(getattr(function, "__func__", function), "__code__", None)
+            self.bare[code] = self.origins.site(frame)
+
+    def _child(self, frame: FrameType, args: Any) -> None:
+        # subprocess, and multiprocessing's popen_fork: the object gets its pid later.
+        outer: FrameType | None = frame
+        for _ in range(4):
+            if outer is not None:
+                it = outer.f_locals.get("self")
+                if type(it).__name__ == "Popen" and len(self.children) < _MOST:
+                    self.children.append((it, self.origins.site(frame)))
+                    return
+                outer = outer.f_back
+
+    def _started(self, frame: FrameType, thread: threading.Thread) -> None:
+        self.threads[thread] = self.origins.site(frame)
+
+    def _seeded(
+        self, frame: FrameType, it: random.Random, seed: Any = None, version: int = 2
+    ) -> None:
+        if len(self.seeded) < _MOST:
+            self.seeded[it] = (self.origins.site(frame), not varies(seed))
+
+    def _imported(self, frame: FrameType, args: Any) -> None:
+        if self._loading is not None and not self._loading.goes_on(frame):
+            self._census()
+        if args[1] is not None:  # an extension is about to be loaded
+            self._census()
+            importer = _importer(frame)
+            place = None if importer is None else (importer, importer.f_lasti)
+            self._loading = _Loading(str(args[0]), self.origins.site(frame), sockets(), place)
+
+    def _census(self) -> None:
+        """What has appeared since an extension began to load came with it, or by it.
+
+        The end of its loading is no event: what a call into it has opened behind the
+        import is counted too, if nothing else was imported in between.  Then whoever
+        holds the connection tells the better line.
+        """
+        if self._loading is None:
+            return
+        it, self._loading = self._loading, None
+        for key in sockets() - it.before:
+            self.native.setdefault(key, (it.name, it.site))
+
+
+@dataclass(frozen=True)
+class _Loading:
+    """An extension that is being loaded.  place: the frame that imports it, and how far it is."""
+
+    name: str
+    site: Site
+    before: frozenset[Inode]
+    place: tuple[FrameType, int] | None
+
+    def goes_on(self, frame: FrameType | None) -> bool:
+        """Is what happens in `frame` a part of it?"""
+        while frame is not None and self.place is not None:
+            if frame is self.place[0]:
+                return frame.f_lasti == self.place[1]
+            frame = frame.f_back
+        return False
+
+
+def _importer(frame: FrameType | None) -> FrameType | None:
+    """The innermost frame that is not the import system's."""
+    while frame is not None and frame.f_code.co_filename.startswith("<frozen "):
+        frame = frame.f_back
+    return frame
+
+
+def sockets() -> frozenset[Inode]:
+    """Each descriptor that is a socket or a kernel object without a name: 1.5 µs for one."""
+    found = []
+    for name in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):  # that of the listing itself
+            status = os.fstat(int(name))
+            if stat.S_ISSOCK(status.st_mode) or not stat.S_IFMT(status.st_mode):
+                found.append((int(name), status.st_ino))
+    return frozenset(found)
+
+
+def varies(seed: Any) -> bool:
+    """Was this seed meant to be another one in each process?
+
+    None and what comes from os.urandom is; so are the time and the pid.  A number out
+    of the source is not: whoever writes 42 wants the same numbers again, and would get
+    them in each spawned worker too.
+    """
+    if seed is None or isinstance(seed, float):
+        return True
+    if isinstance(seed, bytes | bytearray):
+        return len(seed) >= 16
+    if not isinstance(seed, int):
+        return False
+    if seed.bit_length() > 64 or seed == os.getpid():
+        return True
+    now = time.time()
+    times = (abs(seed / unit - now) < _TODAY for unit in (1, 1000, 1_000_000, 1_000_000_000))
+    return any(times)

@@ -1,0 +1,64 @@
+"""`@leeward.on_one_worker`: a periodic job that runs once for the whole instance.
+
+    @leeward.on_one_worker(every="1m")
+    async def purge():
+        await db().execute("delete from sessions where expires < now()")
+
+It runs on the loop of the worker in the lowest slot that serves, for the first time `every`
+after that has begun to serve, and on the next one when that ends, drains or is stuck.  Two
+never run at once.  A run that raises is logged; the next comes in its time.  Runs that were
+missed are not made up for, but for one.
+
+The function stays as it is: tests call it.  Alone, in `python app.py`, nobody does.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from leeward._core.durations import positive
+from leeward.resources import shown
+
+F = TypeVar("F", bound=Callable[[], Any])
+
+
+@dataclass(frozen=True)
+class Job:
+    """every: seconds.  key: the same in every process, and in the next generation."""
+
+    function: Callable[[], Any]
+    every: float
+    key: str
+
+    def __str__(self) -> str:
+        code = getattr(inspect.unwrap(self.function), "__code__", None)
+        name = getattr(self.function, "__name__", self.key)
+        where = "?" if code is None else f"{shown(code.co_filename)}:{code.co_firstlineno}"
+        return f"{name} ({where})"
+
+
+#: By key: every job that was declared in this process.
+DECLARED: dict[str, Job] = {}
+
+
+def on_one_worker(*, every: float | str) -> Callable[[F], F]:
+    """Run the function on one worker of the instance, again and again.
+
+    every:  seconds, or "30s", "5m", "1h", from one run's begin to the next.
+
+    Raises ValueError for what is no duration above 0, TypeError for no function.
+    """
+    interval = positive(every)
+
+    def declare(function: F) -> F:
+        if not callable(function):
+            raise TypeError(f"on_one_worker decorates a function, not {function!r}")
+        module = getattr(function, "__module__", "?")
+        key = f"{module}:{getattr(function, '__qualname__', repr(function))}"
+        DECLARED[key] = Job(function, interval, key)
+        return function
+
+    return declare

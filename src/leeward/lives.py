@@ -1,0 +1,395 @@
+"""What one process has opened of its resources, and how it opens and closes them.
+
+    declared ─ opening ─ open ─ closing ─ closed     in a worker for good; alone, it may
+       ▲          └─ failed ─┐               │       be opened again
+       └─────────────────────┴───────────────┘
+
+An asynchronous generator lives in a task of its own from its first step to its last, so
+that `async with asyncio.TaskGroup()` may stand around its `yield`, and so that nothing is
+thrown into it: `asyncio.run` cancels all tasks when it ends, this one then closes what was
+opened, in its order.  The loop's own `shutdown_asyncgens` would throw GeneratorExit into
+all of them at once; they are kept out of its sight.
+
+Whoever forks leaves the child nothing: values are known by the pid that opened them, and
+the generators behind them are never resumed or freed there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import inspect
+import os
+import sys
+import threading
+import time
+import weakref
+from collections.abc import Iterator
+from contextvars import ContextVar, copy_context
+from typing import Any, Protocol
+
+from leeward._core.resources import Cycle, Waits, allowance, before, way
+from leeward.errors import NotOpen
+from leeward.resources import Held, Resource, mentioned
+
+#: The resource that is being opened by whoever asks.
+asker: ContextVar[Resource[Any] | None] = ContextVar("leeward_opening", default=None)
+
+#: Seconds for all closers of a program that runs alone.
+ALONE = 5.0
+#: Seconds for the application's own tasks to end, when all are cancelled at once.
+OTHERS = 1.0
+#: Seconds for a closer that was cancelled because it was late.
+LAST = 0.2
+
+ASYNC = ("async generator", "coroutine")
+
+
+class Overdue(BaseException):
+    """Raised in a closer or an opener that blocks the loop for too long."""
+
+
+class Teller(Protocol):
+    """Whom a book tells of closers that fail, and asks for how long they may take."""
+
+    def failed(self, resource: Resource[Any], error: BaseException) -> None: ...
+
+    def late(self, resource: Resource[Any], seconds: float, task: Any) -> None: ...
+
+    def alarm(self, seconds: float, task: Any) -> contextlib.AbstractContextManager[object]:
+        """Around a step of `task`: raise `Overdue` in it if it blocks for so long."""
+
+    def patience(self) -> float:
+        """Seconds for all closers, when `asyncio.run` ends."""
+
+
+class Alone:
+    """The `Teller` of a program that runs without leeward: its log, and no alarms."""
+
+    def failed(self, resource: Resource[Any], error: BaseException) -> None:
+        import logging
+
+        logging.getLogger("leeward").error("closing %s failed", resource, exc_info=error)
+
+    def late(self, resource: Resource[Any], seconds: float, task: Any) -> None:
+        import logging
+
+        logging.getLogger("leeward").error("%s did not close within %.3g s", resource, seconds)
+
+    def alarm(self, seconds: float, task: Any) -> contextlib.AbstractContextManager[object]:
+        return contextlib.nullcontext()
+
+    def patience(self) -> float:
+        return ALONE
+
+
+class Book:
+    """What this process has opened.  hosted: a worker's, which opens and closes by itself."""
+
+    def __init__(self) -> None:
+        self.pid = os.getpid()
+        self.hosted = False
+        self.ended = False
+        self.teller: Teller = Alone()
+        self.lives: list[Life] = []  # open, in the order in which they were opened
+        self.opening: dict[Resource[Any], Life] = {}
+        self.waits: Waits[Resource[Any]] = Waits()
+        self.lock = threading.RLock()
+        self.loop: asyncio.AbstractEventLoop | None = None
+        self.closer: asyncio.Task[None] | None = None
+        self.born: weakref.WeakSet[asyncio.Task[Any]] = weakref.WeakSet()
+
+    @contextlib.contextmanager
+    def asking(self, resource: Resource[Any]) -> Iterator[None]:
+        """Whoever opens now waits for `resource`.  Raises NotOpen where it waits for itself."""
+        who = asker.get()
+        if who is None:
+            yield
+            return
+        try:
+            self.waits.begin(who, resource)
+        except Cycle as found:
+            raise cycle(found.path) from None
+        try:
+            yield
+        finally:
+            self.waits.end(who, resource)
+
+    def opened(self, life: Life, value: object) -> None:
+        life.resource.held = Held(value)
+        self.lives.append(life)
+
+    def owns(self, task: asyncio.Task[Any]) -> bool:
+        """Was `task` made by a resource, or by what one has made?"""
+        if task in self.born:
+            return True
+        if sys.version_info >= (3, 12):
+            return task.get_context().get(asker) is not None
+        return False
+
+    # --- closing -------------------------------------------------------------------------
+
+    async def close(self, seconds: float, keep: int = 0) -> None:
+        """Close all but the first `keep` in reverse, whatever fails, within `seconds`."""
+        self.ended = True
+        deadline = time.monotonic() + seconds
+        while len(self.lives) > keep:
+            life = self.lives[-1]
+            allowed = allowance(deadline - time.monotonic(), len(self.lives) - keep)
+            await life.end(allowed, self.teller)
+            self.lives.remove(life)
+            life.resource.held = None
+        self.ended = self.hosted
+
+    def close_without_loop(self) -> None:
+        """The same where no loop runs, for a program that ends by itself."""
+        ours = self.loop
+        if ours is not None and not ours.is_closed():
+            ours.run_until_complete(self.close(ALONE))
+        else:
+            loop = asyncio.new_event_loop()
+            try:
+                loop.run_until_complete(self.close(ALONE))
+            finally:
+                loop.close()
+
+    def all_cancelled(self) -> asyncio.Task[None]:
+        """`asyncio.run` ends: close all, once, when the application's own tasks have ended."""
+        if self.closer is None or self.closer.done():
+            self.closer = asyncio.get_running_loop().create_task(self._close_last())
+        return self.closer
+
+    async def _close_last(self) -> None:
+        ours = {asyncio.current_task(), *(life.task for life in self.lives)}
+        others = {it for it in asyncio.all_tasks() if it not in ours and not self.owns(it)}
+        if others:
+            await asyncio.wait(others, timeout=OTHERS)
+        await self.close(self.teller.patience())
+
+
+class Life:
+    """One resource in this process, from its opening to its closing."""
+
+    def __init__(self, book: Book, resource: Resource[Any]) -> None:
+        self.book = book
+        self.resource = resource
+        self.generator: Any = None
+        self.task: asyncio.Task[None] | None = None
+        self.error: BaseException | None = None
+        book.opening[resource] = self
+
+    # --- opening, at once -----------------------------------------------------------------
+
+    def open_now(self) -> Any:
+        """For what is not asynchronous.  Raises whatever the function does."""
+        resource = self.resource
+        token = asker.set(resource)
+        try:
+            for it in before(resource, lambda key: key.needs, mentioned):
+                if it in resource.needs or (it.kind not in ASYNC and it not in self.book.opening):
+                    it()
+            made = resource.factory()
+            value = self._first(made)
+            if inspect.isawaitable(value) or inspect.isasyncgen(value):
+                if inspect.iscoroutine(value):
+                    value.close()
+                raise await_it(resource)
+        except BaseException as error:
+            blamed(error, resource)
+            raise
+        finally:
+            asker.reset(token)
+            del self.book.opening[resource]
+        self.book.opened(self, value)
+        return value
+
+    def _first(self, made: Any) -> Any:
+        if not inspect.isgenerator(made):
+            return made
+        self.generator = made
+        try:
+            return next(made)
+        except StopIteration:
+            raise RuntimeError(f"{self.resource} did not yield anything") from None
+
+    # --- opening, on the loop -------------------------------------------------------------
+
+    def begin(self) -> None:
+        """Have a task open it; `ready` tells."""
+        loop = asyncio.get_running_loop()
+        self.book.loop = loop
+        self.ready: asyncio.Future[Any] = loop.create_future()
+        self.leave, self.closed = asyncio.Event(), asyncio.Event()
+        context = copy_context()
+        context.run(asker.set, self.resource)
+        self.task = loop.create_task(self._live(), context=context)
+
+    async def _live(self) -> None:
+        before_us = asyncio.all_tasks()
+        try:
+            value = await self._open()
+        except BaseException as error:
+            self._not_open(blamed(error, self.resource))
+            return
+        finally:
+            del self.book.opening[self.resource]
+            # Contexts tell it from Python 3.12 on; until then who came meanwhile is ours.
+            if sys.version_info < (3, 12):
+                self.book.born.update(asyncio.all_tasks() - before_us)
+        self.book.opened(self, value)
+        if not self.ready.done():
+            self.ready.set_result(value)
+        if inspect.isasyncgen(self.generator):
+            await self._stay()
+
+    def _not_open(self, error: BaseException) -> None:
+        if self.ready.done():
+            return  # cancelled by whoever waited
+        if isinstance(error, asyncio.CancelledError):
+            self.ready.cancel()
+        elif isinstance(error, StopIteration):  # no future takes one
+            self.ready.set_exception(RuntimeError(f"{self.resource} raised StopIteration"))
+        else:
+            self.ready.set_exception(error)
+
+    async def _open(self) -> Any:
+        resource, book = self.resource, self.book
+        for it in before(resource, lambda key: key.needs, mentioned):
+            if it in resource.needs or not book.waits.path(it, resource):
+                await it
+        made = resource.factory()
+        if inspect.isasyncgen(made):
+            self.generator = made
+            hooks = sys.get_asyncgen_hooks()
+            sys.set_asyncgen_hooks(None, None)  # the loop need not know of it
+            try:
+                step = made.__anext__()
+            finally:
+                sys.set_asyncgen_hooks(*hooks)
+            try:
+                return await step
+            except StopAsyncIteration:
+                raise RuntimeError(f"{resource} did not yield anything") from None
+        value = self._first(made)
+        return await value if inspect.isawaitable(value) else value
+
+    # --- closing ---------------------------------------------------------------------------
+
+    async def _stay(self) -> None:
+        """Open; then resume the generator, in the task that it was begun in."""
+        closer = None
+        while not self.leave.is_set():
+            try:
+                await self.leave.wait()
+            except asyncio.CancelledError:
+                if self.leave.is_set():
+                    break
+                if self.book.pid != os.getpid():
+                    return  # a fork that ends its parent's tasks
+                _uncancel(self.task)
+                closer = self.book.all_cancelled()
+        try:
+            await self.generator.__anext__()
+        except StopAsyncIteration:
+            pass
+        except BaseException as error:
+            self.error = error
+        else:
+            self.error = RuntimeError("it yielded twice")
+        self.closed.set()
+        if closer is not None:
+            # Whoever has cancelled all tasks waits for us, and not for the closer.
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.wait({closer})
+
+    async def end(self, seconds: float, teller: Teller) -> None:
+        """Close it within `seconds`; what goes wrong is told and never raised."""
+        if inspect.isasyncgen(self.generator):
+            await self._end_task(seconds, teller)
+        elif self.generator is not None:
+            self._end_now(seconds, teller)
+        if self.error is not None:
+            teller.failed(self.resource, self.error)
+
+    async def _end_task(self, seconds: float, teller: Teller) -> None:
+        assert self.task is not None
+        if self.task.get_loop() is not asyncio.get_running_loop():
+            self.error = RuntimeError("its event loop was closed before it")
+            return
+        self.leave.set()
+        with teller.alarm(seconds, self.task):
+            if await self._is_closed(seconds):
+                if isinstance(self.error, Overdue):
+                    self.error = TimeoutError(f"not closed within {seconds:.3g} s").with_traceback(
+                        self.error.__traceback__
+                    )
+                return
+        teller.late(self.resource, seconds, self.task)
+        self.task.cancel()
+        if await self._is_closed(LAST):
+            self.error = None  # it was told
+
+    async def _is_closed(self, seconds: float) -> bool:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self.closed.wait()
+        return self.closed.is_set()
+
+    def _end_now(self, seconds: float, teller: Teller) -> None:
+        try:
+            with teller.alarm(seconds, asyncio.current_task()):
+                next(self.generator)
+        except StopIteration:
+            return
+        except Overdue as late:
+            error = TimeoutError(f"not closed within {seconds:.3g} s")
+            self.error = error.with_traceback(late.__traceback__)
+        except BaseException as error:
+            self.error = error
+        else:
+            self.error = RuntimeError("it yielded twice")
+
+
+_BLAMED = "_leeward_resource"
+
+
+def blamed(error: BaseException, resource: Resource[Any]) -> BaseException:
+    """Note on `error` whose opening it ended: the innermost one is guilty."""
+    if not hasattr(error, _BLAMED):
+        with contextlib.suppress(AttributeError):  # a class with slots
+            setattr(error, _BLAMED, resource)
+    return error
+
+
+def guilty(error: BaseException, asked: Resource[Any]) -> Resource[Any]:
+    """The resource whose opening `error` ended, if it is noted, else `asked`."""
+    found: Resource[Any] = getattr(error, _BLAMED, asked)
+    return found
+
+
+def await_it(resource: Resource[Any]) -> NotOpen:
+    who, name = asker.get(), resource.name
+    if who is None:
+        return NotOpen(
+            f"{resource} is not open: it is asynchronous, and nobody has opened it yet",
+            f"`await {name}` opens it; `leeward serve` opens all before the first request",
+        )
+    back = way(resource, who, lambda key: (*key.needs, *mentioned(key)))
+    if back:
+        return cycle([who, *back])
+    return NotOpen(
+        f"{who} asks for {resource} while it opens, which is not open yet",
+        f"Say so before: @leeward.per_worker(needs=[{name}]), or ask by `await {name}`",
+    )
+
+
+def cycle(path: list[Any]) -> NotOpen:
+    return NotOpen(
+        "resources wait for each other: " + " → ".join(str(it) for it in path),
+        "Have one of them ask for the other when it is used, not while it opens",
+    )
+
+
+def _uncancel(task: asyncio.Task[Any] | None) -> None:
+    if task is not None:
+        task.uncancel()

@@ -1,0 +1,129 @@
+"""Resources that tell of their lives on stderr, and misbehave as the environment says.
+
+OPENING, CLOSING: raise, block, hang, or wait (while the file $HOLD is there).
+"""
+
+import asyncio
+import json
+import os
+import sys
+import time
+
+import tornado.web
+
+import leeward
+
+
+def say(words: str) -> None:
+    # One write: lines of several processes do not mix.
+    os.write(2, f"{words} {os.getpid()}\n".encode())
+
+
+async def misbehave(when: str) -> None:
+    how = os.environ.get(when)
+    if how == "raise":
+        raise ConnectionRefusedError("no such database")
+    if how == "block":
+        time.sleep(60)
+    if how == "hang":
+        await asyncio.Event().wait()
+    while how == "wait" and os.path.exists(os.environ["HOLD"]):
+        await asyncio.sleep(0.01)
+
+
+@leeward.per_worker
+def file():
+    say("open file")
+    yield os.getpid()
+    say("close file")
+
+
+@leeward.per_worker
+async def db():
+    file()
+    say("open db")
+    yield os.getpid()
+    await asyncio.sleep(0)
+    say("close db")
+
+
+@leeward.per_worker
+async def faulty():
+    db()
+    say("opening faulty")
+    await misbehave("OPENING")
+    say("open faulty")
+    yield os.getpid()
+    say("closing faulty")
+    await misbehave("CLOSING")
+    say("close faulty")
+
+
+@leeward.per_worker
+async def top():
+    faulty()
+    say("open top")
+    yield os.getpid()
+    say("close top")
+
+
+@db.check(every="100ms")
+async def ails(value):
+    assert not os.path.exists(os.environ.get("AILS", "/no/such/file")), "it ails"
+
+
+if os.environ.get("EARLY"):
+    db()
+
+
+class Values(tornado.web.RequestHandler):
+    async def get(self):
+        values = {"file": file(), "db": db(), "awaited": await db, "top": top()}
+        self.write(values | {"pid": os.getpid()})
+
+
+class Slow(tornado.web.RequestHandler):
+    async def get(self):
+        say("asked")
+        await asyncio.sleep(0.3)
+        self.write({"db": db()})
+
+
+class Fork(tornado.web.RequestHandler):
+    """What a forked child finds, as it tells it itself."""
+
+    def get(self):
+        reader, writer = os.pipe()
+        pid = os.fork()
+        if not pid:
+            try:
+                found = f"has {db()}"
+            except leeward.NotOpen as error:
+                found = str(error)
+            os.write(writer, json.dumps({"found": found, "pid": os.getpid()}).encode())
+            sys.exit(0)
+        os.close(writer)
+        self.write(os.read(reader, 65536))
+        os.close(reader)
+        os.waitpid(pid, 0)
+
+
+def make_app():
+    say(f"factory has {db()}")
+    return tornado.web.Application([("/", Values), ("/slow", Slow), ("/fork", Fork)])
+
+
+async def serve_by_run():
+    tornado.web.Application([("/", Values)]).listen(8765)
+    say(f"main has {await db}")
+    await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    import tornado.ioloop
+
+    if sys.argv[1:] == ["run"]:
+        asyncio.run(serve_by_run())
+    else:
+        tornado.web.Application([("/", Values)]).listen(8765)
+        tornado.ioloop.IOLoop.current().start()

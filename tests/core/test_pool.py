@@ -1,0 +1,473 @@
+"""A connection is lent to one waiter at a time, and nobody waits for what does not come."""
+
+from __future__ import annotations
+
+import os
+import random
+import sys
+from collections import Counter, deque
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from leeward._core import pool as real
+from leeward._core.pool import Close, Command, Lend, Limits, Open, Pool, Refuse, State, Why
+
+SEED = int(os.environ.get("LEEWARD_SEED", random.randrange(10**9)))
+
+
+def pool(**limits: float) -> Pool:
+    return Pool(Limits(**limits))  # type: ignore[arg-type]
+
+
+def test_the_first_call_opens_and_is_lent_it() -> None:
+    """And the next is lent the same."""
+    it = pool()
+    assert it.ask(1, 0.0) == [Open(1)]
+    assert it.opened(1, 0.1) == [Lend(1, 1)]
+    assert it.answered(1, 0.2) == []
+    assert it.ask(2, 0.3) == [Lend(2, 1)]
+
+
+def test_no_more_are_open_than_may() -> None:
+    """The others wait their turn, the first first."""
+    it = pool(connections=2)
+    assert [it.ask(n, 0.0) for n in (1, 2, 3, 4)] == [[Open(1)], [Open(2)], [], []]
+    assert (it.count(State.OPENING), it.waiting) == (2, 4)
+    assert [*it.opened(2, 0.1), *it.opened(1, 0.1)] == [Lend(1, 2), Lend(2, 1)]
+    assert (it.count(State.LENT), it.count(State.IDLE)) == (2, 0)
+    assert [*it.answered(1, 0.2), *it.answered(1, 0.3)] == [Lend(3, 1), Lend(4, 1)]
+
+
+def test_those_who_wait_are_bounded() -> None:
+    """Those for whom one is being opened do not count."""
+    it = pool(connections=1, waiters=1)
+    assert [it.ask(n, 0.0) for n in (1, 2)] == [[Open(1)], []]
+    assert it.ask(3, 0.0) == [Refuse(3, Why.FULL)]
+    it.forget(2)
+    assert it.ask(4, 0.0) == []
+    assert pool(connections=1, waiters=0).ask(1, 0.0) == [Open(1)]
+
+
+def test_nobody_there_for_what_was_opened() -> None:
+    """It is idle then."""
+    it = pool()
+    it.ask(1, 0.0)
+    it.forget(1)
+    it.forget(1)
+    assert it.opened(1, 0.1) == []
+    assert it.count(State.IDLE) == 1
+
+
+def test_down_is_said_at_once_to_all() -> None:
+    """And to those who come before the pause is over; the first after it tries."""
+    it = pool(connections=1, pause=1.0)
+    it.ask(1, 0.0)
+    it.ask(2, 0.0)
+    assert it.dropped(1, 0.5, 1.0) == [Refuse(1, Why.DOWN), Refuse(2, Why.DOWN)]
+    assert it.not_before == 1.5
+    assert it.ask(3, 1.4) == [Refuse(3, Why.DOWN)]
+    assert it.ask(4, 1.5) == [Open(2)]
+
+
+def test_a_pause_doubles_up_to_its_bound_and_is_never_less_than_half() -> None:
+    """By chance in between."""
+    it, now, pauses = pool(pause=1.0, longest=5.0), 0.0, []
+    for draw in (1.0, 1.0, 0.0, 1.0, 0.0):
+        [opened] = it.ask(1, now)
+        assert isinstance(opened, Open)
+        it.dropped(opened.connection, now, draw)
+        pauses.append(it.not_before - now)
+        now = it.not_before
+    assert pauses == [1.0, 2.0, 2.0, 5.0, 2.5]
+
+
+def test_an_answer_ends_the_pauses() -> None:
+    """Being opened does not: a balancer without servers accepts as well."""
+    it = pool(pause=1.0)
+    it.ask(1, 0.0)
+    it.dropped(1, 0.0, 1.0)
+    it.ask(2, 1.0)
+    it.opened(2, 1.0)
+    it.dropped(2, 1.0, 1.0, failed=True)
+    assert it.not_before == 3.0
+    it.ask(3, 3.0)
+    it.opened(3, 3.0)
+    it.answered(3, 3.0)
+    assert it.ask(4, 3.0) == [Lend(4, 3)]
+    assert it.ask(5, 3.0) == [Open(4)]
+
+
+def test_one_that_answered_before_is_no_failure() -> None:
+    """A server that was restarted is called again at once."""
+    it = pool()
+    it.ask(1, 0.0)
+    it.opened(1, 0.0)
+    it.answered(1, 0.0)
+    it.dropped(1, 5.0, 1.0, failed=True)
+    assert it.ask(2, 5.0) == [Open(2)]
+
+
+def test_our_own_deadline_is_no_failure() -> None:
+    """The server is slow, not down: who waits gets another connection."""
+    it = pool(connections=1)
+    it.ask(1, 0.0)
+    it.opened(1, 0.0)
+    it.ask(2, 0.0)
+    assert it.dropped(1, 3.0, 1.0) == [Open(2)]
+
+
+def test_one_tries_whether_it_is_up_again() -> None:
+    """Not as many as wait; once it has answered, the others are opened."""
+    it = pool(connections=3, pause=1.0)
+    it.ask(1, 0.0)
+    it.dropped(1, 0.0, 1.0)
+    assert [it.ask(n, 1.0) for n in (2, 3, 4)] == [[Open(2)], [], []]
+    assert it.opened(2, 1.1) == [Lend(2, 2), Open(3)]
+    assert it.answered(2, 1.2) == [Lend(3, 2)]
+    assert it.opened(3, 1.3) == [Lend(4, 3)]
+
+
+def test_who_waits_for_one_that_lives_is_not_refused() -> None:
+    """And a new one is tried when the pause is over: that is due."""
+    it = pool(connections=2, pause=1.0)
+    it.ask(1, 0.0)
+    it.opened(1, 0.0)
+    it.ask(2, 0.0)
+    assert it.due() is None
+    assert it.dropped(2, 0.0, 1.0) == []
+    assert it.due() == 1.0
+    assert it.tick(0.9) == []
+    assert it.tick(1.0) == [Open(3)]
+    assert it.due() is None
+
+
+def test_with_all_connections_lent_nothing_is_due() -> None:
+    """A due time that has passed and stays would spin."""
+    it = pool(connections=1, pause=1.0)
+    it.ask(1, 0.0)
+    it.dropped(1, 0.0, 1.0)
+    it.ask(2, 1.0)
+    it.opened(2, 1.0)
+    it.ask(3, 1.0)
+    assert it.due() is None
+
+
+def test_a_stale_one_costs_its_waiter_nothing() -> None:
+    """He is lent the next, before those who came later."""
+    it = pool(connections=2)
+    for waiter in (1, 2):
+        it.ask(waiter, 0.0)
+    for connection in (1, 2):
+        it.opened(connection, 0.0)
+    for connection in (1, 2):
+        it.answered(connection, 0.0)
+    assert it.ask(3, 9.0) == [Lend(3, 2)]
+    assert it.stale(2, 3, 9.0) == [Lend(3, 1)]
+    assert it.ask(4, 9.0) == [Open(3)]
+    assert it.stale(1, 3, 9.0) == [Open(4)]
+    assert it.opened(3, 9.1) == [Lend(3, 3)]
+
+
+def test_an_answer_that_may_go_on_ends_its_connection() -> None:
+    """It counts as one: the server is up."""
+    it = pool(connections=1)
+    it.ask(1, 0.0)
+    it.opened(1, 0.0)
+    it.ask(2, 0.0)
+    assert it.answered(1, 0.1, clear=False) == [Close(1), Open(2)]
+
+
+def test_idle_ones_are_closed_the_oldest_first() -> None:
+    """The one that was used last is lent first, so that the others grow old."""
+    it = pool(connections=3, idle=60.0)
+    for waiter in (1, 2, 3):
+        it.ask(waiter, 0.0)
+    for connection in (1, 2, 3):
+        it.opened(connection, 0.0)
+    for connection, now in ((1, 1.0), (2, 2.0), (3, 30.0)):
+        it.answered(connection, now)
+    assert it.due() == 61.0
+    assert it.tick(60.9) == []
+    assert it.tick(62.0) == [Close(1), Close(2)]
+    assert it.due() == 90.0
+    assert it.ask(4, 70.0) == [Lend(4, 3)]
+
+
+def test_idle_ones_may_stay_for_ever() -> None:
+    it = pool(idle=0.0)
+    it.ask(1, 0.0)
+    it.opened(1, 0.0)
+    it.answered(1, 0.0)
+    assert it.due() is None
+    assert it.tick(1e9) == []
+
+
+def test_an_idle_one_that_is_dropped_is_not_lent() -> None:
+    it = pool()
+    it.ask(1, 0.0)
+    it.opened(1, 0.0)
+    it.answered(1, 0.0)
+    assert it.dropped(1, 1.0, 0.5, failed=True) == []
+    assert it.ask(2, 1.0) == [Open(2)]
+
+
+def test_closing_refuses_who_waits_and_spares_what_is_lent() -> None:
+    """It is closed when its answer has come."""
+    it = pool(connections=3)
+    for waiter in (1, 2, 3):
+        it.ask(waiter, 0.0)
+    it.opened(1, 0.0)
+    it.opened(2, 0.0)
+    it.answered(2, 0.0)
+    for waiter in (4, 5):
+        it.ask(waiter, 0.0)
+    # 1 and 2 are lent (to 1 and 3), 3 is still opening, 4 and 5 wait.
+    assert it.close() == [Refuse(4, Why.CLOSED), Refuse(5, Why.CLOSED), Close(3)]
+    assert it.ask(9, 0.0) == [Refuse(9, Why.CLOSED)]
+    assert it.answered(1, 1.0) == [Close(1)]
+    assert it.dropped(2, 1.0, 0.5) == []
+    assert [it.count(state) for state in State] == [0, 0, 0]
+
+
+def test_an_event_that_cannot_be_raises() -> None:
+    """A connection comes back once."""
+    it = pool()
+    it.ask(1, 0.0)
+    with pytest.raises(ValueError, match="not State.LENT"):
+        it.answered(1, 0.0)
+    it.opened(1, 0.0)
+    it.answered(1, 0.0)
+    with pytest.raises(ValueError, match="connection 1 is State.IDLE"):
+        it.answered(1, 0.0)
+    with pytest.raises(ValueError, match="connection 7 is None"):
+        it.opened(7, 0.0)
+
+
+# --- weather ----------------------------------------------------------------------------
+
+
+class World:
+    """Keeps its own books of who has what, and holds each command against them."""
+
+    def __init__(self, seed: int, core: ModuleType = real) -> None:
+        self.core = core
+        self.random = random.Random(seed)
+        self.limits = core.Limits(
+            connections=self.random.randint(1, 4),
+            waiters=self.random.randint(0, 6),
+            idle=self.random.choice([0.0, 3.0]),
+            pause=0.5,
+            longest=4.0,
+        )
+        self.pool = core.Pool(self.limits)
+        self.now = 0.0
+        self.waiting: list[int] = []
+        self.lent: dict[int, int] = {}
+        self.opening: set[int] = set()
+        self.idle: dict[int, float] = {}
+        self.answered: set[int] = set()
+        self.silent_until = 0.0
+        self.number = 0
+        self.outcomes: Counter[int] = Counter()
+
+    def carry_out(self, commands: list[Command]) -> None:
+        core, left = self.core, deque(commands)
+        while left:
+            match left.popleft():
+                case core.Open(connection):
+                    assert self.now >= self.silent_until, "opened in a pause"
+                    self.opening.add(connection)
+                case core.Lend(waiter, connection):
+                    assert waiter == self.waiting[0], "not the first"
+                    del self.idle[connection]
+                    assert connection not in self.lent
+                    if self.random.random() < 0.1:
+                        left += self.pool.stale(connection, waiter, self.now)
+                    else:
+                        self.lent[connection] = self.waiting.pop(0)
+                case core.Close(connection):
+                    self.opening.discard(connection)
+                    self.lent.pop(connection, None)
+                    self.idle.pop(connection, None)
+                case core.Refuse(waiter, why):
+                    self.waiting.remove(waiter)
+                    self.outcomes[waiter] += 1
+                    if why is core.Why.FULL:
+                        assert len(self.waiting) - len(self.opening) >= self.limits.waiters
+                    elif why is core.Why.DOWN:
+                        assert not self.lent and not self.idle and not self.opening
+        self.check()
+
+    def check(self) -> None:
+        it = self.pool
+        assert (it.waiting, it.count(self.core.State.LENT)) == (len(self.waiting), len(self.lent))
+        assert it.count(self.core.State.OPENING) == len(self.opening)
+        assert it.count(self.core.State.IDLE) == len(self.idle)
+        alive = len(self.lent) + len(self.idle) + len(self.opening)
+        assert alive <= self.limits.connections
+        assert not (self.waiting and self.idle), "waits beside an idle one"
+        assert not (self.waiting and not alive), "waits for nothing"
+        assert len(self.waiting) + len(self.lent) <= self.limits.waiters + self.limits.connections
+
+    def ask(self) -> None:
+        self.number += 1
+        self.waiting.append(self.number)
+        self.carry_out(self.pool.ask(self.number, self.now))
+
+    def forget(self) -> None:
+        if self.waiting:
+            gone = self.random.choice(self.waiting)
+            self.waiting.remove(gone)
+            self.outcomes[gone] += 1
+            self.pool.forget(gone)
+            self.check()
+
+    def open(self) -> None:
+        if self.opening:
+            connection = self.random.choice(sorted(self.opening))
+            self.opening.remove(connection)
+            self.idle[connection] = self.now
+            self.carry_out(self.pool.opened(connection, self.now))
+
+    def fail(self) -> None:
+        if self.opening:
+            connection = self.random.choice(sorted(self.opening))
+            self.opening.remove(connection)
+            self.drop(connection, failed=True, counts=True)
+
+    def drop(self, connection: int, failed: bool, counts: bool) -> None:
+        commands = self.pool.dropped(connection, self.now, self.random.random(), failed)
+        if counts:
+            self.silent_until = max(self.now + self.limits.pause / 2, self.silent_until)
+        self.carry_out(commands)
+
+    def answer(self) -> None:
+        if self.lent:
+            connection = self.random.choice(sorted(self.lent))
+            self.outcomes[self.lent.pop(connection)] += 1
+            self.answered.add(connection)
+            self.silent_until = self.now
+            clear = self.random.random() < 0.8
+            self.idle[connection] = self.now
+            commands = self.pool.answered(connection, self.now, clear)
+            assert clear or self.core.Close(connection) in commands, "may go on, and is lent"
+            self.carry_out(commands)
+
+    def lose(self) -> None:
+        if self.lent:
+            connection = self.random.choice(sorted(self.lent))
+            self.outcomes[self.lent.pop(connection)] += 1
+            failed = self.random.random() < 0.5
+            self.drop(connection, failed, failed and connection not in self.answered)
+
+    def die_idle(self) -> None:
+        if self.idle:
+            connection = self.random.choice(sorted(self.idle))
+            del self.idle[connection]
+            self.drop(connection, True, connection not in self.answered)
+
+    def pass_time(self) -> None:
+        self.now += self.random.random() * 2
+        due = self.pool.due()
+        if due is not None and due <= self.now:
+            self.carry_out(self.pool.tick(self.now))
+            after = self.pool.due()
+            assert after is None or after > self.now, "stays due"
+
+    def live(self, turns: int) -> None:
+        events = [
+            *[self.ask] * 6, self.forget, *[self.open] * 3, self.fail, *[self.answer] * 4,
+            self.lose, self.die_idle, *[self.pass_time] * 3,
+        ]  # fmt: skip
+        for _ in range(turns):
+            self.random.choice(events)()
+
+    def calm_down(self) -> None:
+        for _ in range(1000):
+            if not (self.waiting or self.lent or self.opening):
+                break
+            self.pass_time()
+            self.open()
+            self.answer()
+        assert not self.waiting and not self.lent and not self.opening
+        assert set(self.outcomes) == set(range(1, self.number + 1)), "never heard of it"
+        assert set(self.outcomes.values()) <= {1}, "heard of it twice"
+
+
+@pytest.mark.parametrize("first", [0, SEED], ids=["kept", "new"])
+def test_the_rules_hold_in_any_weather(first: int) -> None:
+    """Each call has one outcome, each connection one borrower, and all calms down."""
+    print(f"LEEWARD_SEED={SEED}")
+    for seed in range(first, first + 60):
+        world = World(seed)
+        try:
+            world.live(200)
+            world.calm_down()
+        except AssertionError as error:
+            raise AssertionError(f"seed {seed}: {error}") from error
+
+
+#: Mistakes that the weather must notice.
+MUTANTS = {
+    "lends to the last who came": ("popitem(last=False)[0]", "popitem()[0]"),
+    "lends what is lent": (
+        "connection, _ = self._idle.popitem()",
+        "connection = next(iter(self._idle))",
+    ),
+    "forgets who was refused": ("            del self._waiting[waiter]\n", ""),
+    "opens more than may": (
+        "len(self._lives) >= self._limits.connections or now",
+        "len(self._lives) > self._limits.connections or now",
+    ),
+    "knows no pause": ("or now < self._not_before:\n", "or False:\n"),
+    "counts a broken opening on": ("        self._opening -= opening\n", ""),
+    "counts an opened one on": ("        self._opening -= 1\n", ""),
+    "opens none for who is left": ("len(self._waiting) > self._opening and", "not self._lives and"),
+    "leaves waiting when all is down": (
+        "for waiter in self._waiting]\n            self._waiting.clear()",
+        "for waiter in self._waiting]",
+    ),
+    "keeps an idle one that died": ("self._idle.pop(connection, None)", "pass"),
+    "puts back without serving": (
+        "        return self._serve(now)\n\n    def _bury",
+        "        return []\n\n    def _bury",
+    ),
+    "does not serve after a loss": (
+        "        self._bury(connection)\n        return self._serve(now)\n\n    def tick",
+        "        self._bury(connection)\n        return []\n\n    def tick",
+    ),
+    "a stale one's waiter is the last": ("move_to_end(waiter, last=False)", "move_to_end(waiter)"),
+    "refuses too few": ("> self._limits.waiters:", "> self._limits.waiters + 9:"),
+    "refuses whom it could serve": (
+        "- self._opening > self._limits.waiters:",
+        "> self._limits.waiters:",
+    ),
+    "is due for ever": (
+        "if self._waiting and room and not self._opening:",
+        "if self._waiting and self._failures:",
+    ),
+    "does not close the idle": ("            commands.append(Close(oldest))\n", ""),
+    "lends what was not clear": ("        if clear:\n", "        if True:\n"),
+}
+
+
+@pytest.mark.parametrize("name", MUTANTS)
+def test_the_weather_notices(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each mistake breaks a rule in some world."""
+    old, new = MUTANTS[name]
+    source = Path(real.__file__).read_text(encoding="utf-8")
+    assert source.count(old) == 1, source.count(old)
+    core = ModuleType("leeward._core.pool")
+    monkeypatch.setitem(sys.modules, "mutant", core)  # dataclasses look there
+    core.__name__ = "mutant"
+    exec(compile(source.replace(old, new), "<mutant>", "exec"), core.__dict__)
+    for seed in range(200):
+        world = World(seed, core)
+        try:
+            world.live(200)
+            world.calm_down()
+        except Exception:
+            return
+    pytest.fail("nobody noticed")

@@ -1,0 +1,119 @@
+"""A Dubbo client that was made before the fork crosses replies, and under leeward none."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import runpy
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from leeward.lineclient import Ended, LineTimeout
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "fork_side_effects"
+dubbo = runpy.run_path(str(EXAMPLE / "dubbo.py"))
+provider = runpy.run_path(str(EXAMPLE / "provider.py"))
+SERVICE, REMARK = provider["SERVICE"], provider["REMARK"]
+both = pytest.mark.parametrize("encoding", ["gb2312", "utf-8"])
+
+
+def test_the_example_says_so() -> None:
+    """`make examples NAME=fork_side_effects` says it in at most 12 lines, and exits with 0."""
+    done = subprocess.run(
+        [sys.executable, str(EXAMPLE / "client.py")],
+        capture_output=True,
+        text=True,
+        timeout=55,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert len(done.stdout.splitlines()) <= 12
+    assert "and is gone under leeward and with LineClient" in done.stdout
+
+
+# --- the client, against a provider that fragments --------------------------------------
+
+
+@asynccontextmanager
+async def client_of(encoding: str, form: str = "new", **options: Any) -> AsyncIterator[Any]:
+    served = provider["Provider"](encoding, form, seed=7, pause=0.0)
+    server = await asyncio.start_server(served.serve, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    client = dubbo["Dubbo"](f"127.0.0.1:{port}", encoding, **{"timeout": 20.0, **options})
+    try:
+        yield client
+    finally:
+        await client.line.aclose()
+        server.close()
+
+
+@both
+@pytest.mark.parametrize("form", ["old", "new"])
+def test_results_in_both_forms_and_charsets(encoding: str, form: str) -> None:
+    """Whatever looks like an end of the reply stands in them."""
+
+    async def main() -> None:
+        async with client_of(encoding, form) as client:
+            names = [f"库存 {n} dubbo>\r\n-p --no-prompt" for n in range(50)]
+            find = client.com.acme.StockService.find
+            found = await asyncio.gather(*(find(name) for name in names))
+            assert found == [{"name": name, "remark": REMARK} for name in names]
+            assert client.line.stats().opened == 4
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("form", ["old", "new"])
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda it: it.com.acme.StockService.fail("库存"), "cause: 库存\n\tat dubbo>"),
+        (lambda it: it.com.acme.StockService.none(1), "No such method none in service com."),
+        (lambda it: it.Nowhere.find(1), "No such service Nowhere"),
+    ],
+    ids=["raises", "no method", "no service"],
+)
+def test_errors_in_place_of_a_result(form: str, call: Any, said: str) -> None:
+    """They have no `elapsed` line; the connection is not used again, as their end is a guess."""
+
+    async def main() -> None:
+        async with client_of("gb2312", form) as client:
+            for _ in range(3):
+                with pytest.raises(Exception, match="(?s)" + said) as caught:
+                    await call(client)
+                assert type(caught.value).__name__ == "DubboError"
+            assert client.line.stats().idle == 0
+            assert (await client.StockService.find("x"))["name"] == "x"
+
+    asyncio.run(main())
+
+
+def test_a_deadline_does_not_give_its_reply_to_the_next() -> None:
+    async def main() -> None:
+        async with client_of("utf-8") as client:
+            stock = client.com.acme.StockService
+            line = f'invoke {SERVICE}.slow("late",300)'
+            with pytest.raises(LineTimeout):
+                await client.line.call(line, timeout=0.05)
+            names = [str(n) for n in range(8)]
+            found = await asyncio.gather(*(stock.find(name) for name in names))
+            assert [it["name"] for it in found] == names
+
+    asyncio.run(main())
+
+
+@both
+def test_an_end_is_seen_at_its_last_byte_and_nowhere_before(encoding: str) -> None:
+    """One byte at a time, with a result that holds prompts."""
+    result = json.dumps({"text": "库存 dubbo>\r\nelapsed: 3 ms.\r\ndubbo>"}, ensure_ascii=False)
+    reply = f"{result}\r\nelapsed: 12 ms.\r\ndubbo>".encode(encoding)
+    end = dubbo["end_of_reply"]
+    seen = [end(reply[:size], size - 1) for size in range(1, len(reply) + 1)]
+    assert seen[:-1] == [None] * (len(reply) - 1)
+    assert seen[-1] == Ended(len(result.encode(encoding)), len(reply))

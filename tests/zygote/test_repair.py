@@ -1,0 +1,180 @@
+"""What is repaired around a fork is right in each child, and written once."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import leeward
+
+SRC = str(Path(leeward.__file__).parent.parent)
+HEAD = f"""
+import json, os, sys
+sys.path[:0] = [{SRC!r}, os.getcwd()]
+from leeward._zygote import fork
+from leeward._zygote.audit import audit, open_descriptors
+from leeward._zygote.origins import Origins
+from leeward._zygote.watch import Watch
+own, watch = open_descriptors(), Watch(Origins())
+watch.arm(); import shop; watch.disarm()
+audited = audit(own, watch)
+codes = [it.code for it in audited.hazards]
+fork.freeze()
+
+def child(work):
+    "What `work` returns in a child that was made as a worker is."
+    reader, writer = os.pipe()
+    if os.fork() == 0:
+        fork.reseed(); audited.repairs.mend()
+        os.write(writer, json.dumps(work()).encode())
+        fork.flush()
+        os._exit(0)
+    os.wait(); os.close(writer)
+    return json.loads(os.read(reader, 65536))
+"""
+
+
+def run(shop: str, code: str, directory: Path) -> dict[str, object]:
+    (directory / "shop.py").write_text(shop)
+    done = subprocess.run(
+        [sys.executable, "-c", HEAD + code],
+        cwd=directory,
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return dict(json.loads(done.stdout.splitlines()[-1]))
+
+
+def test_generators_are_seeded_anew_unless_they_are_meant_to_repeat(tmp_path: Path) -> None:
+    """Random(), Random(time), a subclass with a seed() of its own; not Random(42)."""
+    shop = """
+import random, time
+class Own(random.Random):
+    def seed(self, *args): super().seed(None)
+THESE = [random.Random(), random.Random(time.time()), Own()]
+FIXED = random.Random(42)
+SAFE = random.SystemRandom()
+"""
+    code = """
+draw = lambda: [[it.random() for it in shop.THESE], shop.FIXED.random(), random.random()]
+import random
+one, two = child(draw), child(draw)
+same = [a == b for a, b in zip(one[0], two[0])]
+print(json.dumps({"same": same, "fixed": one[1] == two[1] == random.Random(42).random(),
+                  "module": one[2] == two[2], "codes": codes}))
+"""
+    assert run(shop, code, tmp_path) == {
+        "same": [False] * 3,
+        "fixed": True,
+        "module": False,
+        "codes": ["LW170"] * 3,
+    }
+
+
+def test_numpy_generators_are_seeded_anew_unless_they_are_meant_to_repeat(tmp_path: Path) -> None:
+    """default_rng(), RandomState(), numpy.random itself; not default_rng(42)."""
+    pytest.importorskip("numpy")
+    shop = """
+import numpy
+THESE = [numpy.random.default_rng(), numpy.random.RandomState()]
+FIXED = [numpy.random.default_rng(42), numpy.random.RandomState(7)]
+"""
+    code = """
+import numpy
+numbers = lambda these: [float(it.random()) for it in these]
+draw = lambda: [numbers(shop.THESE), numbers(shop.FIXED), float(numpy.random.random())]
+one, two = child(draw), child(draw)
+print(json.dumps({"same": [a == b for a, b in zip(one[0], two[0])], "fixed": one[1] == two[1],
+                  "module": one[2] == two[2], "codes": codes}))
+"""
+    assert run(shop, code, tmp_path) == {
+        "same": [False, False],
+        "fixed": True,
+        "module": False,
+        "codes": ["LW171", "LW171"],
+    }
+
+
+def test_what_is_to_be_ignored_is_left_as_it_is(tmp_path: Path) -> None:
+    """`--hazards ignore:LW170`: the copies draw alike."""
+    code = """
+audited.repairs.drop(["LW170"])
+one, two = child(shop.DICE.random), child(shop.DICE.random)
+print(json.dumps({"same": one == two}))
+"""
+    assert run("import random\nDICE = random.Random()\n", code, tmp_path) == {"same": True}
+
+
+def test_each_child_connects_its_log_for_itself(tmp_path: Path) -> None:
+    """SocketHandler and SysLogHandler over TCP: as many connections as processes."""
+    shop = """
+import logging, logging.handlers, socket
+SERVER = socket.create_server(("127.0.0.1", 0))
+FIRST = logging.handlers.SocketHandler(*SERVER.getsockname())
+FIRST.createSocket()
+SECOND = logging.handlers.SysLogHandler(SERVER.getsockname(), socktype=socket.SOCK_STREAM)
+LOG = logging.getLogger("shop")
+LOG.addHandler(FIRST); LOG.addHandler(SECOND)
+"""
+    code = """
+def say():
+    shop.LOG.warning("a line")
+    return [it.getsockname()[1] for it in (shop.FIRST.sock, shop.SECOND.socket)]
+import threading
+ours = [it.getsockname()[1] for it in (shop.FIRST.sock, shop.SECOND.socket)]
+ports = [*ours, *child(say), *child(say)]
+print(json.dumps({"connections": len(set(ports)), "codes": codes}))
+"""
+    assert run(shop, code, tmp_path) == {"connections": 6, "codes": ["LW151", "LW151"]}
+
+
+def test_buffers_are_written_once(tmp_path: Path) -> None:
+    """A file, a gzip file, a MemoryHandler, and what C code has printed."""
+    shop = """
+import ctypes, gzip, logging, logging.handlers
+OUT = open("report", "w"); OUT.write("a report\\n")
+RAW = open("raw", "wb"); RAW.write(b"raw\\n")
+ZIP = gzip.open("zip", "wb"); ZIP.write(b"zipped\\n")
+HANDLER = logging.handlers.MemoryHandler(100, target=logging.FileHandler("log"))
+logging.getLogger().addHandler(HANDLER); logging.getLogger().error("a record")
+C = ctypes.CDLL(None); C.printf(b"by C\\n")
+"""
+    code = """
+def leave():
+    for it in (shop.OUT, shop.RAW, shop.ZIP, shop.HANDLER): it.close()
+    if os.fork() == 0: shop.C.exit(0)
+    os.wait()
+fork.flush()
+child(leave); child(leave)
+import gzip
+found = {name: open(name).read().count("\\n") for name in ("report", "raw", "log")}
+found["codes"] = sorted(codes)
+print(json.dumps(found))
+"""
+    found = run(shop, code, tmp_path)
+    assert found == {"report": 1, "raw": 1, "log": 1, "codes": found["codes"]}
+    assert {"LW160"} == set(found["codes"])  # type: ignore[call-overload]
+
+
+def test_c_printed_once(tmp_path: Path) -> None:
+    """A child that ends by exit(3) writes nothing again that C code had printed before."""
+    (tmp_path / "shop.py").write_text(
+        "import ctypes\nC = ctypes.CDLL(None)\nC.printf(b'by C\\n')\n"
+    )
+    code = "child(lambda: os.fork() or shop.C.exit(0))\n"
+    done = subprocess.run(
+        [sys.executable, "-c", HEAD + code],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=False,
+    )
+    assert done.stdout == "by C\n", done.stderr

@@ -34,13 +34,14 @@ test: fast
 	$(PYTEST) -n $(JOBS) --dist worksteal
 
 # The long forms, for an hour or two: three crowds of 10,000 WebSockets and 10,000 keep-alive
-# clients, and a million connects behind a wire that loses packets; with the default deadlines; and a thousand
-# deaths of writers and readers of logs.
-# Then a million calls of LineClient, with deadlines that pass and forks in their midst.
+# clients, and a million connects behind a wire that loses packets; with the default deadlines.
+# Then a million calls of LineClient, with deadlines that pass and forks in their midst, and a
+# thousand deaths of those who write and collect logs.
 soak: setup
-	SOAK_CROWD=10000 SOAK_CHURN=1000000 SOAK_LOGS=1000 $(PYTEST) -q -rP -o faulthandler_timeout=0 \
-		tests/process/test_crowd.py tests/process/test_churn.py tests/collector/test_torture.py
+	SOAK_CROWD=10000 SOAK_CHURN=1000000 $(PYTEST) -q -rP -o faulthandler_timeout=0 \
+		tests/process/test_crowd.py tests/process/test_churn.py
 	SOAK_CALLS=1000000 $(PYTEST) -q -rP -o faulthandler_timeout=0 tests/lines/test_storm.py
+	SOAK_LOGS=1000 $(PYTEST) -q -rP -o faulthandler_timeout=0 tests/collector/test_torture.py
 
 # The engine against Tornado's own server, for some minutes: its parser, and the whole of it
 # in three ways. SEED chooses another course.

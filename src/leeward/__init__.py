@@ -38,7 +38,6 @@ __all__ = [
     "NotOpen",
     "TargetError",
     "UsageError",
-    "__version__",
     "cancel_on_disconnect",
     "connections",
     "deadlines",

@@ -219,7 +219,7 @@ class Scene:
         if events[0][1] & select.POLLHUP:
             raise Died(self.collector)
 
-    def wait_drained(self, timeout: float = 30.0) -> None:
+    def wait_drained(self, timeout: float = 60.0) -> None:
         """Until everything of all writers, who have ended, is written."""
         deadline = time.monotonic() + timeout
         while any(not it.drained for it in self.writers):

@@ -23,6 +23,9 @@ STEPS: tuple[tuple[Any, str], ...] = (
     *((RingReader, name) for name in ("intend", "taken", "free", "withdraw", "tell")),
 )
 
+#: A second for each where nothing else runs.
+pytestmark = pytest.mark.timeout(180)
+
 
 def killer(at: int, torn: bool) -> Callable[[], None]:
     """Kill this process at its step number `at`: before it, in the middle, or after it.

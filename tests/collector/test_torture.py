@@ -24,7 +24,7 @@ from leeward._core.sinks import Spec
 KILLS = int(os.environ.get("SOAK_LOGS", "40"))
 SEED = int(os.environ.get("SEED", random.SystemRandom().randrange(1 << 30)))
 
-pytestmark = pytest.mark.timeout(60 + KILLS)
+pytestmark = pytest.mark.timeout(180 + 2 * KILLS)
 
 
 @pytest.fixture

@@ -37,7 +37,7 @@ def test_the_supervisor_gets_everything_and_a_failed_exec_leaves_nothing(
     handed: list[Handover] = []
     before = set(os.listdir("/proc/self/fd"))
 
-    def execv(path: str, argv: list[str]) -> None:
+    def execve(path: str, argv: list[str], environ: dict[str, str]) -> None:
         assert os.path.isabs(path)
         assert argv[1:3] == ["-I", "-S"]
         assert argv[-2] == "supervisor"
@@ -46,11 +46,11 @@ def test_the_supervisor_gets_everything_and_a_failed_exec_leaves_nothing(
         for fd in (handover.control_fd, handover.lock_fd, *(it.fd for it in handover.listeners)):
             assert os.get_inheritable(fd)
         assert Path(f"{handover.control_path[:-5]}.lock").read_text() == f"{os.getpid()}\n"
-        assert os.environ["PWD"] == str(tmp_path)
+        assert environ["PWD"] == str(tmp_path)
         handed.append(handover)
         raise OSError(errno.ENOEXEC, "Exec format error")
 
-    monkeypatch.setattr(os, "execv", execv)
+    monkeypatch.setattr(os, "execve", execve)
     with pytest.raises(LeewardError, match="cannot execute .*: Exec format error"):
         serve.start(resolution)
     (handover,) = handed

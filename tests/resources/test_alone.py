@@ -522,9 +522,9 @@ def test_a_fork_before_anything_was_open_opens_its_own() -> None:
     code = f"""{PROGRAM}
 pid = os.fork()
 first = os.getpid()
-print(cache(), flush=True)
 if pid:
     os.waitpid(pid, 0)
+print(cache(), flush=True)
 """
     status, text = program(code)
     assert (status, sorted(text.split("\n")[:-1])) == (0, ["cache"] * 2 + ["close cache"] * 2)

@@ -88,7 +88,8 @@ class Listener:
     path: str = ""
 
 
-@dataclass(frozen=True)
+# No repr: for so many fields its making costs the supervisor 100 of the 8192 KiB that it may have.
+@dataclass(frozen=True, repr=False)
 class Config:
     """The resolved settings of one generation.  Durations are in seconds."""
 

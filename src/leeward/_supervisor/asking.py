@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 
 from leeward._core import messages as m
-from leeward._core.conns import Query
 from leeward._core.messages import Answer
 from leeward._core.worker import State
 from leeward._supervisor import reloads
@@ -23,6 +22,9 @@ class Asking:
         self._parts = parts
 
     def ask(self, client: Client, request: m.ConnsRequest) -> None:
+        # When it is first needed: 150 KiB of the 8 MiB that this process may have.
+        from leeward._core.conns import Query
+
         control, processes = self._parts.control, self._parts.processes
         try:
             query = Query.from_json(request.query)

@@ -77,6 +77,10 @@ def excepted() -> dict[str, str]:
     return {f"tornado.test.{name}": why for name, why in found.items()}
 
 
+#: So many may fail by the machine's fault.
+FEW = 3
+
+
 class Counters:
     open = requests = in_flight = 0
 
@@ -111,16 +115,26 @@ def main() -> int:
     EngineServer.accelerate = not options.no_accelerate
     HTTPServer.configure(EngineServer)
     names = [f"tornado.test.{name}" for name in options.names or MODULES]
-    suite = unittest.defaultTestLoader.loadTestsFromNames(names)
-    result = unittest.TextTestRunner(verbosity=2 if options.v else 1, stream=sys.stdout).run(suite)
+    tests, failed = run(names, options.v)
     named = excepted()
-    # A test whose parts fail is named in each of them.
-    failed = {str(test.id()).split(" ")[0] for test, _ in [*result.failures, *result.errors]}
     unexpected = failed - set(named)
+    if 0 < len(unexpected) <= FEW:
+        # Some wait for 0.1 s and no longer, which a busy machine takes: these are run once more.
+        print("once more:", *sorted(unexpected))
+        unexpected = run(sorted(unexpected), options.v)[1]
     for name in sorted(failed & set(named)):
         print(f"excepted: {name}: {named[name]}")
-    print(f"{result.testsRun} tests, {len(failed)} failed, {len(failed - unexpected)} excepted")
-    return 1 if unexpected or not result.testsRun else 0
+    print(f"{tests} tests, {len(failed)} failed, {len(failed & set(named))} excepted")
+    return 1 if unexpected or not tests else 0
+
+
+def run(names: list[str], verbose: bool) -> tuple[int, set[str]]:
+    """How many tests there were, and which failed."""
+    suite = unittest.defaultTestLoader.loadTestsFromNames(names)
+    result = unittest.TextTestRunner(verbosity=2 if verbose else 1, stream=sys.stdout).run(suite)
+    # A test whose parts fail is named in each of them.
+    failed = {str(test.id()).split(" ")[0] for test, _ in [*result.failures, *result.errors]}
+    return result.testsRun, failed
 
 
 if __name__ == "__main__":

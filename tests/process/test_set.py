@@ -186,7 +186,7 @@ REFUSED: list[tuple[tuple[str, ...], str]] = [
     (("settle",), "expected KEY=VALUE"),
     (("settle=1s", "settle=2s"), "settle is given twice"),
     (("--unset", "nothing"), "no setting is called 'nothing'"),
-    (("settle=1s", "bind=:1"), "these can be set: graceful-timeout"),
+    (("settle=1s", "bind=:1"), "these can be set: start-timeout, graceful-timeout"),
 ]
 
 

@@ -74,6 +74,7 @@ def test_a_stop_finishes_what_is_in_flight(way: str, tmp_path: Path) -> None:
                 assert idle.at_end()
                 assert held.pid in workers
                 assert service.process.poll() is None
+                service.wait_line(rf"pid={held.pid} draining")
                 held.release()
                 answer = busy.answer()
         assert answer.json["pid"] == held.pid

@@ -62,6 +62,7 @@ SNAPSHOT = {
     "mixed": list,
     "previous": dict | None,
     "went_back": dict | None,
+    "hazards": list,
     "zygotes": list,
     "workers": list,
     "ends": list,
@@ -85,6 +86,7 @@ WORKER = {
     "evicted": int,
     "shed": int,
     "in_flight": int,
+    "ailing": dict,
     "new": int,
     "idle": int,
     "upgraded": int,
@@ -470,7 +472,7 @@ def test_the_banner_stays_short() -> None:
         assert len(shown) <= 10
         text = "\n".join(shown)
         assert "and 6 more" in text
-        assert re.search(r"spawn mode \(a thread 'metrics'", text)
+        assert re.search(r"spawn mode \(LW101 a thread 'metrics'", text)
         assert "idle" not in text
 
 

@@ -80,7 +80,7 @@ def test_pretty_is_the_line_that_logging_would_have_printed(uri, level, status):
     """The same characters as the handler on the root logger makes of Tornado's record."""
     log = Log(2, 5, "info", "pretty", -1)
     printed = []
-    log.write = printed.append
+    log.write = lambda text, level: printed.append(text)
     number = logging.getLevelNamesMapping()[level.upper()]
     words = ("%d %s %.2fms", (status, f"GET {uri} (10.0.0.7)", 1.5))
     record = logging.LogRecord("tornado.access", number, __file__, 1, *words, None)

@@ -46,7 +46,7 @@ class Scene:
     def __init__(self, wanted=True):
         self.log = logs.Log(2, 5, "info", "pretty", -1)
         self.printed = []
-        self.log.write = self.printed.append
+        self.log.write = lambda text, level: self.printed.append(text)
         self.printer = logs.install(self.log, wanted)
         self.lines = []
         form = formats.make("auto", self.log.look, self.log.identity())

@@ -16,13 +16,18 @@ from leeward._core.config import Config
 from leeward._supervisor.children import Children, Reaped
 from leeward._supervisor.loop import Loop
 from leeward._supervisor.say import Voice
-from leeward._sys import rings
+from leeward._sys import procfs, rings
 from leeward._sys.bell import Bell
 from leeward._sys.posix import Posix
 
 if TYPE_CHECKING:
     from leeward._supervisor.collecting import Collecting
     from leeward._supervisor.control import Client, Control
+
+
+#: A worker that may have fewer descriptors spends none on a ring for lines that may never
+#: come: with 64 the two that it takes are as many connections.
+ENOUGH = 128
 
 
 class Held:
@@ -49,6 +54,7 @@ class Rings:
     ) -> None:
         self.held: dict[int, Held] = {}
         self.bell = Bell()
+        self._scarce = (procfs.fd_limit(os.getpid()) or ENOUGH) < ENOUGH
         self.voice = voice
         self.config = config
         self._children = children
@@ -63,10 +69,12 @@ class Rings:
             self._collector().open_log()
 
     def ring(self, worker: int, slot: int, generation: int) -> tuple[m.Descriptor, ...]:
-        """A new one, and the bell; () where there is no descriptor: it logs to stderr then.
+        """A new one, and the bell; () where descriptors are scarce: it logs to stderr then.
 
         worker:  as the decisions number it.
         """
+        if self._scarce and not self.config().log_file:
+            return ()
         try:
             fd = rings.create()
         except OSError as error:

@@ -51,9 +51,15 @@ def judge(folder: Path) -> Verdict:
 
 
 def environment(folder: Path, gate: Path, handler: str, more: dict[str, str]) -> dict[str, str]:
-    folder.mkdir()
+    folder.mkdir(parents=True)
     log = str(folder / "app.log")
     return {"HANDLER": handler, "LOG_FILE": log, "GATE": str(gate), "COUNT": str(LINES), **more}
+
+
+def loses(tmp_path: Path, handler: str, **more: str) -> int:
+    """Lines that the bare program loses, in the first of a few tries that loses any: a race."""
+    tries = (bare(tmp_path / str(number), handler, **more).lost for number in range(5))
+    return next(filter(None, tries), 0)
 
 
 def bare(tmp_path: Path, handler: str, **more: str) -> Verdict:
@@ -85,7 +91,7 @@ def whole(verdict: Verdict) -> bool:
 
 def test_by_size(tmp_path: Path) -> None:
     """RotatingFileHandler: siblings rotate each other's files away; the collector does not."""
-    assert bare(tmp_path, "rotating").lost > 0
+    assert loses(tmp_path, "rotating") > 0
     verdict, log = under_leeward(tmp_path, "rotating")
     assert whole(verdict) and verdict.files == 3, verdict
     assert "(RotatingFileHandler): written by the collector, for all workers" in log
@@ -95,7 +101,7 @@ def test_by_size(tmp_path: Path) -> None:
 def test_by_time(tmp_path: Path) -> None:
     """TimedRotatingFileHandler by the second: up to 3.12 each rotation destroys the last one's."""
     if sys.version_info < (3, 13):
-        assert bare(tmp_path, "timed", PAUSE="0.07").lost > 0
+        assert loses(tmp_path, "timed", PAUSE="0.07") > 0
     verdict, log = under_leeward(tmp_path, "timed", PAUSE="0.07")
     assert whole(verdict) and verdict.files >= 2, verdict
     assert "(TimedRotatingFileHandler): rotated by its own code, in one worker at a time" in log
@@ -103,7 +109,7 @@ def test_by_time(tmp_path: Path) -> None:
 
 def test_by_code_of_the_application(tmp_path: Path) -> None:
     """A namer and a rotator that compresses: old files are its own, and whole."""
-    assert bare(tmp_path, "gzip").lost > 0
+    assert loses(tmp_path, "gzip") > 0
     verdict, log = under_leeward(tmp_path, "gzip", WHERE="factory")
     assert whole(verdict) and verdict.files == 3, verdict
     assert {it.suffix for it in (tmp_path / "log").iterdir()} == {".log", ".gz"}
@@ -120,7 +126,7 @@ def test_a_file_that_each_would_empty(tmp_path: Path) -> None:
 @pytest.mark.skipif(find_spec("loguru") is None, reason="loguru is not installed")
 def test_loguru(tmp_path: Path) -> None:
     """A sink with rotation, imported once for all workers."""
-    assert bare(tmp_path, "loguru").lost > 0
+    assert loses(tmp_path, "loguru") > 0
     verdict, log = under_leeward(tmp_path, "loguru")
     assert whole(verdict) and verdict.files == 3, verdict
     assert "(loguru): rotated by its own code, in one worker at a time" in log

@@ -76,7 +76,8 @@ def test_they_are_open_before_the_factory_and_closed_after_the_drain(
 )
 def test_one_that_does_not_open_is_a_failed_start(how: str, start: str) -> None:
     """Exit code 3, its own file and line; what was open is closed, in order."""
-    flags = ("-w", "1", "--start", start, "--start-timeout", "2s")
+    timeout = {"zygote": "2s", "spawn": "4s"}[start]  # a spawned one imports in it as well
+    flags = ("-w", "1", "--start", start, "--start-timeout", timeout)
     with serve("opens_resources", *flags, cwd=APPS, env={"OPENING": how}) as service:
         assert service.wait() == 3
         said = service.log[service.log.index("leeward: ") :]

@@ -18,6 +18,7 @@ from leeward._core.messages import (
     Descriptor,
     Drain,
     Fork,
+    Forked,
     Message,
     Progress,
     Ready,
@@ -232,3 +233,8 @@ def test_the_errors_are_short() -> None:
     with pytest.raises(BadMessage) as error:
         Fork("x" * 60_000, 0, 0)  # type: ignore[arg-type]
     assert len(str(error.value)) < 300
+
+
+def test_what_is_shown_is_what_makes_it() -> None:
+    """For whoever debugs: the kind and each field."""
+    assert repr(Forked(3, 4711)) == "Forked(worker=3, pid=4711)"

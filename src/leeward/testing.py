@@ -16,6 +16,8 @@ Nothing here sleeps: tests wait for a line of the log (the lines are an API), fo
 an answer of the control socket or for the end of a process, each with a bound.
 A test that fails shows the whole log.  Nothing outlives the `with` block: what
 still runs then is killed, and is an error.
+
+A little more than 400 lines, because a test imports both from one place.
 """
 
 from __future__ import annotations

@@ -5,6 +5,8 @@ import fcntl
 import json
 import os
 import select
+import threading
+import time
 
 import pytest
 
@@ -122,3 +124,24 @@ def test_a_line_longer_than_a_pipe_takes_comes_out_whole(pipe):
     while not voice.flush():
         text += read_all(reader)
     assert "x" * 20000 in (text + read_all(reader))
+
+
+def test_the_last_lines_wait_for_a_reader_that_lags(pipe):
+    """At the end there is no later: who reads slowly gets them all, who does not costs little."""
+    reader, writer = pipe
+    os.write(writer, b"x" * 4096)
+    voice = Voice("pretty", "info", writer)
+    for number in range(50):
+        voice.say(f"event {number}")
+    begin = time.monotonic()
+    voice.finish(0.05)
+    assert voice.waits and 0.05 <= time.monotonic() - begin
+    thread = threading.Thread(target=voice.finish, args=(20.0,))
+    thread.start()
+    text = ""
+    while thread.is_alive() or select.select([reader], [], [], 0)[0]:
+        text += read_all(reader)
+    thread.join()
+    assert not voice.waits
+    numbers = [line.split()[-1] for line in text.splitlines() if "event" in line]
+    assert numbers == [str(it) for it in range(50)]

@@ -62,8 +62,8 @@ SIGNALS = (
 _INTERRUPT_TIMEOUT = 3.0
 #: The banner waits this long for the workers behind the first one.
 _BANNER_PATIENCE = 2.0
-#: Lines that could not be written are tried again this often.
-_VOICE_RETRY = 1.0
+#: The log's last lines wait this long for a reader that lags.
+_LAST_LINES = 0.3
 #: Rounds of deciding and doing per turn.  Doing may make new facts (a process
 #: that could not be started), but each takes a process out of the plan.
 _ROUNDS = 1000
@@ -109,7 +109,7 @@ class Instance:
         self._banner_by: float | None = None
         self._interrupts = 0
         self._delay = Delay()
-        self._voice_waits = False
+        self._reader_watched = False
         self._exit: c.Exit | None = None
 
     def _furnish(self) -> None:
@@ -193,7 +193,8 @@ class Instance:
         self._roll_out.tick(now, self._view().ready_workers() >= self._core.workers)
         if self._core.serving is not None and not self._parts.stops:
             self._notify.status(self._view().status())
-        self._voice_waits = not self._voice.flush()
+        self._voice.flush()
+        self._watch_reader()
 
     def _sleep(self) -> float | None:
         """Seconds until something is due by itself, None to sleep until something happens."""
@@ -204,10 +205,19 @@ class Instance:
         due.append(self._rings.next_deadline())
         if self._notify.interval is not None:
             due.append(self._notify.due)
-        if self._voice_waits:
-            due.append(now + _VOICE_RETRY)
         times = [it for it in due if it is not None]
         return min(times) - now if times else None
+
+    def _watch_reader(self) -> None:
+        """Wakes up when the log's reader has room again, while there is something to tell it."""
+        if self._voice.waits == self._reader_watched:
+            return
+        self._reader_watched = self._voice.waits
+        if self._reader_watched:
+            # Never for reading: it may be a terminal, and what is typed is not for us.
+            self._loop.watch(self._voice.fileno(), lambda events: None, read=False, write=True)
+        else:
+            self._loop.unwatch(self._voice.fileno())
 
     def _carry_out(self, command: c.Command) -> None:
         match command:
@@ -384,4 +394,5 @@ class Instance:
         self._loop.close()
         self._watching.close()
         self._page.close()
+        self._voice.finish(_LAST_LINES)
         return end.code

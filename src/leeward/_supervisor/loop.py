@@ -20,9 +20,16 @@ class Loop:
         self._epoll = select.epoll()
         self._callbacks: dict[int, Callable[[int], None]] = {}
 
-    def watch(self, fd: int, callback: Callable[[int], None], *, write: bool = False) -> None:
-        """Calls `callback(events)` when `fd` is readable (or writable, if `write`)."""
-        events = select.EPOLLIN | (select.EPOLLOUT if write else 0)
+    def watch(
+        self,
+        fd: int,
+        callback: Callable[[int], None],
+        *,
+        read: bool = True,
+        write: bool = False,
+    ) -> None:
+        """Calls `callback(events)` when `fd` is readable (if `read`) or writable (if `write`)."""
+        events = (select.EPOLLIN if read else 0) | (select.EPOLLOUT if write else 0)
         if fd in self._callbacks:
             self._epoll.modify(fd, events)
         else:

@@ -103,6 +103,22 @@ class Voice:
                 self._pending.popleft()
         return True
 
+    @property
+    def waits(self) -> bool:
+        """Is there something that the reader has no room for?"""
+        return bool(self._pending)
+
+    def fileno(self) -> int:
+        return self._fd
+
+    def finish(self, seconds: float) -> None:
+        """The last lines: a reader that lags gets this long to take them."""
+        by = time.monotonic() + seconds
+        poll = select.poll()
+        poll.register(self._fd, select.POLLOUT)
+        while not self.flush() and (left := by - time.monotonic()) > 0:
+            poll.poll(left * 1000)
+
     def _gone(self, poll: select.poll) -> bool:
         """No reader any more?  Then nothing will ever be written: drop it."""
         if any(e & (select.POLLERR | select.POLLHUP | select.POLLNVAL) for _, e in poll.poll(0)):

@@ -429,7 +429,7 @@ for _ in range(2):
     logger.add(path, mode="w", format="{message}")
     logger.info("one")
     logger.remove()
-install.in_worker(Config("t"), 1, lambda: None)
+install.in_worker(1, None, lambda: None)
 logger.add(path + ".2", rotation=30, format="{message}")
 said = []
 install.say(said.append)

@@ -12,6 +12,7 @@ from leeward._core.sinks import (
     PERIODS,
     BadSpec,
     Spec,
+    destination,
     is_due,
     of_settings,
     period,
@@ -44,6 +45,9 @@ def test_a_sink_survives_its_table() -> None:
         {"kind": "file", "path": "/a", "keep": True},
         {"kind": "file", "path": "/a", "rotate_every": "yearly"},
         {"kind": "file", "path": "/a", "colour": "red"},
+        {"kind": "syslog", "path": "a b"},
+        {"kind": "journal", "path": "host"},
+        {"kind": "syslog", "path": "/dev/log", "facility": 24},
     ],
 )
 def test_what_an_application_has_scribbled_is_no_sink(raw: object) -> None:
@@ -108,6 +112,37 @@ def test_what_is_kept() -> None:
     assert surplus({1, 2}, 0) == []
 
 
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("/var/log/a.log", ("file", "/var/log/a.log")),
+        ("./syslog:x", ("file", "./syslog:x")),
+        ("a:b", ("file", "a:b")),
+        ("syslog", ("file", "syslog")),
+        ("syslog:", ("syslog", "/dev/log")),
+        ("syslog:/run/x", ("syslog", "/run/x")),
+        ("syslog:host:514", ("syslog", "host:514")),
+        ("journal:", ("journal", "/run/systemd/journal/socket")),
+        ("journal:/run/systemd/journal.x/socket", ("journal", "/run/systemd/journal.x/socket")),
+    ],
+)
+def test_where_lines_go(text: str, found: tuple[str, str]) -> None:
+    assert destination(text) == found
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("syslog:/run/{slot}", "is for files"),
+        ("journal:host", "expected journal: or"),
+        ("syslog:host:x", "expected syslog:"),
+    ],
+)
+def test_where_nothing_can_go(text: str, why: str) -> None:
+    with pytest.raises(ValueError, match=why):
+        destination(text)
+
+
 def test_what_the_settings_say() -> None:
     """A file for all, or one for each slot, of which the supervisor has none."""
     assert rotation("") == (0, "") and rotation("5000 daily") == (5000, "daily")
@@ -117,6 +152,10 @@ def test_what_the_settings_say() -> None:
     assert of_settings(one, 2) == Spec(
         "file", "/a.log", rotate_bytes=5000, rotate_every="daily", keep=3, compress=True
     )
+    daemon = Config("app", name="shop", log_file="syslog:", log_facility="local1")
+    found = of_settings(daemon, 2, "pid=7")
+    assert found == Spec("syslog", "/dev/log", name="shop", facility=17, who="pid=7")
+    assert Spec.from_json(found.to_json()) == found
     each = Config("app", log_file="/a.w{slot}.log")
     found = of_settings(each, 2)
     assert found is not None and found.path == "/a.w2.log"

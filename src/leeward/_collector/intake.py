@@ -7,12 +7,13 @@ from _thread import allocate_lock
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
+from leeward._collector.datagrams import MessageLane, Socket
 from leeward._collector.files import File
 from leeward._collector.lanes import Lane
 from leeward._collector.shrink import Shrinker
 from leeward._collector.streams import Stream
 from leeward._core import logrings
-from leeward._core.sinks import BadSpec, Spec
+from leeward._core.sinks import JOURNAL, SYSLOG, BadSpec, Spec
 from leeward._sys.ring import BadRing, Record, RingReader
 
 #: How often a record that cannot be read is looked at again, before it is given up: on
@@ -64,6 +65,7 @@ class Intake:
         self._streams: dict[str, Stream] = {}
         self._troubled: dict[str, str] = {}
         self._tell_at = 0.0
+        self._turns = 0
         #: An atomic operation between saying that we sleep and looking once more: see
         #: `RingWriter.write` for the other half.
         self._fence = allocate_lock()
@@ -149,8 +151,7 @@ class Intake:
     def turn(self, now: float) -> bool:
         """Read and write a little of everything.  Was there anything to do?"""
         moved = False
-        # The supervisor's (slot -1) come last: it tells of what the workers have done.
-        for source in sorted(self.sources.values(), key=lambda it: it.slot < 0):
+        for source in self._in_order():
             moved = self._read(source) or moved
             for lane in source.lanes.values():
                 if lane.flush(now):
@@ -168,6 +169,16 @@ class Intake:
             for source in self.sources.values():
                 self._tell(source)
         return moved
+
+    def _in_order(self) -> list[Source]:
+        """The supervisor's (slot -1) comes last: it tells of what the workers have done.  Of
+        those each is the first in its turn: a sink may have no room for more than one.
+        """
+        workers = [it for it in self.sources.values() if it.slot >= 0]
+        self._turns += 1
+        first = self._turns % len(workers) if workers else 0
+        others = [it for it in self.sources.values() if it.slot < 0]
+        return workers[first:] + workers[:first] + others
 
     def next_try(self) -> float | None:
         """When a lane that is held, or a telling, is due; None if nothing is."""
@@ -211,11 +222,18 @@ class Intake:
 
     def _lane(self, source: Source, sink: int) -> Lane:
         try:
-            stream = self._stream(Spec.from_json(source.reader.sinks()[sink]))
+            spec = Spec.from_json(source.reader.sinks()[sink])
         except BadSpec as error:
             self._say("error", f"{source.who}: {error}; its lines go to stderr")
-            stream = self._stream(Spec("stderr"))
-        return Lane(source.reader, sink, stream, lambda records: self.tap(source.slot, records))
+            spec = Spec("stderr")
+        stream = self._stream(spec)
+
+        def tap(records: list[Record]) -> None:
+            self.tap(source.slot, records)
+
+        if isinstance(stream, Socket):
+            return MessageLane(source.reader, sink, stream, spec, tap)
+        return Lane(source.reader, sink, stream, tap)
 
     def _stream(self, spec: Spec) -> Stream:
         """The one of this kind and path: the first spec decides how a file is rotated."""
@@ -232,6 +250,8 @@ class Intake:
                 self._emptied.add(spec.path)
                 self._empties(spec.path)
             return File(spec, self.shrinker, fresh)
+        if spec.kind in (SYSLOG, JOURNAL):
+            return Socket(spec, self._say)
         return Stream(1 if spec.kind == "stdout" else 2)
 
     def _free(self, source: Source) -> None:

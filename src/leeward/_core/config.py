@@ -27,6 +27,7 @@ NEEDS_RESTART = (
     "log_rotate",
     "log_keep",
     "log_compress",
+    "log_facility",
 )
 
 #: Keys that `leeward set` may change while the instance runs: whoever obeys one asks the
@@ -182,12 +183,14 @@ class Config:
     probe: str = ""
     log_level: str = "info"  # debug | info | warning | error | critical
     log_format: str = "auto"  # auto | pretty | json
-    #: Path; "" for stderr.  {slot} in it: a file of each worker's own.
+    #: Path; "" for stderr.  {slot} in it: a file of each worker's own.  syslog: or journal:
+    #: in front: no file (`_core.sinks.destination`).
     log_file: str = ""
     #: Bytes, or a word of `_core.sinks.PERIODS`, or both.
     log_rotate: str = ""
     log_keep: int = 7
     log_compress: bool = False
+    log_facility: str = "daemon"  # a key of `_core.syslog.FACILITIES`
     access_log: bool = True
     access_log_format: str = "auto"  # auto (as log_format) | pretty | combined | json
     #: Log files of the application that several workers cannot share as they are.

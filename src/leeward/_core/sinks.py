@@ -11,8 +11,13 @@ from dataclasses import asdict, dataclass, fields
 
 from leeward._core.config import Config
 
+#: Kinds that take messages, one line each.
+SYSLOG, JOURNAL = "syslog", "journal"
 #: Where lines can go.
-KINDS = ("file", "stderr", "stdout", "syslog", "journal")
+KINDS = ("file", "stderr", "stdout", SYSLOG, JOURNAL)
+#: Their sockets, unless another is named.
+LOG_SOCKET = "/dev/log"
+JOURNAL_SOCKET = "/run/systemd/journal/socket"
 #: In a path: the slot of the worker, for a file of each one's own.
 SLOT = "{slot}"
 #: How often a file is rotated; "" for not by time.
@@ -25,7 +30,7 @@ class BadSpec(ValueError):
 
 @dataclass(frozen=True)
 class Spec:
-    """path:          absolute path of a file; the socket of a syslog.
+    """path:          absolute path of a file, or of a socket; HOST:PORT of a syslog.
     rotate_bytes:  the file is rotated before it would become longer; 0: never.
     rotate_every:  one of `PERIODS`.
     utc:           periods begin by UTC, not by local time.
@@ -34,6 +39,9 @@ class Spec:
     suffix:        of rotated files, for strftime; "" for .1, .2 … as RotatingFileHandler has it.
     truncate:      the file is emptied when an instance opens it for the first time.
     permissions:   of files that are made.
+    name:          of the instance, for syslog and the journal, and
+    facility:      what RFC 5424 calls so, and
+    who:           the identity of the writer, ``worker=2 gen=5 pid=4711``.
     """
 
     kind: str
@@ -46,6 +54,9 @@ class Spec:
     suffix: str = ""
     truncate: bool = False
     permissions: int = 0o644
+    name: str = ""
+    facility: int = 0
+    who: str = ""
 
     def to_json(self) -> bytes:
         """The same octets for the same sink."""
@@ -67,6 +78,13 @@ class Spec:
             raise BadSpec(f"a log sink of kind {spec.kind!r:.40}, {spec.rotate_every!r:.40}")
         if spec.kind == "file" and not spec.path.startswith("/"):
             raise BadSpec(f"a log file at {spec.path!r:.80}: not an absolute path")
+        if spec.kind in (SYSLOG, JOURNAL):
+            try:
+                destination(f"{spec.kind}:{spec.path}")
+            except ValueError as error:
+                raise BadSpec(f"a log sink at {spec.path!r:.80}: {error}") from None
+            if not 0 <= spec.facility < 24:
+                raise BadSpec(f"a log sink of facility {spec.facility}")
         return spec
 
 
@@ -129,17 +147,42 @@ def rotation(text: str) -> tuple[int, str]:
     return octets, every
 
 
-def of_settings(config: Config, slot: int | None) -> Spec | None:
+def destination(text: str) -> tuple[str, str]:
+    """(`kind`, `path`) of what --log-file is told.  Raises ValueError with what was expected."""
+    kind, colon, path = text.partition(":")
+    if not colon or kind not in (SYSLOG, JOURNAL):
+        return "file", text
+    path = path or (LOG_SOCKET if kind == SYSLOG else JOURNAL_SOCKET)
+    if SLOT in path:
+        raise ValueError(f"{SLOT} is for files, and {text!r} is none")
+    if not path.startswith("/"):
+        if kind == JOURNAL:
+            raise ValueError(f"expected journal: or journal:/path/of/a/socket, found {text!r}")
+        # Here, as in `of_settings`: files need none of it, nor does the supervisor of them.
+        from leeward._core.syslog import address
+
+        address(path)
+    return kind, path
+
+
+def of_settings(config: Config, slot: int | None, who: str = "") -> Spec | None:
     """The sink of --log-file; None for stderr.
 
     slot:  None for the supervisor, which has no file where each worker has its own.
+    who:   identity of the process that asks.
     """
     if not config.log_file or (slot is None and SLOT in config.log_file):
         return None
+    kind, path = destination(config.log_file)
+    if kind != "file":
+        from leeward._core.syslog import FACILITIES
+
+        facility = FACILITIES[config.log_facility]
+        return Spec(kind, path, name=config.name, facility=facility, who=who)
     octets, every = rotation(config.log_rotate)
     return Spec(
         "file",
-        config.log_file.replace(SLOT, str(slot)),
+        path.replace(SLOT, str(slot)),
         rotate_bytes=octets,
         rotate_every=every,
         keep=config.log_keep,

@@ -54,7 +54,7 @@ class Collecting:
 
     def open_log(self) -> None:
         """What the supervisor says goes to the log file too, if it has one."""
-        spec = sinks.of_settings(self._config(), None)
+        spec = sinks.of_settings(self._config(), None, f"pid={self._posix.getpid()}")
         fds = self._rings.ring(_OURSELVES, 0, 0) if spec is not None else ()
         if spec is not None and fds:
             writer = RingWriter(*fds)

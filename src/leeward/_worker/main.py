@@ -133,12 +133,13 @@ class Worker(Obedient):
     def __init__(self, birth: Birth) -> None:
         config = birth.config
         self.ring = ringed.Ring(birth)
+        self._lines_go = ringed.spec(config, birth.slot, birth.generation)
         log = logs.Log(
             birth.slot,
             birth.generation,
             config.log_level,
             config.log_format,
-            outlet=ringed.outlet(self.ring, config, birth.slot),
+            outlet=ringed.outlet(self.ring, self._lines_go),
         )
         super().__init__(birth, log)
         self.pid = os.getpid()
@@ -180,7 +181,7 @@ class Worker(Obedient):
     def _settle(self) -> None:
         """What can be done before there is a loop."""
         subprocesses.install()
-        logfiles.in_worker(self.birth.config, self.birth.slot, self.ring.writer)
+        logfiles.in_worker(self.birth.slot, self._lines_go, self.ring.writer)
         row, birth = self.row, self.birth
         row.open = row.accepted = row.requests = row.in_flight = 0
         row.new = row.upgraded = row.closing = 0

@@ -74,9 +74,13 @@ class Outlet:
         """Nothing is held here."""
 
 
-def outlet(ring: Ring, config: Config, slot: int) -> Outlet | None:
-    """Where the settings want the lines to go; None for stderr."""
-    spec = sinks.of_settings(config, slot)
+def spec(config: Config, slot: int, generation: int) -> sinks.Spec | None:
+    """Where the settings want this process's lines to go; None for stderr."""
+    return sinks.of_settings(config, slot, f"worker={slot} gen={generation} pid={os.getpid()}")
+
+
+def outlet(ring: Ring, spec: sinks.Spec | None) -> Outlet | None:
+    """The way there; None for stderr."""
     writer = ring.writer() if spec is not None else None
     if spec is None or writer is None:
         return None

@@ -21,7 +21,7 @@ from leeward._core.config import Config
 from leeward._core.hazards import REFUSED, WARNED, Hazard, in_full, refusal, verdict
 from leeward._core.messages import Loaded
 from leeward._sys import sockets
-from leeward.cli import credentials, instances, listeners, output, programs
+from leeward.cli import credentials, instances, listeners, logsink, output, programs
 from leeward.cli.options import SettingsVerb, resolved
 from leeward.cli.rehearsal import rehearse
 from leeward.cli.resolution import Resolution
@@ -38,6 +38,7 @@ def check(ctx: click.Context, /, **flags: object) -> int:
     output.say(f"settings   ok{where}")
     for note in config.notes:
         output.say(f"           {note}")
+    logsink.check(config)
     with ExitStack() as undo:
         tls = credentials.load(config, undo)
         if tls.certificate:

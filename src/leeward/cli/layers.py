@@ -122,7 +122,7 @@ def file_layer(path: str, table: tuple[str, ...], shown: str) -> Layer:
         if setting.key in layer:
             raise UsageError(f"{where}: {setting.toml} stands twice, with - and with _")
         value = parsed(setting, raw, f"{where}: {key}")
-        if setting.is_path:
+        if setting.is_path and not values.is_daemon(value):
             value = os.path.join(os.path.dirname(path), value)
         layer[setting.key] = Value(value, where)
     return layer

@@ -15,7 +15,7 @@ import msgspec
 
 from leeward._core.config import TUNABLE, Config
 from leeward._sys import cgroup
-from leeward.cli import envfile, layers, paths, programs
+from leeward.cli import envfile, layers, paths, programs, values
 from leeward.cli.accounts import account
 from leeward.cli.layers import Layer, Value, first
 from leeward.cli.target import default_name
@@ -51,6 +51,7 @@ _PLAIN = (
     "log_rotate",
     "log_keep",
     "log_compress",
+    "log_facility",
     "access_log",
     "access_log_format",
     "log_files",
@@ -175,6 +176,8 @@ def _absolute(address: str, cwd: str) -> str:
 
 def _path(given: Value, cwd: str) -> Value:
     """By the directory that was typed, links unresolved."""
+    if values.is_daemon(given.value):
+        return given
     return Value(os.path.join(cwd, given.value), given.origin) if given.value else given
 
 

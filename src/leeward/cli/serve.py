@@ -55,9 +55,10 @@ def check_kernel(release: str) -> None:
 
 def start(resolution: Resolution) -> NoReturn:
     """Becomes the supervisor.  If a step fails, the steps before it are undone."""
-    from leeward.cli import credentials, listeners, programs, strays
+    from leeward.cli import credentials, listeners, logsink, programs, strays
 
     config = resolution.config
+    logsink.check(config)
     with ExitStack() as undo:
         tls = credentials.load(config, undo)
         claim = instances.claim(config.name, os.environ)

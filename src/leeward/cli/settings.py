@@ -682,11 +682,11 @@ TABLE: tuple[Setting, ...] = (
     Setting(
         key="log_file",
         flags=("--log-file",),
-        parse=values.text,
+        parse=values.log_file,
         default="",
-        precedent="gunicorn, Tornado (--log-file-prefix): stderr",
-        metavar="PATH",
-        doc="The workers' lines and requests go to this file, each once; {slot} in it: one each.",
+        precedent="gunicorn, Tornado (--log-file-prefix): stderr; nginx has syslog: too",
+        metavar="PATH|syslog:…|journal:",
+        doc="All lines go to this file, each once; {slot} in it: one each.  Or to a daemon.",
         is_path=True,
     ),
     Setting(
@@ -715,6 +715,15 @@ TABLE: tuple[Setting, ...] = (
         precedent="logrotate: off",
         metavar="",
         doc="Compress rotated files (gzip).",
+    ),
+    Setting(
+        key="log_facility",
+        flags=("--log-facility",),
+        parse=values.facility,
+        default="daemon",
+        precedent="syslog(3) says user, nginx local7, HAProxy has none: daemon is what servers are",
+        metavar="NAME",
+        doc="What syslog and the journal file its lines under: daemon, user, local0 …",
     ),
     Setting(
         key="access_log",

@@ -147,6 +147,30 @@ def octal(raw: object) -> int:
     raise Bad(f'expected an octal file mode as text, such as "660", found {raw!r}')
 
 
+def log_file(raw: object) -> str:
+    """A path, or syslog: or journal: with where that is."""
+    from leeward._core.sinks import destination
+
+    given = text(raw)
+    try:
+        destination(given)
+    except ValueError as error:
+        raise Bad(str(error)) from None
+    return given
+
+
+def is_daemon(text: str) -> bool:
+    """Is it no path at all, where --log-file may be one?  ("./syslog:x" is.)"""
+    return text.startswith(("syslog:", "journal:"))
+
+
+def facility(raw: object) -> str:
+    """A name of syslog's; its parser is made when it is asked, as few need its table."""
+    from leeward._core.syslog import FACILITIES
+
+    return str(one_of(*FACILITIES)(raw))
+
+
 def rotation(raw: object) -> str:
     """ "100MB", "daily", or both with a comma between them; the size in bytes then."""
     from leeward._core.sinks import PERIODS

@@ -31,10 +31,16 @@ def cared_for() -> bool:
     return _place is not None
 
 
-def in_worker(config: Config, slot: int, writer: Callable[[], funnel.Writer | None]) -> None:
-    """This process has become the worker of `slot`.  writer:  gives that of its log ring."""
+def in_worker(
+    slot: int, lines_go: sinks.Spec | None, writer: Callable[[], funnel.Writer | None]
+) -> None:
+    """This process has become the worker of `slot`.
+
+    lines_go:  where its own lines go; None for stderr.
+    writer:    gives that of its log ring.
+    """
     funnel.attach(writer)
-    logs.attach((sinks.of_settings(config, slot) or sinks.Spec("stderr")).to_json())
+    logs.attach((lines_go or sinks.Spec("stderr")).to_json())
     if _place is not None:
         _place.begin(slot)
         standard.take_all(_place)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import functools
+import inspect
 import re
 import shlex
 import subprocess
@@ -14,6 +15,7 @@ import click
 import pytest
 
 from leeward import errors
+from leeward._core import journal
 from leeward._supervisor.instance import SIGNALS
 from leeward.cli.main import VERBS, cli
 from leeward.cli.settings import RESERVED, TABLE
@@ -62,6 +64,10 @@ def flags() -> frozenset[str]:
     return frozenset({"--help", *names})
 
 
+#: Of an entry in the journal.
+FIELDS = set(re.findall("LEEWARD_[A-Z]+", inspect.getsource(journal)))
+
+
 @page
 def test_every_command_is_accepted(path: Path) -> None:
     """Each `leeward …` of a page: the verb exists and takes these flags and arguments."""
@@ -88,7 +94,7 @@ def test_every_flag_exists(path: Path) -> None:
 
 @page
 def test_every_variable_exists(path: Path) -> None:
-    known = {*RESERVED, *(setting.env for setting in TABLE)}
+    known = {*RESERVED, *(setting.env for setting in TABLE), *FIELDS}
     named = set(re.findall(r"\bLEEWARD_[A-Z_]*[A-Z]\b", path.read_text()))
     assert named <= known, named - known
 

@@ -721,9 +721,9 @@ TABLE: tuple[Setting, ...] = (
         flags=("--log-facility",),
         parse=values.facility,
         default="daemon",
-        precedent="syslog(3) says user, nginx local7, HAProxy has none: daemon is what servers are",
+        precedent="RFC 5424: system daemons; gunicorn says user, nginx local7",
         metavar="NAME",
-        doc="What syslog and the journal file its lines under: daemon, user, local0 …",
+        doc="What syslog and the journal file its lines under: user, daemon, local0 to local7.",
     ),
     Setting(
         key="access_log",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import datetime
 import gc
 import logging
 import logging.config
@@ -84,6 +85,10 @@ def handler_of(logger: logging.Logger, handler: logging.FileHandler) -> Any:
 # --- which way --------------------------------------------------------------------------
 
 
+#: Of a TimedRotatingFileHandler, where nothing else is said.
+TIMED = {"interval": 86400, "at": 86400, "suffix": "%Y-%m-%d"}
+
+
 class Counted(RotatingFileHandler):
     def shouldRollover(self, record: logging.LogRecord) -> int:
         return super().shouldRollover(record)
@@ -103,6 +108,8 @@ def make(kind: str, path: str) -> logging.FileHandler:
         "subclass": lambda: Counted(path, **sized),  # type: ignore[arg-type]
         "hourly": lambda: TimedRotatingFileHandler(path, "H"),
         "every-other-day": lambda: TimedRotatingFileHandler(path, "midnight", interval=2),
+        "fridays": lambda: TimedRotatingFileHandler(path, "W4", atTime=datetime.time(12, 1, 30)),
+        "strange": lambda: TimedRotatingFileHandler(path, "S", interval=0.5),  # type: ignore[arg-type]
         "append": lambda: logging.FileHandler(path),
         "watched": lambda: WatchedFileHandler(path),
         "unlimited": lambda: RotatingFileHandler(path),
@@ -119,7 +126,10 @@ def make(kind: str, path: str) -> logging.FileHandler:
     [
         ("rotating", {"rotate_bytes": 999, "keep": 3}),
         ("delayed", {"rotate_bytes": 999, "keep": 3}),
-        ("midnight", {"rotate_every": "daily", "keep": 7, "utc": True, "suffix": "%Y-%m-%d"}),
+        ("midnight", {**TIMED, "when": "MIDNIGHT", "keep": 7, "utc": True}),
+        ("hourly", {**TIMED, "when": "H", "interval": 3600, "suffix": "%Y-%m-%d_%H"}),
+        ("every-other-day", {**TIMED, "when": "MIDNIGHT", "interval": 2 * 86400}),
+        ("fridays", {**TIMED, "when": "W4", "interval": 7 * 86400, "at": 12 * 3600 + 90}),
         ("emptied", {}),
     ],
 )
@@ -136,14 +146,15 @@ def test_what_the_collector_can_rotate_goes_to_it(
     logger.info("one")
     logger.error("two %s", "ü")
     assert worker.lines() == ["INFO one\n", "ERROR two ü\n"]
-    assert worker.specs() == [Spec("file", path, permissions=0o644, **sink)]
+    due = getattr(logger.handlers[0], "rolloverAt", 0)
+    assert worker.specs() == [Spec("file", path, permissions=0o644, due=due, **sink)]
     assert worker.said == [
         f"log file {path} ({type(logger.handlers[0]).__name__}): "
         "written by the collector, for all workers"
     ]
 
 
-@pytest.mark.parametrize("kind", ["subclass", "namer", "hourly", "every-other-day"])
+@pytest.mark.parametrize("kind", ["subclass", "namer", "strange"])
 def test_what_only_it_can_rotate_stays_its_own(
     worker: Worker, logger: logging.Logger, tmp_path: Path, kind: str
 ) -> None:

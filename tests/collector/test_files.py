@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import datetime
 import gzip
+import logging
 import os
+import random
+import re
+import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from logging.handlers import TimedRotatingFileHandler
 from pathlib import Path
 from random import Random
 
@@ -16,6 +23,9 @@ from leeward._collector.files import File
 from leeward._collector.shrink import Shrinker
 from leeward._core.sinks import Spec
 from leeward._sys.ring import Intent
+from leeward.adapters.logfiles import kinds
+
+SEED = int(os.environ.get("SEED", random.SystemRandom().randrange(1 << 30)))
 
 
 class Clock:
@@ -89,6 +99,65 @@ def test_by_time(tmp_path: Path, files: Callable[..., File], clock: Clock) -> No
         "app.log.2026-11-22": b"1 morning\n1 evening\n",
         "app.log.2026-11-23": b"2 morning\n2 evening\n",
     }
+
+
+ZONES = ("CET-1CEST,M3.5.0,M10.5.0/3", "EST5EDT,M3.2.0,M11.1.0", "IST-5:30")
+AT_TIMES = (None, datetime.time(0, 0), datetime.time(2, 30), datetime.time(13, 5, 7))
+
+
+@pytest.mark.parametrize("when", ["S", "M", "H", "D", "midnight", "W0", "W3", "W6"])
+def test_the_files_of_a_timed_rotating_handler(
+    tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    """The same names with the same lines as the standard library makes, over years of a clock
+    that leaps, in zones in which clocks are changed."""
+    print(f"SEED={SEED}")
+    rng = Random(f"{SEED}{when}")
+    monkeypatch.setattr(time, "time", clock)
+    try:
+        for n in range(30):
+            monkeypatch.setenv("TZ", rng.choice(ZONES))
+            time.tzset()
+            clock.now = 1_767_225_600.0 + rng.randrange(365 * 86400)
+            _play(tmp_path / str(n), clock, rng, when)
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
+def _play(directory: Path, clock: Clock, rng: Random, when: str) -> None:
+    """Lines at odd moments, to a handler and to a file."""
+    (directory / "theirs").mkdir(parents=True)
+    (directory / "ours").mkdir()
+    fixed = sys.version_info >= (3, 13)  # see `_core.rollover`
+    interval = rng.choice((1, 2, 7)) if fixed or when in "SMHD" else 1
+    keep = rng.choice((0, 2))
+    handler = TimedRotatingFileHandler(
+        directory / "theirs" / "app.log",
+        when,
+        interval,
+        keep,
+        utc=not fixed or rng.random() < 0.4,
+        atTime=rng.choice(AT_TIMES),
+    )
+    handler.rolloverAt = handler.computeRollover(int(clock.now))  # its file is of today
+    spec = kinds.spec(handler)
+    assert spec is not None
+    ours = File(replace(spec, path=str(directory / "ours" / "app.log")), Shrinker(), now=clock)
+    for n in range(12):
+        line = f"line {n} at {clock.now:.0f}"
+        handler.emit(logging.makeLogRecord({"msg": line}))
+        write(ours, line.encode() + b"\n")
+        os.utime(directory / "ours" / "app.log", (clock.now, clock.now))
+        clock.now += handler.interval * rng.choice((0.01, 0.3, 0.5, 1.0, 1.1, 2.5)) + 1.0
+        if n == 6:
+            ours.reopen()
+    handler.close()
+    ours.close()
+    found = there(directory / "ours")
+    if any(re.fullmatch(r"app\.log\..*\.\d+", it) for it in found):
+        return  # the hour that comes twice: the standard library rotates no more for a while
+    assert found == there(directory / "theirs"), (interval, keep, spec)
 
 
 def test_two_rotations_on_a_day_do_not_overwrite_each_other(

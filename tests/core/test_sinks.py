@@ -26,6 +26,8 @@ def test_a_sink_survives_its_table() -> None:
     """The same octets for the same sink; only what is not as usual is told."""
     spec = Spec("file", "/var/log/app.log", rotate_bytes=5, compress=True, suffix="%Y")
     assert Spec.from_json(spec.to_json()) == spec
+    timed = Spec("file", "/a", when="W6", interval=604800, at=86400, due=5)
+    assert Spec.from_json(timed.to_json()) == timed
     assert Spec("stderr").to_json() == b'{"kind":"stderr"}'
 
 
@@ -46,6 +48,12 @@ def test_a_sink_survives_its_table() -> None:
         {"kind": "file", "path": "/a", "rotate_every": "yearly"},
         {"kind": "file", "path": "/a", "colour": "red"},
         {"kind": "syslog", "path": "a b"},
+        {"kind": "file", "path": "/a", "when": "W7", "interval": 1},
+        {"kind": "file", "path": "/a", "when": "S"},
+        {"kind": "file", "path": "/a", "when": "S", "interval": 1 << 40},
+        {"kind": "file", "path": "/a", "when": "S", "interval": 1, "at": 86401},
+        {"kind": "file", "path": "/a", "when": "S", "interval": 1, "due": -1},
+        {"kind": "file", "path": "/a", "when": "S", "interval": 1, "rotate_every": "daily"},
         {"kind": "journal", "path": "host"},
         {"kind": "syslog", "path": "/dev/log", "facility": 24},
     ],

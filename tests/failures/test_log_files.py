@@ -104,7 +104,7 @@ def test_by_time(tmp_path: Path) -> None:
         assert loses(tmp_path, "timed", PAUSE="0.07") > 0
     verdict, log = under_leeward(tmp_path, "timed", PAUSE="0.07")
     assert whole(verdict) and verdict.files >= 2, verdict
-    assert "(TimedRotatingFileHandler): rotated by its own code, in one worker at a time" in log
+    assert "(TimedRotatingFileHandler): written by the collector, for all workers" in log
 
 
 def test_by_code_of_the_application(tmp_path: Path) -> None:

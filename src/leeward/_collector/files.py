@@ -16,7 +16,7 @@ from collections.abc import Callable
 
 from leeward._collector.shrink import PART, Shrinker
 from leeward._collector.streams import BATCH, Stream
-from leeward._core import sinks
+from leeward._core import rollover, sinks
 from leeward._core.sinks import Spec
 from leeward._sys.ring import Intent
 
@@ -46,6 +46,7 @@ class File(Stream):
         self._size = 0
         self._identity = (0, 0)
         self._period: tuple[int, ...] = ()
+        self._due = 0  # when `spec.when` has it put away
         self._tidied = False
 
     @property
@@ -66,9 +67,10 @@ class File(Stream):
     def begin(self, octets: int) -> Intent:
         place = self._place(octets)
         self._size = place.offset
-        same = self._period == self._period_of(self._now())
+        same = self._is_same_period(self._now())
         if self.regular and sinks.is_due(self.spec, self._size, octets, same):
             self._rotate()
+            self._due = 0
             self._open()
             place = self._place(octets)
             self._size = place.offset
@@ -97,7 +99,11 @@ class File(Stream):
         if self._fresh and self.regular:
             os.ftruncate(self.fd, 0)
         self._fresh = False
-        self._period = self._period_of(it.st_mtime if it.st_size else self._now())
+        written = it.st_mtime if it.st_size else self._now()
+        self._period = self._period_of(written)
+        if self.spec.when and not self._due:
+            # What its handler meant to do, unless that was done before this file was written to.
+            self._due = self.spec.due if self.spec.due > written else self._due_after(written)
 
     def reopen(self) -> None:
         self.close()
@@ -107,11 +113,24 @@ class File(Stream):
             os.close(self.fd)
             self.fd = -1
 
+    def _split(self, when: float) -> time.struct_time:
+        return time.gmtime(when) if self.spec.utc else time.localtime(when)
+
     def _period_of(self, when: float) -> tuple[int, ...]:
         if not self.spec.rotate_every:
             return ()
-        split = time.gmtime(when) if self.spec.utc else time.localtime(when)
-        return sinks.period(self.spec.rotate_every, tuple(split))
+        return sinks.period(self.spec.rotate_every, tuple(self._split(when)))
+
+    def _is_same_period(self, now: float) -> bool:
+        if not self.spec.when:
+            return self._period == self._period_of(now)
+        if now >= self._due and not self._size:
+            self._due = self._due_after(now)  # there is nothing to put away
+        return now < self._due
+
+    def _due_after(self, when: float) -> int:
+        it = self.spec
+        return rollover.after(it.when, it.interval, it.at, it.utc, int(when), self._split)
 
     # --- rotation ----------------------------------------------------------------------------
 
@@ -135,8 +154,11 @@ class File(Stream):
             self._shrinker.add(path, target)
 
     def _dated(self, modified: float) -> str:
-        split = time.gmtime(modified) if self.spec.utc else time.localtime(modified)
-        base = target = f"{self.spec.path}.{time.strftime(self.spec.suffix, split)}"
+        it, named = self.spec, modified
+        if it.when:
+            now = int(self._now())
+            named = rollover.begins(self._due, it.interval, it.utc, now, self._split)
+        base = target = f"{it.path}.{time.strftime(it.suffix, self._split(named))}"
         number = 1
         while os.path.exists(target) or os.path.exists(target + _GZ):
             target = f"{base}.{number}"
@@ -152,7 +174,7 @@ class File(Stream):
                 _remove(f"{path}.{number}")
                 _remove(f"{path}.{number}{_GZ}")
             return
-        for name in sorted(self._rotated(), key=_age)[keep:]:
+        for name in sorted(self._rotated(), key=_age, reverse=True)[keep:]:
             _remove(name)
 
     def _numbers(self) -> dict[int, str]:
@@ -200,8 +222,8 @@ def _remove(path: str) -> None:
         os.unlink(path)
 
 
-def _age(path: str) -> float:
-    """For sorting the youngest first."""
+def _age(path: str) -> tuple[float, str]:
+    """For sorting the oldest first: the kernel's clock may have given two the same time."""
     with contextlib.suppress(OSError):
-        return -os.stat(path).st_mtime
-    return 0.0
+        return os.stat(path).st_mtime, path
+    return 0.0, path

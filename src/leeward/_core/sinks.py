@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, fields
 
+from leeward._core import rollover
 from leeward._core.config import Config
 
 #: Kinds that take messages, one line each.
@@ -18,6 +19,8 @@ KINDS = ("file", "stderr", "stdout", SYSLOG, JOURNAL)
 #: Their sockets, unless another is named.
 LOG_SOCKET = "/dev/log"
 JOURNAL_SOCKET = "/run/systemd/journal/socket"
+#: Seconds; so late is the year 36812, which time.localtime can still tell.
+_FAR = 1 << 40
 #: In a path: the slot of the worker, for a file of each one's own.
 SLOT = "{slot}"
 #: How often a file is rotated; "" for not by time.
@@ -39,6 +42,8 @@ class Spec:
     suffix:        of rotated files, for strftime; "" for .1, .2 … as RotatingFileHandler has it.
     truncate:      the file is emptied when an instance opens it for the first time.
     permissions:   of files that are made.
+    when, interval, at:  as `_core.rollover.after` has them, instead of `rotate_every`;
+    due:           then: when its handler meant to rotate it first, seconds since the epoch.
     name:          of the instance, for syslog and the journal, and
     facility:      what RFC 5424 calls so, and
     who:           the identity of the writer, ``worker=2 gen=5 pid=4711``.
@@ -54,6 +59,10 @@ class Spec:
     suffix: str = ""
     truncate: bool = False
     permissions: int = 0o644
+    when: str = ""
+    interval: int = 0
+    at: int = 0
+    due: int = 0
     name: str = ""
     facility: int = 0
     who: str = ""
@@ -78,6 +87,8 @@ class Spec:
             raise BadSpec(f"a log sink of kind {spec.kind!r:.40}, {spec.rotate_every!r:.40}")
         if spec.kind == "file" and not spec.path.startswith("/"):
             raise BadSpec(f"a log file at {spec.path!r:.80}: not an absolute path")
+        if spec.when:
+            _check_rollover(spec)
         if spec.kind in (SYSLOG, JOURNAL):
             try:
                 destination(f"{spec.kind}:{spec.path}")
@@ -86,6 +97,13 @@ class Spec:
             if not 0 <= spec.facility < 24:
                 raise BadSpec(f"a log sink of facility {spec.facility}")
         return spec
+
+
+def _check_rollover(spec: Spec) -> None:
+    if spec.when not in rollover.WHENS or spec.rotate_every:
+        raise BadSpec(f"a log file rotated at {spec.when!r:.40}, {spec.rotate_every!r:.40}")
+    if not (0 < spec.interval < _FAR and 0 <= spec.at <= 86400 and 0 <= spec.due < _FAR):
+        raise BadSpec(f"a log file rotated every {spec.interval} s, at {spec.at}, {spec.due}")
 
 
 _DEFAULTS = {it.name: it.default for it in fields(Spec) if it.name != "kind"}

@@ -1,7 +1,7 @@
 """One process at a time rotates, and writes to, the log files of a directory.
 
 For handlers whose rotation only they know: an application's own `namer`, `rotator` or
-subclass, intervals that the collector has not, loguru's sinks.  Each record is written under
+subclass, loguru's sinks.  Each record is written under
 a lock on the directory (flock(2): gone with its holder, and no file is left behind), by
 a handler that has first looked whether a sibling has rotated the file meanwhile.
 

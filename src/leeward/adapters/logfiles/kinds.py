@@ -14,6 +14,7 @@ from enum import Enum
 from logging.handlers import BaseRotatingHandler, RotatingFileHandler, TimedRotatingFileHandler
 from typing import Any
 
+from leeward._core.rollover import WHENS
 from leeward._core.sinks import Spec
 
 
@@ -23,7 +24,7 @@ class Way(Enum):
     EXCLUSIVE = "rotated by its own code, one worker at a time"
 
 
-#: Seconds.
+#: Seconds: the end of a day.
 _DAY = 86400
 
 #: What a handler rotates by.  A subclass that has one of its own knows something that the
@@ -100,14 +101,16 @@ def spec(handler: logging.FileHandler) -> Spec | None:
         )
     assert isinstance(handler, TimedRotatingFileHandler)
     at = handler.atTime
-    midnight = at is None or (at.hour, at.minute, at.second) == (0, 0, 0)
-    if handler.when != "MIDNIGHT" or handler.interval != _DAY or not midnight:
+    if handler.when not in WHENS or handler.interval < 1 or handler.interval % 1:
         return None
     return Spec(
         "file",
         path,
-        rotate_every="daily",
-        utc=handler.utc,
+        when=handler.when,
+        interval=int(handler.interval),
+        at=_DAY if at is None else (at.hour * 60 + at.minute) * 60 + at.second,
+        due=int(getattr(handler, "rolloverAt", 0)),
+        utc=bool(handler.utc),
         keep=handler.backupCount,
         suffix=handler.suffix,
         permissions=permissions(path),

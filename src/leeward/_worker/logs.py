@@ -16,7 +16,7 @@ import select
 import time
 from typing import TYPE_CHECKING
 
-from leeward._sys import lines
+from leeward._sys import lines, pipes
 
 if TYPE_CHECKING:
     from leeward._worker.access.batch import Sink
@@ -112,6 +112,17 @@ class Log:
         if self.outlet is not None:
             self.outlet.write(level, data)
             return
+        if len(data) > pipes.MOST or pipes.behind():
+            pipe = pipes.of(self.fd)
+            if pipe is not None and (len(data) > pipes.MOST or pipe.is_behind()):
+                if pipe.put(level, data):
+                    return
+                for piece in pipes.pieces(data):
+                    self._write_through(piece)
+                return
+        self._write_through(data)
+
+    def _write_through(self, data: bytes) -> None:
         try:
             while data:
                 data = data[os.write(self.fd, data) :]

@@ -25,6 +25,8 @@ from collections import deque
 from threading import get_ident
 from typing import TYPE_CHECKING, Protocol
 
+from leeward._sys import pipes
+
 if TYPE_CHECKING:
     import asyncio
     import contextvars
@@ -34,6 +36,8 @@ if TYPE_CHECKING:
 _MOST = 1 << 20
 #: Characters after which a batch does not wait for the end of the turn.
 _FULL = 1 << 16
+#: Level of a line that tells of a request, as `logging` numbers it.
+_INFO = 20
 #: Octets of a write to what is no file; PIPE_BUF of Linux.
 _PIECE = select.PIPE_BUF
 #: Seconds from one batch to the next, at least.
@@ -220,6 +224,11 @@ class Batch:
         """Octets that were taken.  Raises BlockingIOError when there is no room."""
         if self._regular:
             return os.write(self._fd, data)
+        if len(data) > _PIECE or pipes.behind():
+            pipe = pipes.of(self._fd)
+            late = pipe is not None and (len(data) > _PIECE or pipe.is_behind())
+            if pipe is not None and late and pipe.put(_INFO, data, wait=0.0):
+                return len(data)
         if self._nowait:
             try:
                 return os.pwritev(self._fd, [data], -1, os.RWF_NOWAIT)

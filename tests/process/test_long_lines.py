@@ -113,16 +113,16 @@ def test_a_worker_that_is_killed_behind_its_lines(tmp_path: Path) -> None:
     os.mkfifo(path)
     reading = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     with serve("logs_long_lines:make_app", cwd=APPS, env={"HOW": str(path)}) as service:
-        [pid] = ask(service, "/200", 1)
+        [pid] = ask(service, "/100", 1)
         os.kill(pid, signal.SIGKILL)
         service.wait_line("died: killed by")
         got = b""
         os.set_blocking(reading, True)
-        while got.count(b"\n") < 200:
+        while got.count(b"\n") < 100:
             got += os.read(reading, 1 << 16)
         assert service.stop() == 0
     os.close(reading)
-    check(got.decode().splitlines(), [pid], 200)
+    check(got.decode().splitlines(), [pid], 100)
 
 
 def test_left_as_it_is() -> None:

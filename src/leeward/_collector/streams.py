@@ -15,6 +15,7 @@ import select
 import stat
 import struct
 import termios
+import time
 
 from leeward._sys.ring import Intent
 
@@ -35,6 +36,10 @@ class Stream:
         self.regular = False
         #: The lane whose line was written in part; no other's may come before its rest.
         self.owner: object = None
+        #: Since when there was no room for a long line in one piece; 0.0: there was.
+        self._crowded_since = 0.0
+        #: Seconds for which such a line waits for it.
+        self.patience = 2.0
 
     @property
     def name(self) -> str:
@@ -83,7 +88,12 @@ class Stream:
 
     def _offer(self, data: bytes) -> int:
         if len(data) > select.PIPE_BUF and (slots := _slots(self.fd)) is not None:
-            return self._offer_whole(data, *slots)
+            if sent := self._offer_whole(data, *slots):
+                self._crowded_since = 0.0
+                return sent
+            self._crowded_since = self._crowded_since or time.monotonic()
+            if time.monotonic() - self._crowded_since < self.patience:
+                return 0
         sent = 0
         poll = select.poll()
         poll.register(self.fd, select.POLLOUT)
@@ -107,7 +117,8 @@ class Stream:
 
         The kernel holds the pipe while it copies, as long as there is room: so nobody's line
         comes in between if there is.  A margin is for what others write between our look
-        and our write.
+        and our write.  Somebody who fills the pipe without a pause leaves no room ever:
+        after `patience` the line goes in pieces, which is better than not at all.
         """
         need = -(-len(data) // _PAGE)
         if need + _MARGIN > slots:

@@ -52,6 +52,16 @@ _application = logging.getLogger("tornado.application")
 class Connection(Parting):
     """A `leeward.engine.registry.Member`."""
 
+    __slots__ = (
+        "_buffer",
+        "_chunks",
+        "_delegate",
+        "_next_is_due",
+        "_remaining",
+        "_scanned",
+        "_step",
+    )
+
     def __init__(self, server: Engine, address: Any) -> None:
         super().__init__(server, address)
         self._delegate: HTTPMessageDelegate | None = None

@@ -28,7 +28,7 @@ from leeward.engine import refusals
 from leeward.engine.body import Chunked
 from leeward.engine.exchange import Exchange
 from leeward.engine.fields import check_length
-from leeward.engine.head import BadRequest, Head, find_head
+from leeward.engine.head import HEAD_ENDS, BadRequest, Head, find_head
 from leeward.engine.parting import Parting
 from leeward.engine.rules import too_large
 from leeward.engine.stream import bytes_wait
@@ -82,17 +82,11 @@ class Connection(Parting):
             self.stream.feed(data)
         elif self.life is not _ENDING:
             if not self._buffer and self._step is not None and self.life is not _ACTIVE:
-                # As a rule a read is a whole head, and one that came before: no need to collect it.
-                raw, head = None, self.server.parser.whole(data)
-                if head is None and (found := find_head(data)) is not None:
-                    end, start = found
-                    if start <= self.params.max_header_size:
-                        raw = data[:end]
-                        if start < len(data):
-                            self._buffer += memoryview(data)[start:]
-                if head is not None or raw is not None:
+                # As a rule a read is a whole request: no need to collect it.
+                end = data.find(HEAD_ENDS)
+                if 0 <= end <= self.params.max_header_size - len(HEAD_ENDS):
                     self._activate()
-                    self._advance(head, raw)
+                    self._advance(data, end)
                     return
             self._buffer += data
             if self._step is not None:
@@ -139,12 +133,10 @@ class Connection(Parting):
 
     # --- reading requests ------------------------------------------------------------------------
 
-    def _advance(self, head: Head | None = None, raw: bytes | None = None) -> None:
-        """Go on as far as the bytes reach; `head`, or its text, came before the buffer's."""
+    def _advance(self, data: bytes = b"", end: int = 0) -> None:
+        """Go on as far as the bytes reach; `data`, with a head until `end`, are the first."""
         try:
-            if raw is not None:
-                head = self.server.parser.parse(raw)
-            if head is None or self._begin(head):
+            if not data or self._begin_at_once(data, end):
                 while self._step is not None and self._step():
                     pass
         except (BadRequest, HTTPInputError) as error:
@@ -180,8 +172,27 @@ class Connection(Parting):
         self._scanned = 0
         return self._begin(self.server.parser.parse(raw))
 
-    def _begin(self, head: Head) -> bool:
-        """A head is complete: make the exchange, and let the application see the headers."""
+    def _begin_at_once(self, data: bytes, end: int) -> bool:
+        """With a head that came in one read, as a rule with all of its body."""
+        head = self.server.parser.quick(data[:end])
+        if head is None:
+            self._buffer += data  # it may even end before
+            return True
+        start = end + len(HEAD_ENDS)
+        if 0 < head.length <= min(len(data) - start, self.params.chunk_size):
+            body = data[start : start + head.length]
+            start += head.length
+        else:
+            body = b""
+        if start < len(data):
+            self._buffer += memoryview(data)[start:]
+        return self._begin(head, body)
+
+    def _begin(self, head: Head, body: bytes = b"") -> bool:
+        """A head is complete: make the exchange, and let the application see the headers.
+
+        body:  all of it if it is here, and not in the buffer.
+        """
         self.server.request_begins()
         self.account.requests += 1
         exchange = self.exchange = Exchange(self, head)
@@ -199,11 +210,12 @@ class Connection(Parting):
         except Exception as error:
             raise refusals.uncaught(error) from None
         if waiting is not None:
+            self._buffer[:0] = body
             self._park(waiting, self._read_body)
             return False
-        return self._read_body()
+        return self._read_body(body)
 
-    def _read_body(self) -> bool:
+    def _read_body(self, body: bytes = b"") -> bool:
         """The application has seen the headers: what is to come?"""
         exchange = self.exchange
         if exchange is None or self.life is _UPGRADED:
@@ -216,6 +228,8 @@ class Connection(Parting):
         self.deadline = self.server.deadline(exchange.body_timeout)
         self._pace, self._came = None, 0
         check_length(head.length, exchange.max_body_size)
+        if body:
+            return self._deliver(body, self._request_complete)
         if head.length > 0:
             self._remaining = head.length
             self._step = self._read_fixed

@@ -43,6 +43,9 @@ _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"
 _CACHED = 4096
 _new = tuple.__new__
 
+#: What ends a head as a rule (`find_head`).
+HEAD_ENDS = b"\r\n\r\n"
+
 #: Names of headers, and hosts, that are remembered as good.
 _KNOWN = 1024
 
@@ -127,12 +130,12 @@ class Parser:
         self._names: dict[str, str] = {}
         self._hosts: set[str] = set()
 
-    def whole(self, data: bytes) -> Head | None:
-        """The head that `data` is, if it is one that came before and nothing else."""
-        return self._known(data[:-4]) if data.endswith(b"\r\n\r\n") else None
-
     def parse(self, raw: bytes) -> Head:
         """Read the text of a head, without the empty line that ends it; raises BadRequest."""
+        return self.quick(raw) or self._read_by_tornado(raw)
+
+    def quick(self, raw: bytes) -> Head | None:
+        """As `parse`, or None when in doubt: also whether the head does not end before."""
         head = self._known(raw)
         if head is not None:
             return head
@@ -144,7 +147,7 @@ class Parser:
         start_line = known_line or self._start_line(line)
         build = self._build
         if start_line is None or build is None:
-            return self._read_by_tornado(raw)
+            return None
         method, _, version = start_line
         known = self._known_block(block)
         if known is not None and version == "HTTP/1.1":
@@ -154,7 +157,7 @@ class Parser:
             return head
         found = self._fields(block) if known is None else known[0]
         if found is None:
-            return self._read_by_tornado(raw)
+            return None
         host = found.get("Host")
         if host is None or host not in self._hosts:
             self._check_host(host, version)

@@ -78,6 +78,24 @@ MUTANTS = (
     ),
     # --- bodies ---------------------------------------------------------------------------------
     Mutant(
+        "a body that came at once is read again",
+        "connection",
+        "            start += head.length\n",
+        "",
+    ),
+    Mutant(
+        "a part of a body is all of it",
+        "connection",
+        "min(len(data) - start, self.params.chunk_size)",
+        "self.params.chunk_size",
+    ),
+    Mutant(
+        "a head in doubt is lost",
+        "connection",
+        "self._buffer += data  # it may",
+        "self._buffer += data[end:]  # it may",
+    ),
+    Mutant(
         "a body is an octet short",
         "connection",
         "self._remaining = head.length",

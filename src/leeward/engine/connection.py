@@ -10,6 +10,9 @@ The transport calls `data_received`, which runs `_advance` as far as the bytes r
 that come then are the next, pipelined request, and wait unparsed; past `_AHEAD` of
 them reading pauses.  A delegate that returns an awaitable (`stream_request_body`,
 decompression) parks the connection until it is done, by the same means.
+
+A request that comes whole in one read, as nearly all do, goes round the buffer
+(`_begin_at_once`).  More than 400 lines: these are one machine, and each step names the next.
 """
 
 from __future__ import annotations

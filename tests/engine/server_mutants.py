@@ -80,14 +80,14 @@ MUTANTS = (
     Mutant(
         "a body that came at once is read again",
         "connection",
-        "            start += head.length\n",
-        "",
+        "            self._buffer.clear()\n            return self._deliver",
+        "            return self._deliver",
     ),
     Mutant(
         "a part of a body is all of it",
         "connection",
-        "min(len(data) - start, self.params.chunk_size)",
-        "self.params.chunk_size",
+        "len(self._buffer) == head.length <=",
+        "0 < len(self._buffer) <= head.length <=",
     ),
     Mutant(
         "a head in doubt is lost",

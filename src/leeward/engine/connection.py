@@ -11,8 +11,8 @@ that come then are the next, pipelined request, and wait unparsed; past `_AHEAD`
 them reading pauses.  A delegate that returns an awaitable (`stream_request_body`,
 decompression) parks the connection until it is done, by the same means.
 
-A request that comes whole in one read, as nearly all do, goes round the buffer
-(`_begin_at_once`).  More than 400 lines: these are one machine, and each step names the next.
+A head that comes whole in one read, as nearly all do, is not looked through
+again (`_begin_at_once`).  More than 400 lines: these are one machine, and each step names the next.
 """
 
 from __future__ import annotations
@@ -182,20 +182,12 @@ class Connection(Parting):
             self._buffer += data  # it may even end before
             return True
         start = end + len(HEAD_ENDS)
-        if 0 < head.length <= min(len(data) - start, self.params.chunk_size):
-            body = data[start : start + head.length]
-            start += head.length
-        else:
-            body = b""
         if start < len(data):
             self._buffer += memoryview(data)[start:]
-        return self._begin(head, body)
+        return self._begin(head)
 
-    def _begin(self, head: Head, body: bytes = b"") -> bool:
-        """A head is complete: make the exchange, and let the application see the headers.
-
-        body:  all of it if it is here, and not in the buffer.
-        """
+    def _begin(self, head: Head) -> bool:
+        """A head is complete: make the exchange, and let the application see the headers."""
         self.server.request_begins()
         self.account.requests += 1
         exchange = self.exchange = Exchange(self, head)
@@ -213,12 +205,11 @@ class Connection(Parting):
         except Exception as error:
             raise refusals.uncaught(error) from None
         if waiting is not None:
-            self._buffer[:0] = body
             self._park(waiting, self._read_body)
             return False
-        return self._read_body(body)
+        return self._read_body()
 
-    def _read_body(self, body: bytes = b"") -> bool:
+    def _read_body(self) -> bool:
         """The application has seen the headers: what is to come?"""
         exchange = self.exchange
         if exchange is None or self.life is _UPGRADED:
@@ -231,7 +222,9 @@ class Connection(Parting):
         self.deadline = self.server.deadline(exchange.body_timeout)
         self._pace, self._came = None, 0
         check_length(head.length, exchange.max_body_size)
-        if body:
+        if len(self._buffer) == head.length <= self.params.chunk_size:
+            body = bytes(self._buffer)  # all of it, as a rule
+            self._buffer.clear()
             return self._deliver(body, self._request_complete)
         if head.length > 0:
             self._remaining = head.length

@@ -29,7 +29,8 @@ def test_a_stranger_never_comes_in_between(tmp_path: Path) -> None:
     reading = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     strange = os.open(path, os.O_WRONLY | os.O_NONBLOCK)
     os.set_blocking(reading, True)
-    scene = Scene(Spec("file", str(path)), Random(SEED), sizes=(50, 9000, 60_000))
+    sizes = (50, 9000, 60_000)
+    scene = Scene(Spec("file", str(path)), Random(SEED), sizes=sizes, size=1 << 23)
     rng = Random(SEED)
     try:
         writer = scene.write(40)

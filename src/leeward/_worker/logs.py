@@ -16,7 +16,7 @@ import select
 import time
 from typing import TYPE_CHECKING
 
-from leeward._sys import lines, pipes
+from leeward._sys import lines, longlines
 
 if TYPE_CHECKING:
     from leeward._worker.access.batch import Sink
@@ -112,12 +112,12 @@ class Log:
         if self.outlet is not None:
             self.outlet.write(level, data)
             return
-        if len(data) > pipes.MOST or pipes.behind():
-            pipe = pipes.of(self.fd)
-            if pipe is not None and (len(data) > pipes.MOST or pipe.is_behind()):
+        if len(data) > longlines.MOST or longlines.behind():
+            pipe = longlines.of(self.fd)
+            if pipe is not None and (len(data) > longlines.MOST or pipe.is_behind()):
                 if pipe.put(level, data):
                     return
-                for piece in pipes.pieces(data):
+                for piece in longlines.pieces(data):
                     self._write_through(piece)
                 return
         self._write_through(data)

@@ -25,7 +25,7 @@ from collections import deque
 from threading import get_ident
 from typing import TYPE_CHECKING, Protocol
 
-from leeward._sys import pipes
+from leeward._sys import longlines
 
 if TYPE_CHECKING:
     import asyncio
@@ -224,8 +224,8 @@ class Batch:
         """Octets that were taken.  Raises BlockingIOError when there is no room."""
         if self._regular:
             return os.write(self._fd, data)
-        if len(data) > _PIECE or pipes.behind():
-            pipe = pipes.of(self._fd)
+        if len(data) > _PIECE or longlines.behind():
+            pipe = longlines.of(self._fd)
             late = pipe is not None and (len(data) > _PIECE or pipe.is_behind())
             if pipe is not None and late and pipe.put(_INFO, data, wait=0.0):
                 return len(data)

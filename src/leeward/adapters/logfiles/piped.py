@@ -11,7 +11,7 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from leeward._sys import pipes
+from leeward._sys import longlines
 
 _EMIT = logging.StreamHandler.emit
 
@@ -37,7 +37,7 @@ def _emitter(tell: Callable[[], object]) -> Callable[[Any, logging.LogRecord], N
         try:
             text = self.format(record) + self.terminator
             stream = self.stream
-            if (len(text) > pipes.SHORT or pipes.behind()) and _by_ring(self, record, text):
+            if (len(text) > longlines.SHORT or longlines.behind()) and _by_ring(self, record, text):
                 if not told:
                     told = True
                     tell()
@@ -62,11 +62,11 @@ def _by_ring(handler: Any, record: logging.LogRecord, text: str) -> bool:
         fd = stream.fileno()
     except (OSError, ValueError):
         return False
-    pipe = pipes.of(fd, getattr(handler, "baseFilename", ""))
+    pipe = longlines.of(fd, getattr(handler, "baseFilename", ""))
     if pipe is None:
         return False
     data = text.encode(stream.encoding, stream.errors or "strict")
-    if len(data) <= pipes.MOST and not pipe.is_behind():
+    if len(data) <= longlines.MOST and not pipe.is_behind():
         return False
     handler.flush()  # what was printed before
     return pipe.put(record.levelno or logging.INFO, data)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from leeward._sys import funnel, pipes, ring
+from leeward._sys import funnel, longlines, ring
 from leeward._sys.ring import RingReader, RingWriter
 
 
@@ -21,7 +21,7 @@ def reader() -> Iterator[RingReader]:
     reader = RingReader(fd)
     yield reader
     funnel.attach(None)
-    pipes.forget()
+    longlines.forget()
     reader.close()
     writer.close()
     os.close(fd)
@@ -39,33 +39,33 @@ def fifo(tmp_path: Path) -> Iterator[tuple[int, str]]:
 
 def test_lines_follow_those_that_went_before(reader: RingReader, fifo: tuple[int, str]) -> None:
     """As long as the collector has not written one, what comes next goes that way too."""
-    pipe = pipes.of(*fifo)
-    assert pipe is not None and pipes.of(fifo[0]) is pipe
-    assert not pipes.behind() and not pipe.is_behind()
+    pipe = longlines.of(*fifo)
+    assert pipe is not None and longlines.of(fifo[0]) is pipe
+    assert not longlines.behind() and not pipe.is_behind()
     for n in range(3):
         assert pipe.put(20, b"line %d\n" % n)
-        assert pipes.behind() and pipe.is_behind()
+        assert longlines.behind() and pipe.is_behind()
     records = reader.read()
     assert [it.line for it in records] == [b"line 0\n", b"line 1\n", b"line 2\n"]
     reader.taken(0, records[1].end)
     assert pipe.is_behind()
     reader.taken(0, records[2].end)
-    assert not pipe.is_behind() and not pipes.behind()
+    assert not pipe.is_behind() and not longlines.behind()
 
 
 def test_without_a_ring(fifo: tuple[int, str]) -> None:
     """In what a worker forks, and before: nothing is taken."""
     try:
-        pipe = pipes.of(*fifo)
+        pipe = longlines.of(*fifo)
         assert pipe is not None and not pipe.put(20, b"line\n") and not pipe.is_behind()
     finally:
-        pipes.forget()
+        longlines.forget()
 
 
 def test_what_no_ring_takes(reader: RingReader, fifo: tuple[int, str]) -> None:
-    pipe = pipes.of(*fifo)
+    pipe = longlines.of(*fifo)
     assert pipe is not None
-    assert not pipe.put(20, b"x" * 100_000) and not pipes.behind()
+    assert not pipe.put(20, b"x" * 100_000) and not longlines.behind()
     while pipe.put(20, b"x" * 5000, wait=0.0) and not sum(reader.refused()):
         pass
     assert sum(reader.refused()) == 1
@@ -75,20 +75,20 @@ def test_only_what_the_collector_can_open(tmp_path: Path) -> None:
     """A file is none, nor is a pipe without a name that is not of the whole instance."""
     try:
         reading, writing = os.pipe()
-        assert pipes.of(writing) is None and pipes.of(writing, str(tmp_path)) is None
-        pipes.watch(os.getpid())
-        assert pipes.of(writing) is None
+        assert longlines.of(writing) is None and longlines.of(writing, str(tmp_path)) is None
+        longlines.watch(os.getpid())
+        assert longlines.of(writing) is None
         os.close(reading)
         os.close(writing)
-        assert pipes.of(writing) is None and pipes.identity(writing) is None
+        assert longlines.of(writing) is None and longlines.identity(writing) is None
         with open(tmp_path / "file", "wb") as file:
-            assert pipes.of(file.fileno(), file.name) is None
+            assert longlines.of(file.fileno(), file.name) is None
     finally:
-        pipes.forget()
+        longlines.forget()
 
 
 def test_pieces_of_whole_lines() -> None:
     lines = [b"a" * 3000 + b"\n", b"b" * 1000 + b"\n", b"c\n", b"d" * 9000 + b"\n", b"e\n", b"f"]
-    made = pipes.pieces(b"".join(lines))
+    made = longlines.pieces(b"".join(lines))
     assert made == [lines[0] + lines[1] + lines[2], lines[3], lines[4] + lines[5]]
-    assert pipes.pieces(b"") == []
+    assert longlines.pieces(b"") == []

@@ -76,8 +76,10 @@ class Lane:
 
     def flush(self, now: float) -> bool:
         """Write a batch.  False if there is none, or it cannot be written now."""
-        if now < self.held_until or self.stream.owner not in (None, self):
+        if now < self.held_until:
             return False
+        if self.stream.owner not in (None, self):
+            return self._hold(now, self.error)
         if not self._batch and not self._next(now):
             return False
         assert self._place is not None

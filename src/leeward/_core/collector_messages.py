@@ -48,6 +48,38 @@ class RingDrained(Message):
 
 
 @dataclass(frozen=True)
+class Output(Message):
+    """Empty this pipe, which a worker prints into."""
+
+    worker: int
+    slot: int
+    generation: int
+    stream: int  # 1, 2; of both it is 2
+    form: str  # as in `leeward._core.capturing`
+    pipe: Descriptor
+
+
+@dataclass(frozen=True)
+class OutputEnded(Message):
+    """All of it was written, or given up, and nobody can write into it any more."""
+
+    worker: int
+    stream: int
+
+
+@dataclass(frozen=True)
+class LineBegun(Message):
+    """From the collector: a line stands on the terminal that has no end yet; or none does."""
+
+    begun: bool
+
+
+@dataclass(frozen=True)
+class LineEnded(Message):
+    """From the supervisor: it has ended that line, to write one of its own."""
+
+
+@dataclass(frozen=True)
 class Reopen(Message):
     """Somebody has moved the files: open them anew."""
 

@@ -377,6 +377,7 @@ class Instance:
 
     def _end(self, end: c.Exit) -> int:
         """Nothing is left of the instance when this returns."""
+        self._rings.last_words(self._posix.monotonic() + _LAST_LINES)
         if end.code:
             target = self._roll_out.config.target
             why = self._processes.explained(end.why)

@@ -98,13 +98,12 @@ class Processes:
     def start_worker(self, command: c.StartWorker) -> None:
         self._page.row(command.row).clear()
         self._page.used = max(self._page.used, command.row + 1)
-        fork = m.Fork(
-            command.process,
-            command.slot,
-            command.row,
-            canary=command.canary,
-            ring=self._rings.ring(command.process, command.slot, command.generation),
-        )
+        fork, ends = self._rings.order(command)
+        self._order(command, fork)
+        for fd in ends:
+            os.close(fd)
+
+    def _order(self, command: c.StartWorker, fork: m.Fork) -> None:
         if command.zygote is None:
             if self._start(command.process, command.generation, "worker"):
                 self._send(command.process, fork)

@@ -36,6 +36,8 @@ class Voice:
         self._lost = 0
         #: Takes (level, line) of what is said, for the log file.
         self.also: Callable[[int, bytes], object] | None = None
+        #: Told when we end a line that somebody else has begun on the terminal.
+        self.interrupts: Callable[[], object] | None = None
         self._file_look = lines.Look(form, -1)
         self._file_look.stamped = True
 
@@ -69,6 +71,10 @@ class Voice:
 
     def _write(self, text: str) -> None:
         """Text as it stands, in pieces that a pipe takes whole."""
+        if self.interrupts is not None:
+            tell, self.interrupts = self.interrupts, None
+            tell()
+            text = f"\n{text}"
         data = text.encode("utf-8", "backslashreplace")
         for start in range(0, len(data), _LONGEST):
             if len(self._pending) >= _PENDING:

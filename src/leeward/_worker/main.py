@@ -139,6 +139,8 @@ class Worker(Obedient):
             config.log_level,
             config.log_format,
             outlet=ringed.outlet(self.ring, config, birth.slot),
+            terminal=birth.terminal,
+            mark=birth.mark,
         )
         super().__init__(birth, log)
         self.pid = os.getpid()

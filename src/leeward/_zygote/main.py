@@ -250,7 +250,7 @@ class _Zygote:
                 if pid == 0:
                     return order, end
                 answer = Forked(order.worker, pid)
-            for fd in (end, *order.ring):
+            for fd in (end, *order.ring, *order.stdout, *order.stderr):
                 os.close(fd)
             channel.send(answer)
 

@@ -51,6 +51,7 @@ _PLAIN = (
     "log_rotate",
     "log_keep",
     "log_compress",
+    "capture_output",
     "access_log",
     "access_log_format",
     "log_files",

@@ -717,6 +717,15 @@ TABLE: tuple[Setting, ...] = (
         doc="Compress rotated files (gzip).",
     ),
     Setting(
+        key="capture_output",
+        flags=("--capture-output",),
+        parse=values.one_of("auto", "on", "off"),
+        default="auto",
+        precedent="gunicorn: off; on a terminal foreman and docker compose tag lines too",
+        metavar="auto|on|off",
+        doc="Tag what workers print, on a terminal (auto); on: capture it everywhere.",
+    ),
+    Setting(
         key="access_log",
         flags=("--access-log/--no-access-log",),
         parse=values.switch,

@@ -28,6 +28,8 @@ _CHUNK = 1 << 16
 _TELL_EVERY = 1.0
 #: Seconds until a stream is looked at again that another writer has not finished with.
 _OTHERS = 0.01
+#: Seconds until a stream without room is looked at again, whatever epoll says.
+_FULL = 1.0
 #: Nobody reads any more, and nobody will.
 _BROKEN = (errno.EPIPE, errno.EIO, errno.ECONNRESET, errno.EBADF, errno.ENXIO)
 
@@ -58,6 +60,10 @@ class Capture:
     lost: int = 0
     why: str = ""
 
+    @property
+    def tagged(self) -> bool:
+        return isinstance(self.cutter, Tagged)
+
 
 class Captures:
     """say:  called with (level, text).  tap:  given (slot, level, lines) of what was written."""
@@ -70,9 +76,10 @@ class Captures:
         self._all: dict[tuple[int, int], Capture] = {}
         #: Who has left a line without an end on a stream.
         self._begun: dict[Stream, Capture] = {}
-        #: Streams without room, by their descriptors.
-        self._full: dict[int, Stream] = {}
+        #: Streams without room, by their descriptors, and when they are looked at again.
+        self._full: dict[int, float] = {}
         self._tell_at = 0.0
+        self._finishing = False
         self._poll = select.epoll()
         self._watched: set[int] = set()
         #: Was as much read in the last turn as can be?
@@ -90,15 +97,17 @@ class Captures:
     def turn(self, now: float, finishing: bool = False) -> bool:
         """Read and write a little of everything.  Was there anything to do?
 
-        finishing:  lines that have no end will not get one.
+        finishing:  lines that have no end will not get one, and nothing is tried again.
         """
         self.much = moved = False
+        self._finishing = finishing
         if not self._all:
             return False
         ready = {fd for fd, _ in self._poll.poll(0)}
-        for fd in self._full.keys() & ready:
-            del self._full[fd]
-            self._unwatch(fd)
+        for fd, due in list(self._full.items()):
+            if fd in ready or now >= due:
+                del self._full[fd]
+                self._unwatch(fd)
         for it in self._all.values():
             if it.fd in ready and not it.waiting:
                 moved = self._read(it, now) or moved
@@ -130,7 +139,7 @@ class Captures:
 
     def next_try(self) -> float | None:
         """When something is due by itself."""
-        times = []
+        times = list(self._full.values())
         for it in self._all.values():
             if it.waiting and it.stream.fd not in self._full:
                 times.append(it.held_until)
@@ -142,12 +151,16 @@ class Captures:
 
     def line_begun(self) -> bool:
         """Does a tagged line stand somewhere that has no end yet?"""
-        return any(isinstance(it.cutter, Tagged) for it in self._begun.values())
+        return any(it.tagged for it in self._begun.values())
+
+    def line_torn(self) -> bool:
+        """Is there one for the rest of which the terminal has no room?"""
+        return any(it.stream.owner is it and it.tagged for it in self._all.values())
 
     def line_ended(self) -> None:
         """The supervisor has ended it."""
         for stream, it in list(self._begun.items()):
-            if isinstance(it.cutter, Tagged) and not it.waiting:
+            if it.tagged and not it.waiting:
                 it.cutter.interrupted()
                 del self._begun[stream]
 
@@ -202,7 +215,7 @@ class Captures:
         stream.owner = None
         if sent < len(data):
             stream.owner = it
-            self._full[stream.fd] = stream
+            self._full[stream.fd] = now + _FULL
             self._watch(stream.fd, select.EPOLLOUT)
         elif data.endswith(b"\n"):
             self._begun.pop(stream, None)
@@ -215,7 +228,8 @@ class Captures:
     def _failed(self, it: Capture, error: OSError, now: float) -> bool:
         """Nothing of it could be written.  Is it given up?"""
         it.why = error.strerror or str(error)
-        if not it.ended and error.errno not in _BROKEN and not pipes.fills_up(it.fd):
+        over = it.ended or self._finishing or error.errno in _BROKEN
+        if not over and not pipes.fills_up(it.fd):
             it.held_until = now + RETRY
             return False
         it.lost += len(it.waiting)

@@ -69,9 +69,13 @@ class OutputEnded(Message):
 
 @dataclass(frozen=True)
 class LineBegun(Message):
-    """From the collector: a line stands on the terminal that has no end yet; or none does."""
+    """From the collector: a line stands on the terminal that has no end yet; or none does.
+
+    torn:  its rest is there, and waits for room.
+    """
 
     begun: bool
+    torn: bool
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,7 @@ class Voice:
         self.also: Callable[[int, bytes], object] | None = None
         #: Told when we end a line that somebody else has begun on the terminal.
         self.interrupts: Callable[[], object] | None = None
+        self._held_until = 0.0
         self._file_look = lines.Look(form, -1)
         self._file_look.stamped = True
 
@@ -53,6 +54,10 @@ class Voice:
             if self.also is not None:
                 line = self._file_look.render(now, level, identity, lines.OURS, event, more)
                 self.also(_LEVELS[level], line.encode("utf-8", "backslashreplace"))
+
+    def hold(self, seconds: float) -> None:
+        """Somebody is in the middle of a line: write nothing before it is there, or so long."""
+        self._held_until = time.monotonic() + seconds
 
     def tune(self, level: str) -> None:
         """From now on this is the lowest level that is written."""
@@ -85,6 +90,8 @@ class Voice:
 
     def flush(self) -> bool:
         """Writes what can be written now.  True when nothing is left to write."""
+        if self._pending and time.monotonic() < self._held_until:
+            return False
         poll = select.poll()
         poll.register(self._fd, select.POLLOUT)
         while self._pending:

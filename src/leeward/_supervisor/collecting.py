@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 from leeward._core import collector_messages as c
 from leeward._core import messages as m
-from leeward._core import sinks
 from leeward._core.collecting import Replacement
 from leeward._supervisor.children import Children, Reaped
 from leeward._supervisor.loop import Loop
@@ -20,7 +19,6 @@ from leeward._supervisor.rings import Held, Rings
 from leeward._sys import rings
 from leeward._sys.channel import Channel, ChannelFull
 from leeward._sys.posix import Posix
-from leeward._sys.ring import RingWriter
 from leeward.errors import ChannelClosed
 
 if TYPE_CHECKING:
@@ -60,6 +58,10 @@ class Collecting:
 
     def open_log(self) -> None:
         """What the supervisor says goes to the log file too, if it has one."""
+        # 0.1 MiB that one who has no log file, and reads what is printed, can do without.
+        from leeward._core import sinks
+        from leeward._sys.ring import RingWriter
+
         spec = sinks.of_settings(self._config(), None)
         fds = self._rings.ring(_OURSELVES, 0, 0) if spec is not None else ()
         if spec is not None and fds:

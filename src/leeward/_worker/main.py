@@ -73,8 +73,10 @@ LAST_WORDS = 1.0
 #: What a worker imports, or asyncio for it, only when it needs it.
 _LATER = (
     "ctypes",
+    "leeward._core.capturing",
     "leeward._sys.page",
     "leeward._worker.birth",
+    "leeward._worker.printing",
     "selectors",
     "tornado.platform.asyncio",
     "tornado.websocket",

@@ -17,7 +17,7 @@ from leeward._core.messages import Descriptor, Message, decode, encode
         c.RingDrained(4),
         c.Output(3, 0, 2, 1, "exact", Descriptor(8)),
         c.OutputEnded(3, 1),
-        c.LineBegun(True, False),
+        c.LineBegun(True),
         c.LineEnded(),
         c.Reopen(),
         c.Tail(20, True, -1, 30, Descriptor(9)),

@@ -153,10 +153,6 @@ class Captures:
         """Does a tagged line stand somewhere that has no end yet?"""
         return any(it.tagged for it in self._begun.values())
 
-    def line_torn(self) -> bool:
-        """Is there one for the rest of which the terminal has no room?"""
-        return any(it.stream.owner is it and it.tagged for it in self._all.values())
-
     def line_ended(self) -> None:
         """The supervisor has ended it."""
         for stream, it in list(self._begun.items()):

@@ -100,7 +100,7 @@ class Collector:
         self._intake.tap = self._tails.written
         self._deadline: float | None = None
         self._captures = Captures(self._complain, self._printed)
-        self._begun = c.LineBegun(begun=False, torn=False)
+        self._begun = False
         #: Without the pipes: what workers print while we gather shall not wake us.
         self._gathering = select.poll()
         self._poll = select.poll()
@@ -117,10 +117,9 @@ class Collector:
             moved = self._intake.turn(now) or moved
             for worker in self._intake.drained():
                 self._say(c.RingDrained(worker))
-            begun = c.LineBegun(self._captures.line_begun(), self._captures.line_torn())
-            if begun != self._begun:
-                self._begun = begun
-                self._say(begun)
+            if self._captures.line_begun() != self._begun:
+                self._begun = not self._begun
+                self._say(c.LineBegun(self._begun))
             for worker, stream in self._captures.ended():
                 self._say(c.OutputEnded(worker, stream))
             if self._deadline is not None:

@@ -69,13 +69,9 @@ class OutputEnded(Message):
 
 @dataclass(frozen=True, repr=False)
 class LineBegun(Message):
-    """From the collector: a line stands on the terminal that has no end yet; or none does.
-
-    torn:  its rest is there, and waits for room.
-    """
+    """From the collector: a line stands on the terminal that has no end yet; or none does."""
 
     begun: bool
-    torn: bool
 
 
 @dataclass(frozen=True, repr=False)

@@ -18,7 +18,7 @@ from collections.abc import Callable
 
 from leeward._core import commands as c
 from leeward._core import messages as m
-from leeward._core.capturing import Way, ways
+from leeward._core.capturing import TERMINAL, Way, ways
 from leeward._core.config import Config
 from leeward._supervisor.loop import Loop
 from leeward._supervisor.say import Voice
@@ -48,6 +48,7 @@ class Capturing:
             (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino),
             bool(config.log_file),
         )
+        voice.shared = Way((2,), TERMINAL) in self._ways or Way((1, 2), TERMINAL) in self._ways
         self.held: dict[tuple[int, int], Captured] = {}
         self._loop = loop
         self._voice = voice

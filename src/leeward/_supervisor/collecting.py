@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 _LAST = 5.0
 #: Seconds until a collector that reads nothing is told again.
 _AGAIN = 0.05
-#: Seconds that our lines wait for the rest of one that stands on the terminal.
-_TORN = 0.5
 #: The number of our own ring; those of workers begin at 1.
 _OURSELVES = 0
 #: Rings that a collector gets at first; the others follow when it has read those.
@@ -152,7 +150,6 @@ class Collecting:
             self._channel.close()
         self._channel, self._pid = None, 0
         self._voice.interrupts = None
-        self._voice.hold(0.0)
 
     def tick(self, now: float) -> None:
         if self._due is None or now < self._due:
@@ -212,9 +209,8 @@ class Collecting:
                     self._rings.forget(worker)
                 case c.OutputEnded(worker, stream) if self._rings.capturing is not None:
                     self._rings.capturing.forget((worker, stream))
-                case c.LineBegun(begun, torn) if os.isatty(2):
-                    self._voice.interrupts = self._end_line if begun and not torn else None
-                    self._voice.hold(_TORN if torn else 0.0)
+                case c.LineBegun(begun) if os.isatty(2):
+                    self._voice.interrupts = self._end_line if begun else None
                 case c.Emptied(path):
                     self._emptied.add(path)
                 case c.Complaint(level, text):

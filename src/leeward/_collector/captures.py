@@ -28,8 +28,9 @@ _CHUNK = 1 << 16
 _TELL_EVERY = 1.0
 #: Seconds until a stream is looked at again that another writer has not finished with.
 _OTHERS = 0.01
-#: Seconds until a stream without room is looked at again, whatever epoll says.
-_FULL = 1.0
+#: Seconds until a stream without room is looked at again, whatever epoll says: it does not
+#: always say that a terminal has room again (300 KB took 13 s once, when this was one second).
+_FULL = 0.05
 #: Nobody reads any more, and nobody will.
 _BROKEN = (errno.EPIPE, errno.EIO, errno.ECONNRESET, errno.EBADF, errno.ENXIO)
 

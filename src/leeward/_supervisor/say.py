@@ -24,8 +24,8 @@ from leeward._sys import lines
 #: PIPE_BUF: what a pipe takes whole once it says that it is writable.
 _LONGEST = 4096
 _PENDING = 1000
-#: Seconds that a line waits for the end of another on the same terminal.
-_TORN = 0.5
+#: Seconds that a line waits for the end of another on the same terminal, while that has room.
+_TORN = 2.0
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
 
 
@@ -105,8 +105,13 @@ class Voice:
     def _may_write(self) -> bool:
         """Is the collector not in the middle of a line, for the rest of which there is no room?
 
-        It holds a lock on the terminal then, for which we wait `_TORN` seconds at most.
+        It holds a lock on the terminal then, for which we wait `_TORN` seconds at most.  One
+        that has no room counts for nothing: the collector waits for it as we do.
         """
+        poll = select.poll()
+        poll.register(self._fd, select.POLLOUT)
+        if not poll.poll(0):
+            return False
         try:
             fcntl.lockf(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except (BlockingIOError, PermissionError):

@@ -77,14 +77,11 @@ def command(
             raise UsageError("--out counts connections by peer: --state and --sort do not apply")
         return _outbound(instance, query, where, most, as_json)
     seconds = duration_option("--timeout", timeout)
-    with Client(instance) as client:
-        request = ConnsRequest(query.to_json(), -1 if where is None else where)
-        found = asking.gather(client, request, seconds)
-        orphans = 0
-        if not (as_json or state or found.silent):
-            theirs = query_of(state=ORPHAN, peer=peer).to_json()
-            request = ConnsRequest(theirs, request.slot)
-            orphans = len(asking.gather(client, request, seconds).conns)
+    found = _ask(instance, query, where, seconds)
+    orphans = 0
+    if not (as_json or state or found.silent):
+        theirs = _ask(instance, query_of(state=ORPHAN, peer=peer), where, seconds)
+        orphans = len(theirs.conns)
     conns = ordered(found.conns, sort)[:most]
     if as_json:
         output.say(json.dumps([asdict(conn) for conn in conns], indent=2))
@@ -94,6 +91,14 @@ def command(
         width = shutil.get_terminal_size((120, 24)).columns
         output.say(render(conns, len(found.conns), found.workers, width, orphans))
     return complain(found)
+
+
+def _ask(
+    instance: instances.Instance, query: Query, slot: int | None, seconds: float
+) -> asking.Gathered:
+    with Client(instance) as client:
+        request = ConnsRequest(query.to_json(), -1 if slot is None else slot)
+        return asking.gather(client, request, seconds)
 
 
 def complain(found: asking.Gathered) -> int:

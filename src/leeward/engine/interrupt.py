@@ -210,8 +210,8 @@ def _inside(waited: asyncio.Future[Any], threads: list[Any]) -> bool:
             if tie is not None:
                 _let_go(child, tie[0])
     # Each is tried, whatever becomes of the others: they would wait on for nobody.
-    over = all([_ends(child, threads) for child in pending])
-    return waited.cancel() if multi else over
+    ended = [_ends(child, threads) for child in pending]
+    return waited.cancel() if multi else all(ended)
 
 
 def _ends(child: asyncio.Future[Any], threads: list[Any]) -> bool:

@@ -28,6 +28,21 @@ def test_every_way_to_start_a_process_works(serving, factory, how):
     assert one.ended() == 0
 
 
+@pytest.mark.parametrize("factory", ["make_app", "on_uvloop"])
+def test_a_forked_child_does_not_come_back_to_its_parents_loop(serving, factory):
+    """It ends, with the line that forked it; the request has one answer, the parent's."""
+    one = serving(factory)
+    client = one.connect()
+    assert client.get("/fork?how=forgotten")[2] == "status=1"
+    assert client.get("/")[0] == 200
+    said = one.expect(r"forked, comes back to the event loop of its parent: it ends here")
+    one.expect(r"^  \S*apps.py:\d+ in get: if pid := os.fork\(\):")
+    one.expect(r"^Have it end by os._exit")
+    assert said and "Traceback" not in one.log()
+    one.drain()
+    assert one.ended() == 0
+
+
 def test_a_forked_child_dies_with_its_worker(serving):
     one = serving()
     pid = int(one.connect().get("/orphan")[2])

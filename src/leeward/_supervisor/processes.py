@@ -187,7 +187,8 @@ class Processes:
         served = it.role == "worker" and self._page.row(it.row).accepted > 0
         if it.role == "worker":
             self._page.row(it.row).accepts = OUT  # its siblings wait for it no more
-        death = self._coroner.death(reaped.status, served)
+        loading = it.role == "zygote" and it.state is State.STARTING
+        death = self._coroner.death(reaped.status, served, loading)
         self._tell_end(it, death)
         self._search_due = it
         self.accepting.discard(it.id)

@@ -475,7 +475,8 @@ class Processes:
         if it.role == "worker":
             count = self.ends[it.slot].count + 1 if it.slot in self.ends else 1
             now = self._posix.monotonic()
-            self.ends[it.slot] = End(it.generation, it.pid, why, now, count)
+            said = ": ".join(it.failure.splitlines()[:2]) or why
+            self.ends[it.slot] = End(it.generation, it.pid, said, now, count)
 
     def _say(self, it: Process, text: str, level: str = "info") -> None:
         """A line with the process's identity, the same everywhere."""

@@ -94,6 +94,7 @@ def run(fd: int, import_worker: Callable[[Config], Become]) -> NoReturn:
     # inherit.  TERM and INT come to whole control groups and terminals.
     for signum in _SIGNALS:
         signal.signal(signum, _nothing)
+    os.register_at_fork(after_in_child=_obey_signals)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     with contextlib.suppress(OSError, ValueError):  # stderr is closed
         faulthandler.enable(file=2)
@@ -105,6 +106,17 @@ def run(fd: int, import_worker: Callable[[Config], Become]) -> NoReturn:
 
 def _nothing(signum: int, frame: FrameType | None) -> None:
     """The end of the channel is what ends a zygote."""
+
+
+def _obey_signals() -> None:
+    """In each child, a worker or the application's own, which has no such channel.
+
+    `multiprocessing` ends what it forked at import by TERM, and waits until it has ended:
+    a `Pool` in a `with` hung the import for good when its children were not fast enough.
+    """
+    for signum in _SIGNALS:
+        if signal.getsignal(signum) is _nothing:
+            signal.signal(signum, signal.SIG_DFL)
 
 
 def _live(channel: Channel, import_worker: Callable[[Config], Become]) -> NoReturn:

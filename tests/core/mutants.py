@@ -851,9 +851,17 @@ MUTANTS = (
     _watch("killed early", "now - stall.began < kill", "now - stall.began < kill / 2"),
     _watch(
         "killed without its stack",
-        '            yield Ask(worker)\n            stall.enter("sentenced", now)',
-        '            stall.enter("sentenced", now)',
+        '            yield Ask(worker)\n            stall.enter("sentenced", now, ',
+        '            stall.enter("sentenced", now, ',
     ),
+    _watch(
+        "a step is C",
+        "        answered = seen.written or seen.traced or",
+        "        answered = seen.traced or",
+    ),
+    _watch("C is asked again and again", " or seen.traced or stall.twice", " or seen.traced"),
+    _watch("what sleeps in C has no place", "        if seen.asleep:\n", "        if False:\n"),
+    _watch("what works in C has no place", "known = seen.main is not None", "known = False"),
     _watch("condemned again and again", '            stall.enter("condemned", now)\n', ""),
     _watch(
         "a stopped process wakes us for ever",

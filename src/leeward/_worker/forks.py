@@ -13,6 +13,7 @@ of the parent's connections and answer requests twice, so it ends there.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import signal
@@ -26,7 +27,6 @@ from leeward._sys.posix import set_comm
 from leeward.adapters import blame
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Callable
 
 
@@ -74,7 +74,10 @@ def end_with_turn(loop: asyncio.AbstractEventLoop) -> None:
     # Innermost first, and no lines read: most children never come back.
     stack = traceback.StackSummary.extract(traceback.walk_stack(None), lookup_lines=False)
     with contextlib.suppress(RuntimeError):  # closed; or, in debug mode, of another thread
-        loop.call_soon(_came_back, stack)
+        if isinstance(loop, asyncio.BaseEventLoop):
+            loop.call_soon(_came_back, stack)
+        else:  # uvloop raises a child's own sys.exit only a turn later
+            loop.call_soon(loop.call_soon, _came_back, stack)
 
 
 def _came_back(stack: traceback.StackSummary) -> None:

@@ -74,10 +74,10 @@ def end_with_turn(loop: asyncio.AbstractEventLoop) -> None:
     # Innermost first, and no lines read: most children never come back.
     stack = traceback.StackSummary.extract(traceback.walk_stack(None), lookup_lines=False)
     with contextlib.suppress(RuntimeError):  # closed; or, in debug mode, of another thread
-        if isinstance(loop, asyncio.BaseEventLoop):
+        # Where handlers do not run at once (`leeward.engine.execute.EAGER`), uvloop raises a
+        # child's own sys.exit turns later: its status would be lost.
+        if isinstance(loop, asyncio.BaseEventLoop) or sys.version_info >= (3, 12, 5):
             loop.call_soon(_came_back, stack)
-        else:  # uvloop raises a child's own sys.exit only a turn later
-            loop.call_soon(loop.call_soon, _came_back, stack)
 
 
 def _came_back(stack: traceback.StackSummary) -> None:

@@ -37,6 +37,13 @@ _KINDS: dict[str, tuple[tuple[str, str], ...]] = {
         ("multiprocessing.queues", "SimpleQueue"),
         ("multiprocessing.managers", "BaseManager"),
     ),
+    "pipe": (("multiprocessing.connection", "_ConnectionBase"),),
+    "process lock": (
+        ("multiprocessing.synchronize", "Lock"),
+        ("multiprocessing.synchronize", "RLock"),
+    ),
+    "directory": (("tempfile", "TemporaryDirectory"),),
+    "tls protocol": (("asyncio.sslproto", "SSLProtocol"),),
     "process": (("multiprocessing.process", "BaseProcess"),),
     "lock": (("_thread", "lock"), ("_thread", "RLock"), ("threading", "_RLock")),
     # Clients that are shared or dead after a fork although no descriptor or thread of
@@ -50,6 +57,7 @@ _KINDS: dict[str, tuple[tuple[str, str], ...]] = {
         ("confluent_kafka.", "Consumer"),
         ("cimpl", "Producer"),
         ("cimpl", "Consumer"),
+        ("cimpl", "_AdminClientImpl"),
         ("pymongo.", "MongoClient"),
         ("pymongo.", "AsyncMongoClient"),
         ("kafka.", "KafkaProducer"),

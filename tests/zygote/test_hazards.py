@@ -121,7 +121,9 @@ def test_the_reproduction_has_the_hazard(code: str, found: dict[str, list[Hazard
     marked = {mark[1]: number for number, mark in marks if mark}
     assert {it.code for it in found[code]} == {code, *marked}
     for it in found[code]:
-        assert it.where == f"shop.py:{marked[it.code]}" if it.code in marked else True, it
+        # Of what C code opens, 3.11 knows no line.
+        known = it.code in marked and (sys.version_info >= (3, 12) or it.where)
+        assert it.where == f"shop.py:{marked[it.code]}" if known else True, it
 
 
 @pytest.mark.parametrize("row", TABLE, ids=lambda row: row.code)

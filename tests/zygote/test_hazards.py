@@ -57,16 +57,20 @@ def reproduction(code: str) -> str:
     return shown[1]
 
 
-def audited(programs: dict[str, str], directory: Path) -> dict[str, list[Hazard]]:
+def audited(programs: dict[str, str | dict[str, str]], directory: Path) -> dict[str, list[Hazard]]:
     """What each of these programs has, imported as a zygote imports it.
+
+    A program is its shop.py, or all of its files.
 
     By one process that forks for each: to start an interpreter takes ten times as long.
     One that cannot be imported is left out.
     """
     places = {name: directory / name for name in programs}
     for name, place in places.items():
-        place.mkdir()
-        (place / "shop.py").write_text(programs[name])
+        files = programs[name]
+        for path, text in ({"shop.py": files} if isinstance(files, str) else files).items():
+            (place / path).parent.mkdir(parents=True, exist_ok=True)
+            (place / path).write_text(text)
     done = subprocess.run(
         [sys.executable, "-c", LOOK.format(src=str(SRC), places=[*map(str, places.values())])],
         stderr=subprocess.PIPE,

@@ -16,6 +16,7 @@ from typing import Any
 
 from leeward._sys import files
 from leeward._zygote.look import Found, Look, key, opened
+from leeward._zygote.objects import libraries
 from leeward._zygote.origins import NOWHERE, Site
 from leeward._zygote.watch import note_of
 
@@ -75,6 +76,7 @@ def descriptors(look: Look) -> Iterator[Found]:
     tls = {it.fileno(): it for it in look.objects["tls"]} | _over_memory(look)
     native = {fd: it for it in look.objects["connection"] if (fd := _number(it)) is not None}
     uvloop = any(type(it).__module__.startswith("uvloop") for it in look.objects["loop"])
+    client = bool(libraries(look.objects["client"]))
     for fd in sorted(open_descriptors() - look.own - look.descriptors):
         try:
             link = os.readlink(f"/proc/self/fd/{fd}")
@@ -86,7 +88,9 @@ def descriptors(look: Look) -> Iterator[Found]:
             yield from _connection(fd, place, since, site, tls.get(fd), objects, native)
         elif link.startswith("anon_inode:"):
             name = link.removeprefix("anon_inode:").strip("[]")
-            site, _ = opened(look, fd, None)
+            site, since = opened(look, fd, None)
+            if client and (since or not site.where) and (name == "eventpoll" or name in _EVENTS):
+                continue  # its own, and told of with it
             if name == "eventpoll":
                 what = f"an event loop is open already: epoll set, descriptor {fd}"
                 yield Found("LW120", what, site, key=place)

@@ -8,7 +8,7 @@ only objects of the few types that matter are looked at: 20 ms for 500,000 objec
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 #: Kind: (module or its beginning, qualified name) of a class that is in the type's MRO.
@@ -74,6 +74,25 @@ _KINDS: dict[str, tuple[tuple[str, str], ...]] = {
         ("pymssql.", "Connection"),
     ),
 }
+
+
+#: Clients in C by their package, and the library that their threads run in.
+_LIBRARIES = {"cimpl": "librdkafka", "grpc": "cygrpc", "zmq": "libzmq"}
+
+
+def is_of(it: object, package: str) -> bool:
+    """Is its class, or one that it is made from, of that package?"""
+    places = (str(base.__dict__.get("__module__", base.__module__)) for base in type(it).__mro__)
+    return any(place == package or place.startswith(f"{package}.") for place in places)
+
+
+def libraries(clients: Iterable[object]) -> set[str]:
+    """Those whose threads and descriptors are told of with these clients."""
+    clients = list(clients)
+    found = (
+        name for package, name in _LIBRARIES.items() if any(is_of(it, package) for it in clients)
+    )
+    return set(found)
 
 
 def scan() -> dict[str, list[Any]]:

@@ -80,6 +80,7 @@ class Origins:
     def __init__(self, package: str = "") -> None:
         paths = sysconfig.get_paths()
         self._standard = tuple({paths[key] + os.sep for key in ("stdlib", "platstdlib")})
+        self._importing = tuple(f"{place}importlib{os.sep}" for place in self._standard)
         self._own = tuple(
             f"{place}{package}{end}" for place in _PACKAGES for end in (os.sep, ".py") if package
         )
@@ -87,7 +88,7 @@ class Origins:
 
     def _kind(self, path: str) -> str:
         """ "application", "package", "standard", or "" for what is nobody's: ours, importlib."""
-        if path.startswith((_OURS, "<frozen ")) or f"{os.sep}importlib{os.sep}" in path:
+        if path.startswith((_OURS, "<frozen ", *self._importing)):
             return ""
         if any(own in path for own in self._own):
             return "application"

@@ -75,4 +75,5 @@ def wake_up(look: Look) -> Iterator[Found]:
     signal.set_wakeup_fd(fd)
     if fd not in look.own and fd not in look.descriptors:
         what = f"signals are told to descriptor {fd} (signal.set_wakeup_fd)"
-        yield Found("LW121", what, opened(look, fd, None)[0], None, key(fd))
+        it = next((it for it in look.objects["socket"] if _number(it) == fd), None)
+        yield Found("LW121", what, opened(look, fd, it)[0], it, key(fd))

@@ -19,12 +19,11 @@ from typing import Any
 from leeward._sys import procfs
 from leeward._zygote import native
 from leeward._zygote.look import Found, Look, key, opened
+from leeward._zygote.objects import is_of, libraries
 from leeward._zygote.origins import NOWHERE, Site
 from leeward._zygote.watch import note_of
 
 _LOCK = type(threading.Lock())
-#: Clients by their package, and the library of their threads.
-_LIBRARIES = {"cimpl": "librdkafka", "grpc": "cygrpc", "zmq": "libzmq"}
 #: The queues that executors, and pools of multiprocessing, have.
 _EXECUTORS = ("_call_queue", "_result_queue", "_executor_manager_thread_wakeup")
 _QUEUES = ("_inqueue", "_outqueue", "_change_notifier")
@@ -156,24 +155,16 @@ def native_threads(look: Look) -> Iterator[Found]:
     # Python threads without a Thread object are among them, and were told of above.
     idents = {thread.ident for thread in threading.enumerate()}
     unnamed = len(set(sys._current_frames()) - idents)
-    # librdkafka's: told of by the client that has them.
-    kafka = any(_is_of(it, "cimpl") for it in _clients(look))
+    # Those of gRPC, librdkafka, ZeroMQ are told of by the client that has them.
+    told = libraries(_clients(look))
     for tid, origin in strange:
         if (site := look.watch.lines.threads.get(tid)) is not None:
             look.native.add((origin.where, site.where))
     for tid, origin in strange[unnamed:]:
-        if not (kafka and origin.name.startswith("rdk:")):
+        if not any(library in origin.where for library in told):
             what = f"a native thread {origin.name!r} runs"
             line = look.watch.lines.threads.get(tid, NOWHERE).where
             yield Found("LW104", what, Site(line, origin.where))
-
-
-def _is_of(it: object, package: str) -> bool:
-    return any(_in(base.__module__, package) for base in type(it).__mro__)
-
-
-def _in(module: str, package: str) -> bool:
-    return module == package or module.startswith(f"{package}.")
 
 
 def runtimes() -> Iterator[Found]:
@@ -192,7 +183,7 @@ def clients(look: Look) -> Iterator[Found]:
         topology = getattr(it, "_topology", None)
         if type(it).__name__.endswith("MongoClient") and not getattr(topology, "_opened", False):
             continue  # connect=False: it begins in the worker
-        if _is_of(it, "grpc") and not grpc:
+        if is_of(it, "grpc") and not grpc:
             continue  # closed: the last one stops gRPC's threads
         if getattr(it, "closed", False) is True or getattr(it, "_closed", False) is True:
             continue
@@ -201,8 +192,8 @@ def clients(look: Look) -> Iterator[Found]:
 
 def _started_by(look: Look, client: Any) -> Site:
     """The line on which a client's library has started its threads, if it is one line."""
-    libraries = [library for package, library in _LIBRARIES.items() if _is_of(client, package)]
-    lines = {line for names, line in look.native for library in libraries if library in names}
+    own = libraries([client])
+    lines = {line for names, line in look.native for library in own if library in names}
     return Site(lines.pop()) if len(lines) == 1 else NOWHERE
 
 

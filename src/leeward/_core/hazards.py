@@ -15,7 +15,7 @@ its meaning; the pages are docs/reference/hazards/CODE.md.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass, replace
 
 REPAIRED, ISOLATED, TOLD = "repaired", "isolated", "told"
@@ -267,12 +267,23 @@ def policy(words: Iterable[str]) -> tuple[str, ...]:
             ignored.append(IGNORE + code)
         elif word.lower().startswith(IGNORE):
             known = f"{TABLE[0].code} … {TABLE[-1].code}"
-            raise ValueError(f"there is no hazard {code!r}, only {known}")
+            raise ValueError(f"there is no hazard {code!r}, only {known}{_nearest(code, CODES)}")
         else:
-            raise ValueError(f"expected {', '.join(WORDS)} or ignore:CODE, found {word!r}")
+            near = _nearest(word, (*WORDS, *(IGNORE + row for row in CODES)))
+            raise ValueError(f"expected {', '.join(WORDS)} or ignore:CODE, found {word!r}{near}")
     if len(set(chosen)) > 1:
         raise ValueError(f"{' and '.join(dict.fromkeys(chosen))} exclude each other")
     return (chosen[0] if chosen else "spawn", *sorted(set(ignored)))
+
+
+def _nearest(word: str, known: Collection[str]) -> str:
+    """What was meant, perhaps."""
+    import difflib  # nobody needs it who makes no mistake, and the supervisor never does
+
+    if IGNORE + word.upper() in known:
+        return f": did you mean {IGNORE}{word.upper()}?"
+    near = difflib.get_close_matches(word, list(known), 1, 0.75)
+    return f": did you mean {near[0]}?" if near else ""
 
 
 def verdict(hazard: Hazard, hazards: tuple[str, ...], start: str) -> str:

@@ -8,6 +8,7 @@ only objects of the few types that matter are looked at: 20 ms for 500,000 objec
 from __future__ import annotations
 
 import gc
+import itertools
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -100,12 +101,13 @@ def scan() -> dict[str, list[Any]]:
     found: dict[str, list[Any]] = {kind: [] for kind in _KINDS}
     everything = gc.get_objects()
     # By the id of the type: a metaclass may have made its classes unhashable.
-    types = dict(zip(map(id, map(type, everything)), map(type, everything), strict=True))
-    kinds = {number: kinds for number, cls in types.items() if (kinds := tuple(_of(cls)))}
-    for it in everything:
-        if (matched := kinds.get(id(type(it)))) is not None:
-            for kind in matched:
-                found[kind].append(it)
+    types = list(map(type, everything))
+    numbers = list(map(id, types))
+    distinct = dict(zip(numbers, types, strict=True))
+    kinds = {number: kinds for number, cls in distinct.items() if (kinds := tuple(_of(cls)))}
+    for it in itertools.compress(everything, map(kinds.__contains__, numbers)):
+        for kind in kinds[id(type(it))]:
+            found[kind].append(it)
     return found
 
 

@@ -5,7 +5,6 @@ executed as a module of its own.  `CHECKS` says of a module, real or mutated, wh
 it, in microseconds: whoever changes a rule changes its line here, or drops no rule silently.
 """
 
-
 from __future__ import annotations
 
 import sys

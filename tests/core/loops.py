@@ -42,8 +42,11 @@ class Worker:
     turns: list[Turn] = field(default_factory=list)
     beats: bool = False
     traced: bool = False
-    writes: bool = True
+    #: Its stack, when it is asked: between "steps", in "c" only, or "never", though it seems to
+    #: stand in C ("deaf") or does not (it gets no processor).
+    writes: str = "steps"
     asked_at: float = -1.0
+    asked_in_c: bool = False
     stopped_at: float | None = None
     dies_at: float = float("inf")
 
@@ -81,7 +84,8 @@ class Loops:
 
     def _worker(self, number: int) -> Worker:
         random, now = self.random, self.now + 0.5
-        worker = Worker(number, traced=random.random() < 0.1, writes=random.random() < 0.9)
+        writes = random.choice(("steps",) * 6 + ("c", "c", "deaf", "never"))
+        worker = Worker(number, traced=random.random() < 0.1, writes=writes)
         for _ in range(random.randint(1, 25)):
             if random.random() < 0.5:
                 now += random.choice((0.0003, 0.05, 0.1, 1.0, 5.0))
@@ -142,8 +146,12 @@ class Loops:
             pulses[it.id] = self.v.Pulse(it.id, since, begun, it.beats, self.bounds)
         for id in self.sup.suspects(self.now, pulses):
             it = self.workers[id]
-            written = it.writes and it.asked_at >= 0
-            details[id] = self.v.Details(it.cpu(self.now), it.traced, False, written)
+            written = it.asked_at >= 0 and it.writes in ("steps", "c" if it.asked_in_c else "")
+            cpu = it.cpu(self.now)
+            works = turn.works if (turn := it.at(self.now)[0]) else False
+            asleep = it.writes != "never" and not works
+            main = cpu if it.writes != "never" else 0.0
+            details[id] = self.v.Details(cpu, it.traced, False, written, main, asleep)
         for finding in self.sup.look(self.now, pulses, details):
             kind = type(finding).__name__.lower()
             getattr(self, f"_{kind}")(finding, seen)
@@ -168,11 +176,17 @@ class Loops:
     def _ask(self, finding: real.Ask, seen: float) -> None:
         it, turn = self.workers[finding.worker], self._turn(finding.worker, seen)
         self.require(not it.traced, "a signal to a process in a debugger")
+        if finding.in_c:
+            self.require(it.writes in ("c", "deaf"), "asked as if it stood in C")
+            self.require(it.asked_at >= 0 and not it.asked_in_c, "asked so at once, or twice")
+            self.require(self.now - it.asked_at >= self.v.SOON - EPSILON, "no time to answer")
+            it.asked_in_c = True
+            return
         bound = min(b for b in (self.bounds.warn, self.bounds.kill) if b)
         self.require(self.now - turn.begins >= bound - EPSILON, "asked early")
         turn.asked += 1
         self.require(turn.asked <= 2, "asked again and again")
-        it.asked_at = self.now
+        it.asked_at, it.asked_in_c = self.now, False
 
     def _blocked(self, finding: real.Blocked, seen: float) -> None:
         it = self.workers[finding.worker]
@@ -185,12 +199,14 @@ class Loops:
         self.counted += finding.more
         began = [] if over else [self.now]
         self.require(not began or finding.seconds >= self.bounds.warn, "told early")
-        if it.writes and not it.traced:
+        if it.writes in ("steps", "c") and not it.traced:
             late = self.now - it.asked_at
-            self.require(it.asked_at > 0 and late <= 0.1 + EPSILON, f"told {late} s late")
+            most = 0.1 if it.writes == "steps" else 0.2
+            self.require(it.asked_at > 0 and late <= most + EPSILON, f"told {late} s late")
+            self.require(it.writes == "steps" or it.asked_in_c or over, "not asked as it stands")
         elif not it.traced and not over:
             late = self.now - it.asked_at
-            self.require(self.v.PATIENCE - EPSILON <= late <= 0.4, f"told after {late} s")
+            self.require(self.v.PATIENCE - EPSILON <= late <= 0.5, f"told after {late} s")
         it.asked_at = -1.0
         self._line(it.id)
 

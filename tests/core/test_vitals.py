@@ -12,6 +12,7 @@ from leeward._core.vitals import (
     QUIET,
     SOON,
     TICK,
+    UNMOVED,
     WINDOW,
     Ask,
     Blocked,
@@ -63,9 +64,11 @@ class Loops:
     def look(self) -> list[Finding]:
         self.looks += 1
         suspects = self.vitals.suspects(self.now, self.pulses)
-        seen = replace(self.details, cpu=self._cpu, written=self.asked and self.writes)
+        seen = replace(
+            self.details, cpu=self._cpu, main=self._cpu, written=self.asked and self.writes
+        )
         if self.details.cpu is None:
-            seen = replace(seen, cpu=None)
+            seen = replace(seen, cpu=None, main=None)
         found = self.vitals.look(self.now, self.pulses, dict.fromkeys(suspects, seen))
         for it in found:
             self.asked = isinstance(it, Ask) or (self.asked and not isinstance(it, Blocked))
@@ -190,6 +193,28 @@ def test_a_stack_that_does_not_come_is_waited_for_a_little() -> None:
     (told,) = loops.run(1.0)
     assert isinstance(told, Blocked)
     assert told.seconds <= began - 1000.0 + PATIENCE + SOON + 1e-6
+
+
+@pytest.mark.parametrize("works", [False, True])
+def test_what_takes_no_step_of_python_is_asked_in_a_way_that_waits_for_none(works: bool) -> None:
+    """It sleeps in the kernel, or has worked for long enough to answer: it stands in C."""
+    loops = Loops()
+    loops.writes = False
+    loops.working = float(works)
+    loops.details = replace(loops.details, asleep=not works)
+    loops.turn(1)
+    first, second, told = loops.run(2.0)
+    assert (first, second) == (Ask(1), Ask(1, in_c=True))
+    assert isinstance(told, Blocked)
+    assert told.seconds <= 0.25 + TICK + UNMOVED + PATIENCE + 3 * SOON
+
+
+def test_what_has_not_run_since_is_not_asked_again() -> None:
+    """It waits for a processor, in the middle of a step for all we know."""
+    loops = Loops()
+    loops.writes = False
+    loops.turn(1)
+    assert [type(it) for it in loops.run(2.0)] == [Ask, Blocked]
 
 
 def test_at_most_one_a_second_and_the_others_are_counted() -> None:

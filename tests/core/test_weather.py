@@ -11,7 +11,7 @@ from core.world import FATES, Code, World, live
 #: Half of the worlds are always the same, half are new in each run: set this to
 #: repeat a run, or LEEWARD_WORLDS to live through more.
 SEED = int(os.environ.get("LEEWARD_SEED", random.randrange(10**9)))
-WORLDS = int(os.environ.get("LEEWARD_WORLDS", 200))
+WORLDS = int(os.environ.get("LEEWARD_WORLDS", 120))
 
 
 @pytest.mark.parametrize("first", [0, SEED], ids=["kept", "new"])

@@ -68,4 +68,4 @@ def test_every_state_is_reached() -> None:
 def test_nobody_comes_back() -> None:
     """Who has been sent away or killed never serves again, whatever is said."""
     for state in (State.ASIDE, State.DRAINING, State.KILLING, State.GONE):
-        assert not ALIVE & set(LIFE[state].values())
+        assert not set(ALIVE) & set(LIFE[state].values())

@@ -68,7 +68,7 @@ def test_leeward_does_not(path: str) -> None:
             == {"tasks": 0, "handlers": 0}
         )
         until(nothing, "all that waits to be gone")
-        assert service.log.count(f"GET {path} over") == CLIENTS
+        until(lambda: service.log.count(f"GET {path} over") == CLIENTS, "each to say so")
         assert "Traceback" not in service.log
 
 

@@ -177,9 +177,10 @@ def one_round(place: Ground, crowd: Churner, doomed: Churner | None, stay: int) 
     if doomed:
         doomed.begin(f"{vanish} v")
     for it in filter(None, (crowd, doomed)):
-        # Behind the wire one in a million is lost so often that nothing helps.
+        # Behind the wire one is lost so often, now and then, that its deadline comes first.
         failed = int(it.wait().split()[1])
-        assert failed <= count // 10_000, f"{failed} clients were not answered"
+        most = 1 + count // 10_000 if place.wire else 0
+        assert failed <= most, f"{failed} clients were not answered"
     if doomed:
         assert place.wire is not None
         place.wire.cut(doomed.source)

@@ -22,7 +22,7 @@ from leeward.testing import Service, serve
 #: Ctrl-C on a terminal: its graceful time and what may come on top.
 INTERRUPT, ON_TOP = 3.0, 1.0
 #: A busy machine starts processes and wakes tests later than an idle one.
-SLACK = 1.0
+SLACK = 2.0
 
 
 Verb = subprocess.Popen[str]

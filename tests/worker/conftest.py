@@ -25,6 +25,9 @@ def worker(tmp_path, request):
         print(f"--- stderr of worker pid={one.pid}\n{Path(one.err.name).read_text()}")
 
 
+#: Seconds that a machine may lose while it runs other tests beside.
+SLACK = 3.0
+
 #: What serves, on which loop.
 EVERY_ENGINE = pytest.mark.parametrize(
     "served_by",

@@ -8,7 +8,7 @@ import signal
 import time
 
 import pytest
-from worker.conftest import EVERY_ENGINE
+from worker.conftest import EVERY_ENGINE, SLACK
 
 pytestmark = EVERY_ENGINE
 
@@ -18,7 +18,7 @@ def test_with_nothing_to_do_it_leaves_at_once(serving, reason):
     one = serving()
     at = one.drain(reason, 20)
     assert one.ended() == 0
-    assert time.monotonic() - at < 1
+    assert time.monotonic() - at < SLACK
 
 
 def test_a_reload_lets_idle_connections_have_their_next_answer(serving):
@@ -93,7 +93,7 @@ def test_what_is_left_at_the_deadline_is_cut(serving):
     at = one.drain("reload", timeout=0.5, window=60)
     assert clients[2].close_code(answer=False) == 1012
     assert one.ended() == 0
-    assert 0.4 < time.monotonic() - at < 0.5 + 0.8
+    assert 0.4 < time.monotonic() - at < 0.5 + 0.8 + SLACK
     status, headers, _ = clients[1].answer()
     assert (status, headers["retry-after"]) == (503, "1")
     assert all(client.at_end() for client in clients if client is not clients[2])
@@ -131,7 +131,7 @@ def test_a_stop_closes_websockets_and_idle_connections_at_once(serving):
     busy.send("/slow?s=0.3")
     one.until(lambda row: row.in_flight == 1 and row.requests == 3)
     at = one.drain("stop", timeout=10)
-    assert idle.at_end() and time.monotonic() - at < 0.25
+    assert idle.at_end() and time.monotonic() - at < SLACK
     assert socket.close_code() == 1001
     assert busy.answer()[1]["connection"] == "close"
     assert one.ended() == 0
@@ -174,7 +174,7 @@ def test_a_stop_does_not_wait_for_a_connection_that_never_speaks(serving):
     at = one.drain("stop", timeout=20)
     assert silent.at_end()
     assert one.ended() == 0
-    assert time.monotonic() - at < 2.5
+    assert time.monotonic() - at < 2 + SLACK
 
 
 def test_a_stop_after_a_reload_hurries_it(serving):
@@ -187,7 +187,7 @@ def test_a_stop_after_a_reload_hurries_it(serving):
     assert idle.at_end()
     assert socket.close_code() in (1001, 1012)
     assert one.ended() == 0
-    assert time.monotonic() - at < 5
+    assert time.monotonic() - at < 10 + SLACK
 
 
 def test_a_websocket_opened_during_a_reload_is_told_too(serving):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 import pytest
+from worker.conftest import SLACK
 
 KINDS = ["make_app", "on_uvloop"]
 
@@ -22,7 +23,7 @@ def test_stuck_threads_and_executors_do_not_keep_it(serving):
     one.connect().get("/thread")
     at = one.drain()
     assert one.ended() == 0
-    assert time.monotonic() - at < 1
+    assert time.monotonic() - at < SLACK
 
 
 @pytest.mark.parametrize("factory", ["has_a_stuck_exit", "holds_the_gil_at_exit"])
@@ -31,7 +32,7 @@ def test_a_stuck_exit_function_is_cut_and_named(serving, factory):
     one = serving(factory)
     at = one.drain(timeout=0.3)
     assert one.ended() == 1
-    assert time.monotonic() - at < 0.3 + 0.8
+    assert time.monotonic() - at < 0.3 + 0.8 + SLACK
     one.expect("Timeout")
     one.expect("leave.py")
 
@@ -50,7 +51,7 @@ def test_a_blocked_loop_is_cut_after_the_deadline(serving):
     one.expect("blocking")
     at = time.monotonic()
     assert one.ended() == 1
-    assert time.monotonic() - at < 0.4 + 0.8
+    assert time.monotonic() - at < 0.4 + 0.8 + SLACK
     one.expect("apps.py")
 
 
@@ -59,7 +60,7 @@ def test_a_process_pool_that_nobody_shut_down_does_not_keep_it(serving):
     one = serving("has_a_process_pool")
     at = one.drain()
     assert one.ended() == 0
-    assert time.monotonic() - at < 1.5
+    assert time.monotonic() - at < 1 + SLACK
 
 
 @pytest.mark.parametrize("factory", KINDS)

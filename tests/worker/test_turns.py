@@ -15,7 +15,7 @@ from leeward._core.messages import Watched
 from leeward._core.vitals import BEAT
 from leeward._sys.bell import Bell
 from leeward._sys.page import Page
-from leeward._sys.signals import STACK
+from leeward._sys.signals import STACK, STACK_IN_C
 from leeward._worker.turns import Turns
 
 LOOPS = ("make_app", "on_uvloop")
@@ -202,17 +202,36 @@ def test_a_worker_that_serves_tells_its_turns(serving, factory):
     assert one.row.beats == (factory == "on_uvloop")
 
 
+@pytest.mark.parametrize("signum", [STACK, STACK_IN_C])
 @pytest.mark.parametrize("factory", LOOPS)
-def test_its_stack_is_written_when_it_is_asked_for(worker, factory):
+def test_its_stack_is_written_when_it_is_asked_for(worker, factory, signum):
     """Into the memfd that came behind Ready, by a signal; the worker serves on."""
     one = worker(factory)
     one.ready()
     message = one.channel.wait(PATIENCE)
     assert isinstance(message, Watched)
     try:
-        one.process.send_signal(STACK)
+        one.process.send_signal(signum)
         one.until(lambda row: b"most recent call first" in os.pread(message.stack, 65536, 0))
         assert one.connect().get("/")[0] == 200
+    finally:
+        os.close(message.stack)
+
+
+@pytest.mark.parametrize("factory", LOOPS)
+def test_a_worker_that_works_bears_to_be_asked_again_and_again(worker, factory):
+    """Half-made frames are never read: faulthandler alone crashed it within seconds of this."""
+    one = worker(factory)
+    one.ready()
+    message = one.channel.wait(PATIENCE)
+    try:
+        client = one.connect()
+        for _ in range(100):
+            client.send("/")
+            for _ in range(100):
+                one.process.send_signal(STACK)
+            assert client.answer()[0] == 200
+            os.ftruncate(message.stack, 0)
     finally:
         os.close(message.stack)
 

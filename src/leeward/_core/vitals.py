@@ -7,6 +7,10 @@ A worker's row of the shared page says since when its loop has been in one turn
     busy for `warn` ─ Ask ─ its stack, or the time for it ─ Blocked ─┬─ it turns: TurnsAgain
                                                                      └─ `kill`: Ask ─ Condemn
 
+Whom it is asked first is the interpreter, between two of its steps.  A worker that takes none,
+because it stands in a C call, is asked once more, in a way that waits for nobody (`in_c`).  Not
+before: what that way reads may be half made while steps are taken, and the worker crash.
+
 How often one must look (`next_look`): every `TICK` while somebody was busy at the last
 look, else not at all.  Then the workers ring when they wake (`awake` tells them whether
 that is wanted), and no wake-up is lost between the two: who was idle at one look is
@@ -29,6 +33,9 @@ TICK = 0.1
 SOON = 0.02
 #: ... or does not come, when the kernel does not let the process go.
 PATIENCE = 0.3
+#: So many seconds its main thread has worked since it was asked, and has not answered: a step
+#: of Python takes microseconds, so it takes none.
+UNMOVED = 0.05
 #: Seconds between two stalls of one slot that are told.
 QUIET = 1.0
 #: Processor time is compared over this many seconds (the kernel counts it in 10 ms), and
@@ -74,19 +81,24 @@ class Details:
     traced:   a debugger is attached.
     waits:    it stands in epoll_wait; None if that cannot be told.
     written:  the stack that was asked for is there.
+    main:     processor seconds of its main thread; None if they cannot be told.
+    asleep:   its main thread sleeps in the kernel.
     """
 
     cpu: float | None
     traced: bool = False
     waits: bool | None = False
     written: bool = False
+    main: float | None = None
+    asleep: bool = False
 
 
 @dataclass(frozen=True)
 class Ask:
-    """Have it write its stack."""
+    """Have it write its stack.  in_c: it takes no step of Python."""
 
     worker: int
+    in_c: bool = False
 
 
 @dataclass(frozen=True)
@@ -141,6 +153,9 @@ class _Stall:
     cpu: float | None
     cpu_at: float
     working: bool = True  # until a whole window says otherwise
+    #: Its main thread's processor time when it was asked, and whether it was asked twice.
+    main: float | None = None
+    twice: bool = False
 
     def compare(self, cpu: float | None, now: float) -> None:
         """Was the last window spent working?"""
@@ -151,8 +166,15 @@ class _Stall:
         self.working = not known or (cpu or 0.0) - (self.cpu or 0.0) > WORKS * spent
         self.cpu, self.cpu_at = cpu, now
 
-    def enter(self, stage: str, now: float) -> None:
-        self.stage, self.since = stage, now
+    def enter(self, stage: str, now: float, main: float | None = None) -> None:
+        self.stage, self.since, self.main, self.twice = stage, now, main, False
+
+    def stands_in_c(self, seen: Details, now: float) -> bool:
+        """It was asked, and takes no step in which it could answer."""
+        if seen.asleep:
+            return now - self.since >= SOON
+        known = seen.main is not None and self.main is not None
+        return known and (seen.main or 0.0) - (self.main or 0.0) >= UNMOVED
 
     def answered(self, details: Details, now: float) -> bool:
         """Is the stack there, or is it waited for no more?"""
@@ -305,11 +327,14 @@ class Vitals:
         late = bool(pulse.bounds.warn) and seconds >= pulse.bounds.warn
         if stall.stage == "unsaid" and late and now >= slot.told_at + QUIET:
             slot.told_at = now
-            stall.enter("asked", now)
+            stall.enter("asked", now, seen.main)
             if not seen.traced:  # a debugger would stop it at our signal
                 yield Ask(worker)
                 return
-        if stall.stage == "asked" and (seen.traced or stall.answered(seen, now)):
+        if stall.stage in ("asked", "sentenced") and self._must_ask_twice(stall, seen, now):
+            stall.twice, stall.since = True, now
+            yield Ask(worker, in_c=True)
+        elif stall.stage == "asked" and (seen.traced or stall.answered(seen, now)):
             yield Blocked(worker, seconds, False, slot.more)
             stall.enter("told", now)
             slot.told_at, slot.more = now, 0
@@ -318,7 +343,12 @@ class Vitals:
             stall.enter("condemned", now)
         elif stall.stage in ("told", "unsaid") and self._must_end(stall, pulse, seen, now):
             yield Ask(worker)
-            stall.enter("sentenced", now)
+            stall.enter("sentenced", now, seen.main)
+
+    @staticmethod
+    def _must_ask_twice(stall: _Stall, seen: Details, now: float) -> bool:
+        answered = seen.written or seen.traced or stall.twice
+        return not answered and stall.stands_in_c(seen, now)
 
     @staticmethod
     def _must_end(stall: _Stall, pulse: Pulse, seen: Details, now: float) -> bool:

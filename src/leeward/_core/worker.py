@@ -108,7 +108,7 @@ LIFE: dict[State, dict[Event, State]] = {
 }
 
 #: States in which a worker fills its slot.
-ALIVE = frozenset({S.SPAWNING, S.STARTING, S.SERVING})
+ALIVE = (S.SPAWNING, S.STARTING, S.SERVING)
 
 
 def step(state: State, event: Event) -> State:

@@ -1,8 +1,8 @@
 """Looks after the workers' loops: reads the page, tells of stalls, of stopped processes.
 
 `leeward._core.vitals` decides; here the rows are read, stacks asked for and lines written.
-A stack is written by the worker's own faulthandler, whatever holds its loop, when a signal
-tells it to (`leeward._worker.turns`); we read it at the next look.
+A stack is written by the worker itself, whatever holds its loop, when a signal tells it to
+(`leeward._worker.turns`); we read it at the next look.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from leeward._sys import procfs
 from leeward._sys.bell import Bell
 from leeward._sys.page import Page
 from leeward._sys.posix import Posix
-from leeward._sys.signals import STACK
+from leeward._sys.signals import STACK, STACK_IN_C
 
 #: A killed one may stay for a while; it is looked at no more.
 _WATCHED = (State.STARTING, State.SERVING, State.DRAINING)
@@ -122,14 +122,16 @@ class Watching:
             traced=procfs.tracer_of(it.pid) != 0,
             waits=procfs.waits_for_events(it.pid) if self._page.row(it.row).beats else False,
             written=stack is not None and stacks.written(stack),
+            main=procfs.main_thread_seconds(it.pid),
+            asleep=procfs.state_of(it.pid) == "S",
         )
 
     # --- acting ------------------------------------------------------------------------
 
     def _act(self, finding: v.Finding, workers: dict[int, Process], now: float) -> None:
         match finding:
-            case v.Ask(worker):
-                self._ask(workers[worker])
+            case v.Ask(worker, in_c):
+                self._ask(workers[worker], STACK_IN_C if in_c else STACK)
             case v.Blocked():
                 self._tell(workers[finding.worker], finding)
             case v.TurnsAgain(worker, seconds):
@@ -140,14 +142,14 @@ class Watching:
             case v.Condemn(worker, why):
                 self._core.condemn(worker, why, now)
 
-    def _ask(self, it: Process) -> None:
+    def _ask(self, it: Process, signum: int) -> None:
         stack = self._processes.stack(it.id)
         if stack is None:
             return
         stacks.wipe(stack)
         # Its default action would end the process: an application may have reset all signals.
-        if procfs.catches(it.pid, STACK):
-            self._children.signal(it.pid, STACK)
+        if procfs.catches(it.pid, signum):
+            self._children.signal(it.pid, signum)
 
     def _tell(self, it: Process, finding: v.Blocked) -> None:
         config = self._processes.configs[it.generation]

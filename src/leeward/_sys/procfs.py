@@ -34,9 +34,9 @@ def processes() -> Iterator[int]:
             yield int(name)
 
 
-def _stat(pid: int) -> list[str] | None:
+def _stat(pid: int, of: str = "") -> list[str] | None:
     """The fields of /proc/PID/stat behind the name, which may hold spaces and brackets."""
-    text = read(f"/proc/{pid}/stat")
+    text = read(f"/proc/{pid}/{of}stat")
     if text is None:
         return None
     fields = text.rpartition(b")")[2].decode("ascii", "replace").split()
@@ -72,7 +72,15 @@ def age(pid: int) -> float | None:
 
 def cpu_seconds(pid: int) -> float | None:
     """Processor time of all its threads, user and system, in seconds."""
-    fields = _stat(pid)
+    return _seconds(_stat(pid))
+
+
+def main_thread_seconds(pid: int) -> float | None:
+    """Processor time of its main thread alone, user and system, in seconds."""
+    return _seconds(_stat(pid, f"task/{pid}/"))
+
+
+def _seconds(fields: list[str] | None) -> float | None:
     if not fields:
         return None
     return (int(fields[_UTIME]) + int(fields[_STIME])) / os.sysconf("SC_CLK_TCK")

@@ -17,9 +17,11 @@ from collections.abc import Iterable
 from types import FrameType
 from typing import Any
 
-#: Has a worker write its stack (`faulthandler.register`).  A real-time one, which hardly
+#: Has a worker write its stack, between two steps of Python.  A real-time one, which hardly
 #: any application uses; glibc and the kernel have no use for it either.
 STACK = int(signal.SIGRTMAX) - 3
+#: The same for one that takes no such steps (`faulthandler.register`).
+STACK_IN_C = int(signal.SIGRTMAX) - 5
 #: Interrupts what a resource does for too long (`leeward._worker.resources`).
 LATE = int(signal.SIGRTMAX) - 4
 

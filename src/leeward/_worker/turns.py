@@ -18,6 +18,7 @@ import contextlib
 import faulthandler
 import os
 import signal
+import threading
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -26,13 +27,17 @@ from leeward._core.vitals import BEAT
 from leeward._sys.bell import Bell
 from leeward._sys.page import AWAKE, BUSY_SINCE, IN_FLIGHT, TURNS
 from leeward._sys.posix import memfd_create
-from leeward._sys.signals import STACK
+from leeward._sys.signals import STACK, STACK_IN_C
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import FrameType
 
     from leeward._core.messages import Message
     from leeward._sys.page import Page, Row
+
+#: Frames of a stack that are written, the innermost ones: as many as faulthandler writes.
+_DEEPEST = 100
 
 
 class Turns:
@@ -83,8 +88,9 @@ class Turns:
             vars(self._selector).pop("select", None)
         self._bell.close()
         if self._stack >= 0:
-            faulthandler.unregister(STACK)
+            faulthandler.unregister(STACK_IN_C)
             os.close(self._stack)
+            self._stack = -1
 
     # --- by turns ------------------------------------------------------------------------
 
@@ -138,14 +144,32 @@ class Turns:
     def _offer_stack(self, say: Callable[[Message], None]) -> None:
         """Let the supervisor have our stack written, whatever we do then.
 
-        By faulthandler's own C handler, which needs no interpreter lock.  That it reads
-        the stacks of threads that run meanwhile is safe as far as we can tell: 50 000
-        times with three that recursed, on Python 3.11 to 3.13.
+        By a handler of Python's, which runs between two steps of the interpreter; and, for
+        when the main thread is in a C call and takes no steps, by faulthandler's, which runs
+        at once.  That one alone will not do: while steps are taken it reads frames that are
+        half made, and crashed a worker once in 17,000 to 500,000 stacks (Python 3.12 and 3.13,
+        with one thread as with several; python/cpython#116008).
         """
-        if signal.getsignal(STACK) != signal.SIG_DFL:
+        if any(signal.getsignal(it) != signal.SIG_DFL for it in (STACK, STACK_IN_C)):
             return  # the application's
-        # Without descriptors left a stall is told without its place.
+        if threading.current_thread() is not threading.main_thread():
+            return  # a loop in another thread: its stalls are told without their place
+        # Without descriptors left as well.
         with contextlib.suppress(OSError):
             self._stack = memfd_create("leeward-stack")
-            faulthandler.register(STACK, file=self._stack, all_threads=True, chain=False)
+            signal.signal(STACK, self._write_stack)
+            # What can be restarted is: no call of the application fails with EINTR.
+            signal.siginterrupt(STACK, False)
+            faulthandler.register(STACK_IN_C, file=self._stack, all_threads=False, chain=False)
             say(Watched(Descriptor(self._stack)))
+
+    def _write_stack(self, signum: int, frame: FrameType | None) -> None:
+        """In the form of faulthandler."""
+        lines = ["Current thread (most recent call first):"]
+        while frame is not None and len(lines) <= _DEEPEST:
+            code = frame.f_code
+            lines.append(f'  File "{code.co_filename}", line {frame.f_lineno} in {code.co_name}')
+            frame = frame.f_back
+        if self._stack >= 0:
+            with contextlib.suppress(OSError):  # no memory for the page: as if it had not come
+                os.write(self._stack, "\n".join([*lines, ""]).encode("utf-8", "replace"))

@@ -39,6 +39,8 @@ _ACTIVE, _IDLE = Life.ACTIVE, Life.IDLE
 class Expiring(Link):
     """A link whose requests have deadlines."""
 
+    __slots__ = ("_came", "_pace")
+
     def __init__(self, server: Engine, address: Any) -> None:
         super().__init__(server, address)
         self.exchange = None

@@ -58,6 +58,24 @@ _general = logging.getLogger("tornado.general")
 class Link(Sending):
     """A `leeward.engine.registry.Member` without its requests."""
 
+    __slots__ = (
+        "_asked",
+        "_connected",
+        "_linger",
+        "_stream",
+        "_websocket",
+        "address",
+        "client",
+        "deadline",
+        "descriptor",
+        "ended",
+        "exchange",
+        "family",
+        "params",
+        "serving",
+        "task",
+    )
+
     #: The request that is served, of those that are known to `leeward.engine.connection`.
     exchange: Exchange | None
 

@@ -142,7 +142,7 @@ def by_httptools(raw: bytes) -> object:
 
 def contenders() -> dict[str, Parse]:
     cached = Parser(max_body_size=1 << 20)
-    plain = Parser(max_body_size=1 << 20, cache_lines=0, cache_heads=0)
+    plain = Parser(max_body_size=1 << 20, cache=0)
 
     some: dict[str, Parse] = {
         "tornado": by_tornado,

@@ -78,6 +78,24 @@ MUTANTS = (
     ),
     # --- bodies ---------------------------------------------------------------------------------
     Mutant(
+        "a body that came at once is read again",
+        "connection",
+        "            self._buffer.clear()\n            return self._deliver",
+        "            return self._deliver",
+    ),
+    Mutant(
+        "a part of a body is all of it",
+        "connection",
+        "len(self._buffer) == head.length <=",
+        "0 < len(self._buffer) <= head.length <=",
+    ),
+    Mutant(
+        "a head in doubt is lost",
+        "connection",
+        "self._buffer += data  # it may",
+        "self._buffer += data[end:]  # it may",
+    ),
+    Mutant(
         "a body is an octet short",
         "connection",
         "self._remaining = head.length",

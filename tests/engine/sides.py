@@ -69,7 +69,7 @@ class Ours:
         self, head: Any = engine_head, body: Any = engine_body, *, cached: bool = True
     ) -> None:
         self._head, self._body = head, body
-        sizes = {} if cached else {"cache_lines": 0, "cache_heads": 0}
+        sizes = {} if cached else {"cache": 0}
         self.parser = head.Parser(max_body_size=MAX_BODY, **sizes)
 
     def __call__(self, pieces: Sequence[bytes]) -> Verdict:

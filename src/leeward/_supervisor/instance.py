@@ -256,11 +256,10 @@ class Instance:
             case c.GoesBack(generation, to, why):
                 self._going_back.begins(generation, to, why)
             case c.BackedOff(generation, delay, strikes, why):
-                first = why.splitlines()[0]
-                self._voice.say(
-                    f"generation {generation}: {first}; pausing {delay:g} s ({strikes} in a row)",
-                    "warning",
-                )
+                first, end, rest = self._processes.explained(why).partition("\n")
+                pause = f"; pausing {delay:g} s ({strikes} in a row)"
+                # Nobody else tells the rest: this failure ends neither a start nor a reload.
+                self._voice.say(f"generation {generation}: {first}{pause}{end}{rest}", "warning")
             case c.Rests(generation, delay, why):
                 text = f"generation {generation}: a worker {why} when it was hardly ready"
                 self._voice.say(f"{text}; the next one is replaced in {delay:g} s", "warning")

@@ -186,7 +186,8 @@ class Processes:
         served = it.role == "worker" and self._page.row(it.row).accepted > 0
         if it.role == "worker":
             self._page.row(it.row).accepts = OUT  # its siblings wait for it no more
-        death = self._coroner.death(reaped.status, served)
+        loading = it.role == "zygote" and it.state is State.STARTING
+        death = self._coroner.death(reaped.status, served, loading)
         self._tell_end(it, death)
         self._search_due = it
         self.accepting.discard(it.id)
@@ -473,7 +474,8 @@ class Processes:
         if it.role == "worker":
             count = self.ends[it.slot].count + 1 if it.slot in self.ends else 1
             now = self._posix.monotonic()
-            self.ends[it.slot] = End(it.generation, it.pid, why, now, count)
+            said = ": ".join(it.failure.splitlines()[:2]) or why
+            self.ends[it.slot] = End(it.generation, it.pid, said, now, count)
 
     def _say(self, it: Process, text: str, level: str = "info") -> None:
         """A line with the process's identity, the same everywhere."""

@@ -298,6 +298,8 @@ class Worker(Obedient):
         self.ring.abandon()
         self.channel.close()
         self.birth.page.close()
+        if hasattr(self, "loop"):  # a program's worker has one once it listens
+            forks.end_with_turn(self.loop)
 
     # --- what the server and the acceptor tell ---------------------------------------
 

@@ -83,6 +83,8 @@ def find_file(named: str, directory: str) -> tuple[str, tuple[str, ...]]:
     path = os.path.join(directory, "leeward.toml")
     if os.path.isfile(path):
         return path, ()
+    if os.path.lexists(path):  # a link that leads nowhere: a reload would undo every setting
+        raise UsageError(f"{path} is not a file: ls -l {path}")
     path = os.path.join(directory, "pyproject.toml")
     if os.path.isfile(path):
         text = _text(path)

@@ -682,11 +682,11 @@ TABLE: tuple[Setting, ...] = (
     Setting(
         key="log_file",
         flags=("--log-file",),
-        parse=values.text,
+        parse=values.log_file,
         default="",
         precedent="gunicorn, Tornado (--log-file-prefix): stderr",
         metavar="PATH",
-        doc="The workers' lines and requests go to this file, each once; {slot} in it: one each.",
+        doc="The workers' lines and requests go to this file; {slot} in it: one each; -: stderr.",
         is_path=True,
     ),
     Setting(

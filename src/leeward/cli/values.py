@@ -31,6 +31,12 @@ def text(raw: object) -> str:
     raise Bad(f"expected a text that is not empty, found {raw!r}")
 
 
+def log_file(raw: object) -> str:
+    """A path; "-" is stderr, as to gunicorn, and no file of that name."""
+    found = text(raw)
+    return "" if found == "-" else found
+
+
 def switch(raw: object) -> bool:
     """true or false; a variable may say on, yes, 1 and their opposites."""
     if isinstance(raw, bool):

@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING
 from leeward._core.connection import WAITING, Life
 from leeward._core.pace import Pace
 from leeward.engine import refusals
+from leeward.engine.kernel import bytes_wait
 from leeward.engine.link import Link
-from leeward.engine.stream import bytes_wait
 
 if TYPE_CHECKING:
     from typing import Any
@@ -38,6 +38,8 @@ _ACTIVE, _IDLE = Life.ACTIVE, Life.IDLE
 
 class Expiring(Link):
     """A link whose requests have deadlines."""
+
+    __slots__ = ("_came", "_pace")
 
     def __init__(self, server: Engine, address: Any) -> None:
         super().__init__(server, address)

@@ -47,6 +47,11 @@ _FRAMING = frozenset({"content-length", "transfer-encoding", "host"})
 Framing = tuple[int, bool, bool, bool]
 
 
+#: Headers that `framing` asks for, and what it says in HTTP/1.1 where there is none of them.
+ASKED = frozenset({"Connection", "Content-Length", "Expect", "Transfer-Encoding", "Upgrade"})
+NOTHING: Framing = (0, True, False, False)
+
+
 def _is_host(match: re.Match[str] | None) -> bool:
     """Whether a host was found, and its IPv6 address, if it has one, is one."""
     if match is None:

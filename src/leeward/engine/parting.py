@@ -9,6 +9,9 @@ from leeward._core.farewell import Farewell, farewell
 from leeward.engine.expiry import Expiring
 
 if TYPE_CHECKING:
+    from typing import Any
+
+    from leeward.engine.engine import Engine
     from leeward.engine.exchange import Exchange
     from leeward.engine.leaving import Working
 
@@ -23,7 +26,11 @@ LAST_CHUNK = b"0\r\n\r\n"
 class Parting(Expiring):
     """An expiring link that knows how to leave its client."""
 
-    _sent_then = -1  # bytes, when it was last found to be old
+    __slots__ = ("_sent_then",)
+
+    def __init__(self, server: Engine, address: Any) -> None:
+        super().__init__(server, address)
+        self._sent_then = -1  # bytes, when it was last found to be old
 
     @property
     def endless(self) -> bool:

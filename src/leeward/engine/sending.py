@@ -43,9 +43,10 @@ NONE = Progress()
 class Sending(asyncio.Protocol, abc.ABC):
     """The base of `leeward.engine.link.Link`.
 
-    These attributes have slots, those of the classes below a dict: CPython keeps up to 30
-    of an instance's attributes where they are found at once, and a connection has more.
-    Without the slots a request cost 5 % more.
+    All attributes have slots, here and in the classes below: CPython keeps up to 30 of an
+    instance's attributes in its dict where they are found at once, and a connection has
+    more; then not even its methods are found at once.  With slots for these alone a request
+    cost 5 % more, without any another 5 %.
     """
 
     __slots__ = (
@@ -112,6 +113,11 @@ class Sending(asyncio.Protocol, abc.ABC):
         """Close now, whatever is left to send."""
 
     # --- sending ---------------------------------------------------------------------------------
+
+    @property
+    def is_over(self) -> bool:
+        """Can nothing more be sent, because it is lost or we have closed it?"""
+        return self.lost or self.life is _ENDING
 
     def send(self, data: bytes | memoryview) -> asyncio.Future[None]:
         """Write `data`.  The future is done when the kernel has all that was written."""

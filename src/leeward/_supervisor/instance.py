@@ -62,6 +62,8 @@ SIGNALS = (
 _INTERRUPT_TIMEOUT = 3.0
 #: The banner waits this long for the workers behind the first one.
 _BANNER_PATIENCE = 2.0
+#: epoll tells when the log's reader has room again; of a terminal not each time.
+_VOICE_RETRY = 0.5
 #: The log's last lines wait this long for a reader that lags.
 _LAST_LINES = 0.3
 #: Rounds of deciding and doing per turn.  Doing may make new facts (a process
@@ -205,6 +207,8 @@ class Instance:
         due.append(self._rings.next_deadline())
         if self._notify.interval is not None:
             due.append(self._notify.due)
+        if self._reader_watched:
+            due.append(now + _VOICE_RETRY)
         times = [it for it in due if it is not None]
         return min(times) - now if times else None
 

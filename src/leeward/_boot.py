@@ -104,16 +104,25 @@ def _import_worker(config: Config) -> Become:
 
 def _be_forked(newborn: Newborn) -> object:
     from leeward._sys.parentage import Orphaned, stay_with
+    from leeward._worker.printing import redirect
 
     begin, order = newborn.begin, newborn.fork
+    terminal = redirect(order, newborn.config)
     os.setsid()  # killing is by group, and the zygote's group is not ours
     try:
         stay_with(begin.supervisor)
     except Orphaned:
         os._exit(0)
     _set_names(begin, order)
-    tls = newborn.tls
-    return _be_worker(begin, order, newborn.config, newborn.channel, newborn.application, tls)
+    return _be_worker(
+        begin,
+        order,
+        newborn.config,
+        newborn.channel,
+        newborn.application,
+        newborn.tls,
+        terminal=terminal,
+    )
 
 
 # --- a spawned worker -------------------------------------------------------------------
@@ -128,6 +137,7 @@ def _be_spawned(fd: int) -> NoReturn:
     from leeward._core.messages import BadMessage, Begin, Failed, Fork
     from leeward._sys.channel import Channel
     from leeward._worker.main import preload
+    from leeward._worker.printing import redirect
     from leeward.adapters.loading import compare, last_words, load_in_time, make_tls, settle
     from leeward.adapters.logfiles import install as logfiles
     from leeward.errors import ChannelClosed, TargetError
@@ -142,11 +152,12 @@ def _be_spawned(fd: int) -> NoReturn:
         if not isinstance(begin, Begin) or not isinstance(order, Fork):
             raise BadMessage(f"{begin} and {order} instead of Begin and Fork")
         config = Config.from_json(begin.config)
+        terminal = redirect(order, config)
         settle(begin, config, channel)
         logfiles.before_loading(config, begin.supervisor)
         _set_names(begin, order)  # the module may ask for its slot while it is imported
         if config.kind == "script":
-            _run_program(begin, order, config, channel)
+            _run_program(begin, order, config, channel, terminal)
         try:
             application = load_in_time(config, channel)
         except TargetError as error:
@@ -159,11 +170,13 @@ def _be_spawned(fd: int) -> NoReturn:
     except ChannelClosed:
         os._exit(0)
     preload(config)
-    _be_worker(begin, order, config, channel, application, tls, compare(begin))
+    _be_worker(begin, order, config, channel, application, tls, compare(begin), terminal)
     raise AssertionError("a worker never returns")
 
 
-def _run_program(begin: Begin, order: Fork, config: Config, channel: Channel) -> NoReturn:
+def _run_program(
+    begin: Begin, order: Fork, config: Config, channel: Channel, terminal: bool
+) -> NoReturn:
     """The program becomes the worker's when it reaches its service."""
     from leeward._worker.main import preload
     from leeward._zygote.nursery import Nursery
@@ -174,7 +187,7 @@ def _run_program(begin: Begin, order: Fork, config: Config, channel: Channel) ->
         preload(config)
         tls = make_tls(begin, channel)
         found = program.application
-        stage = _be_worker(begin, order, config, channel, found, tls, compare(begin))
+        stage = _be_worker(begin, order, config, channel, found, tls, compare(begin), terminal)
         return cast("Stage", stage)
 
     listeners = tuple(zip(map(int, begin.listeners), begin.addresses, strict=True))
@@ -206,11 +219,14 @@ def _be_worker(
     application: Application,
     tls: Tls | None,
     compared: tuple[tuple[Descriptor, ...], tuple[str, ...]] | None = None,
+    terminal: bool = False,
 ) -> object:
     """Returns only for a program: its worker, on which it goes on.
 
     compared:  a spawned worker's baseline and changed files; None for a forked one.
+    terminal:  what is captured of stderr goes to one.
     """
+    from leeward._core.capturing import MARK
     from leeward._sys.page import Page
     from leeward._worker.birth import Birth
 
@@ -233,6 +249,8 @@ def _be_worker(
         changed=changed,
         canary=order.canary,
         ring=tuple(map(int, order.ring)),
+        terminal=terminal,
+        mark=MARK if order.marked else "",
     )
     if config.kind == "script":
         from leeward._worker.adopted import adopt

@@ -72,6 +72,7 @@ class Service:
     pid:        of the supervisor.
     directory:  private; holds the control socket, the log and what a test puts there.
     lines:      what it has written to stderr so far.
+    begun:      behind those, a line that has no end yet.
     """
 
     def __init__(
@@ -83,10 +84,12 @@ class Service:
         directory: Path,
         pass_fds: Sequence[int] = (),
         terminal: bool = False,
+        stdout: int | None = None,
     ) -> None:
         self.name = name
         self.directory = directory
         self.lines: list[str] = []
+        self.begun = ""
         self._env = dict(env)
         self._python = command[0]
         self._news = threading.Condition()
@@ -101,6 +104,8 @@ class Service:
         else:
             self._output, theirs = os.pipe()
             session = {"stdin": subprocess.DEVNULL, "stderr": theirs}
+        if stdout is not None:
+            session["stdout"] = stdout
         try:
             self.process = subprocess.Popen(
                 command,
@@ -161,6 +166,7 @@ class Service:
                 break
             *whole, rest = (rest + data).split(b"\n")
             self._keep(whole)
+            self.begun = rest.decode("utf-8", "replace")
         self._keep([rest] if rest else [])
         with self._news:
             self._ended = True
@@ -377,6 +383,7 @@ def serve(
     args: tuple[str, ...] = (),
     pass_fds: Sequence[int] = (),
     terminal: bool = False,
+    stdout: int | None = None,
 ) -> Iterator[Service]:
     """Runs `leeward serve TARGET FLAGS -- ARGS` for the length of a `with` block.
 
@@ -385,6 +392,7 @@ def serve(
     env:       on top of this process's environment.
     pass_fds:  descriptors that it inherits under their numbers.
     terminal:  a terminal of its own, as if a person had typed the command.
+    stdout:    a descriptor for its stdout, which is the caller's otherwise.
 
     Returns at once; `Service.wait_ready` waits for the workers.
     """
@@ -399,7 +407,7 @@ def serve(
         if args:
             command += ["--", *args]
         environ = {**os.environ, "XDG_RUNTIME_DIR": place, **(env or {})}
-        service = Service(name, command, cwd, environ, directory, pass_fds, terminal)
+        service = Service(name, command, cwd, environ, directory, pass_fds, terminal, stdout)
         try:
             yield service
             service.stop()

@@ -271,6 +271,20 @@ def test_a_file_that_hides_the_standard_library_is_refused(load):
     assert "Rename queue.py" in said(load({"queue.py": APP}, "queue.py"))
 
 
+@pytest.mark.parametrize(
+    ("files", "target"),
+    [
+        ({"dataclasses.py": APP}, "dataclasses:app"),
+        ({"dataclasses.py": APP}, "dataclasses"),
+        ({"json/__init__.py": APP}, "json:app"),
+    ],
+)
+def test_a_module_behind_one_that_was_loaded_before_is_told(load, files, target):
+    """Not "logging has no 'app'", which is true of another file than was meant."""
+    text, (name,) = said(load(files, target)), files
+    assert f"hides {name}" in text and f"another name than {target.split(':')[0]}" in text
+
+
 def test_a_missing_directory_is_named(load, tmp_path):
     """--chdir to nowhere."""
     text = said(load({}, "chat", chdir=str(tmp_path / "none")))

@@ -177,6 +177,21 @@ def listens_and_ends() -> None:
     application().listen(PORT, "127.0.0.1")
 
 
+def listens_and_raises() -> None:
+    async def main() -> None:
+        application().listen(PORT, "127.0.0.1")
+        raise KeyboardInterrupt
+
+    asyncio.run(main())
+
+
+def returns_at_once() -> None:
+    async def main() -> None:
+        application().listen(PORT, "127.0.0.1")
+
+    asyncio.run(main())
+
+
 def calls_sys_exit() -> None:
     sys.exit("no configuration was given")
 

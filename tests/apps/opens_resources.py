@@ -1,6 +1,6 @@
 """Resources that tell of their lives on stderr, and misbehave as the environment says.
 
-OPENING, CLOSING: raise, block, hang, or wait (while the file $HOLD is there).
+OPENING, CLOSING: raise, exit, block, hang, or wait (while the file $HOLD is there).
 """
 
 import asyncio
@@ -23,6 +23,8 @@ async def misbehave(when: str) -> None:
     how = os.environ.get(when)
     if how == "raise":
         raise ConnectionRefusedError("no such database")
+    if how == "exit":
+        sys.exit("no such database")
     if how == "block":
         time.sleep(60)
     if how == "hang":

@@ -83,6 +83,11 @@ def test_the_sum_says_how_many_are_not_shown() -> None:
     assert render([POLL], 40, 1).endswith("\n1 of 40 connections in 1 worker: 1 active")
 
 
+def test_handlers_that_work_for_nobody_are_counted() -> None:
+    text = render([], 0, 2, orphans=2)
+    assert text.splitlines()[1] == "and 2 handlers whose client left: leeward conns --state orphan"
+
+
 def test_a_proxys_client_is_named() -> None:
     text = render([replace(POLL, client="198.51.100.1")], 1, 1, 200)
     assert "203.0.113.7:51234 for 198.51.100.1" in text

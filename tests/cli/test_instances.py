@@ -98,6 +98,15 @@ def test_something_that_is_no_socket_is_not_removed(
     assert (tmp_path / "leeward" / "chat.sock").read_text() == "precious"
 
 
+def test_a_lock_that_is_a_link_is_told_with_what_to_do(
+    environ: dict[str, str], tmp_path: Path
+) -> None:
+    (tmp_path / "leeward").mkdir(mode=0o700)
+    (tmp_path / "leeward" / "chat.lock").symlink_to("/etc/passwd")
+    with pytest.raises(UsageError, match=r"chat\.lock: .*\n.*remove it: ls -l \S*chat\.lock"):
+        instances.claim("chat", environ)
+
+
 @pytest.mark.parametrize("name", ["", "a/b", "..", ".", "a b", "x" * 65, "ä", "a\n"])
 def test_a_name_is_a_plain_word(name: str) -> None:
     with pytest.raises(UsageError, match="cannot be the name"):

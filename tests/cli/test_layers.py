@@ -147,3 +147,10 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     (tmp_path / "bad.toml").write_bytes(b"a = '\xff'")
     with pytest.raises(UsageError, match="not UTF-8"):
         layers.file_layer(str(tmp_path / "bad.toml"), (), "x")
+
+
+def test_a_settings_file_that_is_no_file_is_told(tmp_path: Path) -> None:
+    """A link that leads nowhere, say: without it a reload would undo every setting."""
+    (tmp_path / "leeward.toml").symlink_to("gone")
+    with pytest.raises(UsageError, match=r"leeward\.toml is not a file: ls -l"):
+        layers.find_file("", str(tmp_path))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -232,6 +233,27 @@ def test_nothing_heavy_is_imported_for_a_verb(environ: dict[str, str]) -> None:
         check=False,
     )
     assert done.stdout == "\n"
+
+
+def test_ctrl_c_while_we_are_imported_is_no_traceback(environ: dict[str, str]) -> None:
+    """Whatever is being imported then: the process ends by the signal, without a word."""
+    code = (
+        "import os, runpy, signal, sys\n"
+        "class Finder:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'click': os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Finder())\n"
+        "runpy.run_module('leeward', run_name='__main__')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=environ,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (-signal.SIGINT, "")
 
 
 def test_a_bug_of_ours_says_so(

@@ -40,6 +40,13 @@ def test_flag_beats_variable_beats_file_beats_default(tmp_path: Path) -> None:
     assert found.values["start_timeout"].origin.startswith("default (")
 
 
+def test_a_log_file_is_a_path_and_a_dash_is_stderr(tmp_path: Path) -> None:
+    assert resolved(tmp_path, {"log_file": "a.log"}).config.log_file == str(tmp_path / "a.log")
+    assert resolved(tmp_path, {"log_file": "-"}).config.log_file == ""
+    found = resolved(tmp_path, {"log_file": "-"}, toml='log-file = "a.log"')
+    assert found.config.log_file == "" and found.values["log_file"].origin == "flag --log-file"
+
+
 def test_a_config_survives_its_journey_as_json(tmp_path: Path) -> None:
     (tmp_path / "app.env").write_text("A=1\nB=2\n")
     config = resolved(tmp_path, {"env_file": "app.env", "bind": ("127.0.0.1:1", "unix:/x")}).config

@@ -88,4 +88,9 @@ def test_what_is_wrong_now_is_told_in_words(
 
 def test_a_directory_that_has_gone_is_told(tmp_path: Path, environ: dict[str, str]) -> None:
     message = resolved(("chat:make_app",), {**environ, "PWD": str(tmp_path / "gone")})
-    assert message == Unresolved(f"{tmp_path / 'gone'}: No such file or directory")
+    assert isinstance(message, Unresolved)
+    where, remedy = message.text.split("\n")
+    told = (
+        f"the directory that serve was started in, {tmp_path / 'gone'}: No such file or directory"
+    )
+    assert where == told and "stop, and serve from another" in remedy

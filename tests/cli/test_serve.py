@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,7 @@ def test_the_supervisor_gets_everything_and_a_failed_exec_leaves_nothing(
             assert os.get_inheritable(fd)
         assert Path(f"{handover.control_path[:-5]}.lock").read_text() == f"{os.getpid()}\n"
         assert environ["PWD"] == str(tmp_path)
+        assert set(serve.HELD) <= signal.pthread_sigmask(signal.SIG_BLOCK, ())
         handed.append(handover)
         raise OSError(errno.ENOEXEC, "Exec format error")
 
@@ -60,6 +62,7 @@ def test_the_supervisor_gets_everything_and_a_failed_exec_leaves_nothing(
     assert os.listdir(tmp_path / "run" / "leeward") == ["chat.lock"]
     assert set(os.listdir("/proc/self/fd")) == before
     instances.claim("chat", os.environ).release()  # the lock is free again
+    assert not set(serve.HELD) & signal.pthread_sigmask(signal.SIG_BLOCK, ())
 
 
 def test_a_bind_that_fails_gives_the_name_back(resolution: Resolution, tmp_path: Path) -> None:

@@ -89,5 +89,6 @@ def test_changed_keys_come_in_the_order_of_the_table() -> None:
         log_rotate="daily",
         log_keep=1,
         log_compress=not FULL.log_compress,
+        capture_output="on",
     )
     assert changed_keys(FULL, new) == NEEDS_RESTART

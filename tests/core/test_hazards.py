@@ -16,6 +16,7 @@ from leeward._core.hazards import (
     Hazard,
     in_full,
     level,
+    merged,
     policy,
     refusal,
     two_lines,
@@ -55,7 +56,11 @@ def test_a_policy_is_one_word_and_what_is_ignored(words, found) -> None:
     [
         (("warn", "refuse"), "warn and refuse exclude each other"),
         (("ignore:LW999",), "no hazard 'LW999', only LW100 … LW171"),
-        (("thread",), "expected spawn, warn, refuse or ignore:CODE, found 'thread'"),
+        (("thread",), "expected spawn, warn, refuse or ignore:CODE, found 'thread'$"),
+        (("wran",), "found 'wran': did you mean warn[?]"),
+        (("ignore:LW1622",), "did you mean LW162[?]"),
+        (("ingore:LW104",), "did you mean ignore:LW104[?]"),
+        (("LW104",), "did you mean ignore:LW104[?]"),
     ],
 )
 def test_what_is_no_policy_is_refused(words, said) -> None:
@@ -135,3 +140,46 @@ def test_a_refusal_has_at_most_six_lines() -> None:
 def test_a_hazard_travels_as_json() -> None:
     for hazard in (THREAD, LOG):
         assert Hazard.from_json(hazard.to_json()) == hazard
+
+
+def test_what_is_one_thing_is_told_once() -> None:
+    """By the application's line; what differs in kind, peer or place is told by itself."""
+    threads = [Hazard("LW104", f"a native thread 'x{number}' runs", "shop.py:3") for number in "12"]
+    two = [
+        Hazard(
+            "LW110", f"a socket is connected to {peer}, descriptor {fd}", "shop.py:5", who=str(fd)
+        )
+        for peer, fd in (("a:1", 7), ("b:1", 8), ("a:1", 9))
+    ]
+    far = Hazard("LW104", "a native thread 'x3' runs", "shop.py:4")
+    nowhere = [Hazard("LW121", f"an eventfd is open, descriptor {fd}") for fd in (4, 5)]
+    found = merged([*threads, *two, far, *nowhere])
+    assert [it.what for it in found] == [
+        "a native thread 'x1' runs, and 1 more",
+        "a socket is connected to a:1, descriptor 7, and 1 more",
+        "a socket is connected to b:1, descriptor 8",
+        "a native thread 'x3' runs",
+        "an eventfd is open, descriptor 4",
+        "an eventfd is open, descriptor 5",
+    ]
+
+
+def test_what_a_client_has_is_told_with_it() -> None:
+    """Its threads and epoll sets of the same line; not those of another, nor connections."""
+    client = Hazard("LW112", "a Channel is open", "shop.py:3", who="shop.C, a Channel")
+    parts = [Hazard(code, "part", "shop.py:3") for code in ("LW104", "LW120", "LW121")]
+    rest = [Hazard("LW104", "part", "shop.py:4"), Hazard("LW110", "socket", "shop.py:3")]
+    assert merged([*parts, client, *rest]) == [client, *rest]
+    assert merged([Hazard("LW112", "a Channel is open"), Hazard("LW104", "part")]) == [
+        Hazard("LW112", "a Channel is open"),
+        Hazard("LW104", "part"),
+    ]
+
+
+def test_a_lock_inside_of_what_was_told_is_told_with_it() -> None:
+    lock = Hazard("LW130", "a lock is held", "shop.py:3", who="shop.X, a Thread")
+    mine = Hazard("LW130", "a lock is held", "shop.py:2", who="shop.LOCK, a lock")
+    unheld = Hazard("LW101", "a thread 'y' runs", "shop.py:9")
+    alone = Hazard("LW130", "a RLock is held", "shop.py:1")
+    assert merged([THREAD, lock, mine]) == [THREAD, mine]
+    assert merged([unheld, alone, lock]) == [unheld, alone, lock]

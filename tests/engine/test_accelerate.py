@@ -6,6 +6,8 @@ import asyncio
 import importlib
 import logging
 import random
+import subprocess
+import sys
 from dataclasses import replace
 from typing import Any
 
@@ -61,6 +63,25 @@ def test_a_wrapper_is_not_what_it_wraps(monkeypatch: pytest.MonkeyPatch) -> None
     assert pristine("tornado.web:RequestHandler.finish")
     monkeypatch.setattr(RequestHandler, "finish", wrapper)
     assert not pristine("tornado.web:RequestHandler.finish")
+
+
+@pytest.mark.parametrize("flag", ["-O", "-OO"])
+def test_without_assertions_and_docstrings_it_is_known_as_well(flag: str) -> None:
+    """`python -O` and PYTHONOPTIMIZE make another code of the same functions."""
+    code = (
+        "from leeward.adapters.subprocesses import NEEDS\n"
+        "from leeward.engine.accelerate.install import objections\n"
+        "from leeward.engine.accelerate.pristine import pristine\n"
+        "print({k: v for k, v in objections().items() if v}, [*filterfalse(pristine, NEEDS)])"
+    )
+    done = subprocess.run(
+        [sys.executable, flag, "-c", f"from itertools import filterfalse\n{code}"],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=True,
+    )
+    assert done.stdout == "{} []\n"
 
 
 def test_another_code_under_the_same_name_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:

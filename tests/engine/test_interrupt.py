@@ -225,6 +225,51 @@ def test_what_asyncio_waits_by(loop: str, how: str) -> None:
 
 
 @pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.parametrize("together", ["list", "dict", "multi", "gather", "nested"])
+@pytest.mark.parametrize("way", ["native", "old"])
+@pytest.mark.parametrize("spared", [False, True])
+def test_the_parts_of_a_wait_for_several_are_ended(
+    loop: str, way: str, together: str, spared: bool
+) -> None:
+    """Each by its own rules: what others wait for too is spared, and nothing waits on."""
+
+    async def main() -> None:
+        ward, condition, event = Ward(), locks.Condition(), locks.Event()
+        shared: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        rest = asyncio.ensure_future(ward.wait(shared, "other"))
+
+        def several() -> Any:
+            parts: list[Any] = [
+                condition.wait(),
+                ward.old(condition.wait(), "child"),
+                asyncio.ensure_future(ward.wait(event.wait(), "task")),
+                *([shared] if spared else []),
+            ]
+            if together == "nested":
+                return gen.multi([parts[:2], gen.multi(dict(enumerate(parts[2:])))])
+            if together == "dict":
+                return gen.multi(dict(enumerate(parts)))
+            return asyncio.gather(*parts) if together == "gather" else gen.multi(parts)
+
+        if way == "old":
+            mine = asyncio.ensure_future(ward.old(several()))
+        else:
+            mine = asyncio.ensure_future(ward.wait(several()))
+        await turns()
+        interrupt(mine)
+        await turns(12)
+        assert mine.cancelled()
+        assert {f"{way} over", "child cancelled", "task cancelled"} <= set(ward.ends)
+        assert not any(not it.done() for it in condition._waiters)
+        assert not any(not it.done() for it in event._waiters)
+        assert not shared.done()
+        shared.set_result("said")
+        assert await rest == "said"
+
+    run(loop, main)
+
+
+@pytest.mark.parametrize("loop", LOOPS)
 @pytest.mark.parametrize("way", ["native", "old"])
 def test_work_in_a_thread_is_told_of(loop: str, way: str) -> None:
     async def main() -> None:

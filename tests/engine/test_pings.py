@@ -24,6 +24,7 @@ from tornado.websocket import WebSocketHandler
 
 from leeward._core.config import Config
 from leeward.adapters.serving import server
+from leeward.adapters.streams import Stream
 
 INTERVAL = 0.2
 #: Client and server share a loop, on a machine that may be busy: what is to survive has more.
@@ -563,3 +564,54 @@ def test_who_is_connected_already_is_asked_as_is_set_later(by: str) -> None:
             assert it.pings.failures == {"no answer": 1}
 
     run(story)
+
+
+class Stingy:
+    """A socket that takes `counts` bytes of what it is given, one after the other, then all."""
+
+    def __init__(self, sock: socket.socket, counts: list[int]) -> None:
+        self.sock, self.counts = sock, counts
+
+    def send(self, data: bytes | memoryview) -> int:
+        count = self.counts.pop(0) if self.counts else len(data)
+        if not count:
+            raise BlockingIOError
+        return self.sock.send(data[:count])
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.sock, name)
+
+
+class Nobody:
+    """Is told by a stream, and does nothing about it."""
+
+    def bytes_arrive(self, count: int) -> None: ...
+
+    def bytes_leave(self) -> None: ...
+
+    def has_closed(self) -> None: ...
+
+
+@pytest.mark.parametrize("counts", [[], [3], [0], [1, 0, 2, 0]])
+def test_a_ping_that_the_kernel_takes_in_parts_stays_whole(counts: list[int]) -> None:
+    """What is written behind it comes behind it."""
+
+    async def main() -> None:
+        ours, theirs = socket.socketpair()
+        theirs.setblocking(False)
+        with contextlib.closing(theirs):
+            stream = Stream(ours)
+            stream.life = Nobody()
+            stream.socket = Stingy(ours, list(counts))  # type: ignore[assignment]
+            stream.write_frame(b"\x89\x0812345678")
+            written = stream.write(b"\x81\x02hi")
+            whole, got = b"\x89\x0812345678\x81\x02hi", b""
+            while len(got) < len(whole):
+                got += await asyncio.get_running_loop().sock_recv(theirs, 100)
+            await written
+            assert got == whole
+            assert (stream.sent, stream.gauge().left) == (len(whole), len(whole))
+            stream.close()
+            stream.write_frame(b"\x89\x00")  # nothing, and no error
+
+    asyncio.run(asyncio.wait_for(main(), 20))

@@ -3,14 +3,16 @@
     python tests/outside/fingerprints.py --python 3.11/bin/python … --tornado DIR …
 
 Each DIR is an unpacked release (`pip download --no-deps tornado==6.6.1`, unzipped), each
-PYTHON an interpreter of its own minor version.  What a release changed has to be read
-before its functions are added: that they are known means that somebody has compared what
-takes their place.
+PYTHON an interpreter of its own minor version.  Each is asked as it is, with -O and with
+-OO: without assertions and docstrings the same function has another code.  What a release
+changed has to be read before its functions are added: that they are known means that
+somebody has compared what takes their place.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import subprocess
@@ -20,6 +22,9 @@ from pathlib import Path
 
 SOURCE = Path(__file__).resolve().parents[2] / "src"
 TABLE = SOURCE / "leeward/engine/accelerate/table.py"
+
+#: How an interpreter is started, where that changes the code that it makes.
+FLAGS: tuple[tuple[str, ...], ...] = ((), ("-O",), ("-OO",))
 
 _ASK = """
 import json, sys, tornado
@@ -43,7 +48,8 @@ print(json.dumps({
 _HEAD = '''"""Fingerprints of functions of Tornado that are known: Python › function › code.
 
 Tornado {versions}.
-Made by tests/outside/fingerprints.py; not to be edited.
+Made by tests/outside/fingerprints.py; not to be edited.  More than 400 lines of data, as -O
+and -OO make other codes of one function.
 """
 
 from __future__ import annotations
@@ -52,10 +58,10 @@ KNOWN: dict[str, dict[str, frozenset[str]]] = {{
 '''
 
 
-def ask(python: str, tornado: str) -> dict[str, object]:
+def ask(python: str, tornado: str, flags: tuple[str, ...]) -> dict[str, object]:
     environment = {**os.environ, "PYTHONPATH": f"{tornado}{os.pathsep}{SOURCE}"}
     done = subprocess.run(
-        [python, "-c", _ASK], env=environment, capture_output=True, text=True, check=True
+        [python, *flags, "-c", _ASK], env=environment, capture_output=True, text=True, check=True
     )
     answer: dict[str, object] = json.loads(done.stdout)
     return answer
@@ -69,8 +75,8 @@ def main() -> None:
     table: dict[str, dict[str, set[str]]] = {}
     versions: dict[str, None] = {}
     for python in options.python:
-        for tornado in options.tornado:
-            answer = ask(python, tornado)
+        for tornado, flags in itertools.product(options.tornado, FLAGS):
+            answer = ask(python, tornado, flags)
             versions[str(answer["tornado"])] = None
             rows = table.setdefault(str(answer["python"]), defaultdict(set))
             for path, code in answer["found"].items():  # type: ignore[attr-defined]

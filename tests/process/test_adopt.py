@@ -346,7 +346,9 @@ def test_two_servers_are_found_out_without_a_rehearsal() -> None:
     ("form", "words"),
     [
         ("ends", r"adopted\.py ended and has not listened \(exit code 0\)"),
-        ("listens_and_ends", r"adopted\.py ended before its event loop ran \(exit code 0\)"),
+        ("listens_and_ends", r"adopted\.py ended before it served \(exit code 0\)"),
+        ("listens_and_raises", r"running adopted\.py failed: KeyboardInterrupt"),
+        ("returns_at_once", r"has to wait: await asyncio\.Event\(\)\.wait\(\)"),
         ("calls_sys_exit", r"adopted\.py called sys\.exit\('no configuration was given'\)"),
         ("raises", r"running adopted\.py failed: KeyError: 'database'"),
         ("in_a_thread", r"adopted\.py calls \S+ in the thread 'server'"),

@@ -102,7 +102,12 @@ def test_a_start_that_hangs_is_ended_and_its_line_named(target: str, where: str,
 @pytest.mark.parametrize(
     ("target", "env", "why", "mode"),
     [
-        ("exits_at_import", {}, "exited with code 7", "zygote"),
+        (
+            "exits_at_import",
+            {},
+            "exited with code 7 before the application was loaded",
+            "zygote",
+        ),
         ("segfaults_at_import", {}, r"killed by SIGSEGV(, core dumped)?", "spawn"),
         ("dies_at_birth", {"DIES": "exit"}, "exited with code 1", "spawn"),
         ("dies_at_birth", {"DIES": "kill"}, "killed by SIGKILL", "zygote"),

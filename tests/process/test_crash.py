@@ -119,6 +119,17 @@ def test_a_crash_loop_keeps_the_listener_until_the_code_is_well_again(
         assert service.ps()["generation"] == 1
 
 
+def test_a_factory_that_fails_beside_one_that_serves_is_told_in_full() -> None:
+    """No start and no reload ends by it, so the log has its lines, and `ps` the reason."""
+    with serve("raises_in_one_slot", "-w", "2", cwd=APPS) as service:
+        service.wait_line(r"generation 1: failed in its factory; pausing 0.1 s \(1 in a row\)")
+        service.wait_line(r"factory make_app\(\) \S+ \S+ failed: ConnectionError: the one licence")
+        service.wait_line(r"raises_in_one_slot\.py:15 in make_app: raise ConnectionError")
+        assert get(address_of(service)).body == b"hello"
+        until(lambda: service.ps()["ends"], "its end in ps")
+        assert "the one licence is taken" in service.ps()["ends"][0]["why"]
+
+
 def test_a_crash_loop_forks_less_and_less() -> None:
     """A worker that dies at each birth is tried at most ten times in ten seconds."""
     with serve("dies_when_asked", cwd=APPS, env={"DIES_AFTER": "0.05"}) as service:

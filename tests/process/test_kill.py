@@ -70,6 +70,8 @@ def test_handlers_whose_client_has_left(engine: str) -> None:
         assert found["client"] == "127.0.0.1"
         assert found["waits_at"].endswith(" Poll.get") and found["id"] == 0
         assert conns(service) == []
+        hint = "and 1 handler whose client left: leeward conns --state orphan"
+        assert service.leeward("conns").stdout == f"0 connections in 1 worker\n{hint}\n"
         done = service.leeward("kill", "--idle-over", "1ms")
         assert done.returncode == 1 and "no such connection" in done.stderr
         done = service.leeward("kill", "--state", "orphan", "--peer", "127.0.0.1")

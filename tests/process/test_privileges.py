@@ -23,6 +23,9 @@ from process.test_tls import address_of as tls_address_of
 
 import leeward
 from leeward._sys import procfs
+from leeward.cli import layers
+from leeward.cli.accounts import account
+from leeward.errors import UsageError
 from leeward.testing import Service, serve
 
 NOBODY = "nobody"
@@ -243,6 +246,14 @@ def test_who_runs_it_needs_a_restart(start: Start, tmp_path: Path) -> None:
         done = service.leeward("reload")
         assert done.returncode == 2
         assert "user cannot change while running (user: nobody -> 1)" in done.stderr
+
+
+@pytest.mark.parametrize("number", ["4294967295", "99999999999"])
+def test_a_number_that_nobody_can_have_is_refused(number: str) -> None:
+    """4294967295 would mean "as before" to the kernel."""
+    value = layers.Value(number, "--group")
+    with pytest.raises(UsageError, match=f"--group: expected a name or 0 to .*, found {number}"):
+        account(layers.Value("", ""), value)
 
 
 @pytest.mark.parametrize(

@@ -72,7 +72,13 @@ def test_they_are_open_before_the_factory_and_closed_after_the_drain(
 
 @pytest.mark.parametrize(
     ("how", "start"),
-    [("raise", "zygote"), ("block", "zygote"), ("hang", "zygote"), ("block", "spawn")],
+    [
+        ("raise", "zygote"),
+        ("exit", "zygote"),
+        ("block", "zygote"),
+        ("hang", "zygote"),
+        ("block", "spawn"),
+    ],
 )
 def test_one_that_does_not_open_is_a_failed_start(how: str, start: str) -> None:
     """Exit code 3, its own file and line; what was open is closed, in order."""
@@ -83,7 +89,12 @@ def test_one_that_does_not_open_is_a_failed_start(how: str, start: str) -> None:
         said = service.log[service.log.index("leeward: ") :]
         assert len(said.splitlines()) <= 8
         assert re.search(r"faulty \(\S*opens_resources.py:\d+\)", said), said
-        line = {"raise": "raise Conn", "block": "time.sleep", "hang": "Event()"}[how]
+        line = {
+            "raise": "raise Conn",
+            "exit": "sys.exit",
+            "block": "time.sleep",
+            "hang": "Event()",
+        }[how]
         assert re.search(rf"opens_resources.py:\d+ in misbehave: .*{re.escape(line)}", said), said
         pid = service.wait_line(r"^opening faulty (\d+)$")[1]
         assert lives(service, int(pid)) == [*OPENED[:3], *CLOSED[3:]]

@@ -214,6 +214,17 @@ def test_ctrl_c_during_the_boot_ends_it() -> None:
         assert time.monotonic() - begun < INTERRUPT + ON_TOP + SLACK
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_to_a_supervisor_that_only_begins_is_obeyed(number: signal.Signals) -> None:
+    """From the command line's exec on, while Python still starts: exit code 0, no traceback."""
+    with serve("hello", cwd=APPS) as service:
+        words = Path(f"/proc/{service.pid}/cmdline")
+        until(lambda: b"\0-I\0-S\0" in words.read_bytes(), "the command line has not executed it")
+        service.signal(number)
+        assert service.wait() == 0
+        assert "stopping" in service.log and "Traceback" not in service.log
+
+
 def test_a_closed_terminal_stops_the_service() -> None:
     """The window is closed: what is in flight is answered, then all ends; it is no reload."""
     with serve("held", "-w", "2", cwd=APPS, terminal=True) as service:

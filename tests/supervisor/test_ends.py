@@ -25,6 +25,13 @@ def test_a_wait_status_is_told_by_name(status, why, sigkill):
     assert (death.why, death.sigkill, death.served) == (why, sigkill, True)
 
 
+@pytest.mark.parametrize("status", [0, signal.SIGSEGV])
+def test_a_zygote_that_has_not_loaded_says_so(status):
+    """Else nobody would look for the cause in what a module does when it is imported."""
+    why = Coroner().death(status, served=False, loading=True).why
+    assert why.endswith(" before the application was loaded")
+
+
 def test_the_kernels_kill_is_told_from_somebody_elses(monkeypatch):
     """By the control group's counter, which rises once for each."""
     count = [4]

@@ -142,6 +142,13 @@ class Fork(tornado.web.RequestHandler):
             self.write(self.fork(how))
         elif how == "thread":
             self.write(await asyncio.get_running_loop().run_in_executor(None, self.fork, how))
+        elif how == "forgotten":
+            if pid := os.fork():
+                _, status = await asyncio.to_thread(os.waitpid, pid, 0)
+                self.write(f"status={os.waitstatus_to_exitcode(status)}")
+            else:
+                await asyncio.sleep(0)
+                self.write("from the child")
         elif how == "subprocess":
             process = await asyncio.create_subprocess_exec(
                 sys.executable, "-c", "print('from a subprocess')", stdout=subprocess.PIPE
@@ -257,6 +264,14 @@ def raises():
 
 def exits():
     sys.exit("cannot go on")
+
+
+def is_interrupted():
+    raise KeyboardInterrupt
+
+
+async def is_cancelled():
+    raise asyncio.CancelledError
 
 
 def stops_the_loop():

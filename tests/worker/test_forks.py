@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import select
+import sys
 
 import pytest
 
@@ -24,6 +25,22 @@ def test_every_way_to_start_a_process_works(serving, factory, how):
         assert text.endswith("status=7")
     assert client.get("/")[0] == 200
     assert "calls sys.exit" not in one.log() and "draining" not in one.log()
+    one.drain()
+    assert one.ended() == 0
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12, 5), reason="uvloop cannot tell it from sys.exit")
+@pytest.mark.parametrize("factory", ["make_app", "on_uvloop"])
+def test_a_forked_child_does_not_come_back_to_its_parents_loop(serving, factory):
+    """It ends, with the line that forked it; the request has one answer, the parent's."""
+    one = serving(factory)
+    client = one.connect()
+    assert client.get("/fork?how=forgotten")[2] == "status=1"
+    assert client.get("/")[0] == 200
+    said = one.expect(r"forked, comes back to the event loop of its parent: it ends here")
+    one.expect(r"^  \S*apps.py:\d+ in get: if pid := os.fork\(\):")
+    one.expect(r"^Have it end by os._exit")
+    assert said and "Traceback" not in one.log()
     one.drain()
     assert one.ended() == 0
 

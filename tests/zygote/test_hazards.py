@@ -57,16 +57,20 @@ def reproduction(code: str) -> str:
     return shown[1]
 
 
-def audited(programs: dict[str, str], directory: Path) -> dict[str, list[Hazard]]:
+def audited(programs: dict[str, str | dict[str, str]], directory: Path) -> dict[str, list[Hazard]]:
     """What each of these programs has, imported as a zygote imports it.
+
+    A program is its shop.py, or all of its files.
 
     By one process that forks for each: to start an interpreter takes ten times as long.
     One that cannot be imported is left out.
     """
     places = {name: directory / name for name in programs}
     for name, place in places.items():
-        place.mkdir()
-        (place / "shop.py").write_text(programs[name])
+        files = programs[name]
+        for path, text in ({"shop.py": files} if isinstance(files, str) else files).items():
+            (place / path).parent.mkdir(parents=True, exist_ok=True)
+            (place / path).write_text(text)
     done = subprocess.run(
         [sys.executable, "-c", LOOK.format(src=str(SRC), places=[*map(str, places.values())])],
         stderr=subprocess.PIPE,
@@ -121,7 +125,9 @@ def test_the_reproduction_has_the_hazard(code: str, found: dict[str, list[Hazard
     marked = {mark[1]: number for number, mark in marks if mark}
     assert {it.code for it in found[code]} == {code, *marked}
     for it in found[code]:
-        assert it.where == f"shop.py:{marked[it.code]}" if it.code in marked else True, it
+        # Of what C code opens, 3.11 knows no line.
+        known = it.code in marked and (sys.version_info >= (3, 12) or it.where)
+        assert it.where == f"shop.py:{marked[it.code]}" if known else True, it
 
 
 @pytest.mark.parametrize("row", TABLE, ids=lambda row: row.code)

@@ -171,8 +171,8 @@ for it in KEPT:
     code = """
 watch.arm(); import shop; watch.disarm()
 found = audit(own, watch).hazards
-assert len(found) == 4 and {it.where for it in found} == {"shop.py:7"}, found
-assert all("127.0.0.1:%d" % shop.FULL.getsockname()[1] in it.what for it in found)
+assert len(found) == 1 and found[0].where == "shop.py:7" and "and 3 more" in found[0].what, found
+assert "127.0.0.1:%d" % shop.FULL.getsockname()[1] in found[0].what
 """
     run(code, tmp_path, shop=shop)
 

@@ -297,6 +297,21 @@ def test_what_the_application_executes_is_not_deaf(play):
     assert int(line.split()[1], 16) & (1 << signal.SIGTERM - 1 | 1 << signal.SIGINT - 1) == 0
 
 
+def test_what_the_application_forks_obeys_a_signal(play):
+    """`multiprocessing` ends its children by TERM and waits for them."""
+    code = """
+import multiprocessing, time
+child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(600,), daemon=True)
+child.start()
+child.terminate()
+child.join(20)
+print("ended by", child.exitcode, flush=True)
+"""
+    zygote = play(APP + code).begin(rehearse=True)
+    zygote.ends()
+    assert "ended by -15\n" in zygote.log.read_text()
+
+
 def test_the_end_of_its_channel_ends_a_zygote(play):
     """At once, with status 0, and its workers serve on."""
     zygote = play(APP).begin()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from _thread import allocate_lock
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from leeward._collector.datagrams import MessageLane, Socket
@@ -12,6 +12,7 @@ from leeward._collector.files import File
 from leeward._collector.lanes import Lane
 from leeward._collector.shrink import Shrinker
 from leeward._collector.streams import Stream
+from leeward._collector.terminals import Terminal
 from leeward._core import logrings
 from leeward._core.sinks import JOURNAL, SYSLOG, BadSpec, Spec
 from leeward._sys.ring import BadRing, Record, RingReader
@@ -49,6 +50,7 @@ class Intake:
     """say:      called with (level, text) of what the operator must know.
     emptied:  files that were emptied already, in the life of this instance.
     empties:  called with the path of one that is about to be.
+    quick:    what `terminals.opened` has found.
     """
 
     def __init__(
@@ -56,7 +58,9 @@ class Intake:
         say: Say,
         emptied: Iterable[str] = (),
         empties: Callable[[str], None] = lambda path: None,
+        quick: Mapping[int, int] | None = None,
     ) -> None:
+        self._quick = dict(quick or {})
         self._emptied = set(emptied)
         self._empties = empties
         self.sources: dict[int, Source] = {}
@@ -226,7 +230,7 @@ class Intake:
         except BadSpec as error:
             self._say("error", f"{source.who}: {error}; its lines go to stderr")
             spec = Spec("stderr")
-        stream = self._stream(spec)
+        stream = self.stream(spec)
 
         def tap(records: list[Record]) -> None:
             self.tap(source.slot, records)
@@ -235,7 +239,7 @@ class Intake:
             return MessageLane(source.reader, sink, stream, spec, tap)
         return Lane(source.reader, sink, stream, tap)
 
-    def _stream(self, spec: Spec) -> Stream:
+    def stream(self, spec: Spec) -> Stream:
         """The one of this kind and path: the first spec decides how a file is rotated."""
         key = f"{spec.kind}:{spec.path}"
         if key not in self._streams:
@@ -252,7 +256,8 @@ class Intake:
             return File(spec, self.shrinker, fresh)
         if spec.kind in (SYSLOG, JOURNAL):
             return Socket(spec, self._say)
-        return Stream(1 if spec.kind == "stdout" else 2)
+        fd = 1 if spec.kind == "stdout" else 2
+        return Terminal(fd, self._quick[fd]) if fd in self._quick else Stream(fd)
 
     def _free(self, source: Source) -> None:
         begins = [it.begins() for it in source.lanes.values()]

@@ -88,8 +88,10 @@ class Lane:
         return moved
 
     def _flush_batch(self, now: float) -> bool:
-        if now < self.held_until or self.stream.owner not in (None, self):
+        if now < self.held_until:
             return False
+        if self.stream.owner not in (None, self):
+            return self._hold(now, self.error)
         if not self._batch and not self._next(now):
             return False
         assert self._place is not None

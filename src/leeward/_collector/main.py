@@ -1,8 +1,9 @@
 """The collector process: sleeps until a line comes, gathers for a moment, writes.
 
 It holds nothing that it cannot lose: the supervisor has the rings, and the rings say what
-was written.  It ends when it is told to, or when the supervisor is gone: then it writes what
-is there, for as long as nobody minds.
+was written.  (Of what workers print, the last 64 KiB of each may be lost with us.)  It ends when
+it is told to, or when the supervisor is gone: then it writes what is there, for as long as
+nobody minds.
 """
 
 from __future__ import annotations
@@ -14,16 +15,24 @@ import signal
 import time
 from typing import NoReturn
 
+from leeward._collector import terminals
+from leeward._collector.captures import Capture, Captures
 from leeward._collector.intake import Intake
 from leeward._collector.tails import Tails
 from leeward._core import collector_messages as c
 from leeward._core import messages as m
+from leeward._core import sinks
+from leeward._core.captured import Exact, Logged, Tagged
+from leeward._core.capturing import LOG, TERMINAL
 from leeward._core.config import Config
+from leeward._core.sinks import Spec
 from leeward._sys import prctl, privileges
 from leeward._sys.bell import Bell
 from leeward._sys.channel import Channel, ChannelFull
+from leeward._sys.lines import Look
 from leeward._sys.parentage import Orphaned, stay_with
 from leeward._sys.posix import set_comm
+from leeward._sys.ring import Record
 from leeward._sys.signals import Signals
 from leeward.errors import ChannelClosed
 
@@ -33,6 +42,9 @@ GATHER = 0.01
 #: Seconds for what is left once the supervisor is dead: its port must be free in 0.1 s, and
 #: no process of it be left.
 LAST = 0.05
+
+#: What is printed counts as, by its stream, in the log file.
+_PRINTED = {1: ("stdout", "info", 20), 2: ("stderr", "warning", 30)}
 
 #: They come to whole control groups and terminals; the supervisor says when to end.
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
@@ -45,11 +57,12 @@ def run(fd: int) -> NoReturn:
     channel = Channel(fd)
     signals = Signals(_SIGNALS)
     try:
+        quick = terminals.opened()
         begin = channel.wait(None)
         if not isinstance(begin, c.Collect):
             raise m.BadMessage(f"{type(begin).__name__} instead of Collect")
         _become(begin)
-        collector = Collector(channel, signals, begin)
+        collector = Collector(channel, signals, begin, quick)
         for _ in range(begin.rings):
             message = channel.wait(None)
             assert message is not None
@@ -72,35 +85,52 @@ def _become(begin: c.Collect) -> None:
 
 
 class Collector:
-    def __init__(self, channel: Channel, signals: Signals, begin: c.Collect) -> None:
+    def __init__(
+        self, channel: Channel, signals: Signals, begin: c.Collect, quick: dict[int, int]
+    ) -> None:
+        self._config = Config.from_json(begin.config)
         self._channel = channel
         self._signals = signals
         self._supervisor = begin.supervisor
         self._bell = Bell(int(begin.bell))
         self._intake = Intake(
-            self._complain, begin.emptied, lambda path: self._say(c.Emptied(path))
+            self._complain, begin.emptied, lambda path: self._say(c.Emptied(path)), quick
         )
         self._tails = Tails()
         self._intake.tap = self._tails.written
         self._deadline: float | None = None
+        self._captures = Captures(self._complain, self._printed)
+        self._begun = False
+        #: Without the pipes: what workers print while we gather shall not wake us.
+        self._gathering = select.poll()
         self._poll = select.poll()
         for fd in (channel.fileno(), self._bell.fd, signals.fileno()):
+            self._gathering.register(fd, select.POLLIN)
             self._poll.register(fd, select.POLLIN)
+        self._poll.register(self._captures.fileno(), select.POLLIN)
 
     def live(self) -> NoReturn:
         while True:
             now = time.monotonic()
             self._intake.wake()
-            moved = self._intake.turn(now)
+            moved = self._captures.turn(now, finishing=self._deadline is not None)
+            moved = self._intake.turn(now) or moved
             for worker in self._intake.drained():
                 self._say(c.RingDrained(worker))
+            if self._captures.line_begun() != self._begun:
+                self._begun = not self._begun
+                self._say(c.LineBegun(self._begun))
+            for worker, stream in self._captures.ended():
+                self._say(c.OutputEnded(worker, stream))
             if self._deadline is not None:
                 self._finish(now, moved)
                 self._pause(0.0 if moved else GATHER)
             elif moved:
-                self._pause(GATHER if self._intake.nap() else 0.0)
+                much = self._captures.much or not self._intake.nap()
+                self._pause(0.0 if much else GATHER, self._gathering)
             elif self._intake.sleep():
-                due = self._intake.next_try()
+                times = (self._intake.next_try(), self._captures.next_try())
+                due = min((it for it in times if it is not None), default=None)
                 self._pause(None if due is None else max(0.0, due - now))
 
     def heard(self, message: m.Message) -> None:
@@ -112,12 +142,42 @@ class Collector:
                     self._intake.end(worker)
             case c.RingEnds(worker):
                 self._intake.end(worker)
+            case c.Output():
+                self._captures.add(self._capture(message))
+            case c.LineEnded():
+                self._captures.line_ended()
             case c.Tail():
                 self._tails.add(message)
             case c.Reopen():
                 self._intake.reopen()
             case c.Finish(timeout):
                 self._end_within(timeout)
+
+    def _capture(self, output: c.Output) -> Capture:
+        config, slot = self._config, output.slot
+        name, level, levelno = _PRINTED[output.stream]
+        spec, number = Spec(name), 0
+        cutter = Tagged(slot) if output.form == TERMINAL else Exact()
+        if output.form == LOG:
+            spec = sinks.of_settings(config, slot) or spec
+            number = levelno
+            look = Look(config.log_format, -1)
+            look.stamped = True
+            identity = {"worker": slot, "gen": output.generation}
+            cutter = Logged(lambda text: look.render(time.time(), level, identity, name, text))
+        return Capture(
+            output.worker,
+            output.stream,
+            f"worker {slot} of generation {output.generation}",
+            slot,
+            number,
+            int(output.pipe),
+            self._intake.stream(spec),
+            cutter,
+        )
+
+    def _printed(self, slot: int, level: int, lines: list[bytes]) -> None:
+        self._tails.written(slot, [Record(0, 0, False, level, line, 0, 0) for line in lines])
 
     def _end_within(self, timeout: float) -> None:
         if self._deadline is None:
@@ -126,18 +186,23 @@ class Collector:
     def _finish(self, now: float, moved: bool) -> None:
         """Leave when all is written, or the time for it is over."""
         assert self._deadline is not None
-        left = self._intake.waiting()
-        if (moved or left or self._intake.behind()) and now < self._deadline:
+        lines, octets = self._intake.waiting(), self._captures.left()
+        left = lines or octets or self._intake.behind() or self._captures.behind()
+        if (moved or left) and now < self._deadline:
             return
-        if left:
-            self._complain("error", f"{left} log lines could not be written")
+        if lines:
+            self._complain("error", f"{lines} log lines could not be written")
+        if octets:
+            self._complain("error", f"{octets} octets of output could not be written")
         os._exit(0)
 
     # --- to and from the supervisor --------------------------------------------------------
 
-    def _pause(self, seconds: float | None) -> None:
+    def _pause(self, seconds: float | None, poll: select.poll | None = None) -> None:
         timeout = None if seconds is None else int(seconds * 1000) + (seconds > 0.0)
-        for fd, events in self._poll.poll(timeout):
+        for fd, events in (poll or self._poll).poll(timeout):
+            if fd == self._captures.fileno():
+                continue  # its turn comes
             if fd == self._bell.fd:
                 self._bell.silence()
             elif fd == self._signals.fileno():
@@ -156,6 +221,7 @@ class Collector:
             self._complain("error", f"the collector was told something odd: {error}")
         except ChannelClosed:
             self._poll.unregister(self._channel.fileno())
+            self._gathering.unregister(self._channel.fileno())
             self._end_within(LAST)
 
     def _complain(self, level: str, text: str) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from leeward._core.messages import Descriptor, Message
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Collect(Message):
     """First message to a collector: what it works with, and how many `Ring`s follow at once."""
 
@@ -22,7 +22,7 @@ class Collect(Message):
     emptied: tuple[str, ...] = ()  # files that a predecessor has emptied already
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Ring(Message):
     """Empty this ring into the sinks that it names.  Its writer may have ended already."""
 
@@ -33,26 +33,58 @@ class Ring(Message):
     ended: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class RingEnds(Message):
     """Its writer is dead."""
 
     worker: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class RingDrained(Message):
     """All that was in it is written; it can be forgotten."""
 
     worker: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
+class Output(Message):
+    """Empty this pipe, which a worker prints into."""
+
+    worker: int
+    slot: int
+    generation: int
+    stream: int  # 1, 2; of both it is 2
+    form: str  # as in `leeward._core.capturing`
+    pipe: Descriptor
+
+
+@dataclass(frozen=True, repr=False)
+class OutputEnded(Message):
+    """All of it was written, or given up, and nobody can write into it any more."""
+
+    worker: int
+    stream: int
+
+
+@dataclass(frozen=True, repr=False)
+class LineBegun(Message):
+    """From the collector: a line stands on the terminal that has no end yet; or none does."""
+
+    begun: bool
+
+
+@dataclass(frozen=True, repr=False)
+class LineEnded(Message):
+    """From the supervisor: it has ended that line, to write one of its own."""
+
+
+@dataclass(frozen=True, repr=False)
 class Reopen(Message):
     """Somebody has moved the files: open them anew."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Tail(Message):
     """Tell whoever is at the other end of `asker` these lines, by `Piece`s."""
 
@@ -63,21 +95,21 @@ class Tail(Message):
     asker: Descriptor
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Finish(Message):
     """All writers are dead: write what is left within so many seconds, and leave."""
 
     timeout: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Emptied(Message):
     """This file is about to be emptied, once in the life of the instance."""
 
     path: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Complaint(Message):
     """What the operator must know of the sinks."""
 

@@ -28,6 +28,7 @@ NEEDS_RESTART = (
     "log_keep",
     "log_compress",
     "log_facility",
+    "capture_output",
 )
 
 #: Keys that `leeward set` may change while the instance runs: whoever obeys one asks the
@@ -191,6 +192,8 @@ class Config:
     log_keep: int = 7
     log_compress: bool = False
     log_facility: str = "daemon"  # a key of `_core.syslog.FACILITIES`
+    #: stdout and stderr of workers: on a terminal (auto), always, never.
+    capture_output: str = "auto"  # auto | on | off
     access_log: bool = True
     access_log_format: str = "auto"  # auto (as log_format) | pretty | combined | json
     #: Log files of the application that several workers cannot share as they are.

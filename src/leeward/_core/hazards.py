@@ -15,8 +15,8 @@ its meaning; the pages are docs/reference/hazards/CODE.md.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Iterable
+from dataclasses import asdict, dataclass, replace
 
 REPAIRED, ISOLATED, TOLD = "repaired", "isolated", "told"
 REFUSED, WARNED, IGNORED = "refused", "forked all the same", "ignored"
@@ -109,6 +109,13 @@ TABLE: tuple[Code, ...] = (
         "start the thread that takes it as a resource: @leeward.per_worker",
     ),
     Code(
+        "LW131",
+        "file lock",
+        ISOLATED,
+        "each worker believes that it has it, and keeps nobody out",
+        "take it in the factory, or in a resource: @leeward.per_worker",
+    ),
+    Code(
         "LW140",
         "multiprocessing",
         ISOLATED,
@@ -121,6 +128,13 @@ TABLE: tuple[Code, ...] = (
         ISOLATED,
         "workers share its pipes and cannot wait for it",
         _START,
+    ),
+    Code(
+        "LW142",
+        "shared memory",
+        TOLD,
+        "forked workers write into one memory, spawned ones have each their own",
+        "map it in the factory; if it is meant to be shared: --hazards ignore:LW142 --start zygote",
     ),
     Code(
         "LW150",
@@ -149,6 +163,13 @@ TABLE: tuple[Code, ...] = (
         ISOLATED,
         "each worker writes what is in the buffer, once more",
         "make room, or open it in the factory",
+    ),
+    Code(
+        "LW162",
+        "temporary directory",
+        ISOLATED,
+        "the first worker that ends deletes it for all",
+        _OPEN,
     ),
     Code(
         "LW170",
@@ -202,6 +223,35 @@ class Hazard:
         return cls(**json.loads(text))
 
 
+#: What a client's C code has: told of with it, if both come from the same line.
+_PARTS = ("LW104", "LW120", "LW121")
+#: Of these, one line of the application tells all: ten threads of one library, its epoll sets.
+_ALIKE = (*_PARTS, "LW112", "LW130", "LW140")
+
+
+def merged(hazards: Iterable[Hazard]) -> list[Hazard]:
+    """One for what is one thing: the first of those that are alike says how many more."""
+    groups: dict[tuple[str, ...], list[Hazard]] = {}
+    hazards = list(hazards)
+    clients = {it.where for it in hazards if it.code == "LW112" and it.where}
+    held = {it.who for it in hazards if it.code != "LW130" and it.who}
+    for number, it in enumerate(hazards):
+        if it.code in _PARTS and it.where in clients:
+            continue
+        # A lock inside of something that was told of is held by its thread.
+        if it.code == "LW130" and it.who in held:
+            continue
+        what = "" if it.code in _ALIKE else it.what.partition(", descriptor")[0]
+        place = (it.where, it.library, it.who) if it.code in _ALIKE else (it.where or it.who,)
+        nobody = "" if any(place) else str(number)
+        groups.setdefault((it.code, what, *place, nobody), []).append(it)
+    return [_counted(group[0], len(group) - 1) for group in groups.values()]
+
+
+def _counted(hazard: Hazard, more: int) -> Hazard:
+    return replace(hazard, what=f"{hazard.what}, and {more} more") if more else hazard
+
+
 def policy(words: Iterable[str]) -> tuple[str, ...]:
     """`--hazards` in order: one of `WORDS`, then each ignore:CODE once.
 
@@ -217,12 +267,23 @@ def policy(words: Iterable[str]) -> tuple[str, ...]:
             ignored.append(IGNORE + code)
         elif word.lower().startswith(IGNORE):
             known = f"{TABLE[0].code} … {TABLE[-1].code}"
-            raise ValueError(f"there is no hazard {code!r}, only {known}")
+            raise ValueError(f"there is no hazard {code!r}, only {known}{_nearest(code, CODES)}")
         else:
-            raise ValueError(f"expected {', '.join(WORDS)} or ignore:CODE, found {word!r}")
+            near = _nearest(word, (*WORDS, *(IGNORE + row for row in CODES)))
+            raise ValueError(f"expected {', '.join(WORDS)} or ignore:CODE, found {word!r}{near}")
     if len(set(chosen)) > 1:
         raise ValueError(f"{' and '.join(dict.fromkeys(chosen))} exclude each other")
     return (chosen[0] if chosen else "spawn", *sorted(set(ignored)))
+
+
+def _nearest(word: str, known: Collection[str]) -> str:
+    """What was meant, perhaps."""
+    import difflib  # nobody needs it who makes no mistake, and the supervisor never does
+
+    if IGNORE + word.upper() in known:
+        return f": did you mean {IGNORE}{word.upper()}?"
+    near = difflib.get_close_matches(word, list(known), 1, 0.75)
+    return f": did you mean {near[0]}?" if near else ""
 
 
 def verdict(hazard: Hazard, hazards: tuple[str, ...], start: str) -> str:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import os
 import signal
+from typing import TYPE_CHECKING
 
 from leeward._core import collector_messages as c
 from leeward._core import messages as m
-from leeward._core import sinks
 from leeward._core.collecting import Replacement
 from leeward._supervisor.children import Children, Reaped
 from leeward._supervisor.loop import Loop
@@ -19,8 +19,10 @@ from leeward._supervisor.rings import Held, Rings
 from leeward._sys import rings
 from leeward._sys.channel import Channel, ChannelFull
 from leeward._sys.posix import Posix
-from leeward._sys.ring import RingWriter
 from leeward.errors import ChannelClosed
+
+if TYPE_CHECKING:
+    from leeward._supervisor.capturing import Captured
 
 #: Seconds at the end for what is left in the rings.
 _LAST = 5.0
@@ -54,6 +56,10 @@ class Collecting:
 
     def open_log(self) -> None:
         """What the supervisor says goes to the log file too, if it has one."""
+        # 0.1 MiB that one who has no log file, and reads what is printed, can do without.
+        from leeward._core import sinks
+        from leeward._sys.ring import RingWriter
+
         spec = sinks.of_settings(self._config(), None, f"pid={self._posix.getpid()}")
         fds = self._rings.ring(_OURSELVES, 0, 0) if spec is not None else ()
         if spec is not None and fds:
@@ -89,6 +95,8 @@ class Collecting:
         self._loop.watch(channel.fileno(), lambda events: self._listen())
         for held in self._rings.held.values():
             held.handed = False
+        for captured in self._captured():
+            captured.handed = False
         first = min(len(self._rings.held), _AT_ONCE)
         bell = m.Descriptor(self._rings.bell.fd)
         config = self._config().to_json()
@@ -97,17 +105,28 @@ class Collecting:
         self.hand_over(first)
 
     def hand_over(self, most: int = _AT_ONCE) -> None:
-        """Give the collector the rings that it has not got."""
+        """Give the collector the rings and pipes that it has not got."""
+        if self._channel is None:
+            return
         for worker, held in self._rings.held.items():
-            if self._channel is None or most <= 0:
-                return
-            if not held.handed:
+            if not held.handed and most > 0:
                 fd = m.Descriptor(held.fd)
                 message = c.Ring(worker, held.slot, held.generation, fd, held.ended)
                 held.handed = self._tell(message)
                 most -= 1
-        if any(not it.handed for it in self._rings.held.values()):
+        for it in self._captured():
+            if not it.handed and most > 0:
+                stream, fd = it.way.streams[-1], m.Descriptor(it.fd)
+                output = c.Output(it.worker, it.slot, it.generation, stream, it.way.form, fd)
+                it.handed = self._tell(output)
+                most -= 1
+        mine = self._rings.held.values()
+        if not (all(it.handed for it in mine) and all(it.handed for it in self._captured())):
             self._due = self._posix.monotonic() + _AGAIN
+
+    def _captured(self) -> list[Captured]:
+        capturing = self._rings.capturing
+        return [] if capturing is None else list(capturing.held.values())
 
     def reaped(self, reaped: Reaped) -> bool:
         """Was it the collector?  Then it is replaced."""
@@ -130,6 +149,7 @@ class Collecting:
             self._loop.unwatch(self._channel.fileno())
             self._channel.close()
         self._channel, self._pid = None, 0
+        self._voice.interrupts = None
 
     def tick(self, now: float) -> None:
         if self._due is None or now < self._due:
@@ -187,11 +207,18 @@ class Collecting:
             match message:
                 case c.RingDrained(worker):
                     self._rings.forget(worker)
+                case c.OutputEnded(worker, stream) if self._rings.capturing is not None:
+                    self._rings.capturing.forget((worker, stream))
+                case c.LineBegun(begun) if os.isatty(2):
+                    self._voice.interrupts = self._end_line if begun else None
                 case c.Emptied(path):
                     self._emptied.add(path)
                 case c.Complaint(level, text):
                     self._voice.say(text, level)
                     self._told_failure = ""
+
+    def _end_line(self) -> None:
+        self._tell(c.LineEnded())
 
     def _complain(self, text: str) -> None:
         """Once for as long as it is the same."""
@@ -206,7 +233,7 @@ class Collecting:
         deadline = self._posix.monotonic() + _LAST
         while (left := deadline - self._posix.monotonic()) > 0.0:
             if self._channel is None:
-                if all(rings.is_empty(it.fd) for it in self._rings.held.values()):
+                if self._all_empty():
                     break
                 self.begin()
                 if self._channel is None:
@@ -218,6 +245,12 @@ class Collecting:
             self._children.signal(self._pid, signal.SIGKILL)
             self._posix.waitpid(self._pid, 0)
         self._gone()
+
+    def _all_empty(self) -> bool:
+        capturing = self._rings.capturing
+        if capturing is not None and capturing.any_waiting():
+            return False
+        return all(rings.is_empty(it.fd) for it in self._rings.held.values())
 
     def _wait(self, seconds: float) -> bool:
         """Let it end.  Did it, by itself?"""

@@ -36,17 +36,22 @@ class Coroner:
     def __init__(self) -> None:
         self._oom_kills = cgroup.oom_kills()
 
-    def death(self, status: int, served: bool) -> Death:
-        """`status` as waitpid gave it; `served`: it had accepted a connection."""
+    def death(self, status: int, served: bool, loading: bool = False) -> Death:
+        """`status` as waitpid gave it.
+
+        served:   it had accepted a connection.
+        loading:  it is a zygote that had not loaded the application yet.
+        """
+        when = " before the application was loaded" if loading else ""
         if os.WIFEXITED(status):
             code = os.WEXITSTATUS(status)
-            return Death(f"exited with code {code}", served=served)
+            return Death(f"exited with code {code}{when}", served=served)
         number = os.WTERMSIG(status)
         if number == signal.SIGKILL and self._out_of_memory():
             return Death("killed by the kernel: out of memory", served=served)
         core = ", core dumped" if os.WCOREDUMP(status) else ""
         return Death(
-            f"killed by {signal_name(number)}{core}",
+            f"killed by {signal_name(number)}{core}{when}",
             sigkill=number == signal.SIGKILL,
             served=served,
         )

@@ -62,6 +62,8 @@ SIGNALS = (
 _INTERRUPT_TIMEOUT = 3.0
 #: The banner waits this long for the workers behind the first one.
 _BANNER_PATIENCE = 2.0
+#: epoll tells when the log's reader has room again; of a terminal not each time.
+_VOICE_RETRY = 0.5
 #: The log's last lines wait this long for a reader that lags.
 _LAST_LINES = 0.3
 #: Rounds of deciding and doing per turn.  Doing may make new facts (a process
@@ -205,6 +207,8 @@ class Instance:
         due.append(self._rings.next_deadline())
         if self._notify.interval is not None:
             due.append(self._notify.due)
+        if self._reader_watched:
+            due.append(now + _VOICE_RETRY)
         times = [it for it in due if it is not None]
         return min(times) - now if times else None
 
@@ -256,11 +260,10 @@ class Instance:
             case c.GoesBack(generation, to, why):
                 self._going_back.begins(generation, to, why)
             case c.BackedOff(generation, delay, strikes, why):
-                first = why.splitlines()[0]
-                self._voice.say(
-                    f"generation {generation}: {first}; pausing {delay:g} s ({strikes} in a row)",
-                    "warning",
-                )
+                first, end, rest = self._processes.explained(why).partition("\n")
+                pause = f"; pausing {delay:g} s ({strikes} in a row)"
+                # Nobody else tells the rest: this failure ends neither a start nor a reload.
+                self._voice.say(f"generation {generation}: {first}{pause}{end}{rest}", "warning")
             case c.Rests(generation, delay, why):
                 text = f"generation {generation}: a worker {why} when it was hardly ready"
                 self._voice.say(f"{text}; the next one is replaced in {delay:g} s", "warning")
@@ -377,6 +380,7 @@ class Instance:
 
     def _end(self, end: c.Exit) -> int:
         """Nothing is left of the instance when this returns."""
+        self._rings.last_words(self._posix.monotonic() + _LAST_LINES)
         if end.code:
             target = self._roll_out.config.target
             why = self._processes.explained(end.why)

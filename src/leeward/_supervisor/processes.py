@@ -98,13 +98,12 @@ class Processes:
     def start_worker(self, command: c.StartWorker) -> None:
         self._page.row(command.row).clear()
         self._page.used = max(self._page.used, command.row + 1)
-        fork = m.Fork(
-            command.process,
-            command.slot,
-            command.row,
-            canary=command.canary,
-            ring=self._rings.ring(command.process, command.slot, command.generation),
-        )
+        fork, ends = self._rings.order(command)
+        self._order(command, fork)
+        for fd in ends:
+            os.close(fd)
+
+    def _order(self, command: c.StartWorker, fork: m.Fork) -> None:
         if command.zygote is None:
             if self._start(command.process, command.generation, "worker"):
                 self._send(command.process, fork)
@@ -187,7 +186,8 @@ class Processes:
         served = it.role == "worker" and self._page.row(it.row).accepted > 0
         if it.role == "worker":
             self._page.row(it.row).accepts = OUT  # its siblings wait for it no more
-        death = self._coroner.death(reaped.status, served)
+        loading = it.role == "zygote" and it.state is State.STARTING
+        death = self._coroner.death(reaped.status, served, loading)
         self._tell_end(it, death)
         self._search_due = it
         self.accepting.discard(it.id)
@@ -474,7 +474,8 @@ class Processes:
         if it.role == "worker":
             count = self.ends[it.slot].count + 1 if it.slot in self.ends else 1
             now = self._posix.monotonic()
-            self.ends[it.slot] = End(it.generation, it.pid, why, now, count)
+            said = ": ".join(it.failure.splitlines()[:2]) or why
+            self.ends[it.slot] = End(it.generation, it.pid, said, now, count)
 
     def _say(self, it: Process, text: str, level: str = "info") -> None:
         """A line with the process's identity, the same everywhere."""

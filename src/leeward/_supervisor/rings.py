@@ -3,6 +3,8 @@
 Each worker gets a ring, which costs a descriptor and, until something is written into it,
 no memory.  The collector is started by the first line that goes into one: an application
 that writes to stderr only never has one, nor is `leeward._supervisor.collecting` loaded.
+
+What workers print comes the same way where it is captured, through pipes.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from leeward._core import commands as c
 from leeward._core import messages as m
 from leeward._core.config import Config
 from leeward._supervisor.children import Children, Reaped
@@ -21,6 +24,7 @@ from leeward._sys.bell import Bell
 from leeward._sys.posix import Posix
 
 if TYPE_CHECKING:
+    from leeward._supervisor.capturing import Capturing
     from leeward._supervisor.collecting import Collecting
     from leeward._supervisor.control import Client, Control
 
@@ -28,6 +32,8 @@ if TYPE_CHECKING:
 #: A worker that may have fewer descriptors spends none on a ring for lines that may never
 #: come: with 64 the two that it takes are as many connections.
 ENOUGH = 128
+#: Seconds of a turn while we wait for what workers have printed last.
+_TURN = 0.05
 
 
 class Held:
@@ -61,6 +67,8 @@ class Rings:
         self._loop = loop
         self._posix = posix
         self._collecting: Collecting | None = None
+        #: What workers print, where it is captured.
+        self.capturing: Capturing | None = None
         loop.watch(self.bell.fd, lambda events: self._first_line())
 
     def open_log(self) -> None:
@@ -84,6 +92,38 @@ class Rings:
         if self._collecting is not None:
             self._collecting.hand_over()
         return m.Descriptor(fd), m.Descriptor(self.bell.fd)
+
+    def order(self, command: c.StartWorker) -> tuple[m.Fork, tuple[int, ...]]:
+        """For a worker to be born, with all that is collected from it; and what of it is to be
+        closed when that is sent."""
+        ring = self.ring(command.process, command.slot, command.generation)
+        fork = m.Fork(command.process, command.slot, command.row, canary=command.canary, ring=ring)
+        config = self.config()
+        if self.capturing is None and not self._scarce and _wanted(config.capture_output):
+            from leeward._supervisor.capturing import Capturing
+
+            self.capturing = Capturing(config, self._loop, self.voice, self._first_line)
+        if self.capturing is None:
+            return fork, ()
+        lives = self._collecting is not None and self._collecting.lives
+        equipped = self.capturing.equip(command, fork, watch=not lives)
+        if self._collecting is not None:
+            self._collecting.hand_over()
+        return equipped
+
+    def last_words(self, deadline: float) -> None:
+        """Have what the workers have printed come before what we say next."""
+        capturing = self.capturing
+        if capturing is None:
+            return
+        if capturing.any_waiting():
+            self._first_line()
+        while capturing.held and self._collecting is not None and self._collecting.lives:
+            now = self._posix.monotonic()
+            if now >= deadline:
+                break
+            self._collecting.tick(now)
+            self._loop.turn(min(deadline - now, _TURN))
 
     def ended(self, worker: int) -> None:
         """Its process is dead: its ring is emptied, and then forgotten."""
@@ -112,6 +152,8 @@ class Rings:
 
     def _first_line(self) -> None:
         self._loop.unwatch(self.bell.fd)  # it is the collector's from now on
+        if self.capturing is not None:
+            self.capturing.unwatch()
         collecting = self._collector()
         if not collecting.lives:
             collecting.begin()
@@ -143,8 +185,16 @@ class Rings:
     def finish(self) -> None:
         """All workers are dead: have what is left written, and end the collector."""
         self._loop.unwatch(self.bell.fd)
+        if self.capturing is not None and self.capturing.any_waiting():
+            self._collector()
         if self._collecting is not None:
             self._collecting.finish()
         for worker in list(self.held):
             self.forget(worker)
+        if self.capturing is not None:
+            self.capturing.close()
         self.bell.close()
+
+
+def _wanted(capture_output: str) -> bool:
+    return capture_output == "on" or (capture_output == "auto" and (os.isatty(1) or os.isatty(2)))

@@ -10,7 +10,9 @@ shell and the workers share.
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import fcntl
 import os
 import select
 import time
@@ -22,6 +24,8 @@ from leeward._sys import lines
 #: PIPE_BUF: what a pipe takes whole once it says that it is writable.
 _LONGEST = 4096
 _PENDING = 1000
+#: Seconds that a line waits for the end of another on the same terminal, while that has room.
+_TORN = 2.0
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
 
 
@@ -36,6 +40,11 @@ class Voice:
         self._lost = 0
         #: Takes (level, line) of what is said, for the log file.
         self.also: Callable[[int, bytes], object] | None = None
+        #: Told when we end a line that somebody else has begun on the terminal.
+        self.interrupts: Callable[[], object] | None = None
+        #: The collector writes to the same terminal.
+        self.shared = False
+        self._waits_since = 0.0
         self._file_look = lines.Look(form, -1)
         self._file_look.stamped = True
 
@@ -69,6 +78,10 @@ class Voice:
 
     def _write(self, text: str) -> None:
         """Text as it stands, in pieces of whole lines that a pipe takes whole."""
+        if self.interrupts is not None:
+            tell, self.interrupts = self.interrupts, None
+            tell()
+            text = f"\n{text}"
         data = text.encode("utf-8", "backslashreplace")
         while data:
             end = len(data)
@@ -83,6 +96,38 @@ class Voice:
 
     def flush(self) -> bool:
         """Writes what can be written now.  True when nothing is left to write."""
+        if not (self.shared and self._pending):
+            return self._flush()
+        if not self._may_write():
+            return False
+        try:
+            return self._flush()
+        finally:
+            with contextlib.suppress(OSError):
+                fcntl.lockf(self._fd, fcntl.LOCK_UN)
+
+    def _may_write(self) -> bool:
+        """Is the collector not in the middle of a line, for the rest of which there is no room?
+
+        It holds a lock on the terminal then, for which we wait `_TORN` seconds at most.  One
+        that has no room counts for nothing: the collector waits for it as we do.
+        """
+        poll = select.poll()
+        poll.register(self._fd, select.POLLOUT)
+        if not poll.poll(0):
+            return False
+        try:
+            fcntl.lockf(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):
+            now = time.monotonic()
+            self._waits_since = self._waits_since or now
+            return now - self._waits_since > _TORN
+        except OSError:
+            pass  # it is no terminal any more, or cannot be locked
+        self._waits_since = 0.0
+        return True
+
+    def _flush(self) -> bool:
         poll = select.poll()
         poll.register(self._fd, select.POLLOUT)
         while self._pending:

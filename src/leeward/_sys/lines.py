@@ -43,15 +43,14 @@ def utc(when: float) -> str:
 class Look:
     """form: auto | pretty | json.  Pretty is coloured on a terminal, unless NO_COLOR.
 
+    terminal:  `fd` leads to one, though it is none itself.
+
     Lines are not stamped where journald does so itself (JOURNAL_STREAM, systemd.exec(5)).
     """
 
-    def __init__(self, form: str, fd: int) -> None:
+    def __init__(self, form: str, fd: int, terminal: bool = False) -> None:
         self.json = form == "json"
-        try:
-            terminal = os.isatty(fd)
-        except OSError:
-            terminal = False
+        terminal = terminal or os.isatty(fd)
         self.colour = not self.json and terminal and "NO_COLOR" not in os.environ
         self.stamped = terminal or "JOURNAL_STREAM" not in os.environ
 

@@ -16,7 +16,6 @@ import contextlib
 import os
 import signal
 import threading
-import traceback
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -94,7 +93,7 @@ class Adopted(Worker):
         return self.over
 
     def _open(self) -> None:
-        if self.server is not None or self._http is None:
+        if self.server is not None or self._http is None or self.program.main_is_over:
             return
         self.loop = asyncio.get_running_loop()
         self.loop.add_reader(self.channel.fileno(), self._hear)
@@ -113,7 +112,8 @@ class Adopted(Worker):
             await self.resources.close(self.resources.patience())
             self.fail(error, self.starts)
         self._starting.close()
-        self._accept(programs.KIND)
+        if not self.program.main_is_over:
+            self._accept(programs.KIND)
 
     # --- the end -----------------------------------------------------------------------
 
@@ -142,7 +142,7 @@ class Adopted(Worker):
     def ended(self, error: BaseException | None) -> NoReturn:
         if self.over:
             self._leave(0)
-        if self.server is None:
+        if self.acceptor is None:
             listened = self._http is not None
             self.fail(programs.of(self.birth.config, error, listened))
         if isinstance(error, SystemExit):
@@ -152,8 +152,9 @@ class Adopted(Worker):
         if isinstance(error, KeyboardInterrupt):
             self._leave(128 + signal.SIGINT)
         if error is not None:
-            self.log.say("error", f"{programs.of(self.birth.config, error, True).message}")
-            self.log.write("".join(traceback.format_exception(error)))
+            told = programs.of(self.birth.config, error, True).message
+            self.log.say("error", told.partition("\n")[0])
+            self.log.write(programs.stack(self.birth.config, error))
             self._leave(1)
         self.log.say("warning", "the program stopped its event loop and ended: this worker ends")
         if not self.loop.is_closed():

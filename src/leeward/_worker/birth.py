@@ -32,6 +32,8 @@ class Birth:
     spawned:    loaded the application itself instead of being forked.
     baseline, changed:  passed on in `Ready` as they are (spawned workers only).
     ring:       of its log lines, and the bell of who empties it; () without one.
+    terminal:   stderr leads to one, through a pipe.
+    mark:       in front of each line of ours that goes there.
     canary:     no worker of its generation was ever ready.
     """
 
@@ -52,3 +54,5 @@ class Birth:
     changed: tuple[str, ...] = ()
     canary: bool = False
     ring: tuple[int, ...] = ()
+    terminal: bool = False
+    mark: str = ""

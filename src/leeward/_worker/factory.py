@@ -29,7 +29,9 @@ async def make(application: Application) -> HTTPServerConnectionDelegate:
         except SystemExit as error:
             lines = [f"{application.found} called sys.exit({error.code!r})"]
             raise TargetError("\n".join([*lines, *blame.frames(error.__traceback__)])) from None
-        except Exception as error:
+        except BaseException as error:
+            # Of asyncio.CancelledError, KeyboardInterrupt and the like a loop tells nobody
+            # more than an exit code; the factory is to blame for them as well.
             raise blame.tell(error, application.found) from None
     if not servable(value):
         kind = type(value)

@@ -45,6 +45,8 @@ class Log:
     level:             lines below it are not printed.
     form:              auto | pretty | json.
     outlet:            takes all lines; None: they are written to `fd`.
+    terminal:          `fd` leads to one, through a pipe.
+    mark:              in front of each line on its way there (`leeward._core.capturing`).
     """
 
     def __init__(
@@ -55,12 +57,16 @@ class Log:
         form: str,
         fd: int = 2,
         outlet: Outlet | None = None,
+        terminal: bool = False,
+        mark: str = "",
     ) -> None:
         self.slot = slot
         self.generation = generation
         self.level = LEVELS[level]
         self.fd = fd
         self.outlet = outlet
+        self.terminal = terminal
+        self.mark = mark
         self.look = self.look_of(form)
         #: Has taken lines that belong before the next one (`leeward._worker.access`).
         self.earlier: Sink | None = None
@@ -92,7 +98,7 @@ class Log:
     def look_of(self, form: str) -> lines.Look:
         """How lines of this form look where they go."""
         if self.outlet is None:
-            return lines.Look(form, self.fd)
+            return lines.Look(form, self.fd, self.terminal)
         look = lines.Look(form, -1)
         look.stamped = True  # who else would say when, in a file
         return look
@@ -108,10 +114,10 @@ class Log:
             self.earlier.flush()
 
     def _write(self, text: str, level: int) -> None:
-        data = text.encode("utf-8", "backslashreplace")
         if self.outlet is not None:
-            self.outlet.write(level, data)
+            self.outlet.write(level, text.encode("utf-8", "backslashreplace"))
             return
+        data = self.marked(text).encode("utf-8", "backslashreplace")
         if len(data) > longlines.MOST or longlines.behind():
             pipe = longlines.of(self.fd)
             if pipe is not None and (len(data) > longlines.MOST or pipe.is_behind()):
@@ -128,6 +134,12 @@ class Log:
                 data = data[os.write(self.fd, data) :]
         except OSError:
             return
+
+    def marked(self, text: str) -> str:
+        """Lines as they go to `fd`."""
+        if not self.mark:
+            return text
+        return self.mark + text[:-1].replace("\n", f"\n{self.mark}") + text[-1:]
 
     def end(self, patience: float) -> None:
         """The process ends: wait up to `patience` seconds for the reader of what is left."""

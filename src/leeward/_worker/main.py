@@ -73,8 +73,10 @@ LAST_WORDS = 1.0
 #: What a worker imports, or asyncio for it, only when it needs it.
 _LATER = (
     "ctypes",
+    "leeward._core.capturing",
     "leeward._sys.page",
     "leeward._worker.birth",
+    "leeward._worker.printing",
     "selectors",
     "tornado.platform.asyncio",
     "tornado.websocket",
@@ -140,6 +142,8 @@ class Worker(Obedient):
             config.log_level,
             config.log_format,
             outlet=ringed.outlet(self.ring, self._lines_go),
+            terminal=birth.terminal,
+            mark=birth.mark,
         )
         super().__init__(birth, log)
         self.pid = os.getpid()
@@ -295,6 +299,8 @@ class Worker(Obedient):
         self.ring.abandon()
         self.channel.close()
         self.birth.page.close()
+        if hasattr(self, "loop"):  # a program's worker has one once it listens
+            forks.end_with_turn(self.loop)
 
     # --- what the server and the acceptor tell ---------------------------------------
 

@@ -28,7 +28,7 @@ from leeward.adapters import blame
 from leeward.errors import NotOpen, TargetError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Awaitable, Callable, Iterator
 
     from leeward._core.messages import Message
     from leeward._worker.logs import Log
@@ -96,15 +96,14 @@ class Resources:
         from leeward.lives import Overdue, guilty
         from leeward.opening import wait
 
-        opening = asyncio.ensure_future(wait(resource))
+        opening = asyncio.ensure_future(_outcome(wait(resource)))
         # What blocks the loop is interrupted first, and has said where when we look.
         left = deadline + GRACE - time.monotonic()
         done, _ = await asyncio.wait({opening}, timeout=max(0.0, left))
         if not done:
             raise await self._late(book, resource, timeout)
-        error = None if opening.cancelled() else opening.exception()
-        if opening.cancelled():
-            error = RuntimeError("its opening was cancelled")
+        cancelled = opening.cancelled()
+        error = RuntimeError("its opening was cancelled") if cancelled else opening.result()
         if isinstance(error, Overdue):
             raise _hung(guilty(error, resource), timeout, blame.frames(error.__traceback__))
         if isinstance(error, SystemExit):
@@ -249,6 +248,21 @@ def _hung(resource: Resource[Any], timeout: float, places: list[str]) -> TargetE
         "\n".join([f"{resource} did not open in time (--start-timeout {timeout:g}s)", *places]),
         "Is what it connects to there?  A resource may have time-outs of its own",
     )
+
+
+async def _outcome(opening: Awaitable[Any]) -> BaseException | None:
+    """What it failed with.
+
+    A task that ends by SystemExit or KeyboardInterrupt takes the loop with it: raised
+    here, they would say nothing of whose resource it was.
+    """
+    try:
+        await opening
+    except asyncio.CancelledError:
+        raise
+    except BaseException as error:
+        return error
+    return None
 
 
 def _places(task: Any) -> list[str]:

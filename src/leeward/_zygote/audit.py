@@ -11,8 +11,8 @@ import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from leeward._core.hazards import CODES, MOST, Hazard
-from leeward._zygote import descriptors, repair, threads
+from leeward._core.hazards import CODES, MOST, Hazard, merged
+from leeward._zygote import descriptors, repair, shared, threads
 from leeward._zygote.descriptors import open_descriptors as open_descriptors
 from leeward._zygote.look import Found, Look, named
 from leeward._zygote.origins import Origins
@@ -44,6 +44,7 @@ def audit(own: Iterable[int], watch: Watch | None = None) -> Audited:
     repairs = Repairs()
     parts = (
         threads.owners_of_threads(look),
+        threads.pipes(look),
         repair.handlers(look, repairs),
         descriptors.loops(look),
         threads.python_threads(look),
@@ -51,15 +52,20 @@ def audit(own: Iterable[int], watch: Watch | None = None) -> Audited:
         threads.runtimes(),
         threads.timers(look),
         descriptors.descriptors(look),
+        shared.wake_up(look),
         threads.clients(look),
         descriptors.databases(look),
         threads.held_locks(look),
+        shared.process_locks(look),
+        shared.file_locks(look),
+        shared.mapped(look),
+        shared.directories(look),
         threads.children(look),
         repair.generators(look, repairs),
         repair.buffers(look),
     )
     everything = named(itertools.chain.from_iterable(map(_told, parts)), look.origins)
-    found = [it for it in everything if it.code not in _IF_HELD or _is_held(it)]
+    found = merged(it for it in everything if it.code not in _IF_HELD or _is_held(it))
     # What costs the zygote comes first; the order of the table within.
     order = {"isolated": 0, "told": 1, "repaired": 2}
     found.sort(key=lambda it: order[CODES[it.code].verdict])

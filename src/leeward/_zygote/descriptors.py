@@ -8,16 +8,20 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import socket
 import sys
 from collections.abc import Iterator
 from typing import Any
 
 from leeward._sys import files
-from leeward._zygote.look import Found, Look, key
+from leeward._zygote.look import Found, Look, key, opened
+from leeward._zygote.objects import libraries
 from leeward._zygote.origins import NOWHERE, Site
 from leeward._zygote.watch import note_of
 
+#: Nvidia's devices; CUDA opens them at its first use, and not when it is imported.
+_GPU = re.compile(r"/dev/nvidia(\d+|ctl|-uvm)$")
 #: In /proc/net/tcp: a connection is being made (TCP_SYN_SENT of net/tcp_states.h).
 _SYN_SENT = "02"
 _EVENTS = {
@@ -51,6 +55,8 @@ def loops(look: Look) -> Iterator[Found]:
             continue
         look.descriptors.add(fd)
         site = note_of(look.watch.made, getattr(it, "_ssock", None), NOWHERE)
+        if fd >= 0 and not site.where:
+            site = opened(look, fd, None)[0]
         kind = f"{type(it).__module__}.{type(it).__qualname__}"
         what = f"an event loop is open already: {kind}, epoll set, descriptor {fd}"
         yield Found("LW120", what, site, it, key(fd) if fd >= 0 else "")
@@ -67,9 +73,10 @@ def _backend(loop: Any) -> int:
 
 def descriptors(look: Look) -> Iterator[Found]:
     objects = {it.fileno(): it for it in look.objects["socket"]}
-    tls = {it.fileno(): it for it in look.objects["tls"]}
+    tls = {it.fileno(): it for it in look.objects["tls"]} | _over_memory(look)
     native = {fd: it for it in look.objects["connection"] if (fd := _number(it)) is not None}
     uvloop = any(type(it).__module__.startswith("uvloop") for it in look.objects["loop"])
+    client = bool(libraries(look.objects["client"]))
     for fd in sorted(open_descriptors() - look.own - look.descriptors):
         try:
             link = os.readlink(f"/proc/self/fd/{fd}")
@@ -77,11 +84,13 @@ def descriptors(look: Look) -> Iterator[Found]:
         except OSError:
             continue  # closed meanwhile, by a thread that was told of above
         if link.startswith("socket:"):
-            site, since = _opened(look, fd, objects.get(fd))
+            site, since = opened(look, fd, objects.get(fd))
             yield from _connection(fd, place, since, site, tls.get(fd), objects, native)
         elif link.startswith("anon_inode:"):
             name = link.removeprefix("anon_inode:").strip("[]")
-            site, _ = _opened(look, fd, None)
+            site, since = opened(look, fd, None)
+            if client and (since or not site.where) and (name == "eventpoll" or name in _EVENTS):
+                continue  # its own, and told of with it
             if name == "eventpoll":
                 what = f"an event loop is open already: epoll set, descriptor {fd}"
                 yield Found("LW120", what, site, key=place)
@@ -92,30 +101,25 @@ def descriptors(look: Look) -> Iterator[Found]:
             elif name in _EVENTS:
                 what = f"{_EVENTS[name]} is open, descriptor {fd}"
                 yield Found("LW121", what, site, key=place)
+        elif _GPU.match(link):
+            site, _ = opened(look, fd, None)
+            yield Found("LW106", f"{link} is open, descriptor {fd}", site, key=place)
+
+
+def _over_memory(look: Look) -> dict[int, Any]:
+    """By descriptor, what asyncio encrypts for: its sockets know nothing of TLS."""
+    found = {}
+    for it in look.objects["tls protocol"]:
+        with contextlib.suppress(Exception):  # not connected yet, or no more
+            fd = it._transport.get_extra_info("socket").fileno()
+            found[fd] = it._sslobj
+    return found
 
 
 def _number(it: Any) -> int | None:
     with contextlib.suppress(Exception):  # closed, or whatever a driver raises then
         return int(it.fileno())
     return None
-
-
-def _opened(look: Look, fd: int, it: Any) -> tuple[Site, str]:
-    """Where it was opened, and of what C code has opened, since which import."""
-    inode = os.fstat(fd).st_ino
-    watch = look.watch
-    if (fd, inode) in watch.sockets:
-        return watch.sockets[fd, inode], ""
-    # Its number has changed since: dup, detach, wrap_socket.
-    for (_, other), site in watch.sockets.items():
-        if other == inode:
-            return site, ""
-    if (site := note_of(watch.made, it, NOWHERE)) != NOWHERE:
-        return site, ""
-    if (fd, inode) in watch.native:
-        name, site = watch.native[fd, inode]
-        return site, f", by native code since the import of {name}"
-    return NOWHERE, ""
 
 
 def _connection(
@@ -133,8 +137,16 @@ def _connection(
     if tls is not None:
         host = f" to {tls.server_hostname}" if tls.server_hostname else ""
         code, by = "LW111", f", with {tls.version() or 'TLS before its handshake'}{host}"
+    elif _encrypts(native.get(fd)):
+        code, by = "LW111", ", with TLS"
     what = f"a socket is connected to {peer}{by}{since}, descriptor {fd}"
-    yield Found(code, what, site, native.get(fd, objects.get(fd)), place)
+    yield Found(code, what, site, native.get(fd, objects.get(fd)), place, vague=bool(since))
+
+
+def _encrypts(it: Any) -> bool:
+    """psycopg and psycopg2 can be asked; both leave TLS to libpq."""
+    inside = getattr(it, "pgconn", None) or getattr(it, "info", None)
+    return getattr(inside, "ssl_in_use", False) is True
 
 
 def peer_of(fd: int) -> str:
@@ -187,6 +199,8 @@ def databases(look: Look) -> Iterator[Found]:
         fds = (fd for fd in open_descriptors() - look.own if _leads_to(fd, path))
         fd = next(fds, None)
         place = "" if fd is None else key(fd)
+        if fd is not None:
+            look.descriptors.add(fd)  # its locks are SQLite's
         yield Found("LW113", f"an SQLite connection is open: {name}", site, it, place)
 
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import os
+import stat
+import threading
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 from leeward._core.hazards import Hazard
+from leeward._sys import procfs
 from leeward._zygote.objects import scan
 from leeward._zygote.origins import NOWHERE, Origins, Site, holders
-from leeward._zygote.watch import Watch
+from leeward._zygote.watch import Watch, note_of
 
 #: Characters of each part of a hazard.
 _LONGEST = 300
@@ -25,6 +29,7 @@ class Found:
     site: Site = NOWHERE
     it: object = None
     key: str = ""
+    vague: bool = False  # who holds it knows the line better
 
 
 @dataclass
@@ -40,6 +45,16 @@ class Look:
     threads: set[int] = field(default_factory=set)  # ids of Thread objects
     processes: set[int] = field(default_factory=set)  # pids
     descriptors: set[int] = field(default_factory=set)
+    native: set[tuple[str, str]] = field(default_factory=set)  # a thread's libraries, its line
+    pipes: set[int] = field(default_factory=set)  # ids of queues and their ends
+
+    @functools.cached_property
+    def background(self) -> frozenset[str]:
+        """The lines that have started the threads that run now."""
+        sites = [note_of(self.watch.threads, it, NOWHERE) for it in threading.enumerate()]
+        native = procfs.threads_of(os.getpid())
+        sites += [it for tid in native if (it := self.watch.lines.threads.get(tid, NOWHERE))]
+        return frozenset(site.where for site in sites if site.where)
 
     @property
     def origins(self) -> Origins:
@@ -54,6 +69,8 @@ def named(found: Iterable[Found], origins: Origins) -> list[Hazard]:
     for it in found:
         holder = held.get(id(it.it)) if it.it is not None else None
         where = it.site.where or (holder.where if holder else "")
+        if it.vague and holder:
+            where = holder.where
         who = holder.words if holder else ""
         what, at, library, by = map(_printable, (it.what, where, it.site.library, who))
         hazards.append(Hazard(it.code, what, at, library, by, it.key))
@@ -69,3 +86,31 @@ def _printable(text: str) -> str:
 def key(fd: int) -> str:
     """ "7:48213": a descriptor, and what it is that it stands for."""
     return f"{fd}:{os.fstat(fd).st_ino}"
+
+
+def opened(look: Look, fd: int, it: Any) -> tuple[Site, str]:
+    """Where a descriptor was opened, and of what C code has opened, since which import.
+
+    What follows "since" is vague: only that it came with that import, or after it.
+    """
+    inode = os.fstat(fd).st_ino
+    watch = look.watch
+    line = watch.lines.descriptors.get((fd, inode), NOWHERE)
+    site = watch.sockets.get((fd, inode), NOWHERE)
+    if site == NOWHERE and stat.S_ISSOCK(os.fstat(fd).st_mode):
+        # Its number has changed since: dup, detach, wrap_socket.
+        same = (site for (_, other), site in watch.sockets.items() if other == inode)
+        site = next(same, NOWHERE)
+    if site == NOWHERE:
+        site = note_of(watch.made, it, NOWHERE)
+    name, native = watch.native.get((fd, inode), ("", NOWHERE))
+    since = f", by native code since the import of {name}" if site == NOWHERE and name else ""
+    if site.where or line.where:
+        since = since if native.where == line.where else ""
+        return site if site.where else Site(line.where, site.library), since
+    if since:
+        return native, since
+    if (fd, inode) not in watch.lines.known and len(look.background) == 1:
+        (where,) = look.background  # opened after the import, by the one who was left to do so
+        return Site(where, site.library), ""
+    return site, ""

@@ -19,6 +19,7 @@ import faulthandler
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -94,6 +95,7 @@ def run(fd: int, import_worker: Callable[[Config], Become]) -> NoReturn:
     # inherit.  TERM and INT come to whole control groups and terminals.
     for signum in _SIGNALS:
         signal.signal(signum, _nothing)
+    os.register_at_fork(before=_hold, after_in_parent=_let_in, after_in_child=_obey_signals)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     with contextlib.suppress(OSError, ValueError):  # stderr is closed
         faulthandler.enable(file=2)
@@ -105,6 +107,31 @@ def run(fd: int, import_worker: Callable[[Config], Become]) -> NoReturn:
 
 def _nothing(signum: int, frame: FrameType | None) -> None:
     """The end of the channel is what ends a zygote."""
+
+
+def _obey_signals() -> None:
+    """In each child, a worker or the application's own, which has no such channel.
+
+    `multiprocessing` ends what it forked at import by TERM, and waits until it has ended:
+    a `Pool` in a `with` hung the import for good when its children were not fast enough.
+    """
+    for signum in _SIGNALS:
+        if signal.getsignal(signum) is _nothing:
+            signal.signal(signum, signal.SIG_DFL)
+    _let_in()
+
+
+#: Of the thread that forks: the mask that it had.  A TERM to the child before its handler is
+#: gone would be taken by a handler that does nothing.
+_before = threading.local()
+
+
+def _hold() -> None:
+    _before.mask = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+
+
+def _let_in() -> None:
+    signal.pthread_sigmask(signal.SIG_SETMASK, _before.mask)
 
 
 def _live(channel: Channel, import_worker: Callable[[Config], Become]) -> NoReturn:
@@ -250,7 +277,7 @@ class _Zygote:
                 if pid == 0:
                     return order, end
                 answer = Forked(order.worker, pid)
-            for fd in (end, *order.ring):
+            for fd in (end, *order.ring, *order.stdout, *order.stderr):
                 os.close(fd)
             channel.send(answer)
 

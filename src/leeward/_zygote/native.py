@@ -16,6 +16,8 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from leeward._sys import procfs
+
 #: Libraries whose threads survive a fork, or come back after it.
 _HARMLESS = re.compile(r"openblas|libarrow|libparquet|mimalloc|jemalloc")
 #: Those that every thread's stack shows.
@@ -84,6 +86,13 @@ def origin(tid: int) -> Origin:
         return Origin(f"thread {tid}", "", harmless=False)
     harmless = bool(libraries) and all(_HARMLESS.search(library) for library in libraries)
     return Origin(name, ", ".join(sorted(libraries)), harmless)
+
+
+def runs(library: str) -> bool:
+    """Does any native thread run in this library?  True if no library of the name is loaded."""
+    if not any(library in mapping.path for mapping in mappings()):
+        return True
+    return any(library in origin(tid).where for tid in procfs.threads_of(os.getpid()))
 
 
 def _stack_pointer(tid: int) -> int:

@@ -130,9 +130,11 @@ class Rehearsal(Nursery):
         if self.program.servers:
             self._tell()
 
-    def _tell(self) -> NoReturn:
-        self.loading.close()
+    def _tell(self) -> None:
         program = self.program
+        if program.main_is_over:
+            return  # it ends, and not because of us: `ended` tells why
+        self.loading.close()
         if (several := program.several()) is not None:
             self.fail(several)
         (served,) = program.servers

@@ -8,7 +8,8 @@ only objects of the few types that matter are looked at: 20 ms for 500,000 objec
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 #: Kind: (module or its beginning, qualified name) of a class that is in the type's MRO.
@@ -37,6 +38,13 @@ _KINDS: dict[str, tuple[tuple[str, str], ...]] = {
         ("multiprocessing.queues", "SimpleQueue"),
         ("multiprocessing.managers", "BaseManager"),
     ),
+    "pipe": (("multiprocessing.connection", "_ConnectionBase"),),
+    "process lock": (
+        ("multiprocessing.synchronize", "Lock"),
+        ("multiprocessing.synchronize", "RLock"),
+    ),
+    "directory": (("tempfile", "TemporaryDirectory"),),
+    "tls protocol": (("asyncio.sslproto", "SSLProtocol"),),
     "process": (("multiprocessing.process", "BaseProcess"),),
     "lock": (("_thread", "lock"), ("_thread", "RLock"), ("threading", "_RLock")),
     # Clients that are shared or dead after a fork although no descriptor or thread of
@@ -50,6 +58,7 @@ _KINDS: dict[str, tuple[tuple[str, str], ...]] = {
         ("confluent_kafka.", "Consumer"),
         ("cimpl", "Producer"),
         ("cimpl", "Consumer"),
+        ("cimpl", "_AdminClientImpl"),
         ("pymongo.", "MongoClient"),
         ("pymongo.", "AsyncMongoClient"),
         ("kafka.", "KafkaProducer"),
@@ -68,17 +77,37 @@ _KINDS: dict[str, tuple[tuple[str, str], ...]] = {
 }
 
 
+#: Clients in C by their package, and the library that their threads run in.
+_LIBRARIES = {"cimpl": "librdkafka", "grpc": "cygrpc", "zmq": "libzmq"}
+
+
+def is_of(it: object, package: str) -> bool:
+    """Is its class, or one that it is made from, of that package?"""
+    places = (str(base.__dict__.get("__module__", base.__module__)) for base in type(it).__mro__)
+    return any(place == package or place.startswith(f"{package}.") for place in places)
+
+
+def libraries(clients: Iterable[object]) -> set[str]:
+    """Those whose threads and descriptors are told of with these clients."""
+    clients = list(clients)
+    found = (
+        name for package, name in _LIBRARIES.items() if any(is_of(it, package) for it in clients)
+    )
+    return set(found)
+
+
 def scan() -> dict[str, list[Any]]:
     """Kind to its objects; a kind without an object is []."""
     found: dict[str, list[Any]] = {kind: [] for kind in _KINDS}
     everything = gc.get_objects()
     # By the id of the type: a metaclass may have made its classes unhashable.
-    types = dict(zip(map(id, map(type, everything)), map(type, everything), strict=True))
-    kinds = {number: kinds for number, cls in types.items() if (kinds := tuple(_of(cls)))}
-    for it in everything:
-        if (matched := kinds.get(id(type(it)))) is not None:
-            for kind in matched:
-                found[kind].append(it)
+    types = list(map(type, everything))
+    numbers = list(map(id, types))
+    distinct = dict(zip(numbers, types, strict=True))
+    kinds = {number: kinds for number, cls in distinct.items() if (kinds := tuple(_of(cls)))}
+    for it in itertools.compress(everything, map(kinds.__contains__, numbers)):
+        for kind in kinds[id(type(it))]:
+            found[kind].append(it)
     return found
 
 

@@ -80,6 +80,7 @@ class Origins:
     def __init__(self, package: str = "") -> None:
         paths = sysconfig.get_paths()
         self._standard = tuple({paths[key] + os.sep for key in ("stdlib", "platstdlib")})
+        self._importing = tuple(f"{place}importlib{os.sep}" for place in self._standard)
         self._own = tuple(
             f"{place}{package}{end}" for place in _PACKAGES for end in (os.sep, ".py") if package
         )
@@ -87,7 +88,7 @@ class Origins:
 
     def _kind(self, path: str) -> str:
         """ "application", "package", "standard", or "" for what is nobody's: ours, importlib."""
-        if path.startswith((_OURS, "<frozen ")) or f"{os.sep}importlib{os.sep}" in path:
+        if path.startswith((_OURS, "<frozen ", *self._importing)):
             return ""
         if any(own in path for own in self._own):
             return "application"
@@ -97,12 +98,15 @@ class Origins:
 
     def site(self, frame: FrameType | None) -> Site:
         """Of a stack, from its innermost frame outwards."""
-        library = standard = ""
+        library = standard = text = ""
         through: set[str] = set()
         while frame is not None:
             path = frame.f_code.co_filename
             kind = self.kind(path)
-            if kind == "application":
+            if path.startswith("<") and kind == "application":
+                # The code of an `exec`, a dataclass, a session: the line that runs it says more.
+                text = text or f"{path}:{frame.f_lineno}"
+            elif kind == "application":
                 where = f"{shown(path)}:{frame.f_lineno}"
                 return Site(where, library or standard, not library and len(through) < 2)
             if kind == "package" and not library:
@@ -111,7 +115,7 @@ class Origins:
                 through.add(path)
                 standard = standard or f"{_short(path)}:{frame.f_lineno}"
             frame = frame.f_back
-        return Site("", library or standard)
+        return Site(text, library or standard, bool(text) and not library and len(through) < 2)
 
     def of_code(self, function: object) -> str:
         """Where a function of the application is defined, "" for anybody else's."""
@@ -171,7 +175,7 @@ def holders(wanted: Iterable[object], origins: Origins) -> dict[int, Holder]:
         seen.add(id(it))
         if id(it) in missing:
             missing.discard(id(it))
-            found[id(it)] = _holder(*start)
+            found[id(it)] = _holder(*start, it)
         if depth < _DEPTH:
             with contextlib.suppress(Exception):  # what an object of theirs raises: not this way
                 queue.extend((part, start, depth + 1) for part in _parts(it, own))
@@ -196,8 +200,12 @@ def _parts(it: object, own: set[str]) -> list[Any]:
     return [part for part in gc.get_referents(it) if part is not kind]
 
 
-def _holder(module: str, path: str, name: str, value: object) -> Holder:
+def _holder(module: str, path: str, name: str, value: object, it: object) -> Holder:
     line = assigned(path, name)
+    if isinstance(value, type) and value.__module__ == module:
+        # In the body of a class the line is that of the attribute.
+        held = [key for key, own in vars(value).items() if own is it]
+        line = next(filter(None, (assigned(path, key) for key in held)), line)
     kind = type(value)
     words = f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins.")
     where = f"{shown(path)}:{line}" if line else shown(path)
@@ -206,18 +214,37 @@ def _holder(module: str, path: str, name: str, value: object) -> Holder:
 
 @functools.lru_cache(maxsize=64)
 def _stores(path: str) -> dict[str, int]:
-    """The first line of a file that binds each name: by assignment, `with`, `for`, `def`."""
+    """The first line of a file that binds each name: by assignment, `with`, `for`, `def`.
+
+    `CLIENT = None` above the function that makes it is not where it was made.
+    """
     lines: dict[str, int] = {}
+    empty: dict[str, int] = {}
     try:
         tree = ast.parse(read(path, _SOURCE) or b"")
     except (SyntaxError, ValueError, RecursionError):  # edited since it was imported
         return lines
+    nothing = {id(name) for node in ast.walk(tree) for name in _set_to_none(node)}
     for node in ast.walk(tree):
-        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+        if id(node) in nothing and isinstance(node, ast.Name):
+            empty.setdefault(node.id, node.lineno)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
             lines[node.id] = min(node.lineno, lines.get(node.id, node.lineno))
         elif isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             lines.setdefault(node.name, node.lineno)
-    return lines
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            for alias in node.names:
+                empty.setdefault(alias.asname or alias.name, node.lineno)
+    return empty | lines
+
+
+def _set_to_none(node: ast.AST) -> list[ast.expr]:
+    value = node.value if isinstance(node, ast.Assign | ast.AnnAssign) else node
+    if not isinstance(value, ast.Constant) or value.value is not None:
+        return []
+    if isinstance(node, ast.Assign):
+        return node.targets
+    return [node.target] if isinstance(node, ast.AnnAssign) else []
 
 
 def assigned(path: str, name: str) -> int:

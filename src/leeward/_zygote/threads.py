@@ -18,11 +18,15 @@ from typing import Any
 
 from leeward._sys import procfs
 from leeward._zygote import native
-from leeward._zygote.look import Found, Look
+from leeward._zygote.look import Found, Look, key, opened
+from leeward._zygote.objects import is_of, libraries
 from leeward._zygote.origins import NOWHERE, Site
 from leeward._zygote.watch import note_of
 
 _LOCK = type(threading.Lock())
+#: The queues that executors, and pools of multiprocessing, have.
+_EXECUTORS = ("_call_queue", "_result_queue", "_executor_manager_thread_wakeup")
+_QUEUES = ("_inqueue", "_outqueue", "_change_notifier")
 
 
 def owners_of_threads(look: Look) -> Iterator[Found]:
@@ -31,20 +35,54 @@ def owners_of_threads(look: Look) -> Iterator[Found]:
         threads = [*getattr(it, "_threads", ()), getattr(it, "_executor_manager_thread", None)]
         processes = list((getattr(it, "_processes", None) or {}).values())
         site = _take(look, threads, processes)
-        if site is not None:
-            used = len(processes) or sum(map(_alive, threads))
+        pipes = [getattr(it, name, None) for name in _EXECUTORS]
+        site, used = _pipes(look, pipes, site), len(processes) or sum(map(_alive, threads))
+        if not used and pipes[0] is not None:
+            # Nobody runs yet: each worker would start its own, all on the same pipes.
+            yield Found("LW140", f"a {type(it).__name__} exists", site or NOWHERE, it)
+        elif used:
+            site = site or NOWHERE
             yield Found("LW102", f"a {type(it).__name__} is in use ({used} running)", site, it)
     for it in look.objects["listener"]:
         if (site := _take(look, [getattr(it, "_thread", None)], [])) is not None:
             yield Found("LW103", f"a {type(it).__name__} of logging runs", site, it)
     for it in look.objects["multiprocessing"]:
         handlers = ("_worker_handler", "_task_handler", "_result_handler", "_thread")
-        threads = [getattr(it, name, None) for name in handlers]
-        processes = [*(getattr(it, "_pool", None) or ()), getattr(it, "_process", None)]
+        pool = list(getattr(it, "_pool", None) or ())  # threads, in a ThreadPool
+        threads = [*(getattr(it, name, None) for name in handlers), *pool]
+        processes = [*pool, getattr(it, "_process", None)]
         site = _take(look, threads, processes)
+        site = _pipes(look, (getattr(it, name, None) for name in _QUEUES), site)
         queue = type(it).__name__.endswith("Queue")
+        if id(it) in look.pipes:
+            continue
         if site is not None or queue:
+            site = _pipes(look, [it], site)
             yield Found("LW140", f"a {_name(it)} exists", site or NOWHERE, it)
+
+
+def pipes(look: Look) -> Iterator[Found]:
+    """The ends of `multiprocessing.Pipe` that belong to nothing else."""
+    for it in look.objects["pipe"]:
+        if id(it) not in look.pipes and not it.closed:
+            fd = it.fileno()
+            look.descriptors.add(fd)
+            what = f"the end of a pipe is open: a {_name(it)}, descriptor {fd}"
+            yield Found("LW140", what, opened(look, fd, None)[0], it, key(fd))
+
+
+def _pipes(look: Look, queues: Iterable[Any], site: Site | None) -> Site | None:
+    """Queues and their pipes are told of with what they belong to; a pipe may know the line."""
+    for queue in queues:
+        for end in (getattr(queue, "_reader", None), getattr(queue, "_writer", None)):
+            if end is None or end.closed:
+                continue
+            look.pipes.update((id(queue), id(end)))
+            look.descriptors.add(end.fileno())
+            if site is None or not site.where:
+                found = opened(look, end.fileno(), None)[0]
+                site = found if found.where else site
+    return site
 
 
 def _name(it: object) -> str:
@@ -113,16 +151,20 @@ def native_threads(look: Look) -> Iterator[Found]:
     # Ours by asking: a Thread object of before a fork remembers the number of its parent.
     python = {thread.native_id for thread in threading.enumerate()} | {threading.get_native_id()}
     others = [tid for tid in procfs.threads_of(os.getpid()) if tid not in python]
-    strange = [it for it in map(native.origin, others) if not it.harmless]
+    strange = [(tid, it) for tid in others if not (it := native.origin(tid)).harmless]
     # Python threads without a Thread object are among them, and were told of above.
     idents = {thread.ident for thread in threading.enumerate()}
     unnamed = len(set(sys._current_frames()) - idents)
-    # librdkafka's: told of by the client that has them.
-    kafka = any(type(it).__module__.startswith(("confluent", "cimpl")) for it in _clients(look))
-    for origin in strange[unnamed:]:
-        if not (kafka and origin.name.startswith("rdk:")):
+    # Those of gRPC, librdkafka, ZeroMQ are told of by the client that has them.
+    told = libraries(_clients(look))
+    for tid, origin in strange:
+        if (site := look.watch.lines.threads.get(tid)) is not None:
+            look.native.add((origin.where, site.where))
+    for tid, origin in strange[unnamed:]:
+        if not any(library in origin.where for library in told):
             what = f"a native thread {origin.name!r} runs"
-            yield Found("LW104", what, Site("", origin.where))
+            line = look.watch.lines.threads.get(tid, NOWHERE).where
+            yield Found("LW104", what, Site(line, origin.where))
 
 
 def runtimes() -> Iterator[Found]:
@@ -136,13 +178,23 @@ def _clients(look: Look) -> list[Any]:
 
 def clients(look: Look) -> Iterator[Found]:
     """Those that begin to share or to lose something before a descriptor tells of it."""
+    grpc = native.runs("cygrpc")
     for it in _clients(look):
         topology = getattr(it, "_topology", None)
         if type(it).__name__.endswith("MongoClient") and not getattr(topology, "_opened", False):
             continue  # connect=False: it begins in the worker
+        if is_of(it, "grpc") and not grpc:
+            continue  # closed: the last one stops gRPC's threads
         if getattr(it, "closed", False) is True or getattr(it, "_closed", False) is True:
             continue
-        yield Found("LW112", f"a {_name(it)} is open", NOWHERE, it)
+        yield Found("LW112", f"a {_name(it)} is open", _started_by(look, it), it)
+
+
+def _started_by(look: Look, client: Any) -> Site:
+    """The line on which a client's library has started its threads, if it is one line."""
+    own = libraries([client])
+    lines = {line for names, line in look.native for library in own if library in names}
+    return Site(lines.pop()) if len(lines) == 1 else NOWHERE
 
 
 def held_locks(look: Look) -> Iterator[Found]:
@@ -170,13 +222,17 @@ def timers(look: Look) -> Iterator[Found]:
         if signal.getitimer(which)[0]:
             handler = signal.getsignal(signum)
             what = f"a timer runs ({name} time, {signal.Signals(signum).name})"
-            yield Found("LW107", what, Site(look.origins.of_code(handler)))
+            site = look.watch.timers.get(which, NOWHERE)
+            if not site.where:
+                site = Site(look.origins.of_code(handler), site.library)
+            yield Found("LW107", what, site)
 
 
 def _started_at(look: Look, pid: int) -> tuple[object, Site]:
     """The object that stands for a process, and where it was started."""
     found = ((it, site) for it, site in look.watch.children if getattr(it, "pid", None) == pid)
-    return next(found, (None, NOWHERE))
+    it, site = next(found, (None, NOWHERE))
+    return it, site if site.where else look.watch.born.get(pid, site)
 
 
 def children(look: Look) -> Iterator[Found]:
@@ -191,8 +247,22 @@ def children(look: Look) -> Iterator[Found]:
     tracker = sys.modules.get("multiprocessing.resource_tracker")
     # Made for being shared: it counts names that each process tells it.
     spared = getattr(getattr(tracker, "_resource_tracker", None), "_pid", None)
+    yield from _fork_server(look)
     for pid in procfs.children_of(os.getpid()):
         if pid in look.processes or pid == spared or procfs.state_of(pid) in (None, "Z", "X"):
             continue
         popen, site = _started_at(look, pid)
         yield Found("LW141", f"the child process {pid} ({procfs.comm(pid)}) runs", site, popen)
+
+
+def _fork_server(look: Look) -> Iterator[Found]:
+    """multiprocessing's: who asks it must be its parent, and workers are not."""
+    it = getattr(sys.modules.get("multiprocessing.forkserver"), "_forkserver", None)
+    pid = getattr(it, "_forkserver_pid", None)
+    if pid is None or pid in look.processes:
+        return
+    look.processes.add(pid)
+    site, alive = _started_at(look, pid)[1], getattr(it, "_forkserver_alive_fd", None)
+    if not site.where and alive is not None:
+        site = opened(look, alive, None)[0]
+    yield Found("LW140", f"a fork server of multiprocessing runs ({pid})", site)

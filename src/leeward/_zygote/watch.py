@@ -10,7 +10,8 @@ the import takes: `Thread.start` (the event exists from 3.12 on, and does not na
 thread) and `random.Random.seed`.
 
 What a C extension opens raises no event and calls nobody: before each extension is
-loaded, and at the next import after it, the sockets are counted (`_census`).
+loaded, and at the next import after it, the sockets are counted (`_census`); and between
+the application's own lines the kernel is asked (`leeward._zygote.lines`).
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from __future__ import annotations
 import contextlib
 import os
 import random
-import stat
+import signal
 import sys
 import threading
 import time
@@ -28,15 +29,18 @@ from types import FrameType
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
+from leeward._sys import procfs
+from leeward._zygote import memory
+from leeward._zygote.lines import Inode, Lines, descriptors
 from leeward._zygote.origins import Origins, Site
 
 #: Sites that are kept of each sort; a program that connects in a loop while it is imported
 #: is told of by its first ones.
 _MOST = 10_000
+#: Mappings of memory whose lines are kept.
+_MAPS = 100
 #: Seconds around now in which a seed is the time, and another one in each process.
 _TODAY = 86400.0
-
-Inode = tuple[int, int]  # descriptor and inode
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -56,10 +60,15 @@ class Watch:
     threads:    where each was started; `bare`: those of `_thread`, by their function.
     databases:  by the id of the SQLite connection: (database, where).
     files:      where each file was opened for writing, by its absolute path.
-    children:   where each process was started, by its `Popen` object.
+    children:   where each process was started, by its `Popen` object; `born`: by its pid.
     seeded:     where each `random.Random` was seeded, and whether it may have been so to
                 give the same numbers again.
     native:     the sockets that appeared while an extension was loaded: (its name, where).
+    timers:     where each was last set, by its number (`signal.ITIMER_REAL`).
+    locked:     where a lock of a file was taken, by its descriptor.
+    mapped:     where shared memory was mapped, by its address.
+    directories: where each temporary one was made, by its path.
+    lines:      the application's line, for what nobody tells of.
     """
 
     def __init__(self, origins: Origins) -> None:
@@ -73,6 +82,16 @@ class Watch:
         self.children: list[tuple[Any, Site]] = []
         self.seeded: WeakKeyDictionary[random.Random, tuple[Site, bool]] = WeakKeyDictionary()
         self.native: dict[Inode, tuple[str, Site]] = {}
+        self.born: dict[int, Site] = {}
+        self.timers: dict[int, Site] = {}
+        self.locked: dict[int, Site] = {}
+        self.mapped: dict[int, Site] = {}
+        self.directories: dict[str, Site] = {}
+        self.lines = Lines(origins.kind)
+        self.memory = memory.shared()
+        self._bearing: Site | None = None
+        self._mapping: Site | None = None
+        self._maps = 0
         self._database = threading.local()
         self._loading: _Loading | None = None
         self._handlers: dict[str, Callable[[FrameType, Any], None]] = {}
@@ -92,6 +111,9 @@ class Watch:
 
         self._wrap(threading.Thread, "start", self._started)
         self._wrap(random.Random, "seed", self._seeded)
+        self._wrap(signal, "setitimer", self._timed)
+        self._wrap(signal, "alarm", self._alarmed)
+        self.lines.begin()
         handlers.update(
             {
                 "socket.connect": self._connected,
@@ -102,7 +124,14 @@ class Watch:
                 "_thread.start_new_thread": self._bare,
                 "subprocess.Popen": self._child,
                 "os.fork": self._child,
+                "os.forkpty": self._child,
+                "os.posix_spawn": self._child,
                 "import": self._imported,
+                "exec": lambda frame, args: self.lines.listen(args[0]),
+                "fcntl.flock": self._locked,
+                "fcntl.lockf": self._locked,
+                "mmap.__new__": self._mapped,
+                "tempfile.mkdtemp": self._directory,
             }
         )
         sys.addaudithook(hook)
@@ -111,9 +140,12 @@ class Watch:
         """Nothing more is written down.  May be called again."""
         self._handlers.clear()
         self._undo.close()
+        self.lines.end()
         self._census()
+        self._settle()
+        self._settle_memory()
 
-    def _wrap(self, owner: type, name: str, note: Callable[..., None]) -> None:
+    def _wrap(self, owner: Any, name: str, note: Callable[..., None]) -> None:
         original = vars(owner)[name]
         handlers = self._handlers
 
@@ -137,15 +169,24 @@ class Watch:
 
     # --- what is heard ------------------------------------------------------------------
 
+    def _site(self, frame: FrameType | None) -> Site:
+        """What a library's thread does comes from the line that has started the thread."""
+        site = self.origins.site(frame)
+        if not site.where:
+            # Not `current_thread()`, which makes an object where there is none.
+            thread = vars(threading)["_active"].get(threading.get_ident())
+            site = Site(note_of(self.threads, thread, site).where, site.library)
+        return site
+
     def _connected(self, frame: FrameType, args: Any) -> None:
         fd = args[0].fileno()
         if len(self.sockets) < _MOST:
             # The first connect and not the last: a reconnect comes from the same place.
-            self.sockets.setdefault((fd, os.fstat(fd).st_ino), self.origins.site(frame))
+            self.sockets.setdefault((fd, os.fstat(fd).st_ino), self._site(frame))
 
     def _made(self, frame: FrameType, args: Any) -> None:
         if len(self.made) < _MOST:
-            self.made[args[0]] = self.origins.site(frame)
+            self.made[args[0]] = self._site(frame)
 
     def _opened(self, frame: FrameType, args: Any) -> None:
         path, _, flags = args
@@ -169,18 +210,55 @@ class Watch:
             self.bare[code] = self.origins.site(frame)
 
     def _child(self, frame: FrameType, args: Any) -> None:
-        # subprocess, and multiprocessing's popen_fork: the object gets its pid later.
+        # subprocess, and multiprocessing's popen_fork: the object gets its pid later.  Who
+        # has no object is known by what is new among the children at the next event.
+        self._settle()
+        self._bearing = self._site(frame)
         outer: FrameType | None = frame
         for _ in range(4):
             if outer is not None:
                 it = outer.f_locals.get("self")
                 if type(it).__name__ == "Popen" and len(self.children) < _MOST:
-                    self.children.append((it, self.origins.site(frame)))
+                    self.children.append((it, self._bearing))
                     return
                 outer = outer.f_back
 
+    def _settle(self) -> None:
+        if self._bearing is not None:
+            for pid in procfs.children_of(os.getpid()):
+                self.born.setdefault(pid, self._bearing)
+            self._bearing = None
+
     def _started(self, frame: FrameType, thread: threading.Thread) -> None:
-        self.threads[thread] = self.origins.site(frame)
+        self.threads[thread] = self._site(frame)
+
+    def _timed(self, frame: FrameType, which: int, *args: Any) -> None:
+        self.timers[which] = self._site(frame)
+
+    def _alarmed(self, frame: FrameType, seconds: int) -> None:
+        self.timers[signal.ITIMER_REAL] = self._site(frame)
+
+    def _locked(self, frame: FrameType, args: Any) -> None:
+        if len(self.locked) < _MOST:
+            self.locked[args[0]] = self._site(frame)
+
+    def _directory(self, frame: FrameType, args: Any) -> None:
+        if len(self.directories) < _MOST:
+            self.directories[os.path.abspath(os.fsdecode(args[0]))] = self._site(frame)
+
+    def _mapped(self, frame: FrameType, args: Any) -> None:
+        # To read the address space takes a millisecond: not for a program with hundreds.
+        self._settle_memory()
+        if self._maps < _MAPS:
+            self._maps += 1
+            self._mapping = self._site(frame)
+
+    def _settle_memory(self) -> None:
+        if self._mapping is not None:
+            for start in memory.shared():
+                if start not in self.memory:
+                    self.mapped.setdefault(start, self._mapping)
+            self._mapping = None
 
     def _seeded(
         self, frame: FrameType, it: random.Random, seed: Any = None, version: int = 2
@@ -195,7 +273,8 @@ class Watch:
             self._census()
             importer = _importer(frame)
             place = None if importer is None else (importer, importer.f_lasti)
-            self._loading = _Loading(str(args[0]), self.origins.site(frame), sockets(), place)
+            here = frozenset(descriptors())
+            self._loading = _Loading(str(args[0]), self.origins.site(frame), here, place)
 
     def _census(self) -> None:
         """What has appeared since an extension began to load came with it, or by it.
@@ -207,7 +286,7 @@ class Watch:
         if self._loading is None:
             return
         it, self._loading = self._loading, None
-        for key in sockets() - it.before:
+        for key in frozenset(descriptors()) - it.before:
             self.native.setdefault(key, (it.name, it.site))
 
 
@@ -234,17 +313,6 @@ def _importer(frame: FrameType | None) -> FrameType | None:
     while frame is not None and frame.f_code.co_filename.startswith("<frozen "):
         frame = frame.f_back
     return frame
-
-
-def sockets() -> frozenset[Inode]:
-    """Each descriptor that is a socket or a kernel object without a name: 1.5 µs for one."""
-    found = []
-    for name in os.listdir("/proc/self/fd"):
-        with contextlib.suppress(OSError):  # that of the listing itself
-            status = os.fstat(int(name))
-            if stat.S_ISSOCK(status.st_mode) or not stat.S_IFMT(status.st_mode):
-                found.append((int(name), status.st_ino))
-    return frozenset(found)
 
 
 def varies(seed: Any) -> bool:

@@ -117,11 +117,18 @@ class Program:
         self.servers: list[Served] = []
         #: Of start(n) or fork_processes(n); 0 for one for each core, None if not asked for.
         self.processes: int | None = None
+        #: What `asyncio.run` was given, if it was that.
+        self.main: Coroutine[Any, Any, Any] | None = None
 
     @property
     def application(self) -> Application:
         """The program in the place where an application is expected."""
         return Application(KIND, f"{self.path} as __main__", self)
+
+    @property
+    def main_is_over(self) -> bool:
+        """Has the main coroutine ended?  `asyncio.run` turns the loop some times after that."""
+        return self.main is not None and getattr(self.main, "cr_frame", self.main) is None
 
     def run(self) -> NoReturn:
         """Execute it, from its first line to its end.  `prepare` was called before."""
@@ -298,12 +305,14 @@ class Program:
 def of(config: Config, error: BaseException | None, listened: bool) -> TargetError:
     """Why there is no worker: the program ended, by `error` or by its last line."""
     name = config.target
-    when = "before its event loop ran" if listened else "and has not listened"
+    when = "before it served" if listened else "and has not listened"
     if error is None:
+        remedy = "what needs arguments gets them after --"
+        if listened:
+            remedy = "its main coroutine has to wait: await asyncio.Event().wait()"
         return TargetError(
             f"{name} ended {when} (exit code 0)",
-            "A program serves from IOLoop.current().start() or asyncio.run(); "
-            "what needs arguments gets them after --",
+            f"A program serves from IOLoop.current().start() or asyncio.run(); {remedy}",
         )
     if isinstance(error, LeewardError):
         return error if isinstance(error, TargetError) else TargetError(str(error))
@@ -312,6 +321,15 @@ def of(config: Config, error: BaseException | None, listened: bool) -> TargetErr
         remedy = "Arguments for the program go after --" if error.code == 2 else ""
         return TargetError("\n".join([*lines, *blame.frames(error.__traceback__)]), remedy)
     return blame.tell(error, f"running {name}")
+
+
+def stack(config: Config, error: BaseException) -> str:
+    """The traceback of `error`, from the program's own first line on."""
+    path, trace = os.path.abspath(config.target), error.__traceback__
+    while trace is not None and trace.tb_frame.f_code.co_filename != path:
+        trace = trace.tb_next
+    found = trace or error.__traceback__
+    return "".join(traceback.format_exception(type(error), error, found))
 
 
 def _end_child(error: BaseException | None) -> NoReturn:

@@ -116,7 +116,7 @@ class Stream(IOStream):
         # request in front of the reset the reader has found only that: the connection would
         # stay, and its handler wait, for ever.  Later, as Tornado does at an error: what was
         # read has its turn before.
-        if not self.closed() and _is_uvloop(self.io_loop) and _has_failed(self.fileno()):
+        if _is_uvloop(self.io_loop) and not self.closed() and _has_failed(self.fileno()):
             self.io_loop.add_callback(self.close)
 
     def close_fd(self) -> None:
@@ -145,18 +145,22 @@ class Stream(IOStream):
         return self._total_write_index
 
     def write_frame(self, frame: bytes) -> None:
-        if self.closed() or self.writing():
+        if self._closed or self._write_buffer:
             return
         if self._direct:
             # 9 us less than `write`, with its buffer and its future; 1 more than the kernel.
-            with contextlib.suppress(OSError):  # `write` meets it again
+            try:
                 count = self.socket.send(frame)
+            except OSError:
+                count = 0  # `write` meets it again
+            if count:
                 self._total_write_index += count
                 self._total_write_done_index += count
                 self.life.bytes_leave()
+                if count == len(frame):
+                    return
                 frame = frame[count:]
-        if frame:
-            self.write(frame)
+        self.write(frame)
 
     def gauge(self) -> Gauge:
         waiting = self._total_write_index - self._total_write_done_index

@@ -180,6 +180,7 @@ def _run_runner(program: Program, original: Callable[..., Any]) -> Callable[...,
         if not _is_main():
             return original(runner, coro, context=context)
         program.reach("asyncio.run()")
+        program.main = coro
         program.stage.loop_starts(runner.get_loop(), coro)
         try:
             return original(runner, coro, context=context)

@@ -180,6 +180,8 @@ def _found(target: Target, module: ModuleType) -> Application:
         try:
             value = getattr(value, name)
         except AttributeError:
+            if value is module:
+                _hidden(target, module)
             owner = where if value is module else type(value).__name__
             near = _near(name, [n for n in dir(value) if not n.startswith("__")])
             raise TargetError(f"{owner} has no {name!r}{near}", _candidates(module)) from None
@@ -194,11 +196,27 @@ def _usual(target: Target, module: ModuleType) -> Application:
         if value is None or isinstance(value, ModuleType):
             continue  # a package's submodule `app` is no application
         return _judge(target, value, name)
+    _hidden(target, module)
     program = "; a program of its own: --kind script" if target.is_file else ""
     raise TargetError(
         f"{target.module} has none of {', '.join(USUAL)}: which is the application?",
         _candidates(module) + program,
     )
+
+
+def _hidden(target: Target, module: ModuleType) -> None:
+    """Raises TargetError if what was meant stands here, behind a module that was loaded before."""
+    top = target.module.partition(".")[0]
+    here = os.path.join(os.getcwd(), top)
+    found = getattr(sys.modules.get(top, module), "__file__", None) or "the interpreter"
+    if target.is_file or os.path.dirname(found) in (os.getcwd(), here):
+        return
+    for path in (f"{here}.py", os.path.join(here, "__init__.py")):
+        if os.path.isfile(path):
+            raise TargetError(
+                f"{target.module} is found in {found}, which hides {blame.shown(path)}",
+                f"Give yours another name than {top}",
+            )
 
 
 def _candidates(module: ModuleType) -> str:

@@ -11,6 +11,9 @@ from leeward.cli.layers import Value
 from leeward.cli.values import nearest
 from leeward.errors import UsageError
 
+#: The greatest uid and gid; the one above means "leave it as it is" to setresuid(2).
+MOST = 2**32 - 2
+
 
 @dataclass(frozen=True)
 class Account:
@@ -49,12 +52,12 @@ def account(user: Value, group: Value) -> Account:
 
 def _user(user: Value) -> tuple[pwd.struct_passwd | None, int]:
     try:
-        if user.value.isdigit():
-            return pwd.getpwuid(int(user.value)), int(user.value)
+        if (number := _number(user)) is not None:
+            return pwd.getpwuid(number), number
         entry = pwd.getpwnam(user.value)
     except KeyError:
-        if user.value.isdigit():
-            return None, int(user.value)  # containers run as numbers without a name
+        if number is not None:
+            return None, number  # containers run as numbers without a name
         hint = nearest(user.value, [each.pw_name for each in pwd.getpwall()])
         raise UsageError(
             f"{user.origin}: there is no user {user.value!r}{hint}",
@@ -64,13 +67,22 @@ def _user(user: Value) -> tuple[pwd.struct_passwd | None, int]:
 
 
 def _group(group: Value) -> int:
-    if group.value.isdigit():
-        return int(group.value)
+    if (number := _number(group)) is not None:
+        return number
     try:
         return grp.getgrnam(group.value).gr_gid
     except KeyError:
         hint = nearest(group.value, [each.gr_name for each in grp.getgrall()])
         raise UsageError(f"{group.origin}: there is no group {group.value!r}{hint}") from None
+
+
+def _number(who: Value) -> int | None:
+    """A uid or gid written as a number; None for a name."""
+    if not (who.value.isascii() and who.value.isdigit()):
+        return None
+    if len(who.value) > 10 or int(who.value) > MOST:
+        raise UsageError(f"{who.origin}: expected a name or 0 to {MOST}, found {who.value}")
+    return int(who.value)
 
 
 def _check_it_is_us(user: Value, group: Value, uid: int, gid: int) -> None:

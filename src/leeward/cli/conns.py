@@ -9,7 +9,8 @@
   leeward conns --out                 the other way: what the workers are connected to, by peer
 
 IDLE is how long no byte has gone either way; WAITS AT the line of the application that the
-handler stands at; ENDS IN what it must do before which deadline.
+handler stands at; ENDS IN what it must do before which deadline.  The last line counts orphans,
+handlers whose client left, which `--state orphan` shows.
 
 Each worker answers for itself.  One that does not (its loop is blocked, its process is
 stopped) is named on stderr, the others are shown all the same, and the exit code is 1.
@@ -25,7 +26,7 @@ from typing import Any
 
 import click
 
-from leeward._core.conns import ORDERS, STATES, Query, ordered
+from leeward._core.conns import ORDERS, ORPHAN, STATES, Query, ordered
 from leeward._core.messages import ConnsRequest
 from leeward.cli import asking, instances, output
 from leeward.cli.client import Client
@@ -76,9 +77,11 @@ def command(
             raise UsageError("--out counts connections by peer: --state and --sort do not apply")
         return _outbound(instance, query, where, most, as_json)
     seconds = duration_option("--timeout", timeout)
-    with Client(instance) as client:
-        request = ConnsRequest(query.to_json(), -1 if where is None else where)
-        found = asking.gather(client, request, seconds)
+    found = _ask(instance, query, where, seconds)
+    orphans = 0
+    if not (as_json or state or found.silent):
+        theirs = _ask(instance, query_of(state=ORPHAN, peer=peer), where, seconds)
+        orphans = len(theirs.conns)
     conns = ordered(found.conns, sort)[:most]
     if as_json:
         output.say(json.dumps([asdict(conn) for conn in conns], indent=2))
@@ -86,8 +89,16 @@ def command(
         from leeward.views.conns import render
 
         width = shutil.get_terminal_size((120, 24)).columns
-        output.say(render(conns, len(found.conns), found.workers, width))
+        output.say(render(conns, len(found.conns), found.workers, width, orphans))
     return complain(found)
+
+
+def _ask(
+    instance: instances.Instance, query: Query, slot: int | None, seconds: float
+) -> asking.Gathered:
+    with Client(instance) as client:
+        request = ConnsRequest(query.to_json(), -1 if slot is None else slot)
+        return asking.gather(client, request, seconds)
 
 
 def complain(found: asking.Gathered) -> int:

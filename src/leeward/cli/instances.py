@@ -168,7 +168,9 @@ def _lock(path: str, name: str) -> int:
         try:
             fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         except OSError as error:
-            raise UsageError(f"lock {path}: {error.strerror}") from None
+            raise UsageError(
+                f"lock {path}: {error.strerror}", f"look at it and remove it: ls -l {path}"
+            ) from None
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             # Was the file that we locked removed meanwhile?  Then it guards nothing.

@@ -83,6 +83,8 @@ def find_file(named: str, directory: str) -> tuple[str, tuple[str, ...]]:
     path = os.path.join(directory, "leeward.toml")
     if os.path.isfile(path):
         return path, ()
+    if os.path.lexists(path):  # a link that leads nowhere: a reload would undo every setting
+        raise UsageError(f"{path} is not a file: ls -l {path}")
     path = os.path.join(directory, "pyproject.toml")
     if os.path.isfile(path):
         text = _text(path)
@@ -122,7 +124,7 @@ def file_layer(path: str, table: tuple[str, ...], shown: str) -> Layer:
         if setting.key in layer:
             raise UsageError(f"{where}: {setting.toml} stands twice, with - and with _")
         value = parsed(setting, raw, f"{where}: {key}")
-        if setting.is_path and not values.is_daemon(value):
+        if setting.is_path and value and not values.is_daemon(value):
             value = os.path.join(os.path.dirname(path), value)
         layer[setting.key] = Value(value, where)
     return layer

@@ -52,6 +52,7 @@ _PLAIN = (
     "log_keep",
     "log_compress",
     "log_facility",
+    "capture_output",
     "access_log",
     "access_log_format",
     "log_files",

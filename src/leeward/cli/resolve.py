@@ -15,7 +15,7 @@ import click
 
 from leeward._core.messages import Descriptor, Message, Resolved, Unresolved
 from leeward._sys.channel import Channel
-from leeward.errors import LeewardError
+from leeward.errors import LeewardError, UsageError
 
 #: Time for the supervisor to take the answer off the channel.
 _FLUSH_TIMEOUT = 5.0
@@ -51,7 +51,7 @@ def answer(argv: list[str], undo: ExitStack) -> Message:
         # The kernel still knows the directory that `serve` ran in; a deploy may
         # have swapped the link in the path that was typed.  `serve` left that
         # path in $PWD for us.
-        os.chdir(os.environ["PWD"])
+        _enter(os.environ["PWD"])
         config = resolved(parse(command, argv)).config
         check_exists(config.target, config.chdir)
         tls = credentials.load(config, undo)
@@ -64,3 +64,13 @@ def answer(argv: list[str], undo: ExitStack) -> Message:
     return Resolved(
         config.to_json(), tuple(map(Descriptor, tls.fds)), tls.certificate, tls.warnings
     )
+
+
+def _enter(directory: str) -> None:
+    try:
+        os.chdir(directory)
+    except OSError as error:
+        raise UsageError(
+            f"the directory that serve was started in, {directory}: {error.strerror}",
+            "put it back; or stop, and serve from another",
+        ) from None

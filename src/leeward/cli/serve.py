@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import sys
 from contextlib import ExitStack
 from dataclasses import replace
@@ -96,6 +97,14 @@ def start(resolution: Resolution) -> NoReturn:
         become_supervisor(config, memory)
 
 
+#: What the supervisor obeys.  It hears of it when it can: until then, an interpreter's start
+#: long, a Ctrl-C would be a traceback, and any other of them a death without a word.
+HELD = (
+    *(signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM),
+    *(signal.SIGTTIN, signal.SIGTTOU, signal.SIGUSR1, signal.SIGUSR2),
+)
+
+
 def become_supervisor(config: Config, handover_fd: int) -> NoReturn:
     # The resolver finds the typed directory here, when the kernel's own idea of
     # the working directory is a release that a swapped link no longer names.
@@ -104,7 +113,9 @@ def become_supervisor(config: Config, handover_fd: int) -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
             stream.flush()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, HELD)  # `Signals` lets them in
     try:
         os.execve(argv[0], argv, bootstrap.environ_as_given())
     except OSError as error:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
         raise LeewardError(f"cannot execute {argv[0]}: {error.strerror}") from None

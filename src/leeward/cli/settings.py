@@ -686,7 +686,7 @@ TABLE: tuple[Setting, ...] = (
         default="",
         precedent="gunicorn, Tornado (--log-file-prefix): stderr; nginx has syslog: too",
         metavar="PATH|syslog:…|journal:",
-        doc="All lines go to this file, each once; {slot} in it: one each.  Or to a daemon.",
+        doc="All lines go to this file, {slot} in it: one each; to a daemon; or -: stderr.",
         is_path=True,
     ),
     Setting(
@@ -724,6 +724,15 @@ TABLE: tuple[Setting, ...] = (
         precedent="RFC 5424: system daemons; gunicorn says user, nginx local7",
         metavar="NAME",
         doc="What syslog and the journal file its lines under: user, daemon, local0 to local7.",
+    ),
+    Setting(
+        key="capture_output",
+        flags=("--capture-output",),
+        parse=values.one_of("auto", "on", "off"),
+        default="auto",
+        precedent="gunicorn: off; on a terminal foreman and docker compose tag lines too",
+        metavar="auto|on|off",
+        doc="Tag what workers print, on a terminal (auto); on: capture it everywhere.",
     ),
     Setting(
         key="access_log",

@@ -148,10 +148,14 @@ def octal(raw: object) -> int:
 
 
 def log_file(raw: object) -> str:
-    """A path, or syslog: or journal: with where that is."""
+    """A path, or syslog: or journal: with where that is; "-" is stderr, as to gunicorn, and no
+    file of that name.
+    """
     from leeward._core.sinks import destination
 
     given = text(raw)
+    if given == "-":
+        return ""
     try:
         destination(given)
     except ValueError as error:

@@ -32,9 +32,9 @@ from leeward.engine.body import Chunked
 from leeward.engine.exchange import Exchange
 from leeward.engine.fields import check_length
 from leeward.engine.head import HEAD_ENDS, BadRequest, Head, find_head
+from leeward.engine.kernel import bytes_wait
 from leeward.engine.parting import Parting
 from leeward.engine.rules import too_large
-from leeward.engine.stream import bytes_wait
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -393,7 +393,7 @@ class Connection(Parting):
         self._next_is_due = False
         if self._step is not None:
             self._advance()
-        if self.ended and not self.half_closed():
+        if self.ended and self.life is not _UPGRADED and not self.half_closed():
             self.close()  # what is left is half a request
 
     def detach(self, exchange: Exchange) -> None:
@@ -410,10 +410,10 @@ class Connection(Parting):
         self.exchange = self._delegate = None
         stream, rest = self.stream, bytes(self._buffer)
         self._buffer.clear()
-        if self._paused_reading:
-            self._resume_reading()
-        if rest:
-            stream.feed(rest)
+        self.read_on()
+        stream.feed(rest)
+        if self.ended:
+            stream.feed_eof(self._websocket is not None)
         if self.serving is not None:
             self.server.serving_ended(self.serving)
         if self.server.draining:

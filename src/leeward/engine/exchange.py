@@ -120,11 +120,14 @@ class Exchange(HTTPConnection):
         connection.detach(self)
         self._detached = True
         self._close_callback = None
+        # Not asked for each answer: what is the application's own would be sent among ours.
+        vars(self).update(dict.fromkeys(_HTTP, _http_is_over))
         return stream
 
     def close(self) -> None:
         self._close_callback = None
-        self.connection.close()
+        if not self._detached:
+            self.connection.close()
 
     # --- the answer ------------------------------------------------------------------------------
 
@@ -163,6 +166,8 @@ class Exchange(HTTPConnection):
                     headers["Connection"] = "close"
             elif not modern:
                 headers["Connection"] = "Keep-Alive"
+        elif code == 101 and self._websocket is not None:
+            self.disconnect = False  # by `Connection: Upgrade, close`: HTTP is over anyway
         fields = layout.lists(headers)
         if head.method == "HEAD" or code == 304:
             self._left = 0
@@ -213,14 +218,14 @@ class Exchange(HTTPConnection):
 
     def write(self, chunk: bytes) -> asyncio.Future[None]:
         """Send a piece of the answer's body.  The future is done when it has left us."""
-        if self.connection.lost:
+        if self.connection.is_over:
             return self.connection.send(b"")
         return self.connection.send(self._framed(chunk))
 
     def finish(self) -> None:
         """The answer is complete.  Raises `HTTPOutputError` if Content-Length said more."""
         connection = self.connection
-        if self._left and not connection.lost:
+        if self._left and not connection.is_over:
             connection.cut()
             raise HTTPOutputError(f"Tried to write {self._left} bytes less than Content-Length")
         self.write_finished = True  # also of what waits for the client (`Link.answer_is_complete`)
@@ -250,9 +255,20 @@ class Exchange(HTTPConnection):
 
     def client_left(self) -> None:
         """Tell whoever wants to know, once."""
+        if self._websocket is not None and not self.connection.lost:
+            return  # it has said FIN: a WebSocket begins all the same, and sees it when it reads
         callback, self._close_callback = self._close_callback, None
         if callback is not None:
             callback()
+
+
+#: What has no meaning once the stream was detached.
+_HTTP = ("write_headers", "answer", "write", "finish")
+
+
+def _http_is_over(*args: object, **kwargs: object) -> None:
+    """As in Tornado, where the stream that these need is None by then."""
+    raise AttributeError("HTTP is over on this connection: its stream was detached")
 
 
 def _length(value: str) -> int:

@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING
 from leeward._core.connection import WAITING, Life
 from leeward._core.pace import Pace
 from leeward.engine import refusals
+from leeward.engine.kernel import bytes_wait
 from leeward.engine.link import Link
-from leeward.engine.stream import bytes_wait
 
 if TYPE_CHECKING:
     from typing import Any

@@ -7,7 +7,7 @@ below the task is not ended at all: its Runner waits on (Tornado 6.4 to 6.6).  S
 looked at what is waited for:
 
     a task, or a @gen.coroutine's future   that is ended, and with it who waits
-    asyncio.gather                         its children are ended
+    asyncio.gather, gen.multi              its children are ended, each by these rules
     a future of a library that waits for   cancelled, as by `task.cancel()`: libraries
     it itself, of a lock or a queue, of    are written for that, and a queue would give
     an executor, of a stream               its next item to nobody
@@ -28,6 +28,8 @@ from typing import TYPE_CHECKING, Any
 
 from tornado import gen
 from tornado.concurrent import future_set_exc_info, future_set_result_unless_cancelled
+
+from leeward.engine.waits import gathered
 
 if TYPE_CHECKING:
     import concurrent.futures
@@ -52,6 +54,7 @@ _BOOKKEEPING = (
     "_wrap_awaitable.<locals>.<lambda>",
     "coroutine.<locals>.wrapper.<locals>.<lambda>",
     "gather.<locals>._done_callback",
+    "multi_future.<locals>.callback",
 )
 _PATHS = tuple({sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")})
 
@@ -75,7 +78,7 @@ def _interrupt(future: asyncio.Future[Any], threads: list[Any]) -> None:
         _interrupt_runner(runner, threads)
     elif isinstance(future, asyncio.Task):
         _interrupt_task(future, threads)
-    else:
+    elif not _inside(future, threads):
         future.cancel()
 
 
@@ -105,16 +108,20 @@ def _interrupt_runner(runner: gen.Runner, threads: list[Any]) -> None:
     if waited is None or resume is None:
         asyncio.get_running_loop().call_soon(_throw, runner)
         return
-    inside = _is_work(waited) and not _others(waited, resume[0])
-    if inside or _belongs(waited, resume[0], runner.gen, threads):
+    mine: Callable[[Any], object] = resume[0]
+    inside = _is_work(waited) and not _others(waited, mine)
+    if inside or _belongs(waited, mine, runner.gen, threads):
         # Before 6.6 a Runner does not survive that what it waits for is cancelled.
-        waited.remove_done_callback(resume[0])
-        waited.add_done_callback(_Resume(runner))
-        if not (inside and _inside(waited, threads)):
+        waited.remove_done_callback(mine)
+        mine = _Resume(runner)
+        waited.add_done_callback(mine)
+        if not inside:
             waited.cancel()
-    else:
-        _let_go(waited, resume[0])
-        asyncio.get_running_loop().call_soon(_throw, runner)
+            return
+        if _inside(waited, threads):
+            return
+    _let_go(waited, mine)
+    asyncio.get_running_loop().call_soon(_throw, runner)
 
 
 class _Resume:
@@ -124,7 +131,8 @@ class _Resume:
         self.runner = runner
 
     def __call__(self, future: asyncio.Future[Any]) -> None:
-        if future.cancelled():
+        # Of several that are waited for together the error is handed on.
+        if future.cancelled() or isinstance(future.exception(), asyncio.CancelledError):
             _throw(self.runner)
         else:
             self.runner.ctx_run(self.runner.run)
@@ -177,25 +185,42 @@ def _is_work(waited: asyncio.Future[Any]) -> bool:
     """Is it a coroutine's future, rather than a bare one?"""
     return (
         isinstance(waited, asyncio.Task)
-        or hasattr(waited, "_children")
+        or gathered(waited) is not None
         or _runner_of(waited) is not None
     )
 
 
 def _inside(waited: asyncio.Future[Any], threads: list[Any]) -> bool:
-    """End what is waited for, if that is work which nobody else waits for."""
+    """End what is waited for, as far as it is work which nobody else waits for.
+
+    Will it be over then?
+    """
     if not _is_work(waited) or len(_waiting(waited)) > 1:
         return False
-    children = getattr(waited, "_children", None)
+    children = gathered(waited)
     if children is None:
         _interrupt(waited, threads)
         return True
     pending = [child for child in children if not child.done()]
-    if not all(_is_work(child) and len(_waiting(child)) < 1 for child in pending):
+    multi = not hasattr(waited, "_children")
+    if multi:
+        # Before 6.6 it would raise at a child that is cancelled, and wait on itself.
+        for child in pending:
+            tie = _find(child, lambda it: any(held is waited for held in _held(it)))
+            if tie is not None:
+                _let_go(child, tie[0])
+    # Each is tried, whatever becomes of the others: they would wait on for nobody.
+    ended = [_ends(child, threads) for child in pending]
+    return waited.cancel() if multi else all(ended)
+
+
+def _ends(child: asyncio.Future[Any], threads: list[Any]) -> bool:
+    """End one of several that are waited for together, if nobody else waits for it."""
+    if _waiting(child):
         return False
-    for child in pending:
-        _interrupt(child, threads)
-    return True
+    if _is_work(child):
+        return _inside(child, threads)
+    return _belongs(child, None, None, threads) and child.cancel()
 
 
 def _timed(coroutine: Any) -> asyncio.Future[Any] | None:
@@ -209,7 +234,7 @@ def _timed(coroutine: Any) -> asyncio.Future[Any] | None:
 
 def _belongs(waited: asyncio.Future[Any], mine: object, coroutine: Any, threads: list[Any]) -> bool:
     """Is the bare future `waited` of no use to anybody but the one who waits?"""
-    if _others(waited, mine) or hasattr(waited, "_children") or _is_work(waited):
+    if _others(waited, mine) or _is_work(waited):
         return False
     for callback, _ in _callbacks(waited):
         if _name(callback) == _EXECUTOR:

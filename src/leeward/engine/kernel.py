@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import select
 import socket
@@ -89,3 +90,16 @@ def _unacknowledged(sock: Any) -> int:
     except OSError:
         return 0
     return int.from_bytes(found[_UNACKED], sys.byteorder)
+
+
+def bytes_wait(transport: asyncio.BaseTransport) -> bool:
+    """Has the kernel bytes of this connection that nobody has read yet?
+
+    Closing now would answer them with a reset.
+    """
+    return readable(transport.get_extra_info("socket"))
+
+
+def unsent(transport: asyncio.BaseTransport) -> int:
+    """Bytes that the kernel has from us and the peer has not acknowledged yet."""
+    return outgoing(transport.get_extra_info("socket"))

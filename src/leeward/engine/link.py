@@ -22,12 +22,12 @@ from tornado.websocket import WebSocketHandler
 from leeward._core.connection import WAITING, Life
 from leeward._core.pace import Progress
 from leeward.engine import unclosed
-from leeward.engine.kernel import gauge
+from leeward.engine.kernel import bytes_wait, gauge, unsent
 from leeward.engine.linger import Linger
 from leeward.engine.opening import see_open_through
 from leeward.engine.registry import NEW_GRACE, REASONS
 from leeward.engine.sending import NONE, Sending
-from leeward.engine.stream import TransportStream, bytes_wait, unsent
+from leeward.engine.stream import TransportStream
 from leeward.engine.telling import tell
 
 if TYPE_CHECKING:
@@ -167,7 +167,9 @@ class Link(Sending):
         self.ended = True
         if self.life is _UPGRADED:
             self._websocket_left()
-            self.stream.feed_eof()  # closes, once the application has read what came before
+            at_work = self._websocket is not None and unclosed.read(self._websocket) > 0
+            self.deadline = self.server.deadline(_HALF_CLOSED)
+            self.stream.feed_eof(at_work)  # closes, once what came before is worked through
         elif not self.half_closed():
             return False  # amid a request, or between two
         return self.transport.get_extra_info("ssl_object") is None  # TLS knows no half-close
@@ -178,6 +180,8 @@ class Link(Sending):
             return False
         self.deadline = self.server.deadline(_HALF_CLOSED)
         self.client_left()
+        if self._stream is not None:
+            self._stream.client_left()
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -102,7 +102,7 @@ class Messages(IOStream):
     def silent(self) -> bool:
         """Is there nothing at all?"""
         here = self._data or len(self._fresh) > self._at
-        return not here and self._future is None and not self._closed
+        return not (here or self._ended or self._closed) and self._future is None
 
     def arrival(self) -> asyncio.Future[None]:
         """Done when something comes."""
@@ -151,7 +151,7 @@ class Messages(IOStream):
         if not self._closed:
             if len(self._data) <= AHEAD:
                 self._connection.read_on()
-            if self._ended and not self._data:
+            if self._ended and not self._data and self.guard is None:
                 self._loop.call_soon(self.close)
 
 

@@ -114,6 +114,11 @@ class Sending(asyncio.Protocol, abc.ABC):
 
     # --- sending ---------------------------------------------------------------------------------
 
+    @property
+    def is_over(self) -> bool:
+        """Can nothing more be sent, because it is lost or we have closed it?"""
+        return self.lost or self.life is _ENDING
+
     def send(self, data: bytes | memoryview) -> asyncio.Future[None]:
         """Write `data`.  The future is done when the kernel has all that was written."""
         if self.lost or self.life is _ENDING:

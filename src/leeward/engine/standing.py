@@ -24,6 +24,7 @@ import tornado
 from tornado.gen import Runner
 
 from leeward.engine.orphans import runs
+from leeward.engine.waits import gathered
 
 #: Hops from a task to what it waits for.  A chain can be a ring: tasks that await each other.
 _HOPS = 100
@@ -136,7 +137,7 @@ def _behind(future: Any) -> Any:
     get_coro = getattr(future, "get_coro", None)
     if get_coro is not None:
         return get_coro()
-    for child in getattr(future, "_children", ()):
+    for child in gathered(future) or ():
         if not child.done():
             return child
     for callback in getattr(future, "_callbacks", None) or ():

@@ -18,23 +18,27 @@ not leave the coroutine.  WebSocket messages that came whole need no such reads
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 import sys
 from typing import TYPE_CHECKING, Any
 
 from tornado.ioloop import IOLoop
-from tornado.iostream import StreamClosedError, UnsatisfiableReadError
+from tornado.iostream import StreamBufferFullError, StreamClosedError, UnsatisfiableReadError
 
-from leeward.engine import kernel
 from leeward.engine.frames import close_frame
 from leeward.engine.messages import AHEAD, AT_ONCE, Messages
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from leeward.engine.exchange import Exchange
     from leeward.engine.frames import Guard
     from leeward.engine.link import Link
     from leeward.engine.pings import Asked
+
+#: Tornado's name: its users have filters and alerts on it.
+_general = logging.getLogger("tornado.general")
 
 #: First octet of a close frame.
 _CLOSE = b"\x88"
@@ -65,6 +69,7 @@ class TransportStream(Messages):
         self._ended = False  # the peer will send no more
         self._closed = False
         self._on_close: Callable[[], None] | None = None
+        self._on_close_of: Exchange | None = None  # the request that it was set in
         self.guard: Guard | None = None
         self._said_close = False  # a close frame was sent
         self._failed = False  # by us: whatever else the protocol sends comes too late
@@ -144,7 +149,7 @@ class TransportStream(Messages):
         def find() -> int | None:
             at = data.find(delimiter)
             end = None if at < 0 else at + len(delimiter)
-            _check(max_bytes, len(data) if end is None else end)
+            _check(max_bytes, len(data) if end is None else end, delimiter)
             return end
 
         return self._read(find)
@@ -156,7 +161,7 @@ class TransportStream(Messages):
             match = pattern.search(data)
             end = None if match is None else match.end()
             del match  # it would lock the bytearray
-            _check(max_bytes, len(data) if end is None else end)
+            _check(max_bytes, len(data) if end is None else end, pattern)
             return end
 
         return self._read(find)
@@ -191,6 +196,8 @@ class TransportStream(Messages):
             if self._closed:
                 self._future = self._find = None
                 raise StreamClosedError(real_error=self.error)
+            if self._ended:
+                self.close()  # no more will come
             # Reading paused when nobody wanted more; what is wanted now may be larger.
             self._connection.read_on()
         return future
@@ -219,7 +226,7 @@ class TransportStream(Messages):
             self.fail(code)
             self.close()
         elif len(self._data) >= self.max_buffer_size:
-            self._unsatisfiable(StreamBufferFull("Reached maximum read buffer size"))
+            self._buffer_full()
 
     def _take(self, count: int) -> bytes:
         data = self._data
@@ -251,7 +258,14 @@ class TransportStream(Messages):
             future.exception()
 
     def _unsatisfiable(self, error: Exception) -> None:
+        _general.info("Unsatisfiable read, closing connection: %s", error)
         self.error = error
+        self.close()
+
+    def _buffer_full(self) -> None:
+        """More than max_buffer_size came, and the read is not satisfied yet."""
+        _general.error("Reached maximum read buffer size")
+        self.error = StreamBufferFullError("Reached maximum read buffer size")
         self.close()
 
     # --- the connection speaks -------------------------------------------------------------------
@@ -272,7 +286,7 @@ class TransportStream(Messages):
         except UnsatisfiableReadError as error:
             self._unsatisfiable(error)
         if self._until_close and len(self._data) > self.max_buffer_size:
-            self._unsatisfiable(StreamBufferFull("Reached maximum read buffer size"))
+            self._buffer_full()
         elif len(self._data) > AHEAD and self._future is None:
             self._connection.read_no_further()
 
@@ -285,10 +299,14 @@ class TransportStream(Messages):
         if not self._closed and (self._future is not None or len(self._data) <= AHEAD):
             self._connection.read_on()
 
-    def feed_eof(self) -> None:
-        """The peer will send no more; a reader still gets what came before."""
+    def feed_eof(self, at_work: bool) -> None:
+        """The peer will send no more; a reader still gets what came before.
+
+        at_work:  a WebSocket's message is: as under Tornado, its answer is sent, and the
+                  end seen by the next read.
+        """
         self._ended = True
-        if not self._data or self._future is not None:
+        if self._future is not None or not (self._data or at_work):
             self.close()
 
     def lost(self, error: BaseException | None) -> None:
@@ -323,7 +341,7 @@ class TransportStream(Messages):
         return self._closed or self._connection.has_left
 
     def set_close_callback(self, callback: Callable[[], None] | None) -> None:
-        self._on_close = callback
+        self._on_close, self._on_close_of = callback, self._connection.exchange
         if self._closed and callback is not None:
             self._shut()
 
@@ -346,13 +364,14 @@ class TransportStream(Messages):
                 future.set_result(self._take(len(self._data)))
             else:
                 future.set_exception(StreamClosedError(real_error=self.error))
+        self.client_left()
+
+    def client_left(self) -> None:
+        """Tell whoever wants to know, but for one who had the whole answer sent before."""
         callback, self._on_close = self._on_close, None
-        if callback is not None:
+        exchange, self._on_close_of = self._on_close_of, None
+        if callback is not None and (exchange is None or not exchange.write_finished):
             self.io_loop.add_callback(callback)
-
-
-class StreamBufferFull(UnsatisfiableReadError):
-    """More than max_buffer_size came, and the read is not satisfied yet."""
 
 
 class _TlsSocket:
@@ -371,24 +390,11 @@ def _give(future: asyncio.Future[bytes], piece: bytes) -> None:
         future.set_result(piece)
 
 
-def _check(most: int | None, size: int) -> None:
+def _check(most: int | None, size: int, delimiter: object) -> None:
     if most is not None and size > most:
-        raise UnsatisfiableReadError(f"delimiter not found within {most} bytes")
+        raise UnsatisfiableReadError(f"delimiter {delimiter!r} not found within {most} bytes")
 
 
 def _looked_at(future: asyncio.Future[Any]) -> None:
     if not future.cancelled():
         future.exception()
-
-
-def bytes_wait(transport: asyncio.BaseTransport) -> bool:
-    """Has the kernel bytes of this connection that nobody has read yet?
-
-    Closing now would answer them with a reset.
-    """
-    return kernel.readable(transport.get_extra_info("socket"))
-
-
-def unsent(transport: asyncio.BaseTransport) -> int:
-    """Bytes that the kernel has from us and the peer has not acknowledged yet."""
-    return kernel.outgoing(transport.get_extra_info("socket"))

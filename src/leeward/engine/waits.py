@@ -6,6 +6,9 @@ left.  Here a cancelled wait is taken out, as Tornado does it for one that has t
 
 The methods are wrapped, not replaced, once a process.  A wait that is not over at once
 costs 3.7 µs instead of 2.1, one that is nothing that could be measured.
+
+`gen.multi`, and so a list or dict that is yielded, says of what it waits for: unlike that of
+`asyncio.gather` its future does not know, and the parts of a wait that was given up went on.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ import functools
 from collections import deque
 from typing import Any
 
-from tornado import locks, queues
+from tornado import gen, locks, queues
 
 #: Where those who wait are kept, by class and method.
 _WAITS = (
@@ -37,6 +40,18 @@ def install() -> None:
         method = getattr(kind, name)
         if not hasattr(method, _MARK):
             setattr(kind, name, _wrapped(method, where))
+    if not hasattr(gen.multi_future, _MARK):
+        gen.multi_future = _gathering(gen.multi_future)
+
+
+def gathered(future: Any) -> Any:
+    """The futures that `future` waits for all together; None if it is no such future."""
+    children = getattr(future, "_children", None)
+    if children is None:
+        for callback, _ in getattr(future, "_callbacks", None) or ():
+            if isinstance(callback, Together):
+                return callback.children
+    return children
 
 
 def _wrapped(method: Any, where: str) -> Any:
@@ -49,6 +64,35 @@ def _wrapped(method: Any, where: str) -> Any:
 
     setattr(waiting, _MARK, True)
     return waiting
+
+
+def _gathering(multi_future: Any) -> Any:
+    @functools.wraps(multi_future)
+    def gathering(children: Any, quiet_exceptions: Any = ()) -> Any:
+        if isinstance(children, dict):
+            children = {key: gen.convert_yielded(it) for key, it in children.items()}
+        else:
+            children = [gen.convert_yielded(it) for it in children]
+        future = multi_future(children, quiet_exceptions)
+        if not future.done():
+            found = children.values() if isinstance(children, dict) else children
+            future.add_done_callback(Together([it for it in found if asyncio.isfuture(it)]))
+        return future
+
+    setattr(gathering, _MARK, True)
+    return gathering
+
+
+class Together:
+    """What a future of `gen.multi` waits for, kept among its callbacks."""
+
+    __slots__ = ("children",)
+
+    def __init__(self, children: list[asyncio.Future[Any]]) -> None:
+        self.children = children
+
+    def __call__(self, future: asyncio.Future[Any]) -> None:
+        """It is over."""
 
 
 class Wait:

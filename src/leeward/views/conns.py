@@ -41,10 +41,18 @@ _COLUMNS: tuple[tuple[str, Callable[[Conn], str], int, bool], ...] = (
 _LEAST = 24
 
 
-def render(conns: Sequence[Conn], found: int, workers: int, width: int = 80) -> str:
-    """conns: those to show, of `found` that there are in so many `workers`."""
+def render(
+    conns: Sequence[Conn], found: int, workers: int, width: int = 80, orphans: int = 0
+) -> str:
+    """conns:    those to show, of `found` that there are in so many `workers`.
+    orphans:  handlers whose client left, which are not among them.
+    """
     lines = [*_table(conns, max(width, 40)), ""] if conns else []
-    return "\n".join([*lines, _sum(conns, found, workers)])
+    lines.append(_sum(conns, found, workers))
+    if orphans:
+        left = "whose client left: leeward conns --state orphan"
+        lines.append(f"and {plural(orphans, 'handler')} {left}")
+    return "\n".join(lines)
 
 
 def _sum(conns: Sequence[Conn], found: int, workers: int) -> str:

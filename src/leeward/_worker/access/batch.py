@@ -71,11 +71,13 @@ class Batch:
     """A `Sink` that writes to a descriptor.  For one thread: others are not heard.
 
     lost:  makes the line that tells of so many lost lines, and why.
+    mark:  in front of each line.
     """
 
-    def __init__(self, fd: int, lost: Callable[[int, str], str]) -> None:
+    def __init__(self, fd: int, lost: Callable[[int, str], str], mark: str = "") -> None:
         self._fd = fd
         self._lost = lost
+        self._mark = mark
         self._lines: deque[str] = deque()
         self._size = 0  # characters of those
         self._piece = b""  # what is left of the octets that are being written
@@ -162,7 +164,7 @@ class Batch:
         made: list[bytes] = []
         room = _FULL if self._regular else _PIECE
         while lines:
-            data = lines[0].encode("utf-8", "backslashreplace")
+            data = (self._mark + lines[0]).encode("utf-8", "backslashreplace")
             if made and len(data) > room:
                 break
             room -= len(data)
@@ -178,7 +180,8 @@ class Batch:
             self._later(self._tell_at - now)
             return False
         self._tell_at = now + _PAUSE
-        self._piece = self._lost(self._dropped, self._why).encode("utf-8", "backslashreplace")
+        told = self._mark + self._lost(self._dropped, self._why)
+        self._piece = told.encode("utf-8", "backslashreplace")
         self._in_piece, self._dropped = self._dropped, 0
         return True
 

@@ -29,7 +29,7 @@ def start(log: Log, config: Config) -> AccessLog:
     if config.access_log and log.outlet is not None:
         sink = log.outlet
     elif config.access_log:
-        sink = batch = Batch(log.fd, lambda number, why: _lost(log, number, why))
+        sink = batch = Batch(log.fd, lambda number, why: _lost(log, number, why), log.mark)
         # A context of its own: that of a request would live as long as the batch.
         batch.begin(asyncio.get_running_loop(), contextvars.Context())
         log.earlier = batch

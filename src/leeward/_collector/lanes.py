@@ -20,8 +20,6 @@ from leeward._sys.ring import Intent, Record, RingReader
 RETRY = 0.1
 #: Lines of a batch at most.
 _LINES = 4096
-#: Batches of a turn into a pipe: one is at most PIPE_BUF octets there, or one line.
-_BATCHES = 64
 #: A reader is looked at so soon: it may take a pipe's worth at a time.
 _SLOW_READER = 0.01
 
@@ -77,17 +75,7 @@ class Lane:
             self._reader.withdraw(self._sink)
 
     def flush(self, now: float) -> bool:
-        """Write a batch, several to a pipe.  False if there is none, or none can be written now."""
-        moved = False
-        for _ in range(_BATCHES):
-            if not self._flush_batch(now):
-                break
-            moved = True
-            if self.stream.regular:
-                break
-        return moved
-
-    def _flush_batch(self, now: float) -> bool:
+        """Write a batch.  False if there is none, or it cannot be written now."""
         if now < self.held_until:
             return False
         if self.stream.owner not in (None, self):

@@ -9,21 +9,14 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import os
 import select
 import stat
-import struct
-import termios
-import time
 
 from leeward._sys.ring import Intent
 
 #: Octets of a batch.  A write of so many takes 0.1 ms where the page cache takes it.
 BATCH = 1 << 18
-#: Octets of a pipe for long lines: what Linux allows everybody (pipe-max-size).  Of one of its
-#: pages, and pages that stay free when such a line is written.
-_LARGE, _PAGE, _MARGIN = 1 << 20, 4096, 16
 #: Octets that are searched for a batch where somebody else has written to the file too.
 _SEARCHED = 1 << 26
 
@@ -36,10 +29,6 @@ class Stream:
         self.regular = False
         #: The lane whose line was written in part; no other's may come before its rest.
         self.owner: object = None
-        #: Since when there was no room for a long line in one piece; 0.0: there was.
-        self._crowded_since = 0.0
-        #: Seconds for which such a line waits for it.
-        self.patience = 2.0
 
     @property
     def name(self) -> str:
@@ -87,13 +76,6 @@ class Stream:
         return sent
 
     def _offer(self, data: bytes) -> int:
-        if len(data) > select.PIPE_BUF and (slots := _slots(self.fd)) is not None:
-            if sent := self._offer_whole(data, *slots):
-                self._crowded_since = 0.0
-                return sent
-            self._crowded_since = self._crowded_since or time.monotonic()
-            if time.monotonic() - self._crowded_since < self.patience:
-                return 0
         sent = 0
         poll = select.poll()
         poll.register(self.fd, select.POLLOUT)
@@ -111,30 +93,6 @@ class Stream:
         if not sent and any(it & (select.POLLERR | select.POLLNVAL) for _, it in poll.poll(0)):
             raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
         return sent
-
-    def _offer_whole(self, data: bytes, slots: int, used: int) -> int:
-        """A line that is longer than a pipe takes whole by itself, in one write(2) all the same.
-
-        The kernel holds the pipe while it copies, as long as there is room: so nobody's line
-        comes in between if there is.  A margin is for what others write between our look
-        and our write.  Somebody who fills the pipe without a pause leaves no room ever:
-        after `patience` the line goes in pieces, which is better than not at all.
-        """
-        need = -(-len(data) // _PAGE)
-        if need + _MARGIN > slots:
-            with contextlib.suppress(OSError):  # more than a user may have (pipe(7))
-                fcntl.fcntl(self.fd, fcntl.F_SETPIPE_SZ, _LARGE)
-                slots = _LARGE // _PAGE
-        if used + min(need + _MARGIN, slots) > slots:
-            return 0
-        try:
-            return os.pwritev(self.fd, [data], -1, os.RWF_NOWAIT)
-        except BlockingIOError:
-            return 0
-        except OSError as error:
-            if error.errno not in (errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL):
-                raise
-        return os.write(self.fd, data)  # before Linux 6.4
 
     # --- after the death of a collector -----------------------------------------------------
 
@@ -163,17 +121,6 @@ class Stream:
 
     def close(self) -> None:
         """Nor is it ours to close."""
-
-
-def _slots(fd: int) -> tuple[int, int] | None:
-    """Pages of the pipe at `fd`, and how many of them may be in use; None if it is none."""
-    try:
-        size = fcntl.fcntl(fd, fcntl.F_GETPIPE_SZ)
-        held = struct.unpack("i", fcntl.ioctl(fd, termios.FIONREAD, b"\0\0\0\0"))[0]
-    except OSError:
-        return None
-    # Of two pages in a row that lines share one may be just over half full.
-    return size // _PAGE, 2 * -(-held // _PAGE) + 1 if held else 0
 
 
 def _written(fd: int, size: int, intent: Intent, data: bytes) -> bool:

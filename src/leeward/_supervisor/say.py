@@ -77,21 +77,17 @@ class Voice:
         self.banner(f"leeward: {text}".split("\n"))
 
     def _write(self, text: str) -> None:
-        """Text as it stands, in pieces of whole lines that a pipe takes whole."""
+        """Text as it stands, in pieces that a pipe takes whole."""
         if self.interrupts is not None:
             tell, self.interrupts = self.interrupts, None
             tell()
             text = f"\n{text}"
         data = text.encode("utf-8", "backslashreplace")
-        while data:
-            end = len(data)
-            if end > _LONGEST:
-                end = data.rfind(b"\n", 0, _LONGEST) + 1 or _LONGEST
+        for start in range(0, len(data), _LONGEST):
             if len(self._pending) >= _PENDING:
                 self._lost += 1
             else:
-                self._pending.append(data[:end])
-            data = data[end:]
+                self._pending.append(data[start : start + _LONGEST])
         self.flush()
 
     def flush(self) -> bool:

@@ -27,10 +27,6 @@ class Writer(Protocol):
 
     def write(self, sink: int, level: int, line: bytes, wait: float = 0.0) -> bool: ...
 
-    def position(self) -> int: ...
-
-    def taken(self, sink: int) -> int: ...
-
 
 class Funnel:
     """Lines of all threads, of signal handlers and of finalisers go through it into the ring."""
@@ -45,18 +41,10 @@ class Funnel:
         """The number of the sink that `spec` describes.  Raises `ring.TableFull`."""
         return self._writer.sink(spec)
 
-    def position(self) -> int:
-        """Where the next line will begin, or later."""
-        return self._writer.position()
-
-    def taken(self, sink: int) -> int:
-        """The collector has written what of this sink ends here, and before."""
-        return self._writer.taken(sink)
-
-    def put(self, sink: int, level: int, line: bytes, wait: float | None = None) -> bool:
+    def put(self, sink: int, level: int, line: bytes) -> bool:
         """Take `line`, whole.  False: there was no room, and the ring has counted it.
 
-        wait:  seconds for room; None: `logrings.patience(level)`.
+        Waits for room up to `logrings.patience(level)`.
         """
         me, inside = get_ident(), self._inside
         if me in inside and len(self._deferred) < _DEFERRED:
@@ -65,8 +53,7 @@ class Funnel:
             return True
         inside.add(me)
         try:
-            patience = logrings.patience(level) if wait is None else wait
-            taken = self._writer.write(sink, level, line, patience)
+            taken = self._writer.write(sink, level, line, logrings.patience(level))
             while self._deferred:
                 self._put_deferred()
         finally:

@@ -223,14 +223,6 @@ class RingWriter(_Ring):
         self._hopeless[kind] = not taken
         return taken
 
-    def position(self) -> int:
-        """Where the next record will begin, or later."""
-        return self._head
-
-    def taken(self, sink: int) -> int:
-        """What of this sink ends here, and before, the reader has written."""
-        return self.words[_OF_SINKS + _PER_SINK * (sink & ~REQUESTS) + CURSOR]
-
     def abandon(self) -> None:
         """In a process that the application forked: the ring is the worker's."""
         self.mine = False

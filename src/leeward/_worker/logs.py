@@ -16,7 +16,7 @@ import select
 import time
 from typing import TYPE_CHECKING
 
-from leeward._sys import lines, longlines
+from leeward._sys import lines
 
 if TYPE_CHECKING:
     from leeward._worker.access.batch import Sink
@@ -118,17 +118,6 @@ class Log:
             self.outlet.write(level, text.encode("utf-8", "backslashreplace"))
             return
         data = self.marked(text).encode("utf-8", "backslashreplace")
-        if len(data) > longlines.MOST or longlines.behind():
-            pipe = longlines.of(self.fd)
-            if pipe is not None and (len(data) > longlines.MOST or pipe.is_behind()):
-                if pipe.put(level, data):
-                    return
-                for piece in longlines.pieces(data):
-                    self._write_through(piece)
-                return
-        self._write_through(data)
-
-    def _write_through(self, data: bytes) -> None:
         try:
             while data:
                 data = data[os.write(self.fd, data) :]

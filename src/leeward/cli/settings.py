@@ -686,7 +686,7 @@ TABLE: tuple[Setting, ...] = (
         default="",
         precedent="gunicorn, Tornado (--log-file-prefix): stderr; nginx has syslog: too",
         metavar="PATH|syslog:…|journal:",
-        doc="All lines go to this file, {slot} in it: one each; to a daemon; or -: stderr.",
+        doc="Workers' lines and requests go there; {slot} in a file's name: one each; -: stderr.",
         is_path=True,
     ),
     Setting(

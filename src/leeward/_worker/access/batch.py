@@ -25,8 +25,6 @@ from collections import deque
 from threading import get_ident
 from typing import TYPE_CHECKING, Protocol
 
-from leeward._sys import longlines
-
 if TYPE_CHECKING:
     import asyncio
     import contextvars
@@ -36,8 +34,6 @@ if TYPE_CHECKING:
 _MOST = 1 << 20
 #: Characters after which a batch does not wait for the end of the turn.
 _FULL = 1 << 16
-#: Level of a line that tells of a request, as `logging` numbers it.
-_INFO = 20
 #: Octets of a write to what is no file; PIPE_BUF of Linux.
 _PIECE = select.PIPE_BUF
 #: Seconds from one batch to the next, at least.
@@ -227,11 +223,6 @@ class Batch:
         """Octets that were taken.  Raises BlockingIOError when there is no room."""
         if self._regular:
             return os.write(self._fd, data)
-        if len(data) > _PIECE or longlines.behind():
-            pipe = longlines.of(self._fd)
-            late = pipe is not None and (len(data) > _PIECE or pipe.is_behind())
-            if pipe is not None and late and pipe.put(_INFO, data, wait=0.0):
-                return len(data)
         if self._nowait:
             try:
                 return os.pwritev(self._fd, [data], -1, os.RWF_NOWAIT)

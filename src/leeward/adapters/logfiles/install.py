@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from leeward import logs
 from leeward._core import sinks
-from leeward._sys import funnel, longlines
-from leeward.adapters.logfiles import loguru, piped, standard
+from leeward._sys import funnel
+from leeward.adapters.logfiles import loguru, standard
 from leeward.adapters.logfiles.place import Place
 
 if TYPE_CHECKING:
@@ -20,11 +20,9 @@ _place: Place | None = None
 def before_loading(config: Config, supervisor: int, rehearsal: bool = False) -> None:
     """From now on no log file is rotated, or emptied, that siblings write to."""
     global _place
-    longlines.watch(supervisor)
     if config.log_files != "as-is":
         _place = Place(config, supervisor, rehearsal)
         standard.install(_place)
-        piped.install(_place.tell_pipe)
         loguru.watch(_place)
 
 

@@ -101,10 +101,6 @@ class Place:
         """Say once what becomes of this file."""
         self._tell(path, f"log file {path} ({who}): {_WORDS[way]}")
 
-    def tell_pipe(self) -> None:
-        """Say once that lines are too long for the pipe that they go to."""
-        self._tell("", "log lines longer than a pipe takes whole: written by the collector")
-
     def tell_failure(self, handler: logging.FileHandler, error: Exception) -> None:
         """Say once that this handler is left as it is, and why."""
         path, who = handler.baseFilename, type(handler).__name__

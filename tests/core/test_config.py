@@ -89,6 +89,7 @@ def test_changed_keys_come_in_the_order_of_the_table() -> None:
         log_rotate="daily",
         log_keep=1,
         log_compress=not FULL.log_compress,
+        log_facility="local1",
         capture_output="on",
     )
     assert changed_keys(FULL, new) == NEEDS_RESTART

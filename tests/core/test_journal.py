@@ -27,6 +27,7 @@ def test_a_line() -> None:
         "LEEWARD_GENERATION=5",
         "LEEWARD_SEQUENCE=9",
     ]
+    assert b"SEQUENCE" not in of_line(3, Line("a", 20), "shop", who, stamp, -1)
     assert of_line(3, Line("", 20), "shop", Who(), "", 0) == (
         b"MESSAGE=\nPRIORITY=6\nSYSLOG_FACILITY=3\nSYSLOG_IDENTIFIER=shop\nLEEWARD_SEQUENCE=0\n"
     )

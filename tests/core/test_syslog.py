@@ -69,6 +69,7 @@ def test_a_line_that_is_no_utf8() -> None:
 
 def test_whose_line_it_is() -> None:
     assert who("worker=2 gen=5 pid=4711") == Who("2", "5", "4711")
+    assert who("worker=2 gen=5") == Who("2", "5")
     assert who("pid=9") == Who("", "", "9")
     assert who("") == who("nobody") == Who()
 
@@ -96,6 +97,7 @@ def test_rfc_5424() -> None:
     )
     short = protocol(3, line, "", Who(), "", "2026-11-09T14:03:07.214Z", 0)
     assert short == (b'<27>1 2026-11-09T14:03:07.214Z - - - - [leeward@32473 seq="0"] sold out\\n')
+    assert b" - [leeward@32473] sold out" in protocol(3, line, "", Who(), "", "-", -1)
 
 
 def test_what_is_too_long_is_cut_and_says_so() -> None:

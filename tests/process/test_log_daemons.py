@@ -70,3 +70,33 @@ def test_the_journal(tmp_path: Path) -> None:
     assert it["SYSLOG_PID"] == pid and it["PRIORITY"] == b"6"
     assert it["SYSLOG_IDENTIFIER"] == service.name.encode() and it["LEEWARD_SLOT"] == b"0"
     assert re.fullmatch(rb"20\d\d-\d\d-\d\dT\S+[+-]\d\d:\d\d", it["SYSLOG_TIMESTAMP"])
+
+
+def test_what_is_printed(tmp_path: Path) -> None:
+    """With --capture-output on each printed line is an entry, in order, and on stderr no more."""
+    daemon = Daemon(str(tmp_path / "socket"), pause=0.0002)
+    flags = ("--capture-output", "on", "--log-file", f"journal:{tmp_path}/socket")
+    with serve("prints:make_app", *flags, cwd=APPS) as service:
+        with Http(address_of(service)) as client:
+            for what in ("much", "colour", "stderr", "record"):
+                client.get(f"/{what}")
+            daemon.wait_for(b"to stderr")
+            daemon.wait_for(b"a record")
+            daemon.stop()
+            client.get("/print")
+            daemon.start()
+            daemon.wait_for(b"from print")
+        assert service.stop() == 0
+    daemon.stop()
+    entries = [fields(it) for it in daemon.came]
+    printed = [it for it in entries if b" stdout: " in it["MESSAGE"]]
+    assert all(it["PRIORITY"] == b"6" and it["LEEWARD_SLOT"] == b"0" for it in printed)
+    assert all(it.keys().isdisjoint({"SYSLOG_PID", "LEEWARD_SEQUENCE"}) for it in printed)
+    texts = [it["MESSAGE"].partition(b" stdout: ")[2].decode() for it in printed]
+    much = [f"much {n} " + "x" * 70 for n in range(2000)]
+    assert texts == [*much, "\\e[31mred\\e[0m", "from print False"]
+    [it] = [it for it in entries if b"to stderr" in it["MESSAGE"]]
+    assert it["PRIORITY"] == b"4" and it["LEEWARD_GENERATION"] == b"1"
+    [it] = [it for it in entries if b"a record" in it["MESSAGE"]]
+    assert it["PRIORITY"] == b"4" and it["SYSLOG_PID"]
+    assert not [it for it in service.lines if "much" in it or "to stderr" in it]

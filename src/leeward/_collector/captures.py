@@ -83,7 +83,7 @@ class Captures:
         self._finishing = False
         self._poll = select.epoll()
         self._watched: set[int] = set()
-        #: Was as much read in the last turn as can be?
+        #: Was as much read in the last turn as can be, or is there more to be written at once?
         self.much = False
 
     def fileno(self) -> int:
@@ -210,7 +210,11 @@ class Captures:
             return self._failed(it, error, now)
         it.waiting = it.waiting[sent:]
         stream.owner = None
-        if sent < len(data):
+        if sent < len(data) and stream.regular:  # which epoll knows nothing of
+            stream.owner = it if sent and not data[:sent].endswith(b"\n") else None
+            self.much = self.much or sent > 0  # there was room a moment ago
+            it.held_until = now if sent else now + _OTHERS
+        elif sent < len(data):
             stream.owner = it
             self._full[stream.fd] = now + _FULL
             self._watch(stream.fd, select.EPOLLOUT)

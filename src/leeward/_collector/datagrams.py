@@ -23,9 +23,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from leeward._collector.lanes import RETRY, Lane
-from leeward._collector.streams import Stream
+from leeward._collector.streams import BATCH, Stream
 from leeward._core import journal, syslog
 from leeward._sys.posix import memfd
+from leeward._sys.ring import Intent
 
 if TYPE_CHECKING:
     from leeward._core.sinks import Spec
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 _AT_ONCE, _TURN = 256, 0.002
 #: Seconds until a socket that had no room is tried again, at first and at most.
 _FIRST, _LAST = 0.001, 0.02
+#: Seconds without a message taken after which a daemon counts as one that reads nothing.
+_STUCK = 2.0
 #: Octets below which a message is not cut: RFC 5424, section 6.1, has receivers take 2048.
 _LEAST = 2048
 #: Octets of UDP's longest datagram.
@@ -201,6 +204,100 @@ class _Resolving:
             self.answer = found[0][0], found[0][4]
 
 
+class Messages:
+    """Lines on their way to a `Socket`, each as a message.  spec:  whose they are."""
+
+    def __init__(self, stream: Socket, spec: Spec) -> None:
+        self._socket = stream
+        self._spec = spec
+        self._who = syslog.who(spec.who)
+        self._stamps = _Stamps()
+
+    def post(self, data: bytes, level: int, sequence: int) -> None:
+        """Raises as `Socket.send`.  sequence:  of the line in its ring; -1: it was in none."""
+        message = whole = self._message(data, level, sequence)
+        if len(whole) > self._socket.longest and not self._socket.journal:
+            message = syslog.cut(whole, self._socket.longest)
+        while True:
+            try:
+                self._socket.send(message)
+            except OSError as error:
+                if error.errno != errno.EMSGSIZE or not self._socket.too_long(len(message)):
+                    raise
+                message = syslog.cut(whole, self._socket.longest)
+            else:
+                break
+        if message is not whole:
+            self._socket.was_cut()
+
+    def _message(self, data: bytes, level: int, sequence: int) -> bytes:
+        spec, who = self._spec, self._who
+        line = syslog.read(data, level)
+        if self._socket.journal:
+            stamp = self._stamps.of(line)
+            return journal.of_line(spec.facility, line, spec.name, who, stamp, sequence)
+        if self._socket.udp:
+            stamp, host = self._stamps.of(line), self._stamps.host
+            return syslog.protocol(spec.facility, line, spec.name, who, host, stamp, sequence)
+        local = tuple(time.localtime())
+        return syslog.local(spec.facility, line, spec.name, who.pid, local)
+
+
+class Printed(Stream):
+    """What one worker prints, each line a message.  level:  of its lines."""
+
+    def __init__(self, stream: Socket, spec: Spec, level: int) -> None:
+        super().__init__(-1)
+        self.regular = True  # nothing tells when it has room
+        self._socket = stream
+        self._messages = Messages(stream, spec)
+        self._level = level
+        self._stuck_since = 0.0
+
+    @property
+    def name(self) -> str:
+        return self._socket.name
+
+    def room(self) -> int:
+        return BATCH
+
+    def begin(self, octets: int) -> Intent:
+        self._socket.begin_batch()
+        return Intent(0, 0, 0, 0, octets)
+
+    def append(self, data: bytes, place: Intent) -> int:
+        """Octets of the lines that were taken.  Raises OSError: none was.
+
+        One of a daemon that has taken nothing for `_STUCK` seconds is EAGAIN; before, it
+        counts as one that is slow, for which whoever prints waits.
+        """
+        sent, now = 0, time.monotonic()
+        deadline = now + _TURN
+        while sent < len(data):
+            end = data.find(b"\n", sent) + 1 or len(data)
+            try:
+                self._messages.post(data[sent:end], self._level, -1)
+                sent = end
+            except BlockingIOError:
+                left = deadline - time.monotonic()
+                if left <= 0.0 or not self._socket.wait(left):
+                    break
+            except OSError as error:
+                if sent:
+                    break
+                if error.errno not in _GONE:
+                    raise
+                # Whichever it is: unlike a pipe's reader, a daemon comes back.
+                raise ConnectionRefusedError(errno.ECONNREFUSED, error.strerror) from None
+        if sent:
+            self._stuck_since = 0.0
+            return sent
+        self._stuck_since = self._stuck_since or now
+        if now - self._stuck_since > _STUCK:
+            raise BlockingIOError(errno.EAGAIN, "nobody reads there")
+        return 0
+
+
 class MessageLane(Lane):
     """The way of one ring's lines to a `Socket`, one by one."""
 
@@ -214,10 +311,8 @@ class MessageLane(Lane):
     ) -> None:
         super().__init__(reader, sink, stream, tap)
         self._socket = stream
-        self._spec = spec
-        self._who = syslog.who(spec.who)
+        self._messages = Messages(stream, spec)
         self._pause = _FIRST
-        self._stamps = _Stamps()
 
     def recover(self) -> None:
         """The cursor says it all."""
@@ -243,7 +338,8 @@ class MessageLane(Lane):
         deadline = 0.0
         while self._queue and len(done) < _AT_ONCE:
             try:
-                self._post(self._queue[0])
+                first = self._queue[0]
+                self._messages.post(first.line, first.level, first.sequence)
             except BlockingIOError:
                 deadline = deadline or time.monotonic() + _TURN
                 left = deadline - time.monotonic()
@@ -252,36 +348,6 @@ class MessageLane(Lane):
                 continue
             done.append(self._queue.popleft())
             self._reader.taken(self._sink, done[-1].end)
-
-    def _post(self, record: Record) -> None:
-        message = whole = self._message(record)
-        if len(whole) > self._socket.longest and not self._socket.journal:
-            message = syslog.cut(whole, self._socket.longest)
-        while True:
-            try:
-                self._socket.send(message)
-            except OSError as error:
-                if error.errno != errno.EMSGSIZE or not self._socket.too_long(len(message)):
-                    raise
-                message = syslog.cut(whole, self._socket.longest)
-            else:
-                break
-        if message is not whole:
-            self._socket.was_cut()
-
-    def _message(self, record: Record) -> bytes:
-        spec = self._spec
-        line = syslog.read(record.line, record.level)
-        who = self._who
-        if self._socket.journal:
-            stamp = self._stamps.of(line)
-            return journal.of_line(spec.facility, line, spec.name, who, stamp, record.sequence)
-        if self._socket.udp:
-            stamp, host = self._stamps.of(line), self._stamps.host
-            number = record.sequence
-            return syslog.protocol(spec.facility, line, spec.name, who, host, stamp, number)
-        local = tuple(time.localtime())
-        return syslog.local(spec.facility, line, spec.name, who.pid, local)
 
 
 class _Stamps:

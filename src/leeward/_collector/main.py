@@ -17,6 +17,7 @@ from typing import NoReturn
 
 from leeward._collector import terminals
 from leeward._collector.captures import Capture, Captures
+from leeward._collector.datagrams import Printed, Socket
 from leeward._collector.intake import Intake
 from leeward._collector.tails import Tails
 from leeward._core import collector_messages as c
@@ -159,12 +160,16 @@ class Collector:
         spec, number = Spec(name), 0
         cutter = Tagged(slot) if output.form == TERMINAL else Exact()
         if output.form == LOG:
-            spec = sinks.of_settings(config, slot) or spec
+            who = f"worker={slot} gen={output.generation}"
+            spec = sinks.of_settings(config, slot, who) or spec
             number = levelno
             look = Look(config.log_format, -1)
             look.stamped = True
             identity = {"worker": slot, "gen": output.generation}
             cutter = Logged(lambda text: look.render(time.time(), level, identity, name, text))
+        stream = self._intake.stream(spec)
+        if isinstance(stream, Socket):
+            stream = Printed(stream, spec, levelno)
         return Capture(
             output.worker,
             output.stream,
@@ -172,7 +177,7 @@ class Collector:
             slot,
             number,
             int(output.pipe),
-            self._intake.stream(spec),
+            stream,
             cutter,
         )
 

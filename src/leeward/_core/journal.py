@@ -24,7 +24,9 @@ def entry(fields: Iterable[tuple[str, str]]) -> bytes:
 
 
 def of_line(facility: int, line: Line, name: str, who: Who, stamp: str, sequence: int) -> bytes:
-    """stamp:  when it was logged; journald's own time is that at which it came."""
+    """stamp:     when it was logged; journald's own time is that at which it came.
+    sequence:  of the line in its ring; -1: it was in none.
+    """
     told = (
         ("MESSAGE", line.text),
         ("PRIORITY", str(severity(line.level))),
@@ -34,6 +36,6 @@ def of_line(facility: int, line: Line, name: str, who: Who, stamp: str, sequence
         ("SYSLOG_TIMESTAMP", stamp),
         ("LEEWARD_SLOT", who.slot),
         ("LEEWARD_GENERATION", who.generation),
-        ("LEEWARD_SEQUENCE", str(sequence)),
+        ("LEEWARD_SEQUENCE", str(sequence) if sequence >= 0 else ""),
     )
     return entry((key, value) for key, value in told if value or key == "MESSAGE")

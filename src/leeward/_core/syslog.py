@@ -39,7 +39,7 @@ _CLOCK = r"((?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d)\.(\d{3})"
 _WORD = "(debug|info|warning|error|critical)"
 _PRETTY = re.compile(f"{_DAY} {_CLOCK} {_WORD} +", re.ASCII)
 _JSON = re.compile(rf'\{{"time":"{_DAY}T{_CLOCK}Z","level":"{_WORD}",', re.ASCII)
-_WHO = re.compile(r"(?:worker=(\d+) )?(?:gen=(\d+) )?(?:pid=(\d+))?", re.ASCII)
+_WHO = re.compile(r"(?:worker=(\d+) )?(?:gen=(\d+) ?)?(?:pid=(\d+))?", re.ASCII)
 #: C0 but for the tab, DEL, C1, and what some readers take for line ends.
 _CONTROL = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]")
 _NAMED = {"\n": "\\n", "\r": "\\r", "\x1b": "\\e"}
@@ -135,12 +135,16 @@ def local(facility: int, line: Line, name: str, pid: str, now: tuple[int, ...]) 
 def protocol(
     facility: int, line: Line, name: str, who: Who, host: str, stamp: str, sequence: int
 ) -> bytes:
-    """RFC 5424.  stamp:  section 6.2.3, or "-".  sequence:  of the line in its ring."""
+    """RFC 5424.  stamp:  section 6.2.3, or "-".
+
+    sequence:  of the line in its ring; -1: it was in none.
+    """
     priority = facility * 8 + severity(line.level)
-    told = (("worker", who.slot), ("gen", who.generation), ("seq", str(sequence)))
-    data = " ".join(f'{key}="{value}"' for key, value in told if value)
+    number = str(sequence) if sequence >= 0 else ""
+    told = (("worker", who.slot), ("gen", who.generation), ("seq", number))
+    data = "".join(f' {key}="{value}"' for key, value in told if value)
     head = f"<{priority}>1 {stamp} {_word(host, 255)} {_word(name, 48)} {who.pid or '-'} -"
-    text = f"{head} [leeward@{_ENTERPRISE} {data}] {escaped(line.text)}"
+    text = f"{head} [leeward@{_ENTERPRISE}{data}] {escaped(line.text)}"
     return text.encode("utf-8", "backslashreplace")
 
 

@@ -45,6 +45,7 @@ def test_a_log_file_is_a_path_and_a_dash_is_stderr(tmp_path: Path) -> None:
     assert resolved(tmp_path, {"log_file": "-"}).config.log_file == ""
     found = resolved(tmp_path, {"log_file": "-"}, toml='log-file = "a.log"')
     assert found.config.log_file == "" and found.values["log_file"].origin == "flag --log-file"
+    assert resolved(tmp_path, toml='log-file = "-"').config.log_file == ""
 
 
 def test_a_config_survives_its_journey_as_json(tmp_path: Path) -> None:

@@ -232,13 +232,15 @@ ALIVE = (upload, download, long_poll, events, websocket, expects, pipeline)
 
 def together(address: Address, *cells: Cell) -> None:
     async def main() -> None:
-        async with asyncio.TaskGroup() as group:
-            for cell in cells:
-                group.create_task(cell(address), name=cell.__name__)  # type: ignore[arg-type]
-        for peer in PEERS:
-            peer.writer.transport.abort()
-        PEERS.clear()
-        await asyncio.sleep(0)
+        try:
+            async with asyncio.TaskGroup() as group:
+                for cell in cells:
+                    group.create_task(cell(address), name=cell.__name__)  # type: ignore[arg-type]
+        finally:
+            for peer in PEERS:
+                peer.writer.transport.abort()
+            PEERS.clear()
+            await asyncio.sleep(0)
 
     asyncio.run(main())
 

@@ -17,7 +17,7 @@ from process.releases import MODULE, check_capacity, deploy, releases_of, replac
 from leeward.testing import Service
 
 #: Seconds until code that hangs is given up; the stack is taken half a second before.
-LIMIT = "2s"
+LIMIT = "3s"
 
 FAULTS = {
     # name: (what is wrong with the new release, lines that the caller reads)
@@ -40,7 +40,7 @@ FAULTS = {
     ),
     "hangs at import": (
         {"at_import": "import threading\nthreading.Event().wait()"},
-        [r"was not (imported|ready) within 2 s \(--start-timeout\)", r"shop\.py:11 in <module>"],
+        [r"was not (imported|ready) within 3 s \(--start-timeout\)", r"shop\.py:11 in <module>"],
     ),
     "hangs in its factory": (
         {
@@ -48,12 +48,12 @@ FAULTS = {
             "at_import": "import threading\nthreading.Event().wait(0.3)",
             "in_factory": "threading.Event().wait()",
         },
-        [r"was not ready within 2 s \(--start-timeout\)", r"shop\.py:\d+ in make_app"],
+        [r"was not ready within 3 s \(--start-timeout\)", r"shop\.py:\d+ in make_app"],
     ),
     "hangs in C": (
         # Holds the interpreter lock all the while: no signal handler would run.
         {"at_import": "import re\nre.match('(a+)+$', 'a' * 64 + 'b')"},
-        [r"was not (imported|ready) within 2 s \(--start-timeout\)", r"shop\.py:11 in <module>"],
+        [r"was not (imported|ready) within 3 s \(--start-timeout\)", r"shop\.py:11 in <module>"],
     ),
     "raises in its factory": (
         {"in_factory": "raise ConnectionError('the database is away')"},
@@ -104,7 +104,9 @@ def test_a_release_with_a_fault_is_told_of_and_changes_nothing(
     """Old workers answer everything, the same processes as before; the caller gets 3 and why."""
     changes, lines = FAULTS[fault]
     deploy(tmp_path, "one")
-    with served(tmp_path, "--start", mode, "--start-timeout", LIMIT) as service:
+    # Only what hangs is given up: the others have all the time that a busy machine takes.
+    flags = ("--start-timeout", LIMIT) if fault.startswith("hangs") else ()
+    with served(tmp_path, "--start", mode, *flags) as service:
         before = {it["pid"] for it in service.workers()}
         with Crowd(address_of(service)) as crowd:
             deploy(tmp_path, "two", **changes)

@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any
 from tornado import gen
 from tornado.concurrent import future_set_exc_info, future_set_result_unless_cancelled
 
+from leeward.engine.peeking import local
 from leeward.engine.waits import gathered
 
 if TYPE_CHECKING:
@@ -228,7 +229,7 @@ def _timed(coroutine: Any) -> asyncio.Future[Any] | None:
     frame = _innermost(coroutine)
     if frame is None or frame.f_code is not asyncio.wait_for.__code__:
         return None
-    found = frame.f_locals.get("fut")
+    found = local(frame, "fut")
     return found if isinstance(found, asyncio.Task) and not found.done() else None
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from tornado.web import RequestHandler
 
 from leeward._core.conns import ORPHAN, Conn, shown
+from leeward.engine.peeking import local
 from leeward.engine.unclosed import read
 
 if TYPE_CHECKING:
@@ -109,7 +110,7 @@ def runs(task: asyncio.Future[Any]) -> tuple[RequestHandler | None, bool]:
         frame = getattr(coroutine, "cr_frame", None)
         if frame is None:
             break
-        owner = frame.f_locals.get("self")
+        owner = local(frame, "self")
         if isinstance(owner, RequestHandler):
             if frame.f_code.co_name == "_execute":
                 return owner, True

@@ -24,6 +24,7 @@ import tornado
 from tornado.gen import Runner
 
 from leeward.engine.orphans import runs
+from leeward.engine.peeking import local
 from leeward.engine.waits import gathered
 
 #: Hops from a task to what it waits for.  A chain can be a ring: tasks that await each other.
@@ -95,7 +96,7 @@ def _waits_for_on_message(frame: FrameType | None) -> bool:
     """Does a WebSocket stand there?  Newest Tornados await on_message by a bare future."""
     if frame is None or frame.f_code.co_name != "_receive_frame":
         return False
-    return frame.f_locals.get("handled_future") is not None
+    return local(frame, "handled_future") is not None
 
 
 def frames(task: asyncio.Future[Any]) -> Iterator[FrameType]:
@@ -154,9 +155,8 @@ def _beside(frame: FrameType | None) -> Any:
     """
     if frame is None or not frame.f_code.co_filename.startswith(_ASYNCIO):
         return None
-    here = frame.f_locals
-    group = getattr(here.get("self"), "_tasks", ())
-    tasks = [here.get("fut"), *_several(here.get("fs")), *_several(group)]
+    group = getattr(local(frame, "self"), "_tasks", ())
+    tasks = [local(frame, "fut"), *_several(local(frame, "fs")), *_several(group)]
     return next((it for it in tasks if asyncio.isfuture(it) and not it.done()), None)
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from tornado.websocket import WebSocketHandler
 
 from leeward.engine.interrupt import followed_by
+from leeward.engine.peeking import local
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -57,7 +58,7 @@ def messages(handlers: Collection[RequestHandler]) -> dict[int, asyncio.Future[A
     for task in asyncio.all_tasks() if wanted else ():
         coroutine: Any = task.get_coro()
         frame = getattr(coroutine, "cr_frame", None)
-        owner = None if frame is None else id(frame.f_locals.get("self"))
+        owner = None if frame is None else id(local(frame, "self"))
         if owner in wanted and followed_by(task, "tornado.websocket"):
             found[owner] = task
     for key, it in wanted.items():

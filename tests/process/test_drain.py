@@ -121,7 +121,8 @@ def test_a_request_in_flight_finishes_where_it_began() -> None:
             held = gate.hold(busy)
             reload_done(service, 2)
             assert get(address).json["generation"] == "2"
-            assert [it["pid"] for it in service.workers("draining")] == [held.pid]
+            draining = lambda: [it["pid"] for it in service.workers("draining")]  # noqa: E731
+            until(lambda: draining() == [held.pid], "the other one to be gone")
             held.release()
             answer = busy.answer()
             assert answer.json["pid"] == held.pid

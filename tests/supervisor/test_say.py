@@ -5,6 +5,8 @@ import fcntl
 import json
 import os
 import select
+import subprocess
+import sys
 import threading
 import time
 
@@ -145,3 +147,24 @@ def test_the_last_lines_wait_for_a_reader_that_lags(pipe):
     assert not voice.waits
     numbers = [line.split()[-1] for line in text.splitlines() if "event" in line]
     assert numbers == [str(it) for it in range(50)]
+
+
+def test_a_torn_line_of_another_is_waited_for_without_asking_the_terminal():
+    """It has room, and would say so again and again: who watches it must not."""
+    reader, writer = os.openpty()
+    holds = "import fcntl, sys; fcntl.lockf(2, fcntl.LOCK_EX); print(flush=True); sys.stdin.read()"
+    command = [sys.executable, "-c", holds]
+    pipe = subprocess.PIPE
+    try:
+        with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=writer) as other:
+            other.stdout.readline()
+            voice = Voice("pretty", "info", writer)
+            voice.shared = True
+            voice.say("event")
+            assert voice.waits and not voice.lacks_room
+            other.communicate()
+        assert voice.flush() and not voice.waits
+        assert b"event" in os.read(reader, 4096)
+    finally:
+        os.close(reader)
+        os.close(writer)

@@ -207,16 +207,17 @@ class Instance:
         due.append(self._rings.next_deadline())
         if self._notify.interval is not None:
             due.append(self._notify.due)
-        if self._reader_watched:
+        if self._voice.waits:
             due.append(now + _VOICE_RETRY)
         times = [it for it in due if it is not None]
         return min(times) - now if times else None
 
     def _watch_reader(self) -> None:
         """Wakes up when the log's reader has room again, while there is something to tell it."""
-        if self._voice.waits == self._reader_watched:
+        # Not while another's line is torn: the terminal may have room, and say so for ever.
+        if self._voice.lacks_room == self._reader_watched:
             return
-        self._reader_watched = self._voice.waits
+        self._reader_watched = self._voice.lacks_room
         if self._reader_watched:
             # Never for reading: it may be a terminal, and what is typed is not for us.
             self._loop.watch(self._voice.fileno(), lambda events: None, read=False, write=True)

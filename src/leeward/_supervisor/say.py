@@ -26,6 +26,8 @@ _LONGEST = 4096
 _PENDING = 1000
 #: Seconds that a line waits for the end of another on the same terminal, while that has room.
 _TORN = 2.0
+#: Seconds between two looks at whether that line has ended, when we are about to leave.
+_AGAIN = 0.01
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
 
 
@@ -45,6 +47,7 @@ class Voice:
         #: The collector writes to the same terminal.
         self.shared = False
         self._waits_since = 0.0
+        self._locked = False
         self._file_look = lines.Look(form, -1)
         self._file_look.stamped = True
 
@@ -92,6 +95,7 @@ class Voice:
 
     def flush(self) -> bool:
         """Writes what can be written now.  True when nothing is left to write."""
+        self._locked = False
         if not (self.shared and self._pending):
             return self._flush()
         if not self._may_write():
@@ -117,7 +121,8 @@ class Voice:
         except (BlockingIOError, PermissionError):
             now = time.monotonic()
             self._waits_since = self._waits_since or now
-            return now - self._waits_since > _TORN
+            self._locked = now - self._waits_since <= _TORN
+            return not self._locked
         except OSError:
             pass  # it is no terminal any more, or cannot be locked
         self._waits_since = 0.0
@@ -150,8 +155,13 @@ class Voice:
 
     @property
     def waits(self) -> bool:
-        """Is there something that the reader has no room for?"""
+        """Is there something that could not be written yet?"""
         return bool(self._pending)
+
+    @property
+    def lacks_room(self) -> bool:
+        """Does it wait for the reader, and not for the rest of another's line?"""
+        return self.waits and not self._locked
 
     def fileno(self) -> int:
         return self._fd
@@ -162,7 +172,10 @@ class Voice:
         poll = select.poll()
         poll.register(self._fd, select.POLLOUT)
         while not self.flush() and (left := by - time.monotonic()) > 0:
-            poll.poll(left * 1000)
+            if self._locked:  # there is room: it would return at once, again and again
+                time.sleep(min(left, _AGAIN))
+            else:
+                poll.poll(left * 1000)
 
     def _gone(self, poll: select.poll) -> bool:
         """No reader any more?  Then nothing will ever be written: drop it."""

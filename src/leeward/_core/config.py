@@ -11,6 +11,9 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, fields
 
+#: Values of `log_level`, as `logging` numbers them.
+LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
+
 #: Keys that a running instance cannot change: a reload that changes one of
 #: them is refused by name and applied not even half.  Of the PROXY protocol because old
 #: and new workers share the listeners: half of the connections would meet the wrong ones.

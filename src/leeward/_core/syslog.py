@@ -11,6 +11,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from leeward._core.config import LEVELS
+
 #: By the names of syslog.conf(5); numbers of RFC 5424, table 1.  Those left out are for
 #: the kernel, and for mail, news and uucp.
 FACILITIES = {
@@ -26,7 +28,6 @@ FACILITIES = {
 #: RFC 5424, table 2, from the levels of `logging`, as logging.handlers.SysLogHandler has it.
 _SEVERITIES = ((50, 2), (40, 3), (30, 4), (20, 6))
 _DEBUG = 7
-_LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
 
 #: Structured data has names of an enterprise, and this one is for who has none (RFC 5612).
 _ENTERPRISE = 32473
@@ -74,10 +75,10 @@ def read(data: bytes, level: int) -> Line:
     text = data.decode("utf-8", "backslashreplace").removesuffix("\n")
     if found := _PRETTY.match(text):
         day, clock, millis, word = found.groups()
-        return Line(text[found.end() :], _LEVELS[word], day, clock, millis)
+        return Line(text[found.end() :], LEVELS[word], day, clock, millis)
     if found := _JSON.match(text):
         day, clock, millis, word = found.groups()
-        return Line(text, _LEVELS[word], day, clock, millis, utc=True)
+        return Line(text, LEVELS[word], day, clock, millis, utc=True)
     return Line(text, level)
 
 

@@ -19,6 +19,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 
+from leeward._core.config import LEVELS
 from leeward._sys import lines
 
 #: PIPE_BUF: what a pipe takes whole once it says that it is writable.
@@ -28,7 +29,6 @@ _PENDING = 1000
 _TORN = 2.0
 #: Seconds between two looks at whether that line has ended, when we are about to leave.
 _AGAIN = 0.01
-_LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
 
 
 class Voice:
@@ -37,7 +37,7 @@ class Voice:
     def __init__(self, form: str, level: str, fd: int = 2) -> None:
         self._fd = fd
         self._look = lines.Look(form, fd)
-        self._level = _LEVELS[level]
+        self._level = LEVELS[level]
         self._pending: deque[bytes] = deque()
         self._lost = 0
         #: Takes (level, line) of what is said, for the log file.
@@ -56,17 +56,17 @@ class Voice:
 
         The first line of `text` is the event, what follows belongs to it.
         """
-        if _LEVELS[level] >= self._level:
+        if LEVELS[level] >= self._level:
             event, _, more = text.partition("\n")
             now = time.time()
             self._write(self._look.render(now, level, identity, lines.OURS, event, more))
             if self.also is not None:
                 line = self._file_look.render(now, level, identity, lines.OURS, event, more)
-                self.also(_LEVELS[level], line.encode("utf-8", "backslashreplace"))
+                self.also(LEVELS[level], line.encode("utf-8", "backslashreplace"))
 
     def tune(self, level: str) -> None:
         """From now on this is the lowest level that is written."""
-        self._level = _LEVELS[level]
+        self._level = LEVELS[level]
 
     def banner(self, text: list[str]) -> None:
         """Lines for people, without decoration; a program that reads JSON gets one event."""

@@ -218,7 +218,9 @@ def _shortage(crew: Crew, a: ModuleType) -> None:
 def _caps(crew: Crew, a: ModuleType) -> None:
     assert [a.Caps(n).kept_back for n in (16, 64, 1 << 20)] == [4, 8, 32]
     assert not a.why_full(9, 55, a.Caps(64, 10)) and a.why_full(9, 56, a.Caps(64, 10))
-    assert a.why_full(10, 20, a.Caps(64, 10)) and a.batch(80) == 10 and a.batch(999) == 32
+    assert a.why_full(10, 20, a.Caps(64, 10))
+    assert [a.batch(n, silent=False) for n in (4, 80, 999)] == [1, 10, 32]
+    assert [a.batch(n, silent=True) for n in (4, 12, 80)] == [4, 8, 10]
 
 
 _SCENARIOS = (_few, _many, _dead, _blocked, _fresh, _storm, _brief, _load, _shortage, _caps)

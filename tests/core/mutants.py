@@ -892,6 +892,7 @@ MUTANTS = (
     _accept("nothing is kept back", "caps.files - caps.kept_back:", "caps.files:"),
     _accept("one too many", "connections >= caps.conns", "connections > caps.conns"),
     _accept("all are evicted", "min(EVICT_MOST, evictable // EVICT_PART)", "evictable"),
+    _accept("the silent go one by one", "EVICT_SILENT if silent else 1", "1"),
 )
 
 if __name__ == "__main__":

@@ -357,7 +357,10 @@ def test_first_evict_then_refuse() -> None:
     assert shortage.look(3.2, waiting=True, others=False) is Step.EVICT
 
 
-@pytest.mark.parametrize("idle, gone", [(0, 0), (1, 1), (7, 1), (80, 10), (1000, 32)])
-def test_how_many_are_evicted(idle: int, gone: int) -> None:
-    """An eighth, at least one, at most 32."""
-    assert a.batch(idle) == gone
+@pytest.mark.parametrize(
+    "count, idle, silent", [(0, 0, 0), (1, 1, 1), (7, 1, 7), (12, 1, 8), (80, 10, 10), (1000, 32, 32)]
+)
+def test_how_many_are_evicted(count: int, idle: int, silent: int) -> None:
+    """An eighth, at least one, or eight of those that never said a word; at most 32."""
+    assert a.batch(count, silent=False) == idle
+    assert a.batch(count, silent=True) == silent

@@ -249,6 +249,10 @@ YIELD = 1.0
 SHED_AFTER = 1.5
 #: Connections evicted in one look: an eighth of those that may be, and not more, as in nginx.
 EVICT_PART, EVICT_MOST = 8, 32
+#: And of the silent not fewer, if there are so many: they have lost nothing, and each look
+#: costs those a tenth of a second who wait behind them.  (By eighths alone, a visitor behind
+#: 52 silent clients in a backlog waited 1.8 s for a worker of 56.)
+EVICT_SILENT = 8
 #: Clients that are answered 503 in one look: at 0.1 ms each 0.8 % of a core.
 SHED_MOST = 8
 
@@ -321,6 +325,7 @@ class Shortage:
             self._helpless_since = now
 
 
-def batch(evictable: int) -> int:
-    """How many of them to evict in one look."""
-    return min(evictable, max(1, min(EVICT_MOST, evictable // EVICT_PART)))
+def batch(evictable: int, *, silent: bool) -> int:
+    """How many of them to evict in one look.  silent: they have never sent a byte."""
+    least = EVICT_SILENT if silent else 1
+    return min(evictable, max(least, min(EVICT_MOST, evictable // EVICT_PART)))

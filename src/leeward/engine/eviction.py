@@ -50,7 +50,8 @@ def evictable(members: Iterable[M], now: float, files: int) -> list[M]:
         if it.life in WAITING and now - it.account.since >= GRACE and 0 <= it.descriptor < files:
             (silent if it.life is Life.NEW else idle).append(it)
     group = silent or idle
-    return heapq.nsmallest(batch(len(group)), group, key=lambda it: it.account.since)
+    count = batch(len(group), silent=bool(silent))
+    return heapq.nsmallest(count, group, key=lambda it: it.account.since)
 
 
 def idle(members: Iterable[M], now: float, most: int) -> list[M]:

@@ -185,6 +185,11 @@ def tell(
             if name != "tornado" and base:
                 ours = [it.rate for it in found[name, way, tls]]
                 report.ratio(f"{what}, rate: {name} / tornado", [it.rate for it in base], ours)
+        cost = {name: median(it.cpu for it in found[name, way, tls]) for name in names}
+        if base and cost.get("leeward uvloop"):
+            part = cost["leeward uvloop"] / cost["tornado"]
+            contract = telling.Contract(f"{what}, share of Tornado's CPU", part, 1.0, "×")
+            report.contracts.append(contract)
         share = report.ratios.get(f"{what}, rate: leeward uvloop / tornado")
         if share:
             contract = telling.Contract(

@@ -110,8 +110,20 @@ MUTANTS = (
     Mutant(
         "a body takes what is behind it",
         "connection",
-        "if len(buffer) <= most:",
-        "if len(buffer) <= most + 1:",
+        "view[: min(self._remaining, self.params.chunk_size)]",
+        "view[: self.params.chunk_size]",
+    ),
+    Mutant(
+        "a body takes what is behind it in the same read",
+        "connection",
+        "at + min(self._remaining, self.params.chunk_size)",
+        "at + self.params.chunk_size",
+    ),
+    Mutant(
+        "what is left of a read is lost",
+        "connection",
+        "self._buffer += rest\n",
+        "pass\n",
     ),
     Mutant(
         "bodies have no bound",
@@ -134,14 +146,14 @@ MUTANTS = (
     Mutant(
         "a chunked body ends with its first piece",
         "connection",
-        "then = self._request_complete if chunks.done else self._read_chunked",
-        "then = self._request_complete",
+        "self._step = self._request_complete if self._chunks.done else self._read_chunked",
+        "self._step = self._request_complete",
     ),
     Mutant(
         "a chunked body that ends without data never ends",
         "connection",
-        "if chunks.done:\n            return self._request_complete()",
-        "if False:\n            return False",
+        "if pieces else True\n",
+        "if pieces else False\n",
     ),
     Mutant(
         "100 is not sent",
@@ -177,8 +189,8 @@ MUTANTS = (
     Mutant(
         "what comes when it closes is read",
         "connection",
-        "elif self.life is not _ENDING:",
-        "else:",
+        "elif self.life is not _ENDING:\n            if not",
+        "else:\n            if not",
     ),
     Mutant(
         "what was there when it closed is read",

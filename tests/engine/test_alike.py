@@ -12,7 +12,7 @@ import pytest
 from engine.hall import ask, served
 from engine.port import run
 from tornado.iostream import StreamClosedError
-from tornado.web import Application, RequestHandler
+from tornado.web import Application, RequestHandler, stream_request_body
 from tornado.websocket import WebSocketHandler
 
 SERVERS = ["tornado", "leeward", "leeward plain"]
@@ -108,6 +108,55 @@ def test_nothing_of_http_is_sent_on_a_detached_stream(by: str, then: str) -> Non
             return await ask(port, GET.replace(b"/", b"/?then=" + then.encode(), 1))
 
     assert run(main()) == b"raw"
+
+
+@stream_request_body
+class TakingMidway(RequestHandler):
+    """Has seen enough of the body: the rest is its own to read."""
+
+    came = 0
+
+    def data_received(self, chunk: bytes) -> None:
+        connection: Any = self.request.connection
+        self.came += len(chunk)
+        # The first read is 64 KiB, as the first window; only behind it one is more than a piece.
+        if self.came > 65536 and connection.stream is not None:
+            stream = connection.detach()
+            asyncio.get_running_loop().call_soon(
+                lambda: asyncio.ensure_future(self.say(stream, self.came))
+            )
+
+    async def say(self, stream: Any, came: int) -> None:
+        rest = await stream.read_bytes(LONG - came)
+        await stream.write(b"%d" % (came + rest.count(b"y")))
+        stream.close()
+
+
+LONG = 300_000
+
+
+@pytest.mark.parametrize("coding", ["fixed", "chunked"])
+@pytest.mark.parametrize("by", ["leeward", "leeward plain"])
+def test_what_a_handler_has_not_read_of_a_body_is_the_streams(by: str, coding: str) -> None:
+    """Of one read of the transport a part has been delivered: not an octet is lost."""
+    app = Application([("/", TakingMidway)], log_function=lambda _: None)
+    head = b"POST / HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\n"
+    if coding == "fixed":
+        head, size = head + b"Content-Length: 400000\r\n\r\n", b""
+    else:
+        head, size = head + b"Transfer-Encoding: chunked\r\n\r\n", b"61a80\r\n"
+
+    async def main() -> bytes:
+        async with served(app, by) as port:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(head)
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(size + b"y" * LONG)
+            said = await reader.read()
+            writer.close()
+            return said
+
+    assert run(main()) == b"%d" % LONG
 
 
 class Reading(RequestHandler):

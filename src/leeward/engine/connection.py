@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 #: Bytes of pipelined requests that are kept before reading pauses: one read of the
 #: transport, so that a client that does not pipeline is never paused.
 _AHEAD = 64 * 1024
+#: Of a chunked body so much more is looked at than the application gets at a time.
+_OVERHEAD = 8 * 1024
 
 _ACTIVE, _IDLE, _UPGRADED, _ENDING = Life.ACTIVE, Life.IDLE, Life.UPGRADED, Life.CLOSING
 
@@ -84,12 +86,16 @@ class Connection(Parting):
         if self.life is _UPGRADED:
             self.stream.feed(data)
         elif self.life is not _ENDING:
-            if not self._buffer and self._step is not None and self.life is not _ACTIVE:
-                # As a rule a read is a whole request: no need to collect it.
-                end = data.find(HEAD_ENDS)
-                if 0 <= end <= self.params.max_header_size - len(HEAD_ENDS):
-                    self._activate()
-                    self._advance(data, end)
+            if not self._buffer and self._step is not None:
+                # As a rule a read is a whole request, or all of it a body's: no need to collect it.
+                if self.life is not _ACTIVE:
+                    end = data.find(HEAD_ENDS)
+                    if 0 <= end <= self.params.max_header_size - len(HEAD_ENDS):
+                        self._activate()
+                        self._advance(data, end)
+                        return
+                elif self._remaining or self._chunks is not None:
+                    self._advance(data)
                     return
             self._buffer += data
             if self._step is not None:
@@ -136,10 +142,10 @@ class Connection(Parting):
 
     # --- reading requests ------------------------------------------------------------------------
 
-    def _advance(self, data: bytes = b"", end: int = 0) -> None:
-        """Go on as far as the bytes reach; `data`, with a head until `end`, are the first."""
+    def _advance(self, data: bytes = b"", end: int = -1) -> None:
+        """Go on as far as the bytes reach; `data` are the first: a head until `end`, or a body's."""
         try:
-            if not data or self._begin_at_once(data, end):
+            if not data or (self._read_at_once(data) if end < 0 else self._begin_at_once(data, end)):
                 while self._step is not None and self._step():
                     pass
         except (BadRequest, HTTPInputError) as error:
@@ -238,29 +244,61 @@ class Connection(Parting):
         buffer = self._buffer
         if not buffer:
             return self._awaits_body()
-        most = min(self._remaining, self.params.chunk_size)
-        if len(buffer) <= most:
-            piece = bytes(buffer)
-            buffer.clear()
-        else:
-            piece = bytes(buffer[:most])
-            del buffer[:most]
-        self._remaining -= len(piece)
-        then = self._read_fixed if self._remaining else self._request_complete
-        return self._deliver(piece, then)
+        with memoryview(buffer) as view:
+            piece = bytes(view[: min(self._remaining, self.params.chunk_size)])
+        del buffer[: len(piece)]
+        return self._deliver_fixed(piece)
 
     def _read_chunked(self) -> bool:
-        chunks, buffer = self._chunks, self._buffer
-        if not buffer or chunks is None:
+        buffer = self._buffer
+        if not buffer:
             return self._awaits_body()
-        pieces, used = chunks.feed(bytes(buffer), self.params.chunk_size)
+        with memoryview(buffer) as view:
+            data = bytes(view[: self.params.chunk_size + _OVERHEAD])
+        pieces, used = self._decode(data)
         del buffer[:used]
-        then = self._request_complete if chunks.done else self._read_chunked
-        if pieces:
-            return self._deliver(b"".join(pieces), then)
-        if chunks.done:
-            return self._request_complete()
-        return used > 0 or self._awaits_body()
+        return self._deliver_decoded(pieces)
+
+    def _read_at_once(self, data: bytes) -> bool:
+        """More of a body, from where it is.  Collected first it was copied three times, and each
+        read of 256 KiB had its memory from the kernel anew: 1.2 to 1.8 s of CPU a GB, not 0.2."""
+        view, at, go_on = memoryview(data), 0, True
+        while go_on and at < len(data) and self._step is not None:
+            if self._remaining:
+                piece = data[at : at + min(self._remaining, self.params.chunk_size)]
+                at += len(piece)
+                go_on = self._deliver_fixed(piece)
+            elif self._chunks is not None and not self._chunks.done:
+                pieces, used = self._decode(view[at:])
+                at += used
+                go_on = self._deliver_decoded(pieces)
+            else:
+                break
+        if at < len(data):
+            self._set_aside(view[at:])
+        return go_on
+
+    def _set_aside(self, rest: memoryview) -> None:
+        """What the application, which has seen what came before it, is not ready for."""
+        if self.life is _UPGRADED:
+            self.stream.feed(bytes(rest))
+        elif self.life is not _ENDING:
+            self._buffer += rest
+            if self._step is None and len(self._buffer) > _AHEAD:
+                self._pause_reading()
+
+    def _decode(self, data: memoryview | bytes) -> tuple[list[bytes], int]:
+        assert self._chunks is not None
+        return self._chunks.feed(data, self.params.chunk_size)
+
+    def _deliver_fixed(self, piece: bytes) -> bool:
+        self._remaining -= len(piece)
+        return self._deliver(piece, self._read_fixed if self._remaining else self._request_complete)
+
+    def _deliver_decoded(self, pieces: list[bytes]) -> bool:
+        assert self._chunks is not None
+        self._step = self._request_complete if self._chunks.done else self._read_chunked
+        return self._deliver(b"".join(pieces), self._step) if pieces else True
 
     def _deliver(self, piece: bytes, then: Callable[[], bool]) -> bool:
         exchange, delegate = self.exchange, self._delegate

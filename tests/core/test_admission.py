@@ -358,7 +358,8 @@ def test_first_evict_then_refuse() -> None:
 
 
 @pytest.mark.parametrize(
-    "count, idle, silent", [(0, 0, 0), (1, 1, 1), (7, 1, 7), (12, 1, 8), (80, 10, 10), (1000, 32, 32)]
+    "count, idle, silent",
+    [(0, 0, 0), (1, 1, 1), (7, 1, 7), (12, 1, 8), (80, 10, 10), (1000, 32, 32)],
 )
 def test_how_many_are_evicted(count: int, idle: int, silent: int) -> None:
     """An eighth, at least one, or eight of those that never said a word; at most 32."""

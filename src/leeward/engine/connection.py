@@ -143,9 +143,12 @@ class Connection(Parting):
     # --- reading requests ------------------------------------------------------------------------
 
     def _advance(self, data: bytes = b"", end: int = -1) -> None:
-        """Go on as far as the bytes reach; `data` are the first: a head until `end`, or a body's."""
+        """Go on as far as the bytes reach; first with `data`: a head until `end`, or a body's."""
         try:
-            if not data or (self._read_at_once(data) if end < 0 else self._begin_at_once(data, end)):
+            go_on = True
+            if data:
+                go_on = self._begin_at_once(data, end) if end >= 0 else self._read_at_once(data)
+            if go_on:
                 while self._step is not None and self._step():
                     pass
         except (BadRequest, HTTPInputError) as error:

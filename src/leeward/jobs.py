@@ -16,17 +16,16 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from leeward._core.durations import positive
+from leeward._core.record import Record
 from leeward.resources import shown
 
 F = TypeVar("F", bound=Callable[[], Any])
 
 
-@dataclass(frozen=True)
-class Job:
+class Job(Record):
     """every: seconds.  key: the same in every process, and in the next generation."""
 
     function: Callable[[], Any]

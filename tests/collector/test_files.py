@@ -11,7 +11,6 @@ import re
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from logging.handlers import TimedRotatingFileHandler
 from pathlib import Path
 from random import Random
@@ -21,6 +20,7 @@ from collector.harness import Scene
 
 from leeward._collector.files import File
 from leeward._collector.shrink import Shrinker
+from leeward._core.record import replace
 from leeward._core.sinks import Spec
 from leeward._sys.ring import Intent
 from leeward.adapters.logfiles import kinds

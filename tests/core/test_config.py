@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
-
 import pytest
 
 from leeward._core.config import NEEDS_RESTART, Config, Handover, Listener, changed_keys
+from leeward._core.record import replace
 
 FULL = Config(
     kind="tornado",
@@ -52,7 +51,7 @@ def test_a_handover_survives_the_journey() -> None:
     assert Handover.from_json(handover.to_json()) == handover
 
 
-@pytest.mark.parametrize("key", [it.name for it in fields(Config)])
+@pytest.mark.parametrize("key", list(Config.FIELDS))
 def test_what_needs_a_restart_is_named(key: str) -> None:
     """Exactly the keys that a running instance cannot change, and only if they differ."""
     new = replace(FULL, **{key: "something else"})

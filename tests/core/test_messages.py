@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import MISSING, fields, replace
 from typing import Any
 
 import pytest
@@ -25,6 +24,7 @@ from leeward._core.messages import (
     decode,
     encode,
 )
+from leeward._core.record import replace
 
 KINDS = sorted(Message.kinds.values(), key=lambda it: it.__name__)
 QUIET = settings(
@@ -52,7 +52,7 @@ WRONG: dict[str, list[Any]] = {
 
 
 def example(kind: type[Message]) -> Message:
-    return kind(**{it.name: EXAMPLES[str(it.type)] for it in fields(kind)})
+    return kind(**{name: EXAMPLES[expected] for name, expected in kind.FIELDS.items()})
 
 
 def received(message: Message) -> Message:
@@ -68,26 +68,26 @@ def test_every_message_survives_the_journey(kind: type[Message]) -> None:
     back = received(message)
     data, descriptors = encode(message)
     places = sum(
-        {"Descriptor": 1, "tuple[Descriptor, ...]": 2}.get(str(it.type), 0) for it in fields(kind)
+        {"Descriptor": 1, "tuple[Descriptor, ...]": 2}.get(it, 0) for it in kind.FIELDS.values()
     )
     assert len(descriptors) == places
     assert decode(data, descriptors) == message
     assert type(back) is kind
-    for field in fields(kind):
-        if str(field.type) == "Descriptor":
-            assert getattr(back, field.name) == 107
-        elif str(field.type) == "tuple[Descriptor, ...]":
-            assert set(getattr(back, field.name)) == {108, 109}
+    for name, expected in kind.FIELDS.items():
+        if expected == "Descriptor":
+            assert getattr(back, name) == 107
+        elif expected == "tuple[Descriptor, ...]":
+            assert set(getattr(back, name)) == {108, 109}
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda it: it.__name__)
 def test_a_message_that_cannot_be_sent_cannot_be_built(kind: type[Message]) -> None:
     """Each field checks its type, on either side, and says which one is wrong."""
     message = example(kind)
-    for field in fields(kind):
-        for wrong in WRONG[str(field.type)]:
-            with pytest.raises(BadMessage, match=rf"{kind.__name__}\.{field.name} is "):
-                replace(message, **{field.name: wrong})
+    for name, expected in kind.FIELDS.items():
+        for wrong in WRONG[expected]:
+            with pytest.raises(BadMessage, match=rf"{kind.__name__}\.{name} is "):
+                replace(message, **{name: wrong})
 
 
 def test_an_int_is_a_float_but_a_bool_is_no_number() -> None:
@@ -113,17 +113,17 @@ def test_descriptors_travel_in_the_order_of_their_fields() -> None:
 def test_what_is_left_out_has_its_default_or_is_missed(kind: type[Message]) -> None:
     """An older peer may leave out what is new; never what has no default."""
     data, descriptors = encode(example(kind))
-    for field in fields(kind):
-        if "Descriptor" in str(field.type):
+    for name, expected in kind.FIELDS.items():
+        if "Descriptor" in expected:
             continue  # see below: they are counted
         body = json.loads(data)
-        del body[field.name]
+        del body[name]
         short = json.dumps(body).encode()
-        if field.default is MISSING:
-            with pytest.raises(BadMessage, match=field.name):
+        if name not in kind.DEFAULTS:
+            with pytest.raises(BadMessage, match=name):
                 decode(short, descriptors)
         else:
-            assert getattr(decode(short, descriptors), field.name) == field.default
+            assert getattr(decode(short, descriptors), name) == kind.DEFAULTS[name]
 
 
 @pytest.mark.parametrize(
@@ -208,7 +208,7 @@ JSON = st.recursive(
 def test_no_values_do_harm(data: st.DataObject) -> None:
     """Random values in the fields of a real kind: a message, or a BadMessage."""
     kind = data.draw(st.sampled_from(KINDS))
-    body = {it.name: data.draw(JSON, label=it.name) for it in fields(kind)}
+    body = {it: data.draw(JSON, label=it) for it in kind.FIELDS}
     try:
         message = decode(json.dumps({NAME: kind.__name__, **body}).encode(), [])
     except BadMessage:

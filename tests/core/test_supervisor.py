@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
 from core.hand import EXIT_0, SEGV, SIGKILL, Hand
 
 from leeward._core import commands as c
 from leeward._core.generation import Limits
+from leeward._core.record import replace
 from leeward._core.roster import Death, Process
 from leeward._core.supervisor import Supervisor
 from leeward._core.worker import Event, State
@@ -101,7 +100,7 @@ def test_five_silent_deaths_end_the_boot_with_5() -> None:
 def test_slow_deaths_add_up_too() -> None:
     """A minute between two failures of a boot is no quiet time."""
     hand = Hand(start="spawn")
-    hand.limits = dataclasses.replace(hand.limits, start=100.0)
+    hand.limits = replace(hand.limits, start=100.0)
     hand.plan()
     for _ in range(5):
         hand.later(60.0)
@@ -633,7 +632,7 @@ def test_a_recycling_ends_with_a_stop() -> None:
 def kept(workers: int = 2) -> Hand:
     """Generation 2 serves, generation 1 is warm."""
     hand = Hand(workers=workers)
-    hand.limits = dataclasses.replace(hand.limits, settle=50.0)
+    hand.limits = replace(hand.limits, settle=50.0)
     hand.up()
     hand.sup.reload()
     hand.settle()
@@ -684,7 +683,7 @@ def test_nothing_to_go_back_to() -> None:
     hand.settle()
     assert (hand.sup.rollback(hand.now), hand.sup.lost) == (None, "settled")
     spawned = Hand(start="spawn")
-    spawned.limits = dataclasses.replace(spawned.limits, settle=50.0)
+    spawned.limits = replace(spawned.limits, settle=50.0)
     spawned.up()
     spawned.sup.reload()
     spawned.settle()
@@ -988,7 +987,7 @@ def reload_beside(hand: Hand) -> list[c.Command]:
 def test_old_generations_that_linger_are_few() -> None:
     """Two may drain for their whole time; with the third the oldest gets five seconds."""
     hand = Hand(workers=2)
-    hand.limits = dataclasses.replace(hand.limits, graceful=1000.0, lingering=2)
+    hand.limits = replace(hand.limits, graceful=1000.0, lingering=2)
     hand.sup.generations[1].limits = hand.limits
     hand.up()
     old = [it.id for it in hand.sup.roster.of("worker", 1)]
@@ -1006,7 +1005,7 @@ def test_old_generations_that_linger_are_few() -> None:
 def test_who_has_less_time_left_is_given_no_more() -> None:
     """Five seconds at most."""
     hand = Hand(workers=1)
-    hand.limits = dataclasses.replace(hand.limits, graceful=4.0, lingering=1)
+    hand.limits = replace(hand.limits, graceful=4.0, lingering=1)
     hand.sup.generations[1].limits = hand.limits
     hand.up()
     reload_beside(hand)
@@ -1366,10 +1365,10 @@ def test_other_limits_hold_for_whoever_lives_already() -> None:
     """A worker that was born with 25 s to drain has 3 now, and the generation's next one too."""
     hand = Hand(workers=1).up()
     (worker,) = hand.sup.roster.of("worker")
-    limits = dataclasses.replace(worker.limits, graceful=3.0)
+    limits = replace(worker.limits, graceful=3.0)
     hand.sup.tune(1, limits)
     assert hand.sup.generations[1].limits == worker.limits == limits
-    hand.sup.tune(1, dataclasses.replace(limits, graceful=4.0))
+    hand.sup.tune(1, replace(limits, graceful=4.0))
     assert worker.limits.graceful == 4.0
 
 
@@ -1377,6 +1376,6 @@ def test_other_limits_are_one_generations() -> None:
     hand = Hand(workers=1).up()
     before = hand.sup.generations[1].limits
     number = hand.sup.offer(limits=before, start="zygote", may_change_mode=False, workers=1)
-    hand.sup.tune(number, dataclasses.replace(before, settle=1.0))
+    hand.sup.tune(number, replace(before, settle=1.0))
     assert hand.sup.generations[1].limits == before
     assert all(it.limits == before for it in hand.sup.roster.of("worker", 1))

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
+from leeward._core.record import replace
 from leeward._core.vitals import (
     BEAT,
     PATIENCE,

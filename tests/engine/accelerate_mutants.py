@@ -10,7 +10,6 @@ import contextlib
 import random
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -25,6 +24,7 @@ from tornado.httputil import HTTPHeaders
 from tornado.web import Application, RequestHandler
 
 import leeward.engine
+from leeward._core.record import replace
 from leeward.engine import engine as engine_module
 from leeward.engine.accelerate.install import installed
 

@@ -8,7 +8,6 @@ import logging
 import random
 import subprocess
 import sys
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -19,6 +18,7 @@ from tornado.httputil import HTTPHeaders
 from tornado.web import Application, RequestHandler
 
 from leeward._core.config import Config
+from leeward._core.record import replace
 from leeward.engine import execute, layout
 from leeward.engine.accelerate import pristine as knowledge
 from leeward.engine.accelerate.install import Accelerations, installed, survey

@@ -13,7 +13,6 @@ import gzip
 import socket
 import ssl
 from collections.abc import AsyncIterator, Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ from tornado.iostream import IOStream
 from tornado.web import Application, RequestHandler, stream_request_body
 
 from leeward._core.config import Config
+from leeward._core.record import replace
 from leeward.cli.settings import TABLE
 
 by_all = pytest.mark.parametrize("by", ["itself", "leeward", "tornado"])

@@ -6,7 +6,6 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -19,6 +18,7 @@ from tornado.websocket import WebSocketHandler
 import leeward
 from leeward._core.config import Config
 from leeward._core.connection import Life
+from leeward._core.record import replace
 from leeward.engine.connection import Connection
 from leeward.engine.engine import Engine
 from leeward.limits import DECLARED

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
-import dataclasses
 import random
 from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
@@ -22,6 +21,7 @@ from tornado.web import Application
 from tornado.websocket import WebSocketClosedError, WebSocketHandler, WebSocketProtocol13
 
 from leeward._core.config import Config
+from leeward._core.record import replace
 from leeward.engine import messages
 from leeward.engine.accelerate import messages as accelerations
 from leeward.engine.accelerate.install import installed
@@ -316,10 +316,7 @@ def living(old: str, new: str) -> Iterator[None]:
             makes = {"message read": made.read, "message write": made.write}
             stack.callback(installed.remove)
             installed.install(
-                tuple(
-                    dataclasses.replace(it, make=makes.get(it.name, it.make))
-                    for it in ACCELERATIONS
-                )
+                tuple(replace(it, make=makes.get(it.name, it.make)) for it in ACCELERATIONS)
             )
             break
         else:

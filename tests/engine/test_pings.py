@@ -15,7 +15,6 @@ import threading
 import time
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -23,6 +22,7 @@ from tornado.web import Application
 from tornado.websocket import WebSocketHandler
 
 from leeward._core.config import Config
+from leeward._core.record import replace
 from leeward.adapters.serving import server
 from leeward.adapters.streams import Stream
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,6 +11,7 @@ from tornado.httpserver import HTTPServer
 from tornado.web import Application
 
 from leeward._core.config import NEEDS_RESTART, TUNABLE, Config
+from leeward._core.record import replace
 from leeward.adapters.tornado import TornadoServer
 from leeward.engine.timeouts import Timeouts, timeouts, tuned
 

@@ -10,11 +10,11 @@ import struct
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 
 from leeward._core.config import Config
 from leeward._core.messages import Closed, Drain, Failed, Hello, Message, Ready, Watched
+from leeward._core.record import replace
 from leeward._sys.channel import Channel
 from leeward._sys.page import Page
 from leeward.errors import ChannelClosed

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from leeward._core.record import Record
 
 #: Lines with the worker's tag; octet for octet; lines of the log file.
 TERMINAL, EXACT, LOG = "terminal", "exact", "log"
@@ -12,8 +12,7 @@ TERMINAL, EXACT, LOG = "terminal", "exact", "log"
 MARK = "\x1e\x1e"
 
 
-@dataclass(frozen=True)
-class Way:
+class Way(Record):
     """streams:  the descriptors of a worker that lead into one pipe: (1,), (2,) or (1, 2).
     form:     one of `TERMINAL`, `EXACT`, `LOG`.
     """

@@ -6,12 +6,9 @@ of them: they cost it 0.1 MiB of its 8.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from leeward._core.messages import Descriptor, Message
 
 
-@dataclass(frozen=True, repr=False)
 class Collect(Message):
     """First message to a collector: what it works with, and how many `Ring`s follow at once."""
 
@@ -22,7 +19,6 @@ class Collect(Message):
     emptied: tuple[str, ...] = ()  # files that a predecessor has emptied already
 
 
-@dataclass(frozen=True, repr=False)
 class Ring(Message):
     """Empty this ring into the sinks that it names.  Its writer may have ended already."""
 
@@ -33,21 +29,18 @@ class Ring(Message):
     ended: bool = False
 
 
-@dataclass(frozen=True, repr=False)
 class RingEnds(Message):
     """Its writer is dead."""
 
     worker: int
 
 
-@dataclass(frozen=True, repr=False)
 class RingDrained(Message):
     """All that was in it is written; it can be forgotten."""
 
     worker: int
 
 
-@dataclass(frozen=True, repr=False)
 class Output(Message):
     """Empty this pipe, which a worker prints into."""
 
@@ -59,7 +52,6 @@ class Output(Message):
     pipe: Descriptor
 
 
-@dataclass(frozen=True, repr=False)
 class OutputEnded(Message):
     """All of it was written, or given up, and nobody can write into it any more."""
 
@@ -67,24 +59,20 @@ class OutputEnded(Message):
     stream: int
 
 
-@dataclass(frozen=True, repr=False)
 class LineBegun(Message):
     """From the collector: a line stands on the terminal that has no end yet; or none does."""
 
     begun: bool
 
 
-@dataclass(frozen=True, repr=False)
 class LineEnded(Message):
     """From the supervisor: it has ended that line, to write one of its own."""
 
 
-@dataclass(frozen=True, repr=False)
 class Reopen(Message):
     """Somebody has moved the files: open them anew."""
 
 
-@dataclass(frozen=True, repr=False)
 class Tail(Message):
     """Tell whoever is at the other end of `asker` these lines, by `Piece`s."""
 
@@ -95,21 +83,18 @@ class Tail(Message):
     asker: Descriptor
 
 
-@dataclass(frozen=True, repr=False)
 class Finish(Message):
     """All writers are dead: write what is left within so many seconds, and leave."""
 
     timeout: float
 
 
-@dataclass(frozen=True, repr=False)
 class Emptied(Message):
     """This file is about to be emptied, once in the life of the instance."""
 
     path: str
 
 
-@dataclass(frozen=True, repr=False)
 class Complaint(Message):
     """What the operator must know of the sinks."""
 

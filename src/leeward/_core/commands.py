@@ -7,17 +7,15 @@ because `plan` asks for a thing only once per change of state.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from leeward._core.record import Record
 
 
-@dataclass(frozen=True)
-class StartZygote:
+class StartZygote(Record):
     process: int
     generation: int
 
 
-@dataclass(frozen=True)
-class StartWorker:
+class StartWorker(Record):
     """Fork it from `zygote`, or spawn a fresh interpreter when there is none.
 
     canary:  no worker of its generation was ever ready.
@@ -31,8 +29,7 @@ class StartWorker:
     canary: bool
 
 
-@dataclass(frozen=True)
-class Drain:
+class Drain(Record):
     """Tell a process to finish and leave.  `reason`: "reload" or "stop"."""
 
     process: int
@@ -40,15 +37,13 @@ class Drain:
     timeout: float
 
 
-@dataclass(frozen=True)
-class Aside:
+class Aside(Record):
     """Have a worker accept no more, keep what it has, and stay."""
 
     process: int
 
 
-@dataclass(frozen=True)
-class Hurried:
+class Hurried(Record):
     """An old generation lingers that is one too many: its workers are told to stop."""
 
     generation: int
@@ -56,54 +51,46 @@ class Hurried:
     timeout: float
 
 
-@dataclass(frozen=True)
-class Kill:
+class Kill(Record):
     process: int
 
 
-@dataclass(frozen=True)
-class Forget:
+class Forget(Record):
     """It is gone: close its channel, free its row."""
 
     process: int
 
 
-@dataclass(frozen=True)
-class Resolve:
+class Resolve(Record):
     """Resolve the settings again, for a new generation."""
 
 
-@dataclass(frozen=True)
-class StopResolving:
+class StopResolving(Record):
     """The resolver did not answer in time, or nobody wants its answer any more."""
 
     why: str = "the settings could not be resolved in time"
 
 
-@dataclass(frozen=True)
-class Up:
+class Up(Record):
     """The first worker of the first generation is ready: the service is up."""
 
     generation: int
 
 
-@dataclass(frozen=True)
-class Served:
+class Served(Record):
     """A new generation has every slot; the one before is on its way out."""
 
     generation: int
 
 
-@dataclass(frozen=True)
-class RolledBack:
+class RolledBack(Record):
     """A new generation failed; the one before serves on."""
 
     generation: int
     why: str
 
 
-@dataclass(frozen=True)
-class GoesBack:
+class GoesBack(Record):
     """From `generation` to the one before it, `to`, which is still warm."""
 
     generation: int
@@ -111,8 +98,7 @@ class GoesBack:
     why: str
 
 
-@dataclass(frozen=True)
-class BackedOff:
+class BackedOff(Record):
     """A generation's workers keep dying: nothing is started for `delay` seconds."""
 
     generation: int
@@ -121,8 +107,7 @@ class BackedOff:
     why: str
 
 
-@dataclass(frozen=True)
-class Rests:
+class Rests(Record):
     """A generation's workers reach a limit when they are hardly ready: replaced with pauses."""
 
     generation: int
@@ -130,8 +115,7 @@ class Rests:
     why: str
 
 
-@dataclass(frozen=True)
-class ModeChosen:
+class ModeChosen(Record):
     """How this generation's workers are made, and why."""
 
     generation: int
@@ -139,8 +123,7 @@ class ModeChosen:
     why: str
 
 
-@dataclass(frozen=True)
-class Exit:
+class Exit(Record):
     code: int
     why: str
 

@@ -9,7 +9,8 @@ parses or validates what a user wrote: that is `leeward.cli.settings`.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, fields
+
+from leeward._core.record import Record, asdict
 
 #: Values of `log_level`, as `logging` numbers them.
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
@@ -76,8 +77,7 @@ TUNABLE = (
 )
 
 
-@dataclass(frozen=True)
-class Listener:
+class Listener(Record):
     """One bound, listening socket that the supervisor owns.
 
     fd:       descriptor number in the supervisor.
@@ -93,9 +93,7 @@ class Listener:
     path: str = ""
 
 
-# No repr: for so many fields its making costs the supervisor 100 of the 8192 KiB that it may have.
-@dataclass(frozen=True, repr=False)
-class Config:
+class Config(Record):
     """The resolved settings of one generation.  Durations are in seconds."""
 
     target: str
@@ -222,16 +220,15 @@ class Config:
     @classmethod
     def from_json(cls, text: str) -> Config:
         raw = json.loads(text)
-        for field in fields(cls):
-            if isinstance(raw.get(field.name), list):
-                raw[field.name] = tuple(
-                    tuple(item) if isinstance(item, list) else item for item in raw[field.name]
+        for name in cls.FIELDS:
+            if isinstance(raw.get(name), list):
+                raw[name] = tuple(
+                    tuple(item) if isinstance(item, list) else item for item in raw[name]
                 )
         return cls(**raw)
 
 
-@dataclass(frozen=True)
-class Handover:
+class Handover(Record):
     """All that the CLI hands the supervisor across its ``exec``."""
 
     config: Config

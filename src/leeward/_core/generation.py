@@ -13,6 +13,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from leeward._core.record import Record
+
 YOUNG = 1.0
 NEWBORN = 0.1
 FIRST_PAUSE = 0.1
@@ -21,8 +23,7 @@ LONGEST_PAUSE = 30.0
 FORGIVEN = 10.0
 
 
-@dataclass(frozen=True)
-class Limits:
+class Limits(Record):
     """What a generation's settings decide; durations in seconds."""
 
     start: float = 60.0

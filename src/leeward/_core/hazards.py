@@ -16,7 +16,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable
-from dataclasses import asdict, dataclass, replace
+
+from leeward._core.record import Record, asdict, replace
 
 REPAIRED, ISOLATED, TOLD = "repaired", "isolated", "told"
 REFUSED, WARNED, IGNORED = "refused", "forked all the same", "ignored"
@@ -28,8 +29,7 @@ IGNORE = "ignore:"
 MOST = 50
 
 
-@dataclass(frozen=True)
-class Code:
+class Code(Record):
     """One row.
 
     code:     "LW101".
@@ -190,8 +190,7 @@ TABLE: tuple[Code, ...] = (
 CODES = {row.code: row for row in TABLE}
 
 
-@dataclass(frozen=True)
-class Hazard:
+class Hazard(Record):
     """One that was found.
 
     what:     one line, with enough to know it by.

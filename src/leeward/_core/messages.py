@@ -1,6 +1,6 @@
 """The whole conversation between processes, in one place.
 
-Each message is a frozen dataclass that checks its own types when it is made,
+Each message is a `Record` that checks its own types when it is made,
 on either side: a message that cannot be sent cannot be built, and bytes from a
 confused peer become a `BadMessage` and nothing else.  A field whose type is
 `Descriptor` (or a tuple of them) *is* an open file descriptor that travels by
@@ -15,8 +15,9 @@ More than 400 lines, because all of them stand in one place.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, fields
 from typing import Any, ClassVar, TypeVar
+
+from leeward._core.record import Record
 
 
 class BadMessage(ValueError):
@@ -43,8 +44,7 @@ _CHECKS: dict[str, Any] = {
 }
 
 
-@dataclass(frozen=True, repr=False)
-class Message:
+class Message(Record):
     """Base of all messages; knows every subclass by its name on the wire."""
 
     kinds: ClassVar[dict[str, type[Message]]] = {}
@@ -53,24 +53,17 @@ class Message:
         super().__init_subclass__(**kwargs)
         Message.kinds[cls.__name__] = cls
 
-    def __repr__(self) -> str:
-        # One for all: made for each kind it costs the supervisor 60 of its 8192 KiB.
-        values = ", ".join(f"{it.name}={getattr(self, it.name)!r}" for it in fields(self))
-        return f"{type(self).__name__}({values})"
-
     def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if not _CHECKS[str(field.type)](value):
+        for name, expected in self.FIELDS.items():
+            value = getattr(self, name)
+            if not _CHECKS[expected](value):
                 kind = type(self).__name__
-                shown = f"{value!r:.80}"
-                raise BadMessage(f"{kind}.{field.name} is {shown}, expected {field.type}")
+                raise BadMessage(f"{kind}.{name} is {value!r:.80}, expected {expected}")
 
 
 # --- supervisor → zygote, or a worker that was spawned ---------------------------------
 
 
-@dataclass(frozen=True, repr=False)
 class Begin(Message):
     """First message to a fresh process: who it is and what it works with."""
 
@@ -91,7 +84,6 @@ class Begin(Message):
     rehearse: bool = False
 
 
-@dataclass(frozen=True, repr=False)
 class Fork(Message):
     """Become (spawned worker) or fork (zygote) this worker.
 
@@ -117,7 +109,6 @@ class Fork(Message):
 # --- zygote or worker → supervisor -----------------------------------------------------
 
 
-@dataclass(frozen=True, repr=False)
 class Watched(Message):
     """My stack will stand in this memfd if my start takes too long.
 
@@ -130,7 +121,6 @@ class Watched(Message):
 # --- zygote → supervisor ---------------------------------------------------------------
 
 
-@dataclass(frozen=True, repr=False)
 class Loaded(Message):
     """The application is imported; what was found and what a fork would spoil."""
 
@@ -152,13 +142,11 @@ class Loaded(Message):
     more: int = 0
 
 
-@dataclass(frozen=True, repr=False)
 class Forked(Message):
     worker: int
     pid: int
 
 
-@dataclass(frozen=True, repr=False)
 class NotForked(Message):
     worker: int
     error: str  # "[Errno 11] Resource temporarily unavailable"
@@ -167,14 +155,12 @@ class NotForked(Message):
 # --- worker → supervisor ---------------------------------------------------------------
 
 
-@dataclass(frozen=True, repr=False)
 class Hello(Message):
     """A worker exists and is the supervisor's own child."""
 
     pid: int
 
 
-@dataclass(frozen=True, repr=False)
 class Ready(Message):
     """The worker accepts."""
 
@@ -184,7 +170,6 @@ class Ready(Message):
     changed: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, repr=False)
 class Failed(Message):
     """Loading or starting failed for a reason that the application's owner can read."""
 
@@ -192,12 +177,10 @@ class Failed(Message):
     text: str  # at most 8 lines: the application's frames, the guilty, the remedy
 
 
-@dataclass(frozen=True, repr=False)
 class Closed(Message):
     """A draining worker accepts no more."""
 
 
-@dataclass(frozen=True, repr=False)
 class Ailing(Message):
     """A resource fails its check, and why; or it passes again: why is ""."""
 
@@ -205,7 +188,6 @@ class Ailing(Message):
     why: str
 
 
-@dataclass(frozen=True, repr=False)
 class Leaving(Message):
     """A worker wants to go: replace it first, then drain it.
 
@@ -219,7 +201,6 @@ class Leaving(Message):
 # --- supervisor → worker ---------------------------------------------------------------
 
 
-@dataclass(frozen=True, repr=False)
 class Drain(Message):
     """Stop accepting, finish what is in flight, leave.
 
@@ -234,17 +215,14 @@ class Drain(Message):
     window: float
 
 
-@dataclass(frozen=True, repr=False)
 class Aside(Message):
     """Accept no more, announce the end of each connection with its next answer, and stay."""
 
 
-@dataclass(frozen=True, repr=False)
 class Withdraw(Message):
     """A stop is near: answer that you are not ready, and go on accepting."""
 
 
-@dataclass(frozen=True, repr=False)
 class Asked(Message):
     """Answer this yourself, by `Piece`s to whoever is at the other end of `asker`.
 
@@ -260,26 +238,22 @@ class Asked(Message):
 # --- supervisor → zygote or worker, and back -------------------------------------------
 
 
-@dataclass(frozen=True, repr=False)
 class Tune(Message):
     """These settings from now on.  Only those differ that may change while running."""
 
     config: str  # Config.to_json()
 
 
-@dataclass(frozen=True, repr=False)
 class Tuned(Message):
     """They are in force."""
 
 
-@dataclass(frozen=True, repr=False)
 class Renew(Message):
     """From the next handshake on, show this certificate.  `tls` as in `Begin`."""
 
     tls: tuple[Descriptor, ...]
 
 
-@dataclass(frozen=True, repr=False)
 class Renewed(Message):
     """It is in use, or why not: then the one before is kept."""
 
@@ -289,7 +263,6 @@ class Renewed(Message):
 # --- settings, resolved anew for a reload ----------------------------------------------
 
 
-@dataclass(frozen=True, repr=False)
 class Resolved(Message):
     config: str
     #: As in `Begin`, read and checked by the resolver.
@@ -298,7 +271,6 @@ class Resolved(Message):
     warnings: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, repr=False)
 class Unresolved(Message):
     text: str
 
@@ -306,24 +278,20 @@ class Unresolved(Message):
 # --- control socket: CLI → supervisor, and back ----------------------------------------
 
 
-@dataclass(frozen=True, repr=False)
 class PsRequest(Message):
     pass
 
 
-@dataclass(frozen=True, repr=False)
 class ReloadRequest(Message):
     wait: bool
     tls: bool = False  # only the certificate, in the processes that run
 
 
-@dataclass(frozen=True, repr=False)
 class StopRequest(Message):
     now: bool
     delay: float = -1.0  # instead of the settings' drain_delay, unless negative
 
 
-@dataclass(frozen=True, repr=False)
 class ScaleRequest(Message):
     """Exactly `to` workers, or `by` more (less) when `to` is negative."""
 
@@ -331,14 +299,12 @@ class ScaleRequest(Message):
     by: int = 0
 
 
-@dataclass(frozen=True, repr=False)
 class RecycleRequest(Message):
     """A fresh worker of the present generation in `slot`, or in every slot (-1)."""
 
     slot: int = -1
 
 
-@dataclass(frozen=True, repr=False)
 class AsideRequest(Message):
     """Replace the worker in `slot`, and keep the old one aside for so many seconds."""
 
@@ -346,12 +312,10 @@ class AsideRequest(Message):
     seconds: float
 
 
-@dataclass(frozen=True, repr=False)
 class RollbackRequest(Message):
     """Back to the generation before, or give up the one that is being rolled out."""
 
 
-@dataclass(frozen=True, repr=False)
 class ConnsRequest(Message):
     """Each worker in `slot`, or in any (-1), is to tell its connections.
 
@@ -364,7 +328,6 @@ class ConnsRequest(Message):
     kill: bool = False  # end them as well
 
 
-@dataclass(frozen=True, repr=False)
 class LogsRequest(Message):
     """The last lines of the log files, and what follows.  The collector answers, by `Piece`s."""
 
@@ -374,7 +337,6 @@ class LogsRequest(Message):
     level: int = 0
 
 
-@dataclass(frozen=True, repr=False)
 class SetRequest(Message):
     """Other settings while running, over what files and flags say.
 
@@ -384,19 +346,16 @@ class SetRequest(Message):
     changes: str
 
 
-@dataclass(frozen=True, repr=False)
 class ModulesRequest(Message):
     """Which modules has the supervisor imported?  Asked by the test of its walls."""
 
 
-@dataclass(frozen=True, repr=False)
 class Progress(Message):
     """One line for whoever waits for an answer."""
 
     text: str
 
 
-@dataclass(frozen=True, repr=False)
 class Answer(Message):
     """The end of a request: an exit code, words for a person, JSON for a program."""
 
@@ -405,7 +364,6 @@ class Answer(Message):
     data: str = ""
 
 
-@dataclass(frozen=True, repr=False)
 class Piece(Message):
     """A part of a worker's own answer: JSON objects, one a line.  worker: as in `Asked`."""
 
@@ -423,16 +381,16 @@ def encode(message: Message) -> tuple[bytes, list[int]]:
     """The bytes of `message` and the descriptors that travel beside them."""
     descriptors: list[int] = []
     body: dict[str, Any] = {NAME: type(message).__name__}
-    for field in fields(message):
-        value = getattr(message, field.name)
-        if field.type == "Descriptor":
+    for name, kind in message.FIELDS.items():
+        value = getattr(message, name)
+        if kind == "Descriptor":
             descriptors.append(value)
             value = len(descriptors) - 1
-        elif field.type == "tuple[Descriptor, ...]":
+        elif kind == "tuple[Descriptor, ...]":
             start = len(descriptors)
             descriptors.extend(value)
             value = list(range(start, len(descriptors)))
-        body[field.name] = value
+        body[name] = value
     return json.dumps(body, separators=(",", ":")).encode(), descriptors
 
 
@@ -447,19 +405,19 @@ def decode(data: bytes, descriptors: list[int]) -> Message:
         kind = Message.kinds[body.pop(NAME)]
         values: dict[str, Any] = {}
         places: list[int] = []
-        for field in fields(kind):
-            if field.name not in body:
+        for name, expected in kind.FIELDS.items():
+            if name not in body:
                 continue  # a default, or __init__ says what is missing
-            value = body.pop(field.name)
-            if field.type == "Descriptor":
+            value = body.pop(name)
+            if expected == "Descriptor":
                 places.append(value)
                 value = Descriptor(descriptors[value])
-            elif field.type == "tuple[Descriptor, ...]":
+            elif expected == "tuple[Descriptor, ...]":
                 places.extend(value)
                 value = tuple(Descriptor(descriptors[place]) for place in value)
             elif isinstance(value, list):
                 value = tuple(value)
-            values[field.name] = value
+            values[name] = value
         if body:
             raise BadMessage(f"{kind.__name__} has no field {next(iter(body))!r:.80}")
         if places != list(range(len(descriptors))):

@@ -16,6 +16,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from leeward._core.record import Record
+
 #: Seconds between two looks, at least and at most: twice as many after each in which nothing
 #: has changed.
 SOONEST, LATEST = 10.0, 80.0
@@ -30,8 +32,7 @@ GIVEN_BACK = 0.75
 FEW = 16
 
 
-@dataclass(frozen=True)
-class Grown:
+class Grown(Record):
     """Connections to `peer` grew from so many to so many."""
 
     peer: str

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+from leeward._core.record import Record
 
 #: Looked for, in this order, where TARGET names no attribute.
 USUAL = ("app", "application", "make_app", "create_app")
@@ -21,8 +22,7 @@ _OPENS = frozenset(
 _RUNS = frozenset({"run_forever", "run_until_complete", "run_sync"})
 
 
-@dataclass(frozen=True)
-class Look:
+class Look(Record):
     """What the text of a file shows.
 
     usual:   the first of `USUAL` that importing the file would define, or "".

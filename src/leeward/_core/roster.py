@@ -11,11 +11,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from leeward._core.generation import Limits
+from leeward._core.record import Record
 from leeward._core.worker import ALIVE, Event, State, step
 
 
-@dataclass(frozen=True)
-class Death:
+class Death(Record):
     """How a process ended: words for a person, facts for a decision."""
 
     why: str

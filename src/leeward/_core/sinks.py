@@ -7,10 +7,10 @@ too, knows where the lines go.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, fields
 
 from leeward._core import rollover
 from leeward._core.config import Config
+from leeward._core.record import Record, asdict
 
 #: Kinds that take messages, one line each.
 SYSLOG, JOURNAL = "syslog", "journal"
@@ -31,8 +31,7 @@ class BadSpec(ValueError):
     """What stands in a ring's table describes no sink."""
 
 
-@dataclass(frozen=True)
-class Spec:
+class Spec(Record):
     """path:          absolute path of a file, or of a socket; HOST:PORT of a syslog.
     rotate_bytes:  the file is rotated before it would become longer; 0: never.
     rotate_every:  one of `PERIODS`.
@@ -69,8 +68,7 @@ class Spec:
 
     def to_json(self) -> bytes:
         """The same octets for the same sink."""
-        given = {it.name: getattr(self, it.name) for it in fields(self)}
-        told = {key: value for key, value in given.items() if value != _DEFAULTS.get(key)}
+        told = {key: value for key, value in asdict(self).items() if value != _DEFAULTS.get(key)}
         return json.dumps(told, separators=(",", ":"), sort_keys=True).encode()
 
     @classmethod
@@ -106,7 +104,7 @@ def _check_rollover(spec: Spec) -> None:
         raise BadSpec(f"a log file rotated every {spec.interval} s, at {spec.at}, {spec.due}")
 
 
-_DEFAULTS = {it.name: it.default for it in fields(Spec) if it.name != "kind"}
+_DEFAULTS = Spec.DEFAULTS
 
 
 def period(every: str, broken_down: tuple[int, ...]) -> tuple[int, ...]:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import fields, replace
 from typing import Any
 
 from leeward._core.config import TUNABLE, Config
+from leeward._core.record import replace
 
 Overrides = Mapping[str, Any]
 
@@ -22,7 +22,7 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "bool": (bool,),
     "float": (int, float),
 }
-_FIELDS = {it.name: str(it.type) for it in fields(Config)}
+_FIELDS = Config.FIELDS
 
 
 class Refused(ValueError):

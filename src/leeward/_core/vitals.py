@@ -27,6 +27,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from leeward._core.record import Record
+
 #: Seconds between two looks while anybody is busy.
 TICK = 0.1
 #: Seconds after which a stack that was asked for is looked for: it takes a millisecond ...
@@ -47,8 +49,7 @@ WORKS = 0.05
 BEAT = 0.1
 
 
-@dataclass(frozen=True)
-class Bounds:
+class Bounds(Record):
     """What a generation's settings say, in seconds; 0: never."""
 
     warn: float = 0.25
@@ -58,8 +59,7 @@ class Bounds:
     stopped: float = 30.0
 
 
-@dataclass(frozen=True)
-class Pulse:
+class Pulse(Record):
     """A worker's row, and where it belongs.
 
     since:  monotonic seconds, 0 while its loop sleeps.
@@ -73,8 +73,7 @@ class Pulse:
     bounds: Bounds
 
 
-@dataclass(frozen=True)
-class Details:
+class Details(Record):
     """What costs system calls to know, of those whom `suspects` has named.
 
     cpu:      processor seconds of all its threads; None if they cannot be told.
@@ -93,16 +92,14 @@ class Details:
     asleep: bool = False
 
 
-@dataclass(frozen=True)
-class Ask:
+class Ask(Record):
     """Have it write its stack.  in_c: it takes no step of Python."""
 
     worker: int
     in_c: bool = False
 
 
-@dataclass(frozen=True)
-class Blocked:
+class Blocked(Record):
     """Tell that its loop does not turn, and where it is by the stack that was asked for.
 
     over:  it turned in the meantime.  more: stalls of its slot that were not told.
@@ -114,22 +111,19 @@ class Blocked:
     more: int
 
 
-@dataclass(frozen=True)
-class TurnsAgain:
+class TurnsAgain(Record):
     worker: int
     seconds: float
 
 
-@dataclass(frozen=True)
-class More:
+class More(Record):
     """So many more stalls of a slot that were not told one by one."""
 
     slot: int
     count: int
 
 
-@dataclass(frozen=True)
-class Condemn:
+class Condemn(Record):
     """Kill it."""
 
     worker: int

@@ -12,9 +12,9 @@ import signal
 import time
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 
 from leeward._core.config import Config
+from leeward._core.record import Record
 from leeward._supervisor.notify import without
 from leeward._sys import bootstrap, procfs
 from leeward._sys.channel import Channel
@@ -50,8 +50,7 @@ def _forked_by(pid: int) -> str:
     return (procfs.comm(pid) or "").removeprefix("leeward ")
 
 
-@dataclass(frozen=True)
-class Reaped:
+class Reaped(Record):
     pid: int
     status: int  # as waitpid(2) gives it
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
+from leeward._core.record import Record
 from leeward._core.supervisor import Supervisor
 from leeward._supervisor.control import Control
 from leeward._supervisor.notify import Notify
@@ -12,8 +12,7 @@ from leeward._supervisor.processes import Processes
 from leeward._supervisor.say import Voice
 
 
-@dataclass(frozen=True)
-class Parts:
+class Parts(Record):
     """The parts of one instance.  monotonic: the clock, in seconds."""
 
     core: Supervisor

@@ -13,11 +13,11 @@ import contextlib
 import os
 import signal
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 
 from leeward._core import commands as c
 from leeward._core import messages as m
 from leeward._core.config import Config, Listener
+from leeward._core.record import replace
 from leeward._core.roster import Death, Process
 from leeward._core.supervisor import Supervisor
 from leeward._core.worker import State

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from leeward._core.config import Config, changed_keys
 from leeward._core.messages import Answer, BadMessage, Resolved, Unresolved
+from leeward._core.record import replace
 from leeward._supervisor.children import Children
 from leeward._supervisor.control import Client, Control
 from leeward._supervisor.loop import Loop

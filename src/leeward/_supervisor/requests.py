@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from leeward._core import messages as m
 from leeward._core.messages import Answer
+from leeward._core.record import Record
 from leeward._supervisor import reloads
 from leeward._supervisor.asking import Asking
 from leeward._supervisor.control import Client
@@ -22,8 +22,7 @@ from leeward._supervisor.setting_aside import SettingAside
 from leeward._supervisor.tuning import Tuning
 
 
-@dataclass(frozen=True)
-class Requests:
+class Requests(Record):
     """The rooms of the verbs.
 
     ps:     the answer to `leeward ps`, as JSON.

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import socket
-from dataclasses import dataclass
 
+from leeward._core.record import Record
 from leeward.errors import UsageError
 
 _EXPECTED = (
@@ -16,8 +16,7 @@ _EXPECTED = (
 _UNIX_PATH = 107
 
 
-@dataclass(frozen=True)
-class Address:
+class Address(Record):
     """One parsed address.
 
     kind:  "tcp" (`host`, `port`), "unix" (`path`, absolute) or "fd" (`fd`).

@@ -12,8 +12,8 @@ import socket
 import sys
 from collections import Counter
 from collections.abc import Container, Iterable
-from dataclasses import dataclass
 
+from leeward._core.record import Record
 from leeward._sys.files import lines
 
 #: Of the column `st` (include/net/tcp_states.h).
@@ -31,8 +31,7 @@ _LISTEN = "0A"
 _INTERNET = (socket.AF_INET, socket.AF_INET6)
 
 
-@dataclass(frozen=True)
-class End:
+class End(Record):
     """peer: "10.0.0.7:6379".  state: of TCP, in words."""
 
     peer: str

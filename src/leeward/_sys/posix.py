@@ -16,7 +16,8 @@ import select
 import signal
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from leeward._core.record import Record
 
 #: Largest content that `read_memfd` takes, in bytes.  The largest thing that
 #: leeward itself hands over is the fingerprints of an application's module
@@ -42,8 +43,7 @@ def memfd_create(name: str, flags: int = 0) -> int:
         return os.memfd_create(name, flags)
 
 
-@dataclass(frozen=True)
-class Posix:
+class Posix(Record):
     """The calls, each with the meaning and the errors of the function that it defaults to."""
 
     monotonic: Callable[[], float] = time.monotonic

@@ -9,8 +9,8 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 
+from leeward._core.record import Record
 from leeward._sys.cgroup import available_cpus as available_cpus
 from leeward._sys.cgroup import cpu_quota as cpu_quota
 from leeward._sys.cgroup import memory_limit as memory_limit
@@ -200,8 +200,7 @@ def rss(pid: int) -> int | None:
     return int(text.split()[1]) * os.sysconf("SC_PAGE_SIZE") if text else None
 
 
-@dataclass(frozen=True)
-class UnixSocket:
+class UnixSocket(Record):
     """One row of /proc/net/unix that has a name."""
 
     path: str

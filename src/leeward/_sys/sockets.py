@@ -14,9 +14,9 @@ import socket
 import stat
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 
 from leeward._core.config import Listener
+from leeward._core.record import replace
 from leeward._sys import holders
 from leeward._sys.addresses import Address as Address
 from leeward._sys.addresses import digits

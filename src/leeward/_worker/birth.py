@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from leeward._core.record import Record
 
 if TYPE_CHECKING:
     from leeward._core.config import Config
@@ -14,8 +15,7 @@ if TYPE_CHECKING:
     from leeward.adapters.tls import Tls
 
 
-@dataclass(frozen=True)
-class Birth:
+class Birth(Record):
     """One worker's identity and the descriptors that it owns from now on.
 
     Whoever makes it has already: become the supervisor's own child with

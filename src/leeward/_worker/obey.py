@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import os
 import signal
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from leeward._core.config import Config
@@ -30,6 +29,7 @@ from leeward._core.messages import (
     Tuned,
     Withdraw,
 )
+from leeward._core.record import replace
 from leeward._worker import leave, logs
 from leeward._worker.drain import OVERRUN
 from leeward._worker.resources import Resources

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
 from leeward._core.hazards import CODES, MOST, Hazard, merged
+from leeward._core.record import Record
 from leeward._zygote import descriptors, repair, shared, threads
 from leeward._zygote.descriptors import open_descriptors as open_descriptors
 from leeward._zygote.look import Found, Look, named
@@ -25,8 +25,7 @@ from leeward.adapters.blame import words
 _IF_HELD = ("LW130", "LW171")
 
 
-@dataclass(frozen=True)
-class Audited:
+class Audited(Record):
     """hazards: the most telling first.  repairs: what is to be done in each child.
 
     more:  how many hazards there are beside those.

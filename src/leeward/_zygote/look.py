@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from leeward._core.hazards import Hazard
+from leeward._core.record import Record
 from leeward._sys import procfs
 from leeward._zygote.objects import scan
 from leeward._zygote.origins import NOWHERE, Origins, Site, holders
@@ -20,8 +21,7 @@ from leeward._zygote.watch import Watch, note_of
 _LONGEST = 300
 
 
-@dataclass(frozen=True)
-class Found:
+class Found(Record):
     """A hazard before it is known who holds it.  it: the object to ask for."""
 
     code: str

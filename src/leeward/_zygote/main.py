@@ -22,7 +22,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -41,6 +40,7 @@ from leeward._core.messages import (
     Renewed,
     Tune,
 )
+from leeward._core.record import Record, replace
 from leeward._sys.channel import Channel
 from leeward._sys.mappings import unmap_clean_files
 from leeward._sys.posix import set_comm
@@ -68,8 +68,7 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _QUIET = 1.0
 
 
-@dataclass(frozen=True)
-class Newborn:
+class Newborn(Record):
     """A forked worker before it knows how to be one."""
 
     begin: Begin

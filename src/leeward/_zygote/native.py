@@ -14,8 +14,8 @@ import re
 import struct
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 
+from leeward._core.record import Record
 from leeward._sys import procfs
 
 #: Libraries whose threads survive a fork, or come back after it.
@@ -38,16 +38,14 @@ _CALM = 0.5
 _DEPTH = 64 * 1024
 
 
-@dataclass(frozen=True)
-class Mapping:
+class Mapping(Record):
     start: int
     end: int
     executable: bool
     path: str
 
 
-@dataclass(frozen=True)
-class Origin:
+class Origin(Record):
     """name: the thread's, as in `ps -L`.  where: libraries on its stack."""
 
     name: str

@@ -16,10 +16,10 @@ import os
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from leeward._core.messages import Failed, Loaded
+from leeward._core.record import replace
 from leeward._sys.parentage import Orphaned
 from leeward._zygote import fork
 from leeward.adapters import program as programs

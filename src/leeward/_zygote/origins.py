@@ -19,10 +19,10 @@ import sysconfig
 import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from types import FrameType, FunctionType, ModuleType
 from typing import Any, cast
 
+from leeward._core.record import Record
 from leeward._sys.files import read
 from leeward.adapters.blame import shown
 
@@ -41,8 +41,7 @@ _CONTAINERS = (list, tuple, dict, set, frozenset, deque)
 _SOURCE = 4 * 1024 * 1024
 
 
-@dataclass(frozen=True)
-class Site:
+class Site(Record):
     """where: the application's line, "shop.py:3".  library: the library's.  "": none.
 
     direct:  the application itself has called what happens: no library did, and not more
@@ -57,8 +56,7 @@ class Site:
 NOWHERE = Site()
 
 
-@dataclass(frozen=True)
-class Holder:
+class Holder(Record):
     """name: "shop.CLIENT".  where: the line that assigns it.  kind: the type of its value."""
 
     name: str

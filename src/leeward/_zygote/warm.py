@@ -13,10 +13,10 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from dataclasses import replace
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
+from leeward._core.record import replace
 from leeward.adapters.serving import server
 from leeward.engine.accelerate.install import installed, objections
 

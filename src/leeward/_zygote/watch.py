@@ -24,11 +24,11 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from types import FrameType
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
+from leeward._core.record import Record
 from leeward._sys import procfs
 from leeward._zygote import memory
 from leeward._zygote.lines import Inode, Lines, descriptors
@@ -290,8 +290,7 @@ class Watch:
             self.native.setdefault(key, (it.name, it.site))
 
 
-@dataclass(frozen=True)
-class _Loading:
+class _Loading(Record):
     """An extension that is being loaded.  place: the frame that imports it, and how far it is."""
 
     name: str

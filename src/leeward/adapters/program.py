@@ -27,6 +27,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from leeward._core.config import Config
+from leeward._core.record import Record
 from leeward._sys import sockets
 from leeward.adapters import blame
 from leeward.adapters.target import Application
@@ -68,8 +69,7 @@ class Stage(Protocol):
         """The program does what cannot be adopted."""
 
 
-@dataclass(frozen=True)
-class Want:
+class Want(Record):
     """One address that the program asked for.
 
     address:  as `--bind` writes it: ":8888", "127.0.0.1:8888", "[::1]:8888".

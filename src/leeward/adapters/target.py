@@ -15,12 +15,12 @@ import inspect
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
 from leeward._core.config import Config
 from leeward._core.programs import USUAL
+from leeward._core.record import Record
 from leeward.adapters import blame
 from leeward.adapters.fingerprints import changed_since, fingerprints
 from leeward.adapters.naming import FORMS, Target, parse
@@ -31,8 +31,7 @@ __all__ = ["Application", "changed_since", "fingerprints", "load", "prepare"]
 KIND, FACTORY = "Tornado application", "factory"
 
 
-@dataclass(frozen=True)
-class Application:
+class Application(Record):
     """What was found.
 
     kind:     "Tornado application"; "factory" as long as nobody called it.

@@ -5,8 +5,8 @@ from __future__ import annotations
 import grp
 import os
 import pwd
-from dataclasses import dataclass
 
+from leeward._core.record import Record
 from leeward.cli.layers import Value
 from leeward.cli.values import nearest
 from leeward.errors import UsageError
@@ -15,8 +15,7 @@ from leeward.errors import UsageError
 MOST = 2**32 - 2
 
 
-@dataclass(frozen=True)
-class Account:
+class Account(Record):
     """uid, gid:  -1 for the one that we have already.  groups: all that it is in.
 
     env:  HOME, USER and LOGNAME of whom we become; the caller's would mislead.

@@ -13,9 +13,9 @@ import ssl
 import stat
 import time
 from contextlib import ExitStack
-from dataclasses import dataclass
 
 from leeward._core.config import Config
+from leeward._core.record import Record
 from leeward._sys.posix import memfd
 from leeward.errors import UsageError
 
@@ -23,8 +23,7 @@ from leeward.errors import UsageError
 _MOST = 4 * 1024 * 1024
 
 
-@dataclass(frozen=True)
-class Credentials:
+class Credentials(Record):
     """fds:  memfds of the certificate, its key and, where there are any, the CAs.
 
     certificate:  whose, and until when.      warnings:  what will go wrong with it.

@@ -25,6 +25,7 @@ import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from leeward._core.record import Record
 from leeward._sys import procfs, sockets
 from leeward.errors import NoInstanceError, UsageError
 
@@ -36,8 +37,7 @@ _PATH_LIMIT = 107
 _BACKLOG = 64
 
 
-@dataclass(frozen=True)
-class Instance:
+class Instance(Record):
     """A control socket that somebody listened on once; connecting says whether still."""
 
     name: str

@@ -5,12 +5,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import MutableMapping
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from leeward._core.programs import Look, look
+from leeward._core.record import replace
 from leeward.cli import values
 from leeward.cli.layers import Value
 from leeward.errors import UsageError

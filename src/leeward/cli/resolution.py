@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import msgspec
 
 from leeward._core.config import TUNABLE, Config
+from leeward._core.record import replace
 from leeward._sys import cgroup
 from leeward.cli import envfile, layers, paths, programs, values
 from leeward.cli.accounts import account

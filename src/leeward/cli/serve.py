@@ -22,12 +22,12 @@ import re
 import signal
 import sys
 from contextlib import ExitStack
-from dataclasses import replace
 from typing import NoReturn
 
 import click
 
 from leeward._core.config import Config, Handover
+from leeward._core.record import replace
 from leeward._sys import bootstrap, descriptors, posix, prctl, sockets
 from leeward.cli import instances
 from leeward.cli.options import SettingsVerb, resolved

@@ -7,7 +7,6 @@ import contextvars
 import logging
 import ssl
 from collections import Counter
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tornado import netutil
@@ -15,6 +14,7 @@ from tornado.http1connection import _GzipMessageDelegate
 from tornado.httpserver import HTTPServer, _HTTPRequestContext, _ProxyAdapter
 from tornado.httputil import HTTPMessageDelegate, HTTPServerConnectionDelegate
 
+from leeward._core.record import replace
 from leeward.engine import arguments, forwarded, health, overload, proxy
 from leeward.engine.accelerate import watch
 from leeward.engine.accelerate.install import installed

@@ -12,11 +12,11 @@ import importlib
 import logging
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import tornado
 
+from leeward._core.record import Record
 from leeward.engine.accelerate import finish, handler, headers, messages, write
 from leeward.engine.accelerate.pristine import find, pristine
 from leeward.engine.execute import REPLACED
@@ -30,8 +30,7 @@ _log = logging.getLogger("leeward")
 _INHERITED = object()
 
 
-@dataclass(frozen=True)
-class Acceleration:
+class Acceleration(Record):
     """One function that is replaced.
 
     place:      ``module:Class.function``

@@ -104,7 +104,7 @@ def test_the_supervisors_modules_are_the_standard_library() -> None:
         for path in MODULES
         if path.relative_to(SRC / "leeward").parts[0] in ("_supervisor", "_sys", "_core")
     ]
-    heavy = "asyncio logging argparse tomllib ssl multiprocessing subprocess tornado click msgspec"
+    heavy = "asyncio logging argparse tomllib ssl multiprocessing subprocess tornado click"
     code = f"import sys, {', '.join(rooms)}\nprint(*sys.modules)"
     assert set(fresh(code).split()) & set(heavy.split()) == set()
 

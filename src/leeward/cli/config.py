@@ -13,10 +13,10 @@ import os
 from typing import Any
 
 import click
-from msgspec.structs import replace
 
 from leeward._core import tuning
 from leeward._core.messages import SetRequest
+from leeward._core.record import replace
 from leeward.cli import instances, output
 from leeward.cli.client import Client
 from leeward.cli.layers import Value

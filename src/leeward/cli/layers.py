@@ -13,15 +13,14 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import msgspec
-
+from leeward._core.record import Record
 from leeward.cli import values
 from leeward.cli.settings import RESERVED, TABLE, Setting
 from leeward.cli.toml import key_lines
 from leeward.errors import UsageError
 
 
-class Value(msgspec.Struct, frozen=True):
+class Value(Record):
     """A parsed value and where it came from, in words: "flag --workers"."""
 
     value: Any

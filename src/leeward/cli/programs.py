@@ -7,8 +7,6 @@ import os
 from collections.abc import MutableMapping
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from leeward._core.programs import Look, look
 from leeward._core.record import replace
 from leeward.cli import values
@@ -93,7 +91,7 @@ def complete(resolution: Resolution, loaded: Loaded) -> Resolution:
         asked = min(loaded.processes, values.MOST_WORKERS)
         own = Value(1, "default") if asked < 0 else Value(asked, "the program")
         workers = processes(own, Machine.look(), notes).value
-    return msgspec.structs.replace(
+    return replace(
         resolution,
         config=replace(config, workers=workers, notes=tuple(notes)),
         wants=loaded.wants,

@@ -10,10 +10,8 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import msgspec
-
 from leeward._core.config import TUNABLE, Config
-from leeward._core.record import replace
+from leeward._core.record import Record, replace
 from leeward._sys import cgroup
 from leeward.cli import envfile, layers, paths, programs, values
 from leeward.cli.accounts import account
@@ -62,7 +60,7 @@ _PLAIN = (
 _PATHS = ("ssl_certfile", "ssl_keyfile", "ssl_ca_certs", "log_file")
 
 
-class Machine(msgspec.Struct, frozen=True):
+class Machine(Record):
     """What `auto` is decided by.  memory: bytes, None for no limit."""
 
     cpus: int
@@ -73,7 +71,7 @@ class Machine(msgspec.Struct, frozen=True):
         return cls(cgroup.available_cpus(), cgroup.memory_limit())
 
 
-class Resolution(msgspec.Struct, frozen=True):
+class Resolution(Record):
     """config: for the other processes.  values: each key with its origin.  file: "" or path.
 
     wants, tls:  the addresses that a program asked for in its rehearsal; does it speak TLS?

@@ -16,9 +16,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
-
 from leeward._core.config import NEEDS_RESTART, TUNABLE
+from leeward._core.record import Record
 from leeward.cli import values
 
 #: In the environment of workers; they are no settings, and are not refused
@@ -26,7 +25,7 @@ from leeward.cli import values
 RESERVED = ("LEEWARD_SLOT", "LEEWARD_GENERATION", "LEEWARD_INSTANCE")
 
 
-class Setting(msgspec.Struct, frozen=True, kw_only=True):
+class Setting(Record):
     """One row.
 
     precedent:  who else has this default, or why nobody does.

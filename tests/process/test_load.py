@@ -6,10 +6,11 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 from process.clients import address_of
-from process.support import APPS
+from process.support import APPS, until
 
 from leeward.testing import Service, serve
 
@@ -38,8 +39,17 @@ def url(service: Service, path: str) -> str:
 
 
 def counted(service: Service) -> list[int]:
-    """Requests of each worker.  (Kept connections may all be one worker's.)"""
-    counts = [worker["requests"] for worker in service.ps()["workers"]]
+    """Requests of each worker, once all clients are gone.
+
+    (Kept connections may all be one worker's.)
+    """
+    busy = ("connections", "in_flight")
+
+    def idle() -> list[dict[str, Any]]:
+        workers = service.workers()
+        return [] if any(it[word] for it in workers for word in busy) else workers
+
+    counts = [worker["requests"] for worker in until(idle, "all clients to be gone")]
     assert len(counts) == 2
     return counts
 
@@ -76,7 +86,7 @@ def test_ab_counts_no_failure(
     """2000 requests, 20 at a time: each answered, each counted once in ps."""
     env = {"CHAT_RUN_DIR": str(tmp_path)}
     with serve(target, "-w", "2", "--log-level", "error", cwd=cwd, env=env) as service:
-        service.wait_ready()
+        service.wait_ready(2)
         assert ab(service, path, *flags) == 2000
         counts = counted(service)
         assert sum(counts) == 2000
@@ -89,7 +99,7 @@ def test_wrk_counts_no_failure(target: str, cwd: Path, path: str, tmp_path: Path
     """30 kept connections as fast as they can, for 2 s: no socket error, no other status."""
     env = {"CHAT_RUN_DIR": str(tmp_path)}
     with serve(target, "-w", "2", "--log-level", "error", cwd=cwd, env=env) as service:
-        service.wait_ready()
+        service.wait_ready(2)
         answered = wrk(service, path)
         assert answered > 100
         # wrk leaves in the middle of its last 30.
@@ -101,7 +111,7 @@ def test_wrk_counts_no_failure(target: str, cwd: Path, path: str, tmp_path: Path
 def test_ab_and_wrk_together_with_a_reload() -> None:
     """Kept and new connections at once, and two reloads under them: ab sees no failure."""
     with serve("hello", "-w", "2", "--log-level", "warning", cwd=APPS) as service:
-        service.wait_ready()
+        service.wait_ready(2)
         kept = subprocess.Popen(
             ["wrk", "-t", "1", "-c", "10", "-d", "3s", url(service, "/")],
             stdout=subprocess.PIPE,

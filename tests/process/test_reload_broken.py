@@ -13,6 +13,7 @@ import pytest
 from process.clients import address_of
 from process.crowd import Crowd
 from process.releases import MODULE, check_capacity, deploy, releases_of, replace, served
+from process.support import until
 
 from leeward.testing import Service
 
@@ -91,7 +92,10 @@ def check_refused(
         assert re.search(line, done.stderr), f"no {line!r} in\n{done.stderr}"
     shown = service.ps()
     assert (shown["generation"], shown["state"]) == (1, "serving"), shown
-    assert [(it["slot"], it["generation"]) for it in shown["workers"]] == [(0, 1), (1, 1)]
+    old = [(0, 1), (1, 1)]
+    assert [(it["slot"], it["generation"]) for it in service.workers()] == old
+    # The new ones are told to go when the caller is told.
+    until(lambda: len(service.ps()["workers"]) == 2, "the new ones to be gone")
 
 
 @pytest.mark.parametrize(

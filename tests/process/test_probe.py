@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import textwrap
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -82,20 +83,39 @@ BAD = {
 }
 
 
-@pytest.mark.parametrize("how", BAD)
-def test_code_that_does_not_answer_never_serves(tmp_path: Path, how: str) -> None:
+#: Those that hang.
+LATE = ("waits", "yields", "blocks")
+# Code that is fine starts in four seconds on a busy machine.
+WITHIN = {"": PROBE, "4s": (*PROBE, "--start-timeout", "4s")}
+
+
+@pytest.fixture(scope="module")
+def shop(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Service, Path]]:
+    """Release one and where it is deployed; for all releases that never serve."""
+    directory = tmp_path_factory.mktemp("shop")
+    deploy(directory, "one")
+    with served(directory, *WITHIN[request.param], workers=2) as service:
+        yield service, directory
+
+
+@pytest.mark.parametrize(
+    ("shop", "how"),
+    [("", how) for how in BAD if how not in LATE] + [("4s", how) for how in LATE],
+    indirect=["shop"],
+)
+def test_code_that_does_not_answer_never_serves(shop: tuple[Service, Path], how: str) -> None:
     """The reload fails with the reason, exit code 3; the old code answers every request."""
-    deploy(tmp_path, "one")
+    service, directory = shop
     code, words = BAD[how]
-    # Code that is fine starts in four seconds on a busy machine; the new one hangs.
-    flags = (*PROBE, "--start-timeout", "4s") if how in ("waits", "yields", "blocks") else PROBE
-    with served(tmp_path, *flags, workers=2) as service, Crowd(address_of(service)) as crowd:
-        deploy(tmp_path, "two", at_end=code)
+    with Crowd(address_of(service)) as crowd:
+        deploy(directory, "two", at_end=code)
         done = service.leeward("reload")
         assert done.returncode == 3, done
         assert words in done.stderr, done
         assert len(done.stderr.splitlines()) <= 8
-        if flags is not PROBE:
+        if how in LATE:
             assert f"{MODULE}.py:" in done.stderr or f'{MODULE}.py", line' in done.stderr, done
             assert " in get" in done.stderr, done
         crowd.all_answered()

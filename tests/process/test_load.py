@@ -38,6 +38,12 @@ def url(service: Service, path: str) -> str:
     return f"http://{host}:{port}{path}"
 
 
+def both_serve(service: Service) -> None:
+    """Nobody says that it is ready in a log that starts with warnings."""
+    service.wait_ready()
+    until(lambda: len(service.workers()) == 2, "both to serve")
+
+
 def counted(service: Service) -> list[int]:
     """Requests of each worker, once all clients are gone.
 
@@ -86,7 +92,7 @@ def test_ab_counts_no_failure(
     """2000 requests, 20 at a time: each answered, each counted once in ps."""
     env = {"CHAT_RUN_DIR": str(tmp_path)}
     with serve(target, "-w", "2", "--log-level", "error", cwd=cwd, env=env) as service:
-        service.wait_ready(2)
+        both_serve(service)
         assert ab(service, path, *flags) == 2000
         counts = counted(service)
         assert sum(counts) == 2000
@@ -99,7 +105,7 @@ def test_wrk_counts_no_failure(target: str, cwd: Path, path: str, tmp_path: Path
     """30 kept connections as fast as they can, for 2 s: no socket error, no other status."""
     env = {"CHAT_RUN_DIR": str(tmp_path)}
     with serve(target, "-w", "2", "--log-level", "error", cwd=cwd, env=env) as service:
-        service.wait_ready(2)
+        both_serve(service)
         answered = wrk(service, path)
         assert answered > 100
         # wrk leaves in the middle of its last 30.
@@ -111,7 +117,7 @@ def test_wrk_counts_no_failure(target: str, cwd: Path, path: str, tmp_path: Path
 def test_ab_and_wrk_together_with_a_reload() -> None:
     """Kept and new connections at once, and two reloads under them: ab sees no failure."""
     with serve("hello", "-w", "2", "--log-level", "warning", cwd=APPS) as service:
-        service.wait_ready(2)
+        both_serve(service)
         kept = subprocess.Popen(
             ["wrk", "-t", "1", "-c", "10", "-d", "3s", url(service, "/")],
             stdout=subprocess.PIPE,

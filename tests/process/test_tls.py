@@ -130,6 +130,7 @@ def test_a_stop_ends_tls_connections_as_it_ends_plain_ones(service: Service, fil
             service.signal(signal.SIGTERM)
             assert idle.sock.recv(1) == b""  # a cut would raise SSLEOFError
             assert socket_.close_code() == 1001
+            service.wait_line(rf"pid={held.pid} draining")  # it may be another's than the idle one
             held.release()
             assert busy.answer().announces_close
         assert service.wait() == 0

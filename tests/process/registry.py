@@ -21,6 +21,7 @@ def waiting(*flags: str, workers: int = 1, graceful: str = "2s", **more: Any) ->
     with serve(f"{WAITS}:make_app", *flags, cwd=APPS, **more) as service:
         # Nobody says that it is ready in a log that starts with warnings.
         service.wait_ready(None if "--log-level" in flags else workers)
+        until(lambda: len(service.workers()) == workers, "all workers")
         yield service
 
 

@@ -110,6 +110,8 @@ def test_settings_of_the_release_come_with_it(place: Place) -> None:
         place.switch("two")
         assert service.leeward("reload").returncode == 0
         assert {get(address_of(service)).json["season"] for _ in range(6)} == {"season of two"}
+        for slot in range(3):
+            service.wait_line(rf"worker={slot} gen=2 pid=\d+ ready")
         assert len(service.workers()) == 3
 
 

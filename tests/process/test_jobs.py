@@ -129,7 +129,7 @@ def disturb(service: Service, chance: random.Random) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGSTOP if how == "stop" else signal.SIGKILL)
         if how == "stop":
-            service.ps()  # takes its time
+            service.leeward("ps")  # takes its time, in which another may take over
             os.kill(pid, signal.SIGCONT)
 
 

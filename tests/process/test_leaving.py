@@ -16,7 +16,7 @@ from process.clients import Gate, Http, address_of, all_drain
 from process.support import APPS, gone, until
 
 from leeward._sys import procfs
-from leeward.testing import serve
+from leeward.testing import Service, serve
 
 ENGINES = ("leeward", "tornado")
 
@@ -27,22 +27,30 @@ def post(client: Http, path: str) -> None:
 
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
-@pytest.mark.parametrize("path", ["/poll", "/old", "/stream/event-stream"])
-def test_a_poll_is_ended(engine: str, loop: str, path: str) -> None:
+def test_polls_are_ended(engine: str, loop: str) -> None:
     """Told at once, ended after --abandon-after, said in a line, and no traceback."""
     flags = ("--engine", engine, "--loop", loop, "--abandon-after", "300ms")
+    polls = {"/poll": 499, "/old": 499, "/stream/event-stream": 200}
     with serve("polls", *flags, cwd=APPS) as service:
         address = address_of(service.wait_ready(1))
-        with Http(address) as client:
-            client.send(path)
-            service.wait_line(f"GET {path} waits")
-        begun = time.monotonic()
-        service.wait_line(f"GET {path} left")
-        service.wait_line(f"GET {path} over")
+        with contextlib.ExitStack() as clients:
+            for path in polls:
+                clients.enter_context(Http(address)).send(path)
+                service.wait_line(f"GET {path} waits")
+            begun = time.monotonic()
+        for path in polls:
+            service.wait_line(f"GET {path} left")
+        service.wait_line("GET .* over")  # the first of them
         assert time.monotonic() - begun > 0.25
-        status = 200 if "stream" in path else 499
-        service.wait_line(f"GET {path} finished {status}")
-        service.wait_line(r"info .* clients left: ended 1 handler \(polls\.\w+ 1\)")
+        for path, status in polls.items():
+            service.wait_line(f"GET {path} over")
+            service.wait_line(f"GET {path} finished {status}")
+
+        def told() -> list[str]:
+            lines = re.findall(r" info .* clients left: ended \d handlers? \((.*)\)", service.log)
+            return sorted(re.findall(r"polls\.(\w+) 1", " ".join(lines)))
+
+        until(lambda: told() == ["OldPoll", "Poll", "Stream"], "each to be told, and once")
         assert "Traceback" not in service.log and "error" not in service.log.lower()
 
 
@@ -94,36 +102,42 @@ def test_notify_leaves_it_to_the_application() -> None:
 
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
-@pytest.mark.parametrize("path", ["/poll", "/old"])
-def test_who_has_left_before_the_handler_begins(engine: str, loop: str, path: str) -> None:
+def test_who_has_left_before_the_handler_begins(engine: str, loop: str) -> None:
     """Request and reset come in one turn of the loop."""
     flags = ("--engine", engine, "--loop", loop, "--abandon-after", "50ms")
     with serve("polls", *flags, cwd=APPS) as service:
-        address = address_of(service.wait_ready(1))
-        (worker,) = service.workers()
-        with Http(address) as client:
-            assert client.get().status == 200
-            # It waits for the next request: what it finds by itself, and not by an event, may
-            # be the reset at once, and nothing begins.
-            until(lambda: procfs.waits_for_events(worker["pid"]), "the worker to wait")
-            os.kill(worker["pid"], signal.SIGSTOP)
-            service.wait_line("stopped by SIGSTOP")
-            client.send(path)
-            linger = struct.pack("ii", 1, 0)
-            client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
-        os.kill(worker["pid"], signal.SIGCONT)
-
-        def counts() -> set[int]:
-            said = ("waits", "left", "over", "finished 499")
-            return {service.log.count(f"GET {path} {what}") for what in said}
-
-        # The reset may be seen before what came in front of it: then nobody ever waits.
-        until(
-            lambda: service.workers()[0]["connections"] == 0 and len(counts()) == 1,
-            "a handler that has begun to be ended",
-        )
-        assert counts() <= {0, 1}
+        service.wait_ready(1)
+        for path in ("/poll", "/old"):
+            leave_at_once(service, path)
         assert "Traceback" not in service.log
+
+
+def leave_at_once(service: Service, path: str) -> None:
+    """Sends a request and its reset to a worker that is stopped, and waits for the end of both."""
+    (worker,) = service.workers()
+    mark = service.mark()
+    with Http(address_of(service)) as client:
+        assert client.get().status == 200
+        # It waits for the next request: what it finds by itself, and not by an event, may
+        # be the reset at once, and nothing begins.
+        until(lambda: procfs.waits_for_events(worker["pid"]), "the worker to wait")
+        os.kill(worker["pid"], signal.SIGSTOP)
+        service.wait_line("stopped by SIGSTOP", after=mark)
+        client.send(path)
+        linger = struct.pack("ii", 1, 0)
+        client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+    os.kill(worker["pid"], signal.SIGCONT)
+
+    def counts() -> set[int]:
+        said = ("waits", "left", "over", "finished 499")
+        return {service.log.count(f"GET {path} {what}") for what in said}
+
+    # The reset may be seen before what came in front of it: then nobody ever waits.
+    until(
+        lambda: service.workers()[0]["connections"] == 0 and len(counts()) == 1,
+        "a handler that has begun to be ended",
+    )
+    assert counts() <= {0, 1}
 
 
 # --- drains --------------------------------------------------------------------------------------

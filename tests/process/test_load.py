@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from process.clients import address_of
-from process.support import APPS
+from process.support import APPS, until
 
 from leeward.testing import Service, serve
 
@@ -37,9 +37,25 @@ def url(service: Service, path: str) -> str:
     return f"http://{host}:{port}{path}"
 
 
-def counted(service: Service) -> list[int]:
-    """Requests of each worker.  (Kept connections may all be one worker's.)"""
-    counts = [worker["requests"] for worker in service.ps()["workers"]]
+def both_serve(service: Service) -> None:
+    """Nobody says that it is ready in a log that starts with warnings."""
+    service.wait_ready()
+    until(lambda: len(service.workers()) == 2, "both to serve")
+
+
+def counted(service: Service, least: int) -> list[int]:
+    """Requests of each worker, once all clients are gone and so many are counted.
+
+    (Kept connections may all be one worker's.)
+    """
+
+    def settled() -> list[int]:
+        workers = service.workers()
+        busy = any(it["connections"] or it["in_flight"] for it in workers)
+        counts = [it["requests"] for it in workers]
+        return [] if busy or sum(counts) < least else counts
+
+    counts = until(settled, f"all clients to be gone and {least} requests to be counted")
     assert len(counts) == 2
     return counts
 
@@ -76,9 +92,9 @@ def test_ab_counts_no_failure(
     """2000 requests, 20 at a time: each answered, each counted once in ps."""
     env = {"CHAT_RUN_DIR": str(tmp_path)}
     with serve(target, "-w", "2", "--log-level", "error", cwd=cwd, env=env) as service:
-        service.wait_ready()
+        both_serve(service)
         assert ab(service, path, *flags) == 2000
-        counts = counted(service)
+        counts = counted(service, 2000)
         assert sum(counts) == 2000
         assert flags or min(counts) > 0, "both take new connections"
 
@@ -89,11 +105,11 @@ def test_wrk_counts_no_failure(target: str, cwd: Path, path: str, tmp_path: Path
     """30 kept connections as fast as they can, for 2 s: no socket error, no other status."""
     env = {"CHAT_RUN_DIR": str(tmp_path)}
     with serve(target, "-w", "2", "--log-level", "error", cwd=cwd, env=env) as service:
-        service.wait_ready()
+        both_serve(service)
         answered = wrk(service, path)
         assert answered > 100
         # wrk leaves in the middle of its last 30.
-        assert answered <= sum(counted(service)) <= answered + 30
+        assert answered <= sum(counted(service, answered)) <= answered + 30
 
 
 @needs_ab
@@ -101,7 +117,7 @@ def test_wrk_counts_no_failure(target: str, cwd: Path, path: str, tmp_path: Path
 def test_ab_and_wrk_together_with_a_reload() -> None:
     """Kept and new connections at once, and two reloads under them: ab sees no failure."""
     with serve("hello", "-w", "2", "--log-level", "warning", cwd=APPS) as service:
-        service.wait_ready()
+        both_serve(service)
         kept = subprocess.Popen(
             ["wrk", "-t", "1", "-c", "10", "-d", "3s", url(service, "/")],
             stdout=subprocess.PIPE,

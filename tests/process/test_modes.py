@@ -75,6 +75,7 @@ def test_auto_spawns_for_an_application_with_a_thread() -> None:
         slots: set[str] = set()
         until(lambda: slots.add(get(address_of(service)).json["slot"]) or len(slots) == 2, "both")
         assert slots == {"0", "1"}
+        service.wait_line("zygote gone$")
         assert service.ps()["zygotes"] == []
 
 

@@ -73,6 +73,8 @@ def test_settings_and_the_environment_file_are_read_again(
         replace(tmp_path / "shop.env", "SEASON=summer\n")
         reload(service, 2)
         assert {get(address_of(service)).json["season"] for _ in range(6)} == {"summer"}
+        for slot in range(3):
+            service.wait_line(rf"worker={slot} gen=2 pid=\d+ ready")
         assert [(it["slot"], it["generation"]) for it in service.workers()] == [
             (0, 2),
             (1, 2),
@@ -93,6 +95,7 @@ def test_flags_outlive_a_reload(tmp_path: Path) -> None:
     with served(tmp_path, workers=2) as service:
         replace(tmp_path / "leeward.toml", "workers = 4\n")
         by_verb(service, 2)
+        service.wait_line(r"worker=1 gen=2 pid=\d+ ready")
         assert len(service.workers()) == 2
         assert service.leeward("scale", "3").returncode == 0
         service.wait_line(r"worker=2 gen=2 pid=\d+ ready")

@@ -219,6 +219,7 @@ def test_a_worker_that_is_continued_loses_nothing() -> None:
     with serve("blocks_the_loop", "--stopped-kill", "20s", cwd=APPS) as service:
         with Http(address_of(service)) as client:
             client.send("/waiting/0.5")
+            until(lambda: service.workers()[0]["in_flight"], "the request to be there")
             (worker,) = service.workers()
             os.kill(worker["pid"], signal.SIGSTOP)
             service.wait_line("stopped by SIGSTOP")

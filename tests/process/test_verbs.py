@@ -363,6 +363,7 @@ def test_a_scale_survives_a_reload() -> None:
         service.leeward("scale", "2")
         service.wait_line(r"worker=1 gen=1 pid=\d+ ready")
         assert service.leeward("reload").returncode == 0
+        service.wait_line(r"worker=1 gen=2 pid=\d+ ready")
         assert len(service.workers()) == 2
 
 

@@ -12,7 +12,7 @@ import pytest
 from process.clients import Gate, Http, address_of, get
 from process.crowd import Crowd
 from process.releases import deploy, releases_of, served, wait_at
-from process.support import APPS, gone, marks, until, watching
+from process.support import APPS, marks, until, watching
 
 from leeward._sys import procfs
 from leeward.testing import Service, serve
@@ -176,7 +176,7 @@ def test_forked_workers_are_the_supervisors_children(tmp_path: Path) -> None:
         zygote = zygote_of(service)
         assert {procfs.parent_of(pid) for pid in pids(service).values()} == {service.pid}
         assert procfs.parent_of(zygote) == service.pid
-        assert procfs.children_of(zygote) == []
+        until(lambda: procfs.children_of(zygote) == [], "nobody in between")
         everybody = {zygote, *pids(service).values()}
         assert set(procfs.children_of(service.pid)) == everybody
         # Killing is by group: each leads its own.
@@ -190,7 +190,7 @@ def test_a_retired_zygote_is_gone_after_the_reload(tmp_path: Path) -> None:
         old = zygote_of(service)
         assert client.get().status == 200
         assert service.leeward("reload").returncode == 0
-        assert gone(old)
+        service.wait_line(rf"gen=1 pid={old} zygote gone$")
         assert zygote_of(service) != old
         assert client.get().json["generation"] == 1, "its worker drains on without it"
 
@@ -306,6 +306,7 @@ def test_exit_functions_belong_to_the_workers(tmp_path: Path) -> None:
         assert service.leeward("reload").returncode == 0
         for slot in (0, 1):
             service.wait_line(rf"worker={slot} gen=1 pid=\d+ gone")
+        service.wait_line(r"gen=1 pid=\d+ zygote gone")
         workers |= set(pids(service).values())
         zygotes.add(zygote_of(service))
         assert service.stop() == 0

@@ -90,7 +90,7 @@ def test_five_silent_deaths_end_the_boot_with_5() -> None:
         pause = 0.1 * 2 ** (strike - 1)
         back, _ = hand.plan()
         assert back == c.BackedOff(1, pause, strike, "killed by SIGSEGV")
-        assert hand.sup.next_deadline(hand.now) == pytest.approx(hand.now + pause)
+        assert hand.sup.next_deadline() == pytest.approx(hand.now + pause)
         assert kinds(hand.later(pause)) == [c.StartWorker]
     hand.sup.died(hand.only(c.StartWorker).process, SEGV, hand.now)
     end = hand.plan()[-1]
@@ -128,7 +128,7 @@ def test_without_settings_there_is_nothing_to_do() -> None:
     """Before the first offer nothing is wanted and nothing is due."""
     supervisor = Supervisor(workers=2)
     assert supervisor.plan(0.0) == []
-    assert supervisor.next_deadline(0.0) is None
+    assert supervisor.next_deadline() is None
 
 
 # --- replacing and backing off ----------------------------------------------------------------
@@ -248,7 +248,7 @@ def test_a_reload_rolls_slot_by_slot() -> None:
     hand.settle()
     assert hand.serving() == [(0, 2), (1, 2)]
     assert set(hand.sup.generations) == {2}
-    assert hand.sup.next_deadline(hand.now) is None, "asleep"
+    assert hand.sup.next_deadline() is None, "asleep"
 
 
 def test_reloads_asked_for_meanwhile_become_one_more() -> None:
@@ -289,7 +289,7 @@ def test_a_resolver_that_hangs_is_stopped() -> None:
     hand.sup.reload()
     hand.plan()
     hand.sup.reload()
-    assert hand.sup.next_deadline(hand.now) == hand.now + 30.0
+    assert hand.sup.next_deadline() == hand.now + 30.0
     assert hand.later(29.9) == []
     assert hand.later(0.2) == [c.StopResolving(), c.Resolve()]
 
@@ -472,7 +472,7 @@ def test_a_zygote_that_keeps_dying_pauses_by_itself() -> None:
         hand.sup.died(hand.zygote().id, SEGV, hand.now)
         hand.settle()
         assert hand.only(c.BackedOff).delay == pause
-        assert hand.sup.next_deadline(hand.now) == pytest.approx(hand.now + pause)
+        assert hand.sup.next_deadline() == pytest.approx(hand.now + pause)
         hand.now += pause
         hand.settle()
         hand.now += 2.0
@@ -645,7 +645,7 @@ def test_a_generation_is_kept_until_the_next_has_settled() -> None:
     """Its zygote stays for so long and is then retired; nothing else wakes anybody."""
     hand = kept()
     (old,) = hand.sup.roster.of("zygote", 1)
-    assert hand.sup.next_deadline(hand.now) == hand.now + 48.0
+    assert hand.sup.next_deadline() == hand.now + 48.0
     assert hand.later(47.0) == []
     assert hand.later(1.0) == [c.Drain(old.id, "reload", 2.0)]
     assert hand.sup.rollback(hand.now) is None
@@ -869,7 +869,7 @@ def test_who_is_set_aside_is_replaced_first_and_stays_for_its_time() -> None:
     hand = Hand(workers=2).up()
     it = aside(hand)
     assert hand.serving() == [(0, 1), (1, 1)]
-    assert hand.sup.next_deadline(hand.now) == hand.now + 60.0
+    assert hand.sup.next_deadline() == hand.now + 60.0
     assert hand.later(59.9) == []
     assert hand.later(0.2) == [c.Drain(it.id, "reload", 5.0)]
     assert hand.later(5.9) == [c.Kill(it.id)]
@@ -1067,7 +1067,7 @@ def test_a_stop_during_a_reload_ends_that_too() -> None:
     hand.plan()
     hand.sup.stop(hand.now, 5.0)
     assert hand.plan()[0] == c.StopResolving()
-    assert hand.sup.next_deadline(hand.now) is not None
+    assert hand.sup.next_deadline() is not None
     hand.settle()
     assert hand.only(c.Exit) == c.Exit(0, "stopped")
 
@@ -1269,6 +1269,24 @@ def test_limits_that_are_reached_at_once_do_not_spin() -> None:
     assert hand.count(c.BackedOff) == 0 and hand.sup.generations[1].pauses.strikes == 0
 
 
+@pytest.mark.parametrize("what", ["a pause", "a rest"])
+def test_what_ends_on_the_way_to_sleep_is_not_missed(what: str) -> None:
+    """The machine is busy: it is over by the time that somebody asks until when to sleep."""
+    hand = Hand(start="spawn")
+    if what == "a pause":
+        hand.plan()
+        hand.sup.died(hand.only(c.StartWorker).process, SEGV, hand.now)
+    else:
+        hand.settle()
+        hand.sup.limit_reached(hand.worker(0).id, "has 300 MiB of memory", hand.now)
+    hand.plan()
+    end = hand.now + 0.1
+    hand.now += 5.0
+    assert hand.sup.next_deadline() == pytest.approx(end)
+    assert c.StartWorker in kinds(hand.plan())
+    assert hand.sup.next_deadline() != pytest.approx(end), "seen, and over"
+
+
 def test_a_rest_ends_by_itself() -> None:
     """`next_deadline` knows when; until then only those who died are replaced."""
     hand = Hand(workers=2)
@@ -1277,7 +1295,7 @@ def test_a_rest_ends_by_itself() -> None:
     hand.sup.limit_reached(young.id, "has 300 MiB of memory", hand.now)
     (rests,) = hand.plan()
     assert rests == c.Rests(1, 0.1, "has 300 MiB of memory")
-    assert hand.sup.next_deadline(hand.now) == hand.now + 0.1
+    assert hand.sup.next_deadline() == hand.now + 0.1
     other = hand.worker(1)
     hand.sup.died(other.id, SIGKILL, hand.now)
     assert {type(it) for it in hand.plan()} == {c.Forget, c.StartWorker}

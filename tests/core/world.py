@@ -244,7 +244,7 @@ class World:
         if self.turns == 0:
             self._turn()
         while self.exit is None:
-            deadline = self.sup.next_deadline(self.now)
+            deadline = self.sup.next_deadline()
             due = min(
                 self._heap[0][0] if self._heap else float("inf"),
                 deadline if deadline is not None else float("inf"),
@@ -301,7 +301,7 @@ class World:
         self._check_processes()
         if not self.sup.stopping:
             self._check_slots()
-        deadline = self.sup.next_deadline(self.now)
+        deadline = self.sup.next_deadline()
         self.require(
             deadline is None or deadline > self.now, f"deadline {deadline} stays behind {self.now}"
         )
@@ -409,7 +409,7 @@ class World:
                 )
                 if waiting and self.candidate is None and not turn:
                     self.require(rests, f"nobody in {waiting} has its turn to be replaced")
-                    wakes = self.sup.next_deadline(self.now) or float("inf")
+                    wakes = self.sup.next_deadline() or float("inf")
                     self.require(wakes <= self.rest_until[number], "a rest that wakes nobody")
             else:
                 self.require(bool(filled), f"nothing of candidate {number} is started")

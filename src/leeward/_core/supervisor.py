@@ -84,6 +84,7 @@ class Supervisor:
     stop_by: float = 0.0
     _exit: c.Exit = field(default=c.Exit(0, "stopped"))
     _finished: bool = False
+    _planned: float = float("-inf")
     _last_generation: int = 0
     _out: list[c.Command] = field(default_factory=list)
 
@@ -322,6 +323,7 @@ class Supervisor:
 
     def plan(self, now: float) -> list[c.Command]:
         """Everything that is to be done now.  A second call returns nothing."""
+        self._planned = now
         self._expire(now)
         if self.stopping:
             self._wind_down(now)
@@ -339,8 +341,13 @@ class Supervisor:
         out, self._out = self._out, []
         return out
 
-    def next_deadline(self, now: float) -> float | None:
-        """When `plan` must be called even if nothing happens, or None to sleep."""
+    def next_deadline(self) -> float | None:
+        """When `plan` must be called even if nothing happens, or None to sleep.
+
+        A time that has passed counts unless `plan` has seen it: by the clock of whoever goes
+        to sleep, a pause that ended on the way there was over, and nobody came back for it.
+        """
+        seen = self._planned
         times = [it.deadline for it in self.roster if it.deadline is not None]
         if self.resolving is not None:
             times.append(self.resolving)
@@ -348,12 +355,12 @@ class Supervisor:
             if number is not None and not self.stopping:
                 generation = self.generations[number]
                 pauses = (generation.pauses, generation.zygote_pauses)
-                times += [it.not_before for it in pauses if it.not_before > now]
+                times += [it.not_before for it in pauses if it.not_before > seen]
         if self.previous is not None and not self.stopping:
             times.append(self.settled)
         if self.retirees and not self.stopping:
             rests = (it.rests.not_before for it in self.generations.values())
-            times += [it for it in rests if it > now]
+            times += [it for it in rests if it > seen]
         return min(times, default=None)
 
     # --- reading what is wanted ---------------------------------------------------------

@@ -201,7 +201,7 @@ class Instance:
     def _sleep(self) -> float | None:
         """Seconds until something is due by itself, None to sleep until something happens."""
         now = self._posix.monotonic()
-        due = [self._core.next_deadline(now), self._control.next_deadline(), self._banner_by]
+        due = [self._core.next_deadline(), self._control.next_deadline(), self._banner_by]
         due += [self._roll_out.next_deadline(), self._renewal.next_deadline()]
         due += [self._delay.due, self._watching.next_deadline(), self._tuning.next_deadline()]
         due.append(self._rings.next_deadline())

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from leeward._core.config import TUNABLE
+from leeward._core.record import replace
 
 if TYPE_CHECKING:
     from leeward._core.config import Config

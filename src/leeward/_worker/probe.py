@@ -47,7 +47,10 @@ class Failure(TargetError):
 async def ask(server: Server, config: Config) -> None:
     """Raises `Failure`, at the latest shortly before the start time-out."""
     path = config.probe
-    left = config.start_timeout - STACK_BEFORE - (procfs.age(os.getpid()) or 0.0)
+    # Well before a hanging start's stack is written: its writer reads our frames, whatever we
+    # do, and crashed a process now and then that woke up at the same moment.
+    early = STACK_BEFORE + min(STACK_BEFORE, 0.2 * config.start_timeout)
+    left = config.start_timeout - early - (procfs.age(os.getpid()) or 0.0)
     before = asyncio.all_tasks()
     try:
         async with asyncio.timeout(max(0.05, left)):

@@ -593,7 +593,7 @@ MUTANTS = (
     ),
     _decision(
         "pauses wake nobody",
-        "times += [it.not_before for it in pauses if it.not_before > now]",
+        "times += [it.not_before for it in pauses if it.not_before > seen]",
         "pass",
     ),
     _decision(
@@ -782,7 +782,7 @@ MUTANTS = (
     ),
     _decision(
         "the end of a rest wakes nobody",
-        "            times += [it for it in rests if it > now]\n",
+        "            times += [it for it in rests if it > seen]\n",
         "            pass\n",
     ),
     _decision(

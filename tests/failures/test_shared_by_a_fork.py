@@ -193,15 +193,18 @@ def marked(name: str) -> tuple[str, str]:
 
 
 def answers(service: Service, name: str, calls: int = 24) -> list[str]:
-    """Of calls that come four at a time, and that both workers have answered."""
+    """Of calls that come four at a time, until both workers have answered some."""
     address = address_of(service)
 
     def ask(number: int) -> tuple[str, int]:
         found = get(address, f"/{name}/{number}").json
         return found["answer"], found["pid"]
 
+    found: list[tuple[str, int]] = []
     with ThreadPoolExecutor(4) as clients:
-        found = list(clients.map(ask, range(calls)))
+        # Brief connections are for whoever wakes first: on a busy machine one may have them all.
+        while len({pid for _, pid in found}) < 2 and len(found) < 50 * calls:
+            found += clients.map(ask, range(len(found), len(found) + calls))
     assert len({pid for _, pid in found}) == 2, found
     return [answer for answer, _ in found]
 

@@ -1,6 +1,6 @@
 """One client's requests: bytes in, delegates called, answers out.
 
-The transport calls `data_received`, which runs `_advance` as far as the bytes reach:
+The transport's bytes come to `data_received`, which runs `_advance` as far as they reach:
 
     _read_head ──► _read_fixed | _read_chunked ──► _request_complete ──► (the answer) ──┐
         ▲                                                                               │
@@ -76,6 +76,13 @@ class Connection(Parting):
         self._remaining = 0  # bytes of a body of known length
         self._chunks: Chunked | None = None
         self._next_is_due = False  # there are bytes behind the request that was answered
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Where the transport is to read into: one place for all, which `buffer_updated` empties."""
+        return self.server.intake
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self.data_received(self.server.intake[:nbytes].tobytes())
 
     def data_received(self, data: bytes) -> None:
         account = self.account

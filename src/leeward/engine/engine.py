@@ -50,6 +50,11 @@ _HANDSHAKE = 86400.0
 #: Tornado's default of IOStream.max_buffer_size, which bounds bodies too.
 _MAX_BUFFER = 104857600
 
+#: Bytes of one read.  As many as an application gets of a body at a time, so that these are
+#: passed on as they are; with asyncio's and uvloop's 256 KiB a fast sender was read dry each time,
+#: and has to wake us for every bit of its upload.
+_INTAKE = 64 * 1024
+
 #: Numbers that Tornado's decompression takes: the size of pieces, and later of bodies.
 _GZIP_LIMITS = _GzipMessageDelegate.__init__.__code__.co_argcount - 2
 
@@ -94,6 +99,8 @@ class Engine(Registry["Link"]):
         self._gate = proxy.gate(config, self.refused)
         self.leaving = Leaving(config, closed)
         self.params = http.conn_params
+        #: What a transport has read, until its connection has it.
+        self.intake = memoryview(bytearray(_INTAKE))
         self._dispatch: Dispatch | None = None
         self._watch: watch.Watch | None = None
         self._look_at = 0.0

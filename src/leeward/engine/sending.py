@@ -40,7 +40,7 @@ _RESET = struct.pack("ii", 1, 0)
 NONE = Progress()
 
 
-class Sending(asyncio.Protocol, abc.ABC):
+class Sending(asyncio.BufferedProtocol, abc.ABC):
     """The base of `leeward.engine.link.Link`.
 
     All attributes have slots, here and in the classes below: CPython keeps up to 30 of an

@@ -78,7 +78,7 @@ class Connection(Parting):
         self._next_is_due = False  # there are bytes behind the request that was answered
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        """Where the transport is to read into: one place for all, which `buffer_updated` empties."""
+        """Where the transport reads into: one place for all, which `buffer_updated` empties."""
         return self.server.intake
 
     def buffer_updated(self, nbytes: int) -> None:

@@ -30,7 +30,7 @@ T = TypeVar("T")
 
 WORKERS = 2
 #: Connects of the whole test, and in how many rounds.
-CONNECTS = int(os.environ.get("SOAK_CHURN", "1600"))
+CONNECTS = int(os.environ.get("SOAK_CHURN", "2400"))
 LONG = CONNECTS > 100_000
 ROUNDS = 20 if LONG else 2
 #: Packets that are lost, and clients that vanish, in parts of all.

@@ -68,7 +68,8 @@ class Spec(Record):
 
     def to_json(self) -> bytes:
         """The same octets for the same sink."""
-        told = {key: value for key, value in asdict(self).items() if value != _DEFAULTS.get(key)}
+        given, usual = asdict(self).items(), self.DEFAULTS
+        told = {key: value for key, value in given if value != usual.get(key)}
         return json.dumps(told, separators=(",", ":"), sort_keys=True).encode()
 
     @classmethod
@@ -79,7 +80,7 @@ class Spec(Record):
         except (ValueError, TypeError) as error:
             raise BadSpec(f"no log sink: {data[:80]!r} ({error!s:.80})") from None
         for key, value in asdict(spec).items():
-            if type(value) is not type(_DEFAULTS.get(key, "")):
+            if type(value) is not type(cls.DEFAULTS.get(key, "")):
                 raise BadSpec(f"a log sink's {key} is {value!r:.40}")
         if spec.kind not in KINDS or spec.rotate_every not in PERIODS:
             raise BadSpec(f"a log sink of kind {spec.kind!r:.40}, {spec.rotate_every!r:.40}")
@@ -102,9 +103,6 @@ def _check_rollover(spec: Spec) -> None:
         raise BadSpec(f"a log file rotated at {spec.when!r:.40}, {spec.rotate_every!r:.40}")
     if not (0 < spec.interval < _FAR and 0 <= spec.at <= 86400 and 0 <= spec.due < _FAR):
         raise BadSpec(f"a log file rotated every {spec.interval} s, at {spec.at}, {spec.due}")
-
-
-_DEFAULTS = Spec.DEFAULTS
 
 
 def period(every: str, broken_down: tuple[int, ...]) -> tuple[int, ...]:

@@ -3,8 +3,7 @@
 There is no machine for the pool, only for each process (`leeward._core.worker`).
 `plan(now)` compares the workers that are wanted with those that exist and
 returns what to do about the difference.  It is called after every event and
-whenever `next_deadline` has come; calling it once more returns nothing.  More than 400
-lines: its steps share one state, and the order in which they look at it is the decision.
+whenever `next_deadline` has come; calling it once more returns nothing.
 
 Four kinds of generation matter:
 

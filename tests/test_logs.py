@@ -255,6 +255,10 @@ def test_dict_config_takes_it(tmp_path: Path) -> None:
         {"maxBytes": 1},
         {"when": "midnight"},
         {"per_worker": True},
+        {"filename": "a\0b"},
+        {"filename": "a\ud900"},
+        {"filename": "a", "maxBytes": 10, "backupCount": -1},
+        {"filename": "a", "maxBytes": -1, "backupCount": 1},
     ],
 )
 def test_what_cannot_be_meant_is_refused(given: Any) -> None:

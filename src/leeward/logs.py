@@ -75,6 +75,10 @@ class Handler(logging.Handler):
             raise ValueError("a file is rotated by when or by maxBytes, not by both")
         if filename is None and (when or maxBytes or per_worker):
             raise ValueError("without a filename there is nothing to rotate")
+        if maxBytes < 0 or backupCount < 0:
+            raise ValueError(f"maxBytes={maxBytes}, backupCount={backupCount}: expected 0 or more")
+        if filename is not None and b"\0" in os.fsencode(filename):
+            raise ValueError(f"no file can be called {filename!r}")
         self.filename = None if filename is None else os.path.abspath(os.fspath(filename))
         self.maxBytes = maxBytes
         self.backupCount = backupCount

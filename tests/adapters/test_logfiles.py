@@ -497,3 +497,27 @@ def test_each_worker_may_have_its_own_file(
         assert ("app.w2.log.1" in names) == (kind in ("rotating", "delayed"))
     finally:
         worker.end()
+
+
+def test_to_keep_fewer_than_none_is_to_keep_all(
+    worker: Worker, logger: logging.Logger, tmp_path: Path
+) -> None:
+    """As in the standard library, which asks for more than 0."""
+    path = str(tmp_path / "app.log")
+    worker.begin()
+    handler_of(logger, TimedRotatingFileHandler(path, when="S", interval=3600, backupCount=-1))
+    logger.info("one")
+    assert [it.keep for it in worker.specs()] == [0]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "UTF-32"])
+def test_no_record_begins_with_a_mark_of_the_byte_order(
+    worker: Worker, logger: logging.Logger, tmp_path: Path, encoding: str
+) -> None:
+    worker.begin()
+    path = str(tmp_path / "app.log")
+    handler_of(logger, RotatingFileHandler(path, maxBytes=1000, backupCount=1, encoding=encoding))
+    logger.info("one")
+    logger.info("two")
+    found = [record.line.decode(encoding.replace("-sig", "")) for record in worker.reader.read()]
+    assert [it.lstrip("\ufeff") for it in found] == found == ["INFO one\n", "INFO two\n"]

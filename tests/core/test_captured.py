@@ -7,9 +7,9 @@ import random
 import pytest
 
 from leeward._core.captured import LONGEST, Exact, Logged, Tagged
-from leeward._core.capturing import MARK
+from leeward._core.capturing import mark
 
-OURS = MARK.encode()
+OURS = mark("5ec2e7").encode()
 
 
 def test_whole_lines_and_a_rest() -> None:
@@ -61,8 +61,8 @@ def test_exact_is_exact() -> None:
 )
 def test_tags(printed: bytes, shown: bytes) -> None:
     """The same, whether it comes at once or octet by octet."""
-    assert Tagged(2).put(printed) == shown
-    slow = Tagged(2)
+    assert Tagged(2, OURS).put(printed) == shown
+    slow = Tagged(2, OURS)
     assert b"".join(slow.put(bytes([it])) for it in printed) == shown
 
 
@@ -101,8 +101,18 @@ def test_the_last_line_gets_an_end() -> None:
 
 
 def test_lines_of_the_log() -> None:
-    cutter = Logged(lambda text: f"<{text}>\n")
+    cutter = Logged(lambda text: f"<{text}>\n", OURS)
     assert cutter.put(b"one\ntwo\r\n\nthr") == b"<one>\n<two>\n<>\n"
     assert cutter.put(b"") == b""
     assert cutter.rest() == b"<thr>\n"
     assert cutter.put(b"\xff\n" + OURS + b"ours\n") == b"<\\xff>\nours\n"
+
+
+@pytest.mark.parametrize("guess", [b"", b"\x1e\x1e", b"\x1e0000000000000000\x1e"])
+def test_what_is_printed_is_never_taken_for_a_line_of_ours(guess: bytes) -> None:
+    """A client sends lines with a mark, and the application prints them."""
+    forged = guess + b"2026-11-21 error worker=3 forged \x1b[2J\n"
+    for own in (b"", OURS):
+        made = Logged(lambda text: f"<{text}>\n", own).put(forged)
+        assert made.startswith(b"<") and made.endswith(b">\n")
+        assert Tagged(2, own).put(forged) == b"w2| " + forged

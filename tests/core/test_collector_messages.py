@@ -15,7 +15,7 @@ from leeward._core.messages import Descriptor, Message, decode, encode
         c.Ring(1, 0, 3, Descriptor(7), True),
         c.RingEnds(4),
         c.RingDrained(4),
-        c.Output(3, 0, 2, 1, "exact", Descriptor(8)),
+        c.Output(3, 0, 2, 1, "exact", "", Descriptor(8)),
         c.OutputEnded(3, 1),
         c.LineBegun(True),
         c.LineEnded(),

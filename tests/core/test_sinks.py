@@ -56,6 +56,12 @@ def test_a_sink_survives_its_table() -> None:
         {"kind": "file", "path": "/a", "when": "S", "interval": 1, "rotate_every": "daily"},
         {"kind": "journal", "path": "host"},
         {"kind": "syslog", "path": "/dev/log", "facility": 24},
+        {"kind": "file", "path": "/a\0b"},
+        {"kind": "file", "path": "/a\ud900"},
+        {"kind": "file", "path": "/a", "keep": -1},
+        {"kind": "file", "path": "/a", "rotate_bytes": -1},
+        {"kind": "file", "path": "/a", "permissions": 1 << 40},
+        {"kind": "file", "path": "/a", "when": "S", "interval": 1, "suffix": "%Y\0"},
     ],
 )
 def test_what_an_application_has_scribbled_is_no_sink(raw: object) -> None:

@@ -209,14 +209,17 @@ def test_octet_for_octet(start: str) -> None:
         assert reader.of(slot) == stream(slot, MUCH)
 
 
-@STARTS
-def test_the_collector_is_killed(start: str) -> None:
+@pytest.mark.parametrize(
+    ("start", "signum", "name"),
+    [("zygote", signal.SIGKILL, "SIGKILL"), ("spawn", signal.SIGRTMIN + 1, "signal 35")],
+)
+def test_the_collector_is_killed(start: str, signum: int, name: str) -> None:
     """No EPIPE, no dead worker, nothing but what it held is lost, and the rest is in order."""
     with printing(start) as (service, reader):
         reader.read(400_000)
         killed = collector_of(service)
-        os.kill(killed, signal.SIGKILL)
-        service.wait_line("the log collector died .signal SIGKILL.")
+        os.kill(killed, signum)
+        service.wait_line(rf"the log collector died \(killed by {name}\)")
         lost = 0
         with contextlib.suppress(TimeoutError):
             while len(reader.data) < 2 * MUCH:

@@ -12,6 +12,7 @@ import time
 
 import pytest
 
+from leeward._sys import whole
 from leeward._worker.access import batch
 from leeward._worker.access.batch import Batch
 from leeward._worker.logs import Log
@@ -432,3 +433,38 @@ def test_at_the_end_nobody_is_waited_for_for_ever(pipe):
     sink.end(0.05)
     assert 0.05 <= time.monotonic() - began < 20
     loop.close()
+
+
+def test_a_line_longer_than_a_pipe_takes_whole_waits_for_room(pipe, monkeypatch):
+    """All of it or nothing, for as long as it has patience; what comes behind it waits too."""
+    reader, writer = pipe
+    monkeypatch.setattr(whole, "SIZES", ())
+    batch = Batch(writer, lost)
+    os.set_blocking(writer, False)
+    held = 0
+    with pytest.raises(BlockingIOError):
+        while True:
+            held += os.write(writer, b"." * 4096)
+    os.set_blocking(writer, True)
+    os.read(reader, 8192)
+    long = "x" * 10_000 + "\n"
+    batch.put(long)
+    batch.put("short\n")
+    assert not batch.flush()
+    assert drained(reader) == "." * (held - 8192)
+    assert batch.flush()
+    assert drained(reader) == long + "short\n"
+
+
+def test_a_long_line_goes_in_pieces_where_room_never_comes(pipe, monkeypatch):
+    reader, writer = pipe
+    monkeypatch.setattr(whole, "PATIENCE", 0.0)
+    monkeypatch.setattr(whole, "SIZES", ())
+    batch = Batch(writer, lost)
+    os.write(writer, b"." * 60_000)
+    long = "x" * 100_000 + "\n"
+    batch.put(long)
+    found = ""
+    while not batch.flush():
+        found += drained(reader)
+    assert (found + drained(reader)).lstrip(".") == long

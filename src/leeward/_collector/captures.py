@@ -216,8 +216,10 @@ class Captures:
             it.held_until = now if sent else now + _OTHERS
         elif sent < len(data):
             stream.owner = it
-            self._full[stream.fd] = now + _FULL
-            self._watch(stream.fd, select.EPOLLOUT)
+            # A pipe that is writable may have no room for a long line: it would wake us at once.
+            self._full[stream.fd] = now + (_FULL if sent else _OTHERS)
+            if sent:
+                self._watch(stream.fd, select.EPOLLOUT)
         elif data.endswith(b"\n"):
             self._begun.pop(stream, None)
         else:

@@ -158,7 +158,8 @@ class Collector:
         config, slot = self._config, output.slot
         name, level, levelno = _PRINTED[output.stream]
         spec, number = Spec(name), 0
-        cutter = Tagged(slot) if output.form == TERMINAL else Exact()
+        mark = output.mark.encode()
+        cutter = Tagged(slot, mark) if output.form == TERMINAL else Exact()
         if output.form == LOG:
             who = f"worker={slot} gen={output.generation}"
             spec = sinks.of_settings(config, slot, who) or spec
@@ -166,7 +167,9 @@ class Collector:
             look = Look(config.log_format, -1)
             look.stamped = True
             identity = {"worker": slot, "gen": output.generation}
-            cutter = Logged(lambda text: look.render(time.time(), level, identity, name, text))
+            cutter = Logged(
+                lambda text: look.render(time.time(), level, identity, name, text), mark
+            )
         stream = self._intake.stream(spec)
         if isinstance(stream, Socket):
             stream = Printed(stream, spec, levelno)

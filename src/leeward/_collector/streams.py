@@ -2,7 +2,7 @@
 
 On a regular file a batch is written whole or not at all, and can be found again by the
 successor of a collector that was killed.  On a pipe or a terminal nobody can look: there a
-batch is at most PIPE_BUF octets, of which one may be told twice after such a death.
+batch is at most PIPE_BUF octets, or one longer line, and may be told twice after such a death.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import os
 import select
 import stat
 
+from leeward._sys import whole
 from leeward._sys.ring import Intent
 
 #: Octets of a batch.  A write of so many takes 0.1 ms where the page cache takes it.
@@ -29,6 +30,7 @@ class Stream:
         self.regular = False
         #: The lane whose line was written in part; no other's may come before its rest.
         self.owner: object = None
+        self._long = whole.LongLines()
 
     @property
     def name(self) -> str:
@@ -52,6 +54,10 @@ class Stream:
     def _place(self, octets: int) -> Intent:
         it = os.fstat(self.fd)
         self.regular = stat.S_ISREG(it.st_mode)
+        if self.regular and os.lseek(self.fd, 0, os.SEEK_CUR) > it.st_size:
+            # Without O_APPEND (a shell's `> file`), and the file was cut back, by us after a
+            # full disk or by logrotate: what comes next would stand behind a hole.
+            os.lseek(self.fd, 0, os.SEEK_END)
         return Intent(0, it.st_dev, it.st_ino, it.st_size if self.regular else 0, octets)
 
     def append(self, data: bytes, place: Intent) -> int:
@@ -77,22 +83,37 @@ class Stream:
 
     def _offer(self, data: bytes) -> int:
         sent = 0
+        try:
+            while sent < len(data) and (taken := self._offer_next(data, sent)):
+                sent += taken
+        except OSError:
+            if not sent:
+                raise
+        return sent
+
+    def _offer_next(self, data: bytes, start: int) -> int:
+        """A long line, or as many others as a pipe takes whole.  0: there is no room."""
+        end = data.find(b"\n", start) + 1 or len(data)
+        if end - start > whole.MOST:
+            taken = self._long.offer(self.fd, data[start:end])
+            if taken is not None:
+                return taken
+        piece = data[start : start + whole.MOST]
+        if start + len(piece) < len(data):
+            piece = piece[: piece.rfind(b"\n") + 1] or piece
         poll = select.poll()
         poll.register(self.fd, select.POLLOUT)
-        while sent < len(data) and any(it & select.POLLOUT for _, it in poll.poll(0)):
-            try:
-                # POLLOUT on a pipe promises that so many do not block; the descriptor is
-                # shared, so it cannot be made non-blocking.
-                sent += os.write(self.fd, data[sent : sent + select.PIPE_BUF])
-            except BlockingIOError:
-                break
-            except OSError:
-                if not sent:
-                    raise
-                break
-        if not sent and any(it & (select.POLLERR | select.POLLNVAL) for _, it in poll.poll(0)):
-            raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
-        return sent
+        events = sum(it for _, it in poll.poll(0))
+        if not events & select.POLLOUT:
+            if events & (select.POLLERR | select.POLLNVAL):
+                raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+            return 0
+        try:
+            # POLLOUT on a pipe promises that so many do not block; the descriptor is
+            # shared, so it cannot be made non-blocking.
+            return os.write(self.fd, piece)
+        except BlockingIOError:
+            return 0
 
     # --- after the death of a collector -----------------------------------------------------
 

@@ -10,15 +10,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from leeward._core.capturing import MARK
-
 #: Seconds that a line without an end waits for it.
 PARTIAL = 0.2
 #: Octets that it may have.
 LONGEST = 1 << 16
 
-_MARK = MARK.encode()
-_ENDS = re.compile(rb"(\x1e\x1e|\r?\n|\r)")
+_ENDS = rb"\r?\n|\r"
 _FRESH, _RETURNED, _INSIDE = range(3)
 
 
@@ -60,22 +57,26 @@ class Tagged(Exact):
     The application's control characters are left as they are, for its colours.  A carriage
     return goes back to the start of the line, and so to the tag, which is written again: a
     progress bar stays what it is.  A line that was begun is ended where somebody else's begins.
+
+    mark:  of leeward's own lines; b"" where there are none.
     """
 
-    def __init__(self, slot: int) -> None:
+    def __init__(self, slot: int, mark: bytes = b"") -> None:
         super().__init__()
+        self._mark = mark
+        self._ends = re.compile(b"(%s)" % b"|".join([re.escape(mark), _ENDS] if mark else [_ENDS]))
         self._tag = b"w%d| " % slot
         self._at = _FRESH
         self._ours = False  # a line with a mark
 
     def _made(self, data: bytes) -> bytes:
         made = []
-        for place, piece in enumerate(_ENDS.split(data)):
+        for place, piece in enumerate(self._ends.split(data)):
             if place % 2 == 0:
                 if piece:
                     made += [piece] if self._at == _INSIDE or self._ours else [self._tag, piece]
                     self._at = _INSIDE
-            elif piece == _MARK:
+            elif piece == self._mark:
                 if self._at != _FRESH:
                     made.append(b"\n")
                 self._at, self._ours = _FRESH, True
@@ -103,10 +104,12 @@ class Logged(Exact):
     """Lines for the log file.
 
     render:  makes one of a text, with its end.
+    mark:    of leeward's own lines, which are there already; b"" where there are none.
     """
 
-    def __init__(self, render: Callable[[str], str]) -> None:
+    def __init__(self, render: Callable[[str], str], mark: bytes = b"") -> None:
         super().__init__()
+        self._mark = mark
         self._render = render
 
     def _made(self, data: bytes) -> bytes:
@@ -116,7 +119,7 @@ class Logged(Exact):
         return b"".join(map(self._line, lines))
 
     def _line(self, line: bytes) -> bytes:
-        if line.startswith(_MARK):
-            return line.removeprefix(_MARK) + b"\n"
+        if self._mark and line.startswith(self._mark):
+            return line.removeprefix(self._mark) + b"\n"
         text = line.removesuffix(b"\r").decode("utf-8", "backslashreplace")
         return self._render(text).encode("utf-8", "backslashreplace")

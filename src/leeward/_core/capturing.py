@@ -7,9 +7,15 @@ from leeward._core.record import Record
 #: Lines with the worker's tag; octet for octet; lines of the log file.
 TERMINAL, EXACT, LOG = "terminal", "exact", "log"
 
-#: In front of a line of leeward's own on its way through such a pipe: it says itself whose it
-#: is, and gets no tag.  Two record separators, which no text has.
-MARK = "\x1e\x1e"
+
+def mark(secret: str) -> str:
+    """In front of a line of leeward's own on its way through such a pipe: it says itself whose
+    it is, and gets no tag.
+
+    secret:  of this worker alone.  Whoever knew what stands there could have an application that
+             prints what a client has sent print lines of leeward's, as any worker.
+    """
+    return f"\x1e{secret}\x1e"
 
 
 class Way(Record):
@@ -22,8 +28,8 @@ class Way(Record):
 
     @property
     def marked(self) -> bool:
-        """Do leeward's own lines carry a `MARK` on it?"""
-        return self.form != EXACT
+        """Do leeward's own lines, which go to stderr, carry a `mark` on it?"""
+        return self.form != EXACT and 2 in self.streams
 
 
 def ways(setting: str, terminals: tuple[bool, bool], same: bool, log: bool) -> tuple[Way, ...]:

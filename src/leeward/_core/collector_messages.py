@@ -49,6 +49,7 @@ class Output(Message):
     generation: int
     stream: int  # 1, 2; of both it is 2
     form: str  # as in `leeward._core.capturing`
+    mark: str  # the same; "": leeward's own lines do not come this way
     pipe: Descriptor
 
 

@@ -84,8 +84,12 @@ class Spec(Record):
                 raise BadSpec(f"a log sink's {key} is {value!r:.40}")
         if spec.kind not in KINDS or spec.rotate_every not in PERIODS:
             raise BadSpec(f"a log sink of kind {spec.kind!r:.40}, {spec.rotate_every!r:.40}")
-        if spec.kind == "file" and not spec.path.startswith("/"):
+        if spec.kind == "file" and not (spec.path.startswith("/") and _is_name(spec.path)):
             raise BadSpec(f"a log file at {spec.path!r:.80}: not an absolute path")
+        if spec.keep < 0 or spec.rotate_bytes < 0 or not _is_name(spec.suffix):
+            raise BadSpec(f"a log file of which {spec.keep} are kept, {spec.suffix!r:.40}")
+        if not 0 <= spec.permissions <= 0o7777:
+            raise BadSpec(f"a log file with permissions {spec.permissions:o}")
         if spec.when:
             _check_rollover(spec)
         if spec.kind in (SYSLOG, JOURNAL):
@@ -96,6 +100,14 @@ class Spec(Record):
             if not 0 <= spec.facility < 24:
                 raise BadSpec(f"a log sink of facility {spec.facility}")
         return spec
+
+
+def _is_name(text: str) -> bool:
+    """Can it be part of a file's name?  The collector is not to end by one that cannot."""
+    try:
+        return b"\0" not in text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return False
 
 
 def _check_rollover(spec: Spec) -> None:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import os
 
+from leeward._sys import whole
+
 
 class Appender:
     """Appends to the file that has the name `path` now, if it was renamed meanwhile.
@@ -53,7 +55,7 @@ class StandardError:
 
     def write(self, data: bytes) -> None:
         while data:
-            data = data[os.write(2, data) :]
+            data = data[whole.write(2, data) :]
 
     def fileno(self) -> int:
         return 2

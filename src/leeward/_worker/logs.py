@@ -16,7 +16,7 @@ import select
 import time
 from typing import TYPE_CHECKING
 
-from leeward._sys import lines
+from leeward._sys import lines, whole
 
 if TYPE_CHECKING:
     from leeward._worker.access.batch import Sink
@@ -120,7 +120,7 @@ class Log:
         data = self.marked(text).encode("utf-8", "backslashreplace")
         try:
             while data:
-                data = data[os.write(self.fd, data) :]
+                data = data[whole.write(self.fd, data) :]
         except OSError:
             return
 

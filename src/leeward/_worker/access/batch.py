@@ -4,7 +4,8 @@ and several times that in a busy server.
 
 The descriptor is shared with other processes, so it cannot be made non-blocking, and a
 write must not be torn by theirs.  What is no file therefore gets pieces of whole lines, at most
-PIPE_BUF octets each, which a pipe takes at once or not at all (pipe(7)), written with
+PIPE_BUF octets each, which a pipe takes at once or not at all (pipe(7)), or one longer line,
+which waits until there is room for all of it (`leeward._sys.whole`).  They are written with
 RWF_NOWAIT (preadv2(2); for pipes since Linux 6.4).  Where that is not to be had (terminals, older
 kernels) `poll` is asked first: then a write may still wait if another process fills the
 pipe between the two.  A second open file description, by /proc/self/fd, does not do: a worker
@@ -25,6 +26,8 @@ from collections import deque
 from threading import get_ident
 from typing import TYPE_CHECKING, Protocol
 
+from leeward._sys import whole
+
 if TYPE_CHECKING:
     import asyncio
     import contextvars
@@ -34,17 +37,15 @@ if TYPE_CHECKING:
 _MOST = 1 << 20
 #: Characters after which a batch does not wait for the end of the turn.
 _FULL = 1 << 16
-#: Octets of a write to what is no file; PIPE_BUF of Linux.
-_PIECE = select.PIPE_BUF
+#: Octets of a write to what is no file; a longer line goes by itself.
+_PIECE = whole.MOST
 #: Seconds from one batch to the next, at least.
 _GATHER = 0.01
-#: Seconds until a full pipe is looked at again.
-_RETRY = 0.05
+#: Seconds until a full pipe is looked at again, and until then where nothing else is to be done.
+_RETRY, _LOOK = 0.05, 0.005
 #: Seconds for which nothing is tried after an error (a full disk, a closed pipe), and
 #: between two tellings of what was lost.
 _PAUSE = 1.0
-
-_UNSUPPORTED = (errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.ESPIPE)
 
 
 class Sink(Protocol):
@@ -90,6 +91,7 @@ class Batch:
         self._context: contextvars.Context | None = None
         self._regular = False
         self._nowait = True
+        self._long = whole.LongLines()
 
     def begin(self, loop: asyncio.AbstractEventLoop, context: contextvars.Context) -> None:
         """From now on gather the lines of each turn of `loop`, which runs on this thread.
@@ -139,7 +141,8 @@ class Batch:
         self._quiet_until = self._tell_at = float("-inf")
         deadline = time.monotonic() + patience
         while not self.flush() and (left := deadline - time.monotonic()) > 0:
-            _writable(self._fd, left)
+            if _writable(self._fd, left):
+                time.sleep(min(_LOOK, left))  # room, but not for a long line
 
     def abandon(self) -> None:
         self._loop = None
@@ -223,11 +226,15 @@ class Batch:
         """Octets that were taken.  Raises BlockingIOError when there is no room."""
         if self._regular:
             return os.write(self._fd, data)
+        if len(data) > _PIECE and (sent := self._long.offer(self._fd, data)) is not None:
+            if not sent:
+                raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+            return sent
         if self._nowait:
             try:
                 return os.pwritev(self._fd, [data], -1, os.RWF_NOWAIT)
             except OSError as error:
-                if error.errno not in _UNSUPPORTED:
+                if error.errno not in whole.NO_NOWAIT:
                     raise
             self._nowait = False
         if not _writable(self._fd, 0.0):

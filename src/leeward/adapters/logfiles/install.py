@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from leeward import logs
 from leeward._core import sinks
-from leeward._sys import funnel
+from leeward._sys import funnel, whole
 from leeward.adapters.logfiles import loguru, standard
 from leeward.adapters.logfiles.place import Place
 
@@ -18,9 +18,10 @@ _place: Place | None = None
 
 
 def before_loading(config: Config, supervisor: int, rehearsal: bool = False) -> None:
-    """From now on no log file is rotated, or emptied, that siblings write to."""
+    """From now on no log file is rotated, or emptied, that siblings write to, and no line torn."""
     global _place
     if config.log_files != "as-is":
+        whole.take_stdio()
         _place = Place(config, supervisor, rehearsal)
         standard.install(_place)
         loguru.watch(_place)

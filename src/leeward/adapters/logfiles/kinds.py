@@ -111,7 +111,7 @@ def spec(handler: logging.FileHandler) -> Spec | None:
         at=_DAY if at is None else (at.hour * 60 + at.minute) * 60 + at.second,
         due=int(getattr(handler, "rolloverAt", 0)),
         utc=bool(handler.utc),
-        keep=handler.backupCount,
+        keep=max(0, handler.backupCount),  # of the standard library any number below 1 is all
         suffix=handler.suffix,
         permissions=permissions(path),
     )

@@ -22,6 +22,7 @@ from collections.abc import Callable
 from logging.handlers import BaseRotatingHandler
 from typing import TYPE_CHECKING, Any
 
+from leeward._sys import whole
 from leeward._sys.sharing import SharedStream, reachable
 from leeward.adapters.logfiles import exclusive, kinds
 from leeward.adapters.logfiles.kinds import Way
@@ -274,7 +275,7 @@ def _opener(place: Place) -> Callable[[logging.FileHandler], Any]:
 
 def _open_really(handler: logging.FileHandler, place: Place) -> Any:
     if not kinds.empties(handler):
-        return _FILE_OPEN(handler)
+        return whole.in_place_of(_FILE_OPEN(handler))
     place.empty_once(handler.baseFilename)
     handler.mode, mode = handler.mode.replace("w", "a"), handler.mode
     try:

@@ -113,7 +113,7 @@ def _be_forked(newborn: Newborn) -> object:
         stay_with(begin.supervisor)
     except Orphaned:
         os._exit(0)
-    _set_names(begin, order)
+    _set_names(begin, order, os.environ.get("LEEWARD_INSTANCE", "").rpartition(":")[0])
     return _be_worker(
         begin,
         order,
@@ -155,7 +155,8 @@ def _be_spawned(fd: int) -> NoReturn:
         terminal = redirect(order, config)
         settle(begin, config, channel)
         logfiles.before_loading(config, begin.supervisor)
-        _set_names(begin, order)  # the module may ask for its slot while it is imported
+        # The module may ask for its slot while it is imported.
+        _set_names(begin, order, os.environ.get("LEEWARD_INSTANCE", ""))
         if config.kind == "script":
             _run_program(begin, order, config, channel, terminal)
         try:
@@ -198,14 +199,16 @@ def _run_program(
 # --- both -------------------------------------------------------------------------------
 
 
-def _set_names(begin: Begin, order: Fork) -> None:
-    """What the application, what it starts, and `ps` can know this worker by."""
+def _set_names(begin: Begin, order: Fork, instance: str) -> None:
+    """What the application, what it starts, and `ps` can know this worker by.
+
+    instance:  the mark of its processes, without the pid that a zygote has put behind it.
+    """
     from leeward._sys.posix import set_comm
 
     os.environ["LEEWARD_SLOT"] = str(order.slot)
     os.environ["LEEWARD_GENERATION"] = str(begin.generation)
     # So that what this worker starts can be told from what its siblings start.
-    instance = os.environ.get("LEEWARD_INSTANCE", "")
     os.environ["LEEWARD_INSTANCE"] = f"{instance}:{os.getpid()}"
     with contextlib.suppress(OSError):  # no /proc: only a name in `ps`
         set_comm(f"leeward w{order.slot} g{begin.generation}")
@@ -226,7 +229,6 @@ def _be_worker(
     compared:  a spawned worker's baseline and changed files; None for a forked one.
     terminal:  what is captured of stderr goes to one.
     """
-    from leeward._core.capturing import MARK
     from leeward._sys.page import Page
     from leeward._worker.birth import Birth
 
@@ -250,7 +252,7 @@ def _be_worker(
         canary=order.canary,
         ring=tuple(map(int, order.ring)),
         terminal=terminal,
-        mark=MARK if order.marked else "",
+        mark=order.mark,
     )
     if config.kind == "script":
         from leeward._worker.adopted import adopt

@@ -61,6 +61,7 @@ def test_what_was_loaded_is_told(zygote: pytest.MonkeyPatch) -> None:
         ("channel.send(Failed('import', 'chat.py:3: no such thing')); sys.exit(3)", "chat.py:3"),
         ("sys.exit(7)", "exit code 7"),
         ("import os; os.kill(os.getpid(), 9)", "killed by SIGKILL"),
+        ("import os; os.kill(os.getpid(), 35)", "killed by signal 35"),
         ("import time; time.sleep(60)", "still loading after 0.5 s\n--start-timeout"),
     ],
 )

@@ -163,6 +163,23 @@ def test_an_instance_is_found_by_the_kernels_list_where_no_directory_tells(
         instances.find(name, {})
 
 
+def test_an_instance_is_found_once_by_two_names_of_its_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as /var/run, a link to /run; the one that was asked for is the one that is told."""
+    home = tmp_path / "run" / "leeward"
+    home.mkdir(mode=0o700, parents=True)
+    (tmp_path / "var").symlink_to("run")
+    linked = str(tmp_path / "var" / "leeward")
+    monkeypatch.setattr(instances, "candidates", lambda environ, uid: [linked])
+    name = f"t{os.getpid()}"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as sock:
+        sock.bind(str(home / f"{name}.sock"))
+        sock.listen()
+        assert instances.find(name, {}).path == f"{linked}/{name}.sock"
+        assert [it.name for it in instances.every({})].count(name) == 1
+
+
 def test_who_is_missing_and_who_is_there_is_said(
     claimed: instances.Claim, environ: dict[str, str]
 ) -> None:

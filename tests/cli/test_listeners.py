@@ -12,7 +12,7 @@ import pytest
 from leeward._core.config import Config
 from leeward.cli import listeners
 from leeward.cli.resolution import Machine, resolve
-from leeward.errors import BindError
+from leeward.errors import BindError, UsageError
 
 CONFIG = Config(target="chat:app", backlog=16)
 
@@ -35,6 +35,16 @@ def test_one_that_fails_takes_the_others_with_it(tmp_path: Path) -> None:
         with pytest.raises(BindError, match="in use"), ExitStack() as undo:
             listeners.open_each((f"unix:{path}", f"127.0.0.1:{port}"), CONFIG, undo)
     assert not path.exists()
+
+
+def test_more_than_a_process_can_be_given_is_refused(tmp_path: Path) -> None:
+    """By the flag and the number, before anything is started; 246 are not too many."""
+    wanted = [f"unix:{tmp_path / str(number)}" for number in range(247)]
+    with pytest.raises(UsageError, match=r"--bind: 247 listeners, and 246"), ExitStack() as undo:
+        listeners.open_each(wanted, CONFIG, undo)
+    assert not list(tmp_path.iterdir())
+    with ExitStack() as undo:
+        assert len(listeners.open_each(wanted[1:], CONFIG, undo)) == 246
 
 
 def test_sockets_handed_in_are_taken_unless_bind_was_said(tmp_path: Path) -> None:

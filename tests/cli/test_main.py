@@ -209,7 +209,12 @@ def test_a_full_disk_behind_stdout_is_told_without_a_traceback(environ: dict[str
 
 
 def test_config_is_toml_that_gives_the_same_settings_again(run: Run, tmp_path: Path) -> None:
-    first = run("config", "chat:app", "-w", "2", "--uds", "/run/x.sock", "--uds-mode", "600")
+    durations = ("--max-age", "720h", "--stall-warn", "1234567ms", "--idle-timeout", "0.000001")
+    first = run(
+        *("config", "chat:app", "-w", "2", "--uds", "/run/x.sock", "--uds-mode", "600"),
+        *durations,
+    )
+    assert 'max-age = "2592000s"' in first.stdout
     (tmp_path / "leeward.toml").write_text(first.stdout)
     again = run("config", "--origin")
     assert again.returncode == 0, again.stderr

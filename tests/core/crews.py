@@ -35,9 +35,15 @@ class Pretended:
     busy_since: float = 0.0
     polls: bool = True
     works: bool = True  # not stopped or killed
+    _words: tuple[Any, ...] = ()
+    _told: Any = None
 
-    def words(self) -> tuple[Any, ...]:
-        return self.pid, self.open, self.brief, self.accepted, self.woken, self.busy_since, False
+    def told(self, standing: Callable[..., Any]) -> Any:
+        """What its page says; made anew only when that has changed."""
+        words = self.pid, self.open, self.brief, self.accepted, self.woken, self.busy_since, False
+        if words != self._words:
+            self._words, self._told = words, standing(*words)
+        return self._told
 
 
 class Crew:
@@ -88,11 +94,11 @@ class Crew:
     def _look(self, it: Pretended, core: int) -> None:
         it.woken += 1
         it.polls = True
-        others = [self.a.Standing(*o.words()) for o in self.workers if o is not it]
+        others = [o.told(self.a.Standing) for o in self.workers if o is not it]
         if not self.queue:
             it.courtesy.nobody_waits(it.streak, others, self.now)
         elif self.now < it.courtesy.haste_until or it.courtesy.accepts(
-            it.streak, self.a.Standing(*it.words()), others, self.now
+            it.streak, it.told(self.a.Standing), others, self.now
         ):
             self._cores[core] += WORK * self.random.uniform(0.7, 1.5)
             self.waited.append(self.now - self.queue.pop(0))

@@ -358,6 +358,11 @@ MUTANTS = (
     ),
     # --- decisions: events ---------------------------------------------------------------------
     _decision(
+        "a fork that waits behind others is late",
+        "                    it.deadline = now + it.limits.fork\n",
+        "                    it.deadline = it.deadline\n",
+    ),
+    _decision(
         "a resolver's answer is not noted",
         "        self.resolving = None\n        self._last_generation",
         "        self._last_generation",

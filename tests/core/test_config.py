@@ -84,6 +84,7 @@ def test_changed_keys_come_in_the_order_of_the_table() -> None:
         proxy_protocol="v1",
         user="a",
         group="b",
+        log_format="json",
         log_file="/a.log",
         log_rotate="daily",
         log_keep=1,

@@ -15,8 +15,20 @@ def test_what_is_a_duration(raw: object, seconds: float) -> None:
     assert duration(raw) == seconds
 
 
-@pytest.mark.parametrize("raw", ["", "soon", "-1", -1, "1d", float("inf"), True, None, "1 2"])
+@pytest.mark.parametrize(
+    "raw", ["", "soon", "-1", -1, "1d", float("inf"), float("nan"), True, None, "1 2"]
+)
 def test_what_is_none(raw: object) -> None:
+    assert duration(raw) is None
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [1e9 + 1, 10**400, "1000000001", "277778h", "9" * 400],
+    ids=["float", "huge", "text", "hours", "long"],
+)
+def test_what_no_timer_can_wait_for_is_none(raw: object) -> None:
+    assert duration(1e9) == duration("1000000000s") == 1e9
     assert duration(raw) is None
 
 

@@ -875,6 +875,46 @@ def test_who_is_set_aside_is_replaced_first_and_stays_for_its_time() -> None:
     assert hand.later(5.9) == [c.Kill(it.id)]
 
 
+def test_no_limit_ends_who_is_aside() -> None:
+    """It grows old and large while somebody looks at it; `leeward kill` and its own end do."""
+    hand = Hand(workers=2).up()
+    it = aside(hand)
+    hand.sup.limit_reached(it.id, "is 10 min old", hand.now)
+    assert hand.plan() == []
+    hand.sup.leaving(it.id)
+    assert kinds(hand.plan()) == [c.Drain]
+
+
+def test_who_waits_behind_others_for_its_fork_has_its_time_from_their_turn() -> None:
+    """One zygote forks 20 workers one after the other: 0.4 s each is 8 s, and nobody is deaf."""
+    hand = Hand(workers=20)
+    hand.plan()
+    hand.obey(hand.only(c.StartZygote))
+    hand.plan()
+    hand.obey(hand.only(c.StartWorker))  # the first of a generation comes alone
+    hand.plan()
+    for number in range(19):
+        assert not any(isinstance(it, c.Kill) for it in hand.later(0.4))
+        waiting = [it for it in hand.sup.roster.of("worker") if it.state is State.SPAWNING]
+        assert len(waiting) == 19 - number
+        hand.forked(waiting[0].id)
+    assert hand.count(c.StartZygote) == 1
+
+
+def test_a_fork_that_fails_is_an_answer_too() -> None:
+    """Those behind it have their time from then on."""
+    hand = Hand(workers=4)
+    hand.plan()
+    hand.obey(hand.only(c.StartZygote))
+    hand.plan()
+    hand.obey(hand.only(c.StartWorker))
+    hand.plan()
+    first, *others = [it for it in hand.sup.roster.of("worker") if it.state is State.SPAWNING]
+    hand.now += 3.0
+    hand.sup.died(first.id, Death("could not be forked: EAGAIN"), hand.now)
+    assert [it.deadline for it in others] == [hand.now + 5.0] * 2
+
+
 def test_one_of_a_slot_is_aside_at_a_time() -> None:
     """From the request on, until it drains; a slot that is not there has none."""
     hand = Hand(workers=2).up()
@@ -1262,7 +1302,7 @@ def test_limits_that_are_reached_at_once_do_not_spin() -> None:
                 hand.sup.limit_reached(it.id, "answered 1 request", hand.now)
         hand.settle()
         assert len(hand.serving()) == 4
-        hand.now += 0.01
+        hand.now += 0.02
     # In one a second of 4 slots: 4 for each of the pauses 0.1, 0.2 … 25.6 s and the first.
     assert 20 <= hand.count(c.StartWorker) - births <= 48
     assert 8 <= hand.count(c.Rests) <= 10

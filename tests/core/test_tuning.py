@@ -20,6 +20,7 @@ CONFIG = Config("a:b", graceful_timeout=25.0, drain_window=10.0)
         {"log_level": "debug"},
         {"stall_kill_busy": True, "max_pss": 5, "settle": 3, "max_age": 0.5},
         {"log_level": None, "settle": None},
+        {"max_requests_jitter": "10%"},
     ],
 )
 def test_what_a_setting_can_be_is_taken(changes: dict[str, Any]) -> None:
@@ -39,6 +40,9 @@ def test_what_a_setting_can_be_is_taken(changes: dict[str, Any]) -> None:
         ('{"max_pss": 1.5}', "max_pss: 1.5 is no int"),
         ('{"settle": "5"}', "settle: '5' is no float"),
         ('{"settle": false}', "settle: False is no float"),
+        ('{"max_requests_jitter": "10"}', "max_requests_jitter: '10' is no int"),
+        ('{"max_requests_jitter": "x%"}', "max_requests_jitter: 'x%' is no int"),
+        ('{"max_pss": "10%"}', "max_pss: '10%' is no int"),
         ('{"stall_kill_busy": 1}', "stall_kill_busy: 1 is no bool"),
     ],
 )
@@ -95,10 +99,13 @@ def test_the_drain_window_stays_within_the_graceful_timeout(
         ((100, 0), {"max_requests": 500}, 0),
         ((100, 20), {"max_requests": 0}, 0),
         ((0, 0), {"max_requests": 500, "max_requests_jitter": 3}, 3),
+        ((100, 0), {"max_requests_jitter": "20%"}, 20),
+        ((100, 20), {"max_requests": 55, "max_requests_jitter": "10%"}, 5),
+        ((0, 0), {"max_requests_jitter": "10%"}, 0),
     ],
 )
 def test_the_jitter_keeps_its_part_of_the_requests(
-    before: tuple[int, int], overrides: dict[str, int], jitter: int
+    before: tuple[int, int], overrides: dict[str, Any], jitter: int
 ) -> None:
     """A tenth, where there was no limit before; what is set itself stays as it is set."""
     config = Config("a:b", max_requests=before[0], max_requests_jitter=before[1])

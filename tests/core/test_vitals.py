@@ -286,7 +286,7 @@ def test_it_can_be_switched_off() -> None:
     loops = Loops(warn=0.0)
     loops.turn(1)
     loops.vitals.rung(loops.now)
-    assert loops.run(1000.0) == []
+    assert loops.run(400.0) == []
     assert loops.vitals.suspects(loops.now, loops.pulses) == []
 
 
@@ -336,7 +336,7 @@ def test_without_a_bound_it_is_never_killed() -> None:
     """As for programs."""
     loops = Loops(kill=0.0)
     loops.turn(1)
-    assert not any(isinstance(it, Condemn) for it in loops.run(1_000.0))
+    assert not any(isinstance(it, Condemn) for it in loops.run(400.0))
 
 
 def test_the_unwarned_are_killed_without_a_line() -> None:
@@ -491,6 +491,22 @@ def test_a_stall_that_is_stopped_is_no_stall_any_more() -> None:
     assert loops.run(0.31) == [Ask(1)] or loops.run(0.1)
     loops.vitals.stopped(1, "SIGSTOP", loops.bounds, loops.now)
     assert loops.run(5.0) == []
+
+
+@pytest.mark.parametrize("traced", [False, True])
+def test_a_stopped_one_obeys_the_bound_that_is_set_meanwhile(traced: bool) -> None:
+    """A longer one, and none at all; nobody spins for a debugger either."""
+    loops = Loops()
+    loops.vitals.stopped(1, "SIGSTOP", loops.bounds, loops.now)
+    loops.details = Details(cpu=0.0, traced=traced)
+    loops.bounds = replace(loops.bounds, stopped=100.0)
+    loops.turn(1, IDLE)
+    assert loops.run(99.0) == []
+    loops.bounds = replace(loops.bounds, stopped=0.0)
+    loops.turn(1, IDLE)
+    before = loops.looks
+    assert loops.run(1000.0) == [] and loops.looks <= before + 2
+    assert loops.vitals.next_look() is None
 
 
 def test_stopped_for_ever_if_one_wants() -> None:

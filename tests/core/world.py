@@ -93,6 +93,7 @@ class Fake:
     role: str
     generation: int
     asked: float
+    answered: float = 0.0  # its zygote has had its turn with another one
     slot: int = -1
     row: int = -1
     zygote: int | None = None
@@ -120,6 +121,11 @@ class Fake:
     drained_unborn: bool = False
     killed: float | None = None
     killed_unborn: bool = False
+
+    @property
+    def waits_from(self) -> float:
+        """For its fork."""
+        return max(self.asked, self.answered)
 
     @property
     def stays(self) -> bool:
@@ -366,7 +372,7 @@ class World:
                 late = it.born + limits.start_timeout
                 self.require(now < late, f"{it.role} {it.id} outlives its start")
             else:
-                self.require(now < it.asked + FORK, f"{it.role} {it.id} outlives its fork")
+                self.require(now < it.waits_from + FORK, f"{it.role} {it.id} outlives its fork")
 
     def _resting(self, number: int, *kinds: str) -> bool:
         return any(self.now < self.paused.get((number, kind), -1.0) for kind in kinds)
@@ -470,7 +476,8 @@ class World:
         self.require(not self._resting(number, "worker"), "a worker during a pause")
         mine = [w for w in fakes if w.role == "worker" and w.generation == number and w.stays]
         overdue = self.now - FORK + EPSILON
-        fills = [w for w in mine if w.slot == slot and (w.born is not None or w.asked > overdue)]
+        there = [w for w in mine if w.born is not None or w.waits_from > overdue]
+        fills = [w for w in there if w.slot == slot]
         replaces = number == self.serving and all(w.asked_to_go and w.serves for w in fills)
         self.require(replaces or not fills, f"slot {slot} gets a second worker of {number}")
         if fills:
@@ -537,7 +544,16 @@ class World:
         self.at(self.random.uniform(0.0005, late), self._told_birth, it)
         self._begin(it, hello)
 
+    def _answers(self, it: Fake) -> None:
+        """Whoever waits for the same zygote has his time from now on."""
+        waits = it.born is None and it.killed is None and it.leave_by is None
+        if it.id in self.fakes and waits and not it.dead:
+            for other in self.fakes.values():
+                if other.zygote == it.zygote and other.zygote is not None and other.born is None:
+                    other.answered = self.now
+
     def _not_forked(self, it: Fake) -> None:
+        self._answers(it)
         if it.id in self.fakes and not it.dead:
             it.dead = True
             if it.leave_by is None and it.killed is None:
@@ -545,6 +561,7 @@ class World:
         self.sup.died(it.id, self.core.roster.Death("could not be forked"), self.now)
 
     def _told_birth(self, it: Fake) -> None:
+        self._answers(it)
         if it.born is None and it.id in self.fakes and not it.dead:
             it.born = self.now
         self.sup.forked(it.id, it.pid, self.now)
@@ -776,7 +793,7 @@ class World:
                 due = now >= it.leave_by
             elif it.ready is not None:
                 due = it.role == "zygote" and any(
-                    w.zygote == it.id and w.born is None and now >= w.asked + FORK
+                    w.zygote == it.id and w.born is None and now >= w.waits_from + FORK
                     for w in itertools.chain(self.fakes.values(), self._unanswered)
                 )
             else:
@@ -800,7 +817,7 @@ class World:
             if it.killed is not None:
                 due = now >= it.killed + KILL
             else:
-                due = it.born is None and now >= it.asked + FORK
+                due = it.born is None and now >= it.waits_from + FORK
             self.require(due, f"{it.role} {it.id} is forgotten while it lives")
         if it.exists or it.born is None:
             self.ghosts.append(it)

@@ -59,6 +59,17 @@ def test_several_addresses_are_served_by_every_worker(tmp_path: Path) -> None:
     assert all(refused(where) for where in (tcp(one), tcp(two), path))
 
 
+def test_more_addresses_than_anybody_needs(tmp_path: Path) -> None:
+    """62 were too many for the first message of a process."""
+    paths = [tmp_path / str(number) for number in range(100)]
+    addresses = ["127.0.0.1:0", *(f"unix:{path}" for path in paths)]
+    flags = [word for address in addresses for word in ("--bind", address)]
+    with serve("hello", *flags, cwd=APPS, bind=None) as service:
+        assert get(address_of(service.wait_ready(1))).status == 200
+        assert len(service.ps()["listeners"]) == 101
+        assert all(path.is_socket() for path in paths)
+
+
 def test_port_0_is_reported_as_the_port_it_became() -> None:
     """In the banner and in ps, and it stays the same over reloads."""
     with serve("held", cwd=APPS) as service:

@@ -126,6 +126,16 @@ def test_the_end_of_the_supervisor_leaves_nothing_unwritten(tmp_path: Path) -> N
     assert "line 2 of" in path.read_text()
 
 
+def test_an_application_that_cannot_be_imported(tmp_path: Path) -> None:
+    """The reason is in the file too, the exit code says whose fault it is, no socket is left."""
+    path = tmp_path / "app.log"
+    with serve("raises_at_import", "--log-file", str(path), cwd=APPS) as service:
+        assert service.wait() == 3
+        assert "could not be imported" in path.read_text()
+        assert "cannot start" not in service.log
+        assert not list(service.directory.rglob("*.sock"))
+
+
 def test_a_file_that_cannot_be_opened(tmp_path: Path) -> None:
     """The service serves; the supervisor says why there are no lines, and when there are."""
     path = tmp_path / "later" / "app.log"

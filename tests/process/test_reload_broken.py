@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,12 +12,18 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
-from process.clients import address_of
+import tornado
+from process.clients import address_of, get
 from process.crowd import Crowd
 from process.releases import MODULE, check_capacity, deploy, releases_of, replace, served
-from process.support import until
+from process.support import APPS, until
 
-from leeward.testing import Service
+import leeward
+from leeward._core.conns import Query
+from leeward._core.messages import ConnsRequest
+from leeward.cli.client import Client
+from leeward.cli.instances import Instance
+from leeward.testing import Service, serve
 
 #: Seconds until code that hangs is given up; the stack is taken half a second before.
 LIMIT = "3s"
@@ -248,6 +255,35 @@ def test_an_interpreter_that_vanished_is_no_new_release(tmp_path: Path) -> None:
         crowd.all_answered()
         (tmp_path / "old-venv").rename(tmp_path / "venv")
         assert service.leeward("reload").returncode == 0
+
+
+# --- another leeward, or none, where it was started from -----------------------------------
+
+
+def test_another_leeward_is_no_new_release(tmp_path: Path) -> None:
+    """An upgrade and a reload: refused in words.  Without its files: what needs them is, too."""
+    package = tmp_path / "lib" / "leeward"
+    ignored = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(leeward.__path__[0], package, ignore=ignored)
+    needed = os.pathsep.join((str(tmp_path / "lib"), str(Path(tornado.__path__[0]).parent)))
+    with serve("hello", cwd=APPS, env={"PYTHONPATH": needed}) as service:
+        address = address_of(service.wait_ready(1))
+        settings = package / "_core" / "config.py"
+        text = settings.read_text()
+        settings.write_text(text.replace("    cwd: str", "    of_tomorrow: int = 0\n    cwd: str"))
+        done = service.leeward("reload")
+        assert done.returncode == 2
+        words = f"another version of leeward is installed in {tmp_path / 'lib'} .*of_tomorrow"
+        assert re.search(words, done.stderr), done.stderr
+        assert "leeward stop, then leeward serve" in done.stderr
+        where = Instance(service.name, service.ps()["control"])
+        package.rename(tmp_path / "gone")
+        with Client(where) as client:
+            answer = client.ask(ConnsRequest(Query().to_json()))
+        assert answer.code == 1 and "files were replaced" in answer.text
+        service.wait_line("something failed inside leeward: ModuleNotFoundError: .*conns")
+        assert get(address).status == 200
+        assert service.stop() == 0
 
 
 # --- settings that cannot be taken ---------------------------------------------------------

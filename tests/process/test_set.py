@@ -111,7 +111,8 @@ def test_a_limit_that_is_passed_already_is_reached() -> None:
         for _ in range(12):
             get(address_of(service), "/plain")
         pid = service.workers()[0]["pid"]
-        set_(service, "max-requests=5", "max-requests-jitter=0")
+        set_(service, "max-requests=5", "max-requests-jitter=10%")
+        assert set_(service) == 'max-requests = 5\nmax-requests-jitter = "10%"\n'
         service.wait_line(rf"pid={pid} asks to be replaced \(answered 5 requests, --max-requests\)")
         service.wait_line(rf"pid={pid} gone$")
 

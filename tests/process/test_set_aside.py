@@ -95,9 +95,10 @@ def test_only_a_stop_ends_it_before_its_time(tmp_path: Path) -> None:
     """Reload, rollback, recycle and scale leave it alone, and nobody notices it."""
     deploy(tmp_path, "one")
     with served(tmp_path, workers=2) as service, Crowd(address_of(service)) as crowd:
-        pid = aside(service, 1)
+        # Longer than poll(2) and epoll_wait(2) can be asked to wait: 24.8 days.
+        pid = aside(service, 1, "--for", "1000h")
         for verb in ("reload", "rollback", "recycle"):
-            done = service.leeward(verb)
+            done = service.leeward(verb, "--timeout", "1000h")
             assert done.returncode == 0, done
             assert states(service)[pid] == "aside", verb
             crowd.all_answered()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +19,7 @@ import pytest
 from process.clients import Gate, Http, WebSocket, address_of, get
 from process.support import APPS, PATIENCE, gone, marks, until
 
+from leeward._sys import procfs
 from leeward.testing import Service, serve
 
 #: Ctrl-C on a terminal: its graceful time and what may come on top.
@@ -223,6 +226,32 @@ def test_a_signal_to_a_supervisor_that_only_begins_is_obeyed(number: signal.Sign
         service.signal(number)
         assert service.wait() == 0
         assert "stopping" in service.log and "Traceback" not in service.log
+
+
+def test_a_supervisor_that_waits_for_a_drain_sleeps(tmp_path: Path) -> None:
+    """Stopped before its banner was out, because a worker takes long to start."""
+    shutil.copy(APPS / "held.py", tmp_path)
+    (tmp_path / "late.py").write_text(
+        "import os, time\nfrom held import *\nfrom held import make_app as make\n"
+        "def make_app():\n"
+        "    time.sleep(60 if os.environ['LEEWARD_SLOT'] == '1' else 0)\n"
+        "    return make()\n"
+    )
+    with serve("late:make_app", "-w", "2", cwd=tmp_path) as service:
+        service.wait_line("worker=0 gen=1 pid=.* ready")
+        began = time.monotonic()
+        host, _, port = service.url.rpartition("/")[2].rpartition(":")  # there is no banner yet
+        address = host, int(port)
+        with Gate() as gate, Http(address) as busy, gate.hold(busy) as held:
+            service.signal(signal.SIGTERM)
+            service.wait_line("stopping within")
+            until(lambda: time.monotonic() - began > 2.2, "the banner to be overdue")
+            before = procfs.cpu_seconds(service.pid) or 0.0
+            select.select([], [], [], 1.0)
+            assert (procfs.cpu_seconds(service.pid) or 0.0) - before < 0.3
+            held.release()
+            assert busy.answer().status == 200
+        assert service.wait() == 0
 
 
 def test_a_closed_terminal_stops_the_service() -> None:

@@ -18,7 +18,7 @@ from types import NoneType
 
 import pytest
 from process.clients import Gate, Http, address_of, get
-from process.support import APPS, gone, until
+from process.support import APPS, gone, links, until
 
 from leeward._core.messages import Message, PsRequest, ReloadRequest, StopRequest
 from leeward._sys.channel import Channel, ChannelFull
@@ -499,8 +499,7 @@ def fds_of_all(supervisor: int) -> int:
     """How many it holds when all have come: behind Ready comes that of the worker's stack."""
 
     def stack() -> bool:
-        held = Path(f"/proc/{supervisor}/fd").iterdir()
-        return any("leeward-stack" in os.readlink(it) for it in held)
+        return any("leeward-stack" in it for it in links(supervisor).values())
 
     until(stack, "the descriptor of a stack")
     count = fd_count(supervisor)

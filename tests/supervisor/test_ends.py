@@ -17,6 +17,7 @@ from leeward._sys import cgroup
         (signal.SIGABRT | 0x80, "killed by SIGABRT, core dumped", False),
         (signal.SIGKILL, "killed by SIGKILL", True),
         (60, "killed by signal 60", False),
+        (35, "killed by signal 35", False),
     ],
 )
 def test_a_wait_status_is_told_by_name(status, why, sigkill):

@@ -106,6 +106,43 @@ def test_a_reader_that_has_gone_is_forgotten(pipe):
     assert voice.flush()
 
 
+def free_for_another(fd):
+    """Could another process lock this terminal now?"""
+    command = [sys.executable, "-c", "import fcntl; fcntl.lockf(1, fcntl.LOCK_EX | fcntl.LOCK_NB)"]
+    done = subprocess.run(command, stdout=fd, stderr=subprocess.DEVNULL, timeout=20, check=False)
+    return done.returncode == 0
+
+
+def test_a_terminal_that_nobody_reads_blocks_nobody():
+    """POLLOUT of a terminal promises one byte.  Once it is read, the lines come whole."""
+    reader, fd = os.openpty()
+    voice = Voice("pretty", "info", fd)
+    voice.shared = True
+
+    def talk():
+        for number in range(100):
+            voice.say(f"event {number} {'x' * 1000}")
+
+    talker = threading.Thread(target=talk, daemon=True)
+    talker.start()
+    talker.join(10)
+    assert not talker.is_alive() and voice.waits
+    # A part of a line is there: the collector waits for the rest of it.
+    assert not free_for_another(fd)
+    text = ""
+    while voice.waits:
+        text += read_all(reader)
+        voice.flush()
+    text += read_all(reader)
+    found = [line.split()[-2] for line in text.splitlines()]
+    assert found == [str(number) for number in range(100)]
+    assert free_for_another(fd)
+    assert os.get_blocking(fd)
+    voice.close()
+    for each in (reader, fd):
+        os.close(each)
+
+
 def test_a_full_disk_and_a_closed_stderr_are_survived():
     """ENOSPC and EBADF lose the line and nothing else."""
     fd = os.open("/dev/full", os.O_WRONLY)

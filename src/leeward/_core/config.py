@@ -27,6 +27,7 @@ NEEDS_RESTART = (
     "proxy_protocol",
     "user",
     "group",
+    "log_format",
     "log_file",
     "log_rotate",
     "log_keep",

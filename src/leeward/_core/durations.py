@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-import math
 import re
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?|\.\d+)\s*(ms|s|m|h)?\Z", re.ASCII)
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, None: 1.0}
 
-EXPECTED = "a duration such as 30s, 250ms, 2m or plain seconds"
+#: Seconds, 31 years: timers of the kernel and of Python end at 292, uvloop's at 100.
+LONGEST = 1e9
+
+EXPECTED = "a duration such as 30s, 250ms, 2m or plain seconds up to 1000000000"
 
 
 def duration(raw: object) -> float | None:
-    """Seconds: 30, 1.5, "250ms", "30s", "2m", "1h"; None for what is no duration."""
+    """Seconds: 30, 1.5, "250ms", "30s", "2m", "1h"; None for what is no duration.
+
+    Or is longer than `LONGEST`.
+    """
+    seconds = -1.0
     if isinstance(raw, int | float) and not isinstance(raw, bool):
-        if math.isfinite(raw) and raw >= 0:
-            return float(raw)
+        seconds = raw
     elif isinstance(raw, str) and (match := _DURATION.match(raw.strip())):
-        return round(float(match[1]) * _UNITS[match[2]], 6)
-    return None
+        seconds = round(float(match[1]) * _UNITS[match[2]], 6)
+    return float(seconds) if 0 <= seconds <= LONGEST else None
 
 
 def positive(raw: object) -> float:

@@ -99,11 +99,11 @@ class Fork(Message):
     canary: bool = False
     #: Its log ring, and the bell of who empties it.
     ring: tuple[Descriptor, ...] = ()
-    #: To be put in the place of descriptors 1 and 2; and do leeward's own lines need a mark
-    #: there (`leeward._core.capturing`)?
+    #: To be put in the place of descriptors 1 and 2; and the mark that leeward's own lines need
+    #: there (`leeward._core.capturing`).
     stdout: tuple[Descriptor, ...] = ()
     stderr: tuple[Descriptor, ...] = ()
-    marked: bool = False
+    mark: str = ""
 
 
 # --- zygote or worker → supervisor -----------------------------------------------------

@@ -43,11 +43,19 @@ def parse(text: str) -> dict[str, Any]:
             raise Refused(f"this instance, of another version, has no setting {key!r}")
         if key not in TUNABLE:
             raise Refused(f"{key} cannot change while it runs")
-        if value is None:
+        if value is None or (key == "max_requests_jitter" and _percent(value) is not None):
             continue
         if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
             raise Refused(f"{key}: {value!r} is no {_FIELDS[key]}")
     return changes
+
+
+def _percent(value: object) -> int | None:
+    """Of "10%": a part of `max_requests`, whichever that is by then."""
+    if not isinstance(value, str) or not value.endswith("%"):
+        return None
+    digits = value.removesuffix("%")
+    return int(digits) if digits.isdecimal() else None
 
 
 def merged(overrides: Overrides, changes: Overrides) -> dict[str, Any]:
@@ -65,6 +73,10 @@ def tuned(config: Config, overrides: Overrides) -> Config:
     }
     # What is set wins over the application's own, as what is given does.
     given = tuple(key for key in TUNABLE if key in config.given or key in overrides)
+    percent = _percent(values.get("max_requests_jitter"))
+    if percent is not None:
+        requests = values.get("max_requests", config.max_requests)
+        values["max_requests_jitter"] = requests * percent // 100
     found = replace(config, given=given, **values)
     if "max_requests" in overrides and "max_requests_jitter" not in overrides:
         # It may have been a part of the number before (10% unless somebody says otherwise).

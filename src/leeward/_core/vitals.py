@@ -354,8 +354,15 @@ class Vitals:
     def _stays_stopped(
         self, worker: int, life: _Life, pulse: Pulse, seen: Details, now: float
     ) -> Iterator[Finding]:
+        bound = pulse.bounds.stopped  # it may have been set to another one meanwhile
+        if not bound:
+            life.condemned_by = None
+            return
         if seen.traced:
-            life.condemned_by = now + pulse.bounds.stopped  # somebody looks into it
+            life.condemned_by = now + bound  # somebody looks into it
+            return
+        if now < life.stopped_at + bound:
+            life.condemned_by = life.stopped_at + bound
             return
         life.condemned_by = None
         seconds = now - life.stopped_at

@@ -18,7 +18,7 @@ from collections.abc import Callable
 
 from leeward._core import commands as c
 from leeward._core import messages as m
-from leeward._core.capturing import TERMINAL, Way, ways
+from leeward._core.capturing import TERMINAL, Way, mark, ways
 from leeward._core.config import Config
 from leeward._supervisor.loop import Loop
 from leeward._supervisor.say import Voice
@@ -28,12 +28,13 @@ from leeward._sys import pipes
 class Captured:
     """One pipe of a worker.  handed:  the collector of now has it."""
 
-    def __init__(self, command: c.StartWorker, way: Way, fd: int) -> None:
+    def __init__(self, command: c.StartWorker, way: Way, fd: int, mark: str) -> None:
         self.worker = command.process
         self.slot = command.slot
         self.generation = command.generation
         self.way = way
         self.fd = fd
+        self.mark = mark
         self.handed = False
 
 
@@ -62,7 +63,7 @@ class Capturing:
         watch:  there is no collector that would.
         """
         ends: dict[int, tuple[m.Descriptor, ...]] = {1: (), 2: ()}
-        marked = False
+        ours, used = mark(os.urandom(8).hex()), ""
         opened = []
         for way in self._ways:
             try:
@@ -73,8 +74,8 @@ class Capturing:
                 continue
             opened.append(writer)
             ends.update(dict.fromkeys(way.streams, (m.Descriptor(writer),)))
-            marked = marked or (way.marked and 2 in way.streams)
-            captured = Captured(command, way, reader)
+            captured = Captured(command, way, reader, ours if way.marked else "")
+            used = used or captured.mark
             self.held[command.process, way.streams[-1]] = captured
             if watch:
                 self._watch(captured)
@@ -86,7 +87,7 @@ class Capturing:
             ring=fork.ring,
             stdout=ends[1],
             stderr=ends[2],
-            marked=marked,
+            mark=used,
         )
         return fork, tuple(opened)
 

@@ -21,7 +21,7 @@ from leeward._sys.channel import Channel
 from leeward._sys.posix import Posix
 
 #: Every process of an instance carries it: `<control socket>:<supervisor pid>`,
-#: and `:<worker pid>` behind that in a worker and whatever it starts.
+#: and `:<its pid>` behind that in what a worker starts, or a zygote at import.
 MARK = "LEEWARD_INSTANCE"
 
 #: Ended processes whose pid nobody has told us yet: a worker may die before the
@@ -46,7 +46,10 @@ def _mark_of(pid: int) -> str:
 
 
 def _forked_by(pid: int) -> str:
-    """The worker in the name that `leeward._worker.forks` gives, inherited by forks of forks."""
+    """The process in the name that forks get of us, inherited by forks of forks.
+
+    `leeward._worker.forks` and `leeward._zygote.main` give it.
+    """
     return (procfs.comm(pid) or "").removeprefix("leeward ")
 
 
@@ -156,16 +159,19 @@ class Children:
         if len(self._unclaimed) > _UNCLAIMED:
             self._unclaimed.popitem(last=False)
 
+    def forget_unclaimed(self) -> None:
+        """Nobody's pid is awaited: who is born later under one of these is somebody else."""
+        self._unclaimed.clear()
+
     def claim(self, pid: int) -> Reaped | None:
         """Has a process of this pid, of which we hear only now, ended already?"""
         status = self._unclaimed.pop(pid, None)
         return None if status is None else Reaped(pid, status)
 
-    def strays(self, known: set[int], workers: set[int]) -> Iterator[int]:
-        """Our children that a dead worker's application has left behind.
+    def strays(self, known: set[int]) -> Iterator[int]:
+        """Our children that the application of a dead worker or zygote has left behind.
 
-        known:    pids of processes that have a place already.
-        workers:  pids of living workers; what they started is theirs.
+        known:  pids of living processes that have a place already; what they started is theirs.
         Strangers without our mark (we may be PID 1) are none of our business.
         """
         for pid in procfs.children_of(self._pid):
@@ -174,9 +180,9 @@ class Children:
             mark = _mark_of(pid)
             if mark != self._mark and not mark.startswith(self._mark + ":"):
                 continue
-            # A fork keeps the zygote's environment; its name tells whose it is.
+            # A fork keeps the environment that the zygote began with; its name tells whose it is.
             parent = mark[len(self._mark) + 1 :] or _forked_by(pid)
-            if not (parent.isdigit() and int(parent) in workers):
+            if not (parent.isdigit() and int(parent) in known):
                 yield pid
 
 

@@ -19,6 +19,7 @@ from leeward._supervisor.rings import Held, Rings
 from leeward._sys import rings
 from leeward._sys.channel import Channel, ChannelFull
 from leeward._sys.posix import Posix
+from leeward._sys.signals import signal_name
 from leeward.errors import ChannelClosed
 
 if TYPE_CHECKING:
@@ -117,8 +118,8 @@ class Collecting:
         for it in self._captured():
             if not it.handed and most > 0:
                 stream, fd = it.way.streams[-1], m.Descriptor(it.fd)
-                output = c.Output(it.worker, it.slot, it.generation, stream, it.way.form, fd)
-                it.handed = self._tell(output)
+                whose = it.worker, it.slot, it.generation
+                it.handed = self._tell(c.Output(*whose, stream, it.way.form, it.mark, fd))
                 most -= 1
         mine = self._rings.held.values()
         if not (all(it.handed for it in mine) and all(it.handed for it in self._captured())):
@@ -139,7 +140,7 @@ class Collecting:
         self._gone()
         pause = self._replacement.died(now - self._started)
         how = os.waitstatus_to_exitcode(reaped.status)
-        why = f"signal {signal.Signals(-how).name}" if how < 0 else f"exit code {how}"
+        why = f"killed by {signal_name(-how)}" if how < 0 else f"exit code {how}"
         self._complain(f"the log collector died ({why}); the rings keep the lines")
         self._due = now + pause
         return True

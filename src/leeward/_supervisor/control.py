@@ -12,6 +12,7 @@ import socket
 from collections.abc import Callable
 
 from leeward._core.messages import Answer, BadMessage, Message, Progress
+from leeward._supervisor.guard import told
 from leeward._supervisor.loop import Loop
 from leeward._sys.channel import Channel, ChannelFull
 from leeward.errors import ChannelClosed
@@ -19,6 +20,9 @@ from leeward.errors import ChannelClosed
 #: Clients at a time, and seconds to say what one wants or to read the answer.
 _CLIENTS = 32
 _PATIENCE = 10.0
+#: Seconds for which nobody is accepted when there is no descriptor for him: he stays in the
+#: queue, and would wake us for ever.
+_FULL = 1.0
 
 
 class Client:
@@ -46,14 +50,19 @@ class Control:
         self._on_request = on_request
         self._monotonic = monotonic
         self._clients: dict[int, Client] = {}
+        #: When clients are accepted again; None while they are.
+        self._accepts_at: float | None = None
         sock.setblocking(False)
         loop.watch(sock.fileno(), self._accept)
 
     def next_deadline(self) -> float | None:
-        times = [it.deadline for it in self._clients.values() if it.deadline is not None]
-        return min(times, default=None)
+        times = [it.deadline for it in self._clients.values()]
+        return min((it for it in (*times, self._accepts_at) if it is not None), default=None)
 
     def expire(self, now: float) -> None:
+        if self._accepts_at is not None and now >= self._accepts_at:
+            self._accepts_at = None
+            self._loop.watch(self._sock.fileno(), self._accept)
         for client in list(self._clients.values()):
             if client.deadline is not None and now >= client.deadline:
                 self._drop(client)
@@ -77,9 +86,12 @@ class Control:
     def _accept(self, events: int) -> None:
         try:
             sock, _ = self._sock.accept()
+        except (BlockingIOError, ConnectionAbortedError):
+            return  # gone again
         except OSError:
-            # Gone again, or no descriptor left for it: the client asks again,
-            # and whoever serves needs our descriptors more than it does.
+            # No descriptor left for it: whoever serves needs ours more than it does.
+            self._loop.unwatch(self._sock.fileno())
+            self._accepts_at = self._monotonic() + _FULL
             return
         channel = Channel(sock)
         _, uid, _ = channel.peer()
@@ -118,7 +130,12 @@ class Control:
                 self._drop(client)
                 return
             client.asked, client.deadline = True, None
-            self._on_request(client, message)
+            try:
+                self._on_request(client, message)
+            except Exception as error:
+                if not client.answered:
+                    self.answer(client, Answer(1, f"it failed inside leeward: {told(error)}"))
+                raise  # to be told in the log too
         self._watch(client)
 
     def _send(self, client: Client, message: Message) -> None:

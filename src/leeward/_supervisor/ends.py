@@ -7,6 +7,7 @@ import signal
 
 from leeward._core.roster import Death
 from leeward._sys import cgroup
+from leeward._sys.signals import signal_name
 
 #: What went wrong, by the stage at which a process said so.
 STAGES = {
@@ -21,13 +22,6 @@ STAGES = {
     "usage": "cannot be adopted",
     "hazards": "may not be forked",
 }
-
-
-def signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
 
 
 class Coroner:

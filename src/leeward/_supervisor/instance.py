@@ -20,13 +20,15 @@ from functools import partial
 from leeward import __version__
 from leeward._core import commands as c
 from leeward._core.config import Handover
+from leeward._core.roster import Death
 from leeward._core.supervisor import Supervisor
 from leeward._supervisor import reloads
 from leeward._supervisor.asking import Asking
-from leeward._supervisor.children import Children
+from leeward._supervisor.children import Children, Reaped
 from leeward._supervisor.control import Control
 from leeward._supervisor.delay import Delay
 from leeward._supervisor.going_back import GoingBack
+from leeward._supervisor.guard import Guard, told
 from leeward._supervisor.loop import Loop
 from leeward._supervisor.notify import Notify
 from leeward._supervisor.parts import Parts
@@ -81,7 +83,8 @@ class Instance:
         self._posix = posix
         self._voice = voice
         self._started = posix.monotonic()
-        self._loop = Loop()
+        self._guard = Guard(voice, posix.monotonic)
+        self._loop = Loop(self._guard)
         self._page = Page.create()
         self._core = Supervisor(workers=handover.config.workers)
         self._children = Children(posix, environ, handover.control_path)
@@ -163,9 +166,11 @@ class Instance:
             self._rings.open_log()
             self._roll_out.offer(self._handover.config, self._handover.tls)
             while self._exit is None:
-                self._advance()
+                self._guard.run(self._advance)
                 if self._exit is None:
                     self._loop.turn(self._sleep())
+            # The next descriptor gets its number.
+            self._loop.unwatch(signals.fileno())
         return self._end(self._exit)
 
     # --- one turn ---------------------------------------------------------------------
@@ -174,29 +179,42 @@ class Instance:
         """Decides and does until there is nothing left to do."""
         if self._delay.is_over(self._posix.monotonic()):
             self._stop(self._delay.asked_by, self._delay.timeout)
-        self._watching.tick()
+        # Each by itself: one that fails each time must not keep the others from their work.
+        guarded = self._guard.run
+        guarded(self._watching.tick)
         for _ in range(_ROUNDS):
-            self._processes.search_strays()
+            guarded(self._processes.search_strays)
             commands = self._core.plan(self._posix.monotonic())
             for command in commands:
-                self._carry_out(command)
+                self._do(command)
             if not commands:
                 break
-        self._recycling.look()
-        self._setting_aside.look()
+        guarded(self._recycling.look)
+        guarded(self._setting_aside.look)
         now = self._posix.monotonic()
-        self._processes.keep_only(self._core.generations)
-        self._control.expire(now)
-        self._renewal.tick(now)
-        self._tuning.tick(now)
-        self._rings.tick(now)
-        self._notify.tick(now)
-        self._banner(now)
+        guarded(self._processes.keep_only, self._core.generations)
+        for tick in (
+            *(self._control.expire, self._renewal.tick, self._tuning.tick, self._rings.tick),
+            *(self._notify.tick, self._banner, self._report),
+        ):
+            guarded(tick, now)
+        self._voice.flush()
+        self._watch_reader()
+
+    def _report(self, now: float) -> None:
         self._roll_out.tick(now, self._view().ready_workers() >= self._core.workers)
         if self._core.serving is not None and not self._parts.stops:
             self._notify.status(self._view().status())
-        self._voice.flush()
-        self._watch_reader()
+
+    def _do(self, command: c.Command) -> None:
+        """Carries it out.  A start that fails is a death; the others have deadlines."""
+        try:
+            self._carry_out(command)
+        except Exception as error:
+            self._guard.tell(error)
+            if isinstance(command, c.StartZygote | c.StartWorker):
+                death = Death(f"could not be started: {told(error)}")
+                self._core.died(command.process, death, self._posix.monotonic())
 
     def _sleep(self) -> float | None:
         """Seconds until something is due by itself, None to sleep until something happens."""
@@ -280,12 +298,13 @@ class Instance:
     def _on_signals(self, numbers: list[int]) -> None:
         if signal.SIGCHLD in numbers:
             for reaped in self._children.reap():
-                if self._rings.reaped(reaped):
-                    continue
-                if not self._watching.stopped_or_continued(reaped):
-                    self._processes.ended(reaped)
+                self._guard.run(self._on_reaped, reaped)
         for number in numbers:
-            self._on_signal(number)
+            self._guard.run(self._on_signal, number)
+
+    def _on_reaped(self, reaped: Reaped) -> None:
+        if not (self._rings.reaped(reaped) or self._watching.stopped_or_continued(reaped)):
+            self._processes.ended(reaped)
 
     def _on_signal(self, number: int) -> None:
         graceful = self._roll_out.config.graceful_timeout
@@ -372,7 +391,9 @@ class Instance:
 
     def _banner(self, now: float) -> None:
         """Once: when all workers are ready, or when those behind the first take long."""
-        if self._banner_by is None or self._core.stopping:
+        if self._core.stopping:
+            self._banner_by = None  # nobody is to be woken for it: 100 % of a core while it drains
+        if self._banner_by is None:
             return
         view = self._view()
         if view.ready_workers() >= self._core.workers or now >= self._banner_by:
@@ -381,7 +402,7 @@ class Instance:
 
     def _end(self, end: c.Exit) -> int:
         """Nothing is left of the instance when this returns."""
-        self._rings.last_words(self._posix.monotonic() + _LAST_LINES)
+        self._guard.run(self._rings.last_words, self._posix.monotonic() + _LAST_LINES)
         if end.code:
             target = self._roll_out.config.target
             why = self._processes.explained(end.why)
@@ -390,7 +411,7 @@ class Instance:
         else:
             self._voice.say("stopped")
         self._waiting.all_end(reloads.STOPPING, "it has stopped")
-        self._rings.finish()
+        self._guard.run(self._rings.finish)
         self._control.close()
         paths = [self._handover.control_path, *(it.path for it in self._handover.listeners)]
         for path in filter(None, paths):

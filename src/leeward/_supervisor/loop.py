@@ -9,6 +9,12 @@ from __future__ import annotations
 
 import select
 from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from leeward._supervisor.guard import Guard
+
+from leeward._sys.posix import LONGEST_WAIT
 
 #: Events handled per turn, so that a flood on one descriptor leaves room for
 #: deadlines and signals between two turns.
@@ -16,7 +22,10 @@ _EVENTS_PER_TURN = 64
 
 
 class Loop:
-    def __init__(self) -> None:
+    """guard:  what callbacks raise goes to it, and the others are called all the same."""
+
+    def __init__(self, guard: Guard) -> None:
+        self._guard = guard
         self._epoll = select.epoll()
         self._callbacks: dict[int, Callable[[int], None]] = {}
 
@@ -42,12 +51,20 @@ class Loop:
             self._epoll.unregister(fd)
 
     def turn(self, timeout: float | None) -> None:
-        """Sleeps until something happens, at most `timeout` seconds; runs the callbacks."""
-        wait = -1.0 if timeout is None else max(0.0, timeout)
-        for fd, events in self._epoll.poll(wait, _EVENTS_PER_TURN):
+        """Sleeps until something happens, at most `timeout` seconds; runs the callbacks.
+
+        Returns early where `timeout` is longer than `LONGEST_WAIT`.
+        """
+        wait = -1.0 if timeout is None else max(0.0, min(timeout, LONGEST_WAIT))
+        found = self._epoll.poll(wait, _EVENTS_PER_TURN)
+        if not found and wait > 0:
+            # Python's poll gives up without a last look if it was stopped (Ctrl-Z, a debugger)
+            # until its time was over: what lies there must be read before deadlines are judged.
+            found = self._epoll.poll(0, _EVENTS_PER_TURN)
+        for fd, events in found:
             callback = self._callbacks.get(fd)
             if callback is not None:  # an earlier callback of this turn may have closed it
-                callback(events)
+                self._guard.run(callback, events)
 
     def close(self) -> None:
         self._epoll.close()

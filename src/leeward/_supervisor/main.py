@@ -36,4 +36,5 @@ def run(handover_fd: int) -> NoReturn:
         # No descriptor for an epoll set, no memory for the page: nothing runs yet.
         voice.fail(f"the supervisor cannot start: {error}\nSee `ulimit -a`")
         code = 1
+    voice.close()
     os._exit(code)

@@ -21,7 +21,7 @@ from leeward._core.record import replace
 from leeward._core.roster import Death, Process
 from leeward._core.supervisor import Supervisor
 from leeward._core.worker import State
-from leeward._supervisor import stacks
+from leeward._supervisor import guard, stacks
 from leeward._supervisor.certificates import Certificates
 from leeward._supervisor.children import Children, Reaped, program
 from leeward._supervisor.configs import Configs
@@ -142,7 +142,7 @@ class Processes:
         it = self._core.roster.get(command.process)
         if it is not None:
             self._send(it.id, m.Aside())
-            self._say(it, f"aside for {it.aside_for:g} s: accepts no more, keeps what it has")
+            self._say(it, f"aside for {it.aside_for:.10g} s: accepts no more, keeps what it has")
 
     def kill(self, command: c.Kill) -> None:
         it = self._core.roster.get(command.process)
@@ -179,19 +179,27 @@ class Processes:
         """A child was reaped."""
         it = next((it for it in self._core.roster if it.pid == reaped.pid), None)
         if it is None:
-            self._children.keep_unclaimed(reaped)
+            if self._awaits_a_pid():
+                self._children.keep_unclaimed(reaped)
             return
         if it.id in self._channels:
             self._listen(it.id)  # its last words before its death
-        served = it.role == "worker" and self._page.row(it.row).accepted > 0
-        if it.role == "worker":
-            self._page.row(it.row).accepts = OUT  # its siblings wait for it no more
-        loading = it.role == "zygote" and it.state is State.STARTING
-        death = self._coroner.death(reaped.status, served, loading)
-        self._tell_end(it, death)
-        self._search_due = it
-        self.accepting.discard(it.id)
-        self._core.died(it.id, death, self._posix.monotonic())
+        death = Death("died")
+        try:
+            served = it.role == "worker" and self._page.row(it.row).accepted > 0
+            if it.role == "worker":
+                self._page.row(it.row).accepts = OUT  # its siblings wait for it no more
+            loading = it.role == "zygote" and it.state is State.STARTING
+            death = self._coroner.death(reaped.status, served, loading)
+            self._tell_end(it, death)
+        finally:  # whatever the words do: its slot is free
+            self._search_due = it
+            self.accepting.discard(it.id)
+            self._core.died(it.id, death, self._posix.monotonic())
+
+    def _awaits_a_pid(self) -> bool:
+        """Is there one that a zygote was asked for, and has not told of?"""
+        return any(not it.pid and it.state is not State.GONE for it in self._core.roster)
 
     def search_strays(self) -> None:
         """Finds what ended processes have left behind, if it is time to look."""
@@ -202,10 +210,10 @@ class Processes:
         if self._search_due is None or unborn:
             return
         dead, self._search_due = self._search_due, None
-        workers = {it.pid for it in living if it.role == "worker"}
         known = {it.pid for it in living}
-        for pid in self._children.strays(known, workers):
-            self._voice.say(f"outlived its worker: {program(pid)}", "warning", pid=pid)
+        for pid in self._children.strays(known):
+            whose = "zygote" if dead.role == "zygote" else "worker"
+            self._voice.say(f"outlived its {whose}: {program(pid)}", "warning", pid=pid)
             self._core.stray(pid, dead, self._posix.monotonic())
 
     def keep_only(self, generations: Iterable[int]) -> None:
@@ -404,6 +412,8 @@ class Processes:
     def _born(self, process: int, pid: int, now: float) -> None:
         self._core.forked(process, pid, now)
         early = self._children.claim(pid)
+        if not self._awaits_a_pid():
+            self._children.forget_unclaimed()
         if early is not None:
             self.ended(early)
 
@@ -422,9 +432,15 @@ class Processes:
         """In two lines each.  Returns why it may be forked, if it may."""
         if not message.findings:
             return "safe to fork"
-        from leeward._supervisor.hazards import told
+        try:
+            from leeward._supervisor.hazards import told
 
-        said, why = told(message, self._config(it.generation))
+            said, why = told(message, self._config(it.generation))
+        except Exception as error:
+            # The zygote has decided by them; only the words are missing.
+            more = f"hazards found, which cannot be told: {guard.told(error)}"
+            self._say(it, f"{len(message.findings)} {more}", "warning")
+            return "in spite of what was found"
         for level, text in said:
             self._say(it, text, level)
         return why

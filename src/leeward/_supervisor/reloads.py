@@ -8,13 +8,13 @@ and `leeward reload` read flags, files and environment files the same way as
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from leeward._core.config import Config, changed_keys
 from leeward._core.messages import Answer, BadMessage, Resolved, Unresolved
 from leeward._core.record import replace
+from leeward._supervisor import certificates
 from leeward._supervisor.children import Children
 from leeward._supervisor.control import Client, Control
 from leeward._supervisor.loop import Loop
@@ -70,14 +70,21 @@ class Resolver:
             return
 
     def _judge(self, resolved: Resolved) -> None:
-        new = Config.from_json(resolved.config)
+        try:
+            new = Config.from_json(resolved.config)
+        except (TypeError, ValueError) as error:
+            certificates.close(tuple(map(int, resolved.tls)))
+            self._on_failure(
+                f"another version of leeward is installed in {self._config.root} ({error}); "
+                "nothing was applied.\nRestart: leeward stop, then leeward serve"
+            )
+            return
         changed = changed_keys(self._config, new) if self._whole else ()
         if not changed:
             whole = new if new.workers else replace(new, workers=self._config.workers)
             self._on_settings(whole, resolved)
             return
-        for fd in resolved.tls:
-            os.close(fd)
+        certificates.close(tuple(map(int, resolved.tls)))
         key = changed[0]
         old_value, new_value = getattr(self._config, key), getattr(new, key)
         self._on_failure(

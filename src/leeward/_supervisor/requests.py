@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable
 
@@ -76,5 +77,7 @@ class Requests(Record):
             case m.ModulesRequest():
                 control.answer(client, Answer(0, "", json.dumps(sorted(sys.modules))))
             case _:
+                for fd in m.encode(message)[1]:
+                    os.close(fd)
                 text = f"{type(message).__name__} is no request"
                 control.answer(client, Answer(reloads.REFUSED, text))

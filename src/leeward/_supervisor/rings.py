@@ -17,6 +17,7 @@ from leeward._core import commands as c
 from leeward._core import messages as m
 from leeward._core.config import Config
 from leeward._supervisor.children import Children, Reaped
+from leeward._supervisor.guard import told
 from leeward._supervisor.loop import Loop
 from leeward._supervisor.say import Voice
 from leeward._sys import procfs, rings
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
 #: A worker that may have fewer descriptors spends none on a ring for lines that may never
 #: come: with 64 the two that it takes are as many connections.
 ENOUGH = 128
+#: Seconds until a room that could not be loaded is tried again: a deploy may be under way, in
+#: whose middle our own files are missing.
+_LOAD_AGAIN = 10.0
 #: Seconds of a turn while we wait for what workers have printed last.
 _TURN = 0.05
 
@@ -69,12 +73,15 @@ class Rings:
         self._collecting: Collecting | None = None
         #: What workers print, where it is captured.
         self.capturing: Capturing | None = None
+        #: When the collector's room, which could not be loaded, is tried again.
+        self._load_at: float | None = None
+        self._told_failure = ""
         loop.watch(self.bell.fd, lambda events: self._first_line())
 
     def open_log(self) -> None:
         """What the supervisor says goes to the log file too, where there is one."""
-        if self.config().log_file:
-            self._collector().open_log()
+        if self.config().log_file and (collecting := self._collector()) is not None:
+            collecting.open_log()
 
     def ring(self, worker: int, slot: int, generation: int) -> tuple[m.Descriptor, ...]:
         """A new one, and the bell; () where descriptors are scarce: it logs to stderr then.
@@ -100,9 +107,7 @@ class Rings:
         fork = m.Fork(command.process, command.slot, command.row, canary=command.canary, ring=ring)
         config = self.config()
         if self.capturing is None and not self._scarce and _wanted(config.capture_output):
-            from leeward._supervisor.capturing import Capturing
-
-            self.capturing = Capturing(config, self._loop, self.voice, self._first_line)
+            self._load_capturing(config)
         if self.capturing is None:
             return fork, ()
         lives = self._collecting is not None and self._collecting.lives
@@ -110,6 +115,20 @@ class Rings:
         if self._collecting is not None:
             self._collecting.hand_over()
         return equipped
+
+    def _load_capturing(self, config: Config) -> None:
+        try:
+            from leeward._supervisor.capturing import Capturing
+
+            self.capturing = Capturing(config, self._loop, self.voice, self._first_line)
+        except Exception as error:
+            self._complain(f"what workers print is not captured: {told(error)}")
+
+    def _complain(self, text: str) -> None:
+        """Once for as long as it is the same."""
+        if text != self._told_failure:
+            self._told_failure = text
+            self.voice.say(text, "warning")
 
     def last_words(self, deadline: float) -> None:
         """Have what the workers have printed come before what we say next."""
@@ -131,10 +150,13 @@ class Rings:
         if held is None or held.ended:
             return
         held.ended = True
-        if self._collecting is None and rings.is_empty(held.fd):
+        collecting = self._collecting
+        if collecting is None and not rings.is_empty(held.fd):
+            collecting = self._collector()
+        if collecting is None:
             self.forget(worker)
         else:
-            self._collector().ended(worker, held)
+            collecting.ended(worker, held)
 
     def forget(self, worker: int) -> None:
         held = self.held.pop(worker, None)
@@ -143,11 +165,15 @@ class Rings:
 
     # --- the collector ---------------------------------------------------------------------
 
-    def _collector(self) -> Collecting:
+    def _collector(self) -> Collecting | None:
+        """None where its room cannot be loaded: what goes into rings is not written then."""
         if self._collecting is None:
-            from leeward._supervisor.collecting import Collecting
+            try:
+                from leeward._supervisor.collecting import Collecting
 
-            self._collecting = Collecting(self, self._children, self._loop, self._posix)
+                self._collecting = Collecting(self, self._children, self._loop, self._posix)
+            except Exception as error:
+                self._complain(f"the log collector cannot be started: {told(error)}")
         return self._collecting
 
     def _first_line(self) -> None:
@@ -155,7 +181,9 @@ class Rings:
         if self.capturing is not None:
             self.capturing.unwatch()
         collecting = self._collector()
-        if not collecting.lives:
+        if collecting is None:
+            self._load_at = self._posix.monotonic() + _LOAD_AGAIN
+        elif not collecting.lives:
             collecting.begin()
 
     def reaped(self, reaped: Reaped) -> bool:
@@ -163,11 +191,14 @@ class Rings:
         return self._collecting is not None and self._collecting.reaped(reaped)
 
     def tick(self, now: float) -> None:
+        if self._load_at is not None and now >= self._load_at:
+            self._load_at = None
+            self._first_line()
         if self._collecting is not None:
             self._collecting.tick(now)
 
     def next_deadline(self) -> float | None:
-        return None if self._collecting is None else self._collecting.next_deadline()
+        return self._load_at if self._collecting is None else self._collecting.next_deadline()
 
     def reopen(self) -> bool:
         """Have the files opened anew.  False if there is no collector, and so no file."""

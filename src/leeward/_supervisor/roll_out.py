@@ -116,7 +116,7 @@ class RollOut:
         self._resolver = None
         tls = tuple(map(int, resolved.tls))
         core = self._parts.core
-        if core.stopping:
+        if core.stopping or core.resolving is None:  # given up while the answer was on its way
             certificates.close(tls)
         else:
             for warning in resolved.warnings:
@@ -145,6 +145,7 @@ class RollOut:
     def served(self, generation: int) -> None:
         core, processes = self._parts.core, self._parts.processes
         self._config = processes.configs.resolved(generation)
+        self._parts.voice.tune(processes.configs.in_force(self._config).log_level)
         self.tell_news()  # of a generation before this one, should it still wait
         more, clients = self._going_back.served(generation)
         self._news = reloads.News(

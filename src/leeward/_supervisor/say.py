@@ -6,6 +6,9 @@ supervisor must go on replacing workers all the same.  So each write is preceded
 by a poll: POLLOUT on a pipe promises PIPE_BUF (4096) bytes, and a line is never
 longer.  O_NONBLOCK would be simpler, but it belongs to the open file, which the
 shell and the workers share.
+
+Of a terminal POLLOUT promises one byte: where nobody reads it (a frozen ssh), a write waited for
+ever, and so did the service.  So a terminal is opened once more, for ourselves, non-blocking.
 """
 
 from __future__ import annotations
@@ -27,6 +30,8 @@ _LONGEST = 4096
 _PENDING = 1000
 #: Seconds that a line waits for the end of another on the same terminal, while that has room.
 _TORN = 2.0
+#: For a terminal of our own.
+_FLAGS = os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 #: Seconds between two looks at whether that line has ended, when we are about to leave.
 _AGAIN = 0.01
 
@@ -35,7 +40,10 @@ class Voice:
     """Writes lines to `fd`.  form: auto | pretty | json.  level: the lowest that is written."""
 
     def __init__(self, form: str, level: str, fd: int = 2) -> None:
-        self._fd = fd
+        self._fd, self._own = fd, -1
+        if os.isatty(fd):
+            with contextlib.suppress(OSError):  # no /proc, or another user's: it may wait then
+                self._fd = self._own = os.open(f"/proc/self/fd/{fd}", _FLAGS)
         self._look = lines.Look(form, fd)
         self._level = LEVELS[level]
         self._pending: deque[bytes] = deque()
@@ -48,6 +56,8 @@ class Voice:
         self.shared = False
         self._waits_since = 0.0
         self._locked = False
+        #: A terminal has taken a part of the first line that is pending.
+        self._torn = False
         self._file_look = lines.Look(form, -1)
         self._file_look.stamped = True
 
@@ -80,17 +90,21 @@ class Voice:
         self.banner(f"leeward: {text}".split("\n"))
 
     def _write(self, text: str) -> None:
-        """Text as it stands, in pieces that a pipe takes whole."""
+        """Text as it stands, in pieces of whole lines that a pipe takes whole."""
         if self.interrupts is not None:
             tell, self.interrupts = self.interrupts, None
             tell()
             text = f"\n{text}"
         data = text.encode("utf-8", "backslashreplace")
-        for start in range(0, len(data), _LONGEST):
+        while data:
+            end = len(data)
+            if end > _LONGEST:
+                end = data.rfind(b"\n", 0, _LONGEST) + 1 or _LONGEST
             if len(self._pending) >= _PENDING:
                 self._lost += 1
             else:
-                self._pending.append(data[start : start + _LONGEST])
+                self._pending.append(data[:end])
+            data = data[end:]
         self.flush()
 
     def flush(self) -> bool:
@@ -103,8 +117,9 @@ class Voice:
         try:
             return self._flush()
         finally:
-            with contextlib.suppress(OSError):
-                fcntl.lockf(self._fd, fcntl.LOCK_UN)
+            if not self._torn:  # the collector waits until the rest of our line is there
+                with contextlib.suppress(OSError):
+                    fcntl.lockf(self._fd, fcntl.LOCK_UN)
 
     def _may_write(self) -> bool:
         """Is the collector not in the middle of a line, for the rest of which there is no room?
@@ -147,7 +162,8 @@ class Voice:
                 if self._lost and written == len(line):
                     lost, self._lost = self._lost, 0
                     self._pending.append(f"leeward: {lost} lines could not be written\n".encode())
-            if written < len(line):
+            self._torn = written < len(line)
+            if self._torn:
                 self._pending[0] = line[written:]
             else:
                 self._pending.popleft()
@@ -182,5 +198,12 @@ class Voice:
         if any(e & (select.POLLERR | select.POLLHUP | select.POLLNVAL) for _, e in poll.poll(0)):
             self._lost += len(self._pending)
             self._pending.clear()
+            self._torn = False
             return True
         return False
+
+    def close(self) -> None:
+        """Only what is ours; what was given stays open."""
+        if self._own >= 0:
+            os.close(self._own)
+            self._fd = self._own = -1

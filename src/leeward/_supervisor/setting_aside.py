@@ -46,7 +46,7 @@ class SettingAside:
             self._askers.remove((client, it))
             if it.state is State.ASIDE:
                 text = (
-                    f"{_called(it)} is aside for {it.aside_for:g} s, and accepts no more\n"
+                    f"{_called(it)} is aside for {it.aside_for:.10g} s, and accepts no more\n"
                     f"kill {it.pid}  lets it finish sooner"
                 )
                 self._parts.control.answer(client, Answer(reloads.SERVES, text))

@@ -15,7 +15,6 @@ from leeward._core.supervisor import Supervisor
 from leeward._core.worker import State
 from leeward._supervisor import stacks
 from leeward._supervisor.children import Children, Reaped
-from leeward._supervisor.ends import signal_name
 from leeward._supervisor.loop import Loop
 from leeward._supervisor.processes import Processes
 from leeward._supervisor.report import plural
@@ -24,7 +23,7 @@ from leeward._sys import procfs
 from leeward._sys.bell import Bell
 from leeward._sys.page import Page
 from leeward._sys.posix import Posix
-from leeward._sys.signals import STACK, STACK_IN_C
+from leeward._sys.signals import STACK, STACK_IN_C, signal_name
 
 #: A killed one may stay for a while; it is looked at no more.
 _WATCHED = (State.STARTING, State.SERVING, State.DRAINING)

@@ -9,7 +9,7 @@ On the wire a message is its JSON, or, above 60 KiB, ``@`` and the size in
 decimal, with the JSON in a sealed memfd as the first descriptor.
 
 A peer may be anybody who can reach the control socket: whatever comes is at most
-64 KiB and 64 descriptors, becomes a `Message` or a `BadMessage`, and every
+64 KiB and 253 descriptors, becomes a `Message` or a `BadMessage`, and every
 descriptor ends in the message or closed.
 """
 
@@ -25,14 +25,15 @@ import time
 from collections import deque
 
 from leeward._core.messages import BadMessage, Message, decode, encode
-from leeward._sys.posix import MEMFD_LIMIT, memfd, read_memfd
+from leeward._sys.posix import LONGEST_WAIT, MEMFD_LIMIT, memfd, read_memfd
 from leeward.errors import ChannelClosed, LeewardError
 
 #: Above this many bytes the JSON goes into a memfd.
 INLINE = 60 * 1024
 _PACKET = 64 * 1024
-#: Descriptors in one message.  The kernel's own bound is 253 (SCM_MAX_FD).
-DESCRIPTORS = 64
+#: Descriptors in one message: the kernel's own bound (SCM_MAX_FD).  Fewer were too few for a
+#: service with 62 listeners.
+DESCRIPTORS = 253
 #: recvmsg's sizes of data and ancillary data, and flags.
 _RECEIVE = (_PACKET, socket.CMSG_SPACE(DESCRIPTORS * 4), socket.MSG_CMSG_CLOEXEC)
 #: One `receive` returns at most this many messages, and stops after this many
@@ -241,7 +242,8 @@ class Channel:
             events = select.POLLIN | (select.POLLOUT if self._outbox else 0)
             poll.register(self._socket, events)
             # Rounded up: 0.4 ms rounded down to 0 would spin until the deadline.
-            for _, event in poll.poll(None if left is None else int(left * 1000) + 1):
+            wait = None if left is None else int(min(left, LONGEST_WAIT) * 1000) + 1
+            for _, event in poll.poll(wait):
                 if event & select.POLLOUT:
                     self.flush()
         return found[0]
@@ -258,7 +260,9 @@ class Channel:
         taken = False
         try:
             if flags & socket.MSG_CTRUNC:
-                raise BadMessage(_why_truncated(len(descriptors)))
+                # Not resource.getrlimit: without a descriptor that module cannot be imported.
+                limit = f"open file limit (ulimit -n) is {os.sysconf('SC_OPEN_MAX')}"
+                raise BadMessage(f"the message's descriptors do not fit: {limit}")
             if flags & socket.MSG_TRUNC:
                 raise BadMessage(f"a packet of more than {_PACKET} bytes")
             found = _message(data, descriptors)
@@ -331,11 +335,3 @@ def _message(data: bytes, descriptors: list[int]) -> tuple[Message, int]:
     if rest is not descriptors:
         os.close(descriptors[0])
     return message, len(data)
-
-
-def _why_truncated(arrived: int) -> str:
-    if arrived >= DESCRIPTORS:
-        return f"more than {DESCRIPTORS} descriptors in one message"
-    # Not resource.getrlimit: without a descriptor that module cannot be imported.
-    soft = os.sysconf("SC_OPEN_MAX")
-    return f"the message's descriptors do not fit: open file limit (ulimit -n) is {soft}"

@@ -24,6 +24,10 @@ from leeward._core.record import Record
 #: files: 1.3 MiB for 10 000 of them.
 MEMFD_LIMIT = 16 * 1024 * 1024
 
+#: Seconds that poll(2) and epoll_wait(2) are asked to wait at most; who waits for longer asks
+#: again.  They take milliseconds in an int: at 24.9 days Python raises OverflowError.
+LONGEST_WAIT = 86_400.0
+
 #: Linux 6.3; older kernels say EINVAL.  A kernel with `vm.memfd_noexec=2`
 #: refuses a memfd without it (EACCES).
 _MFD_NOEXEC_SEAL = 0x0008

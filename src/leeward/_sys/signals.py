@@ -26,6 +26,14 @@ STACK_IN_C = int(signal.SIGRTMAX) - 5
 LATE = int(signal.SIGRTMAX) - 4
 
 
+def signal_name(number: int) -> str:
+    """ "SIGKILL"; "signal 35" of a real-time one, which `signal.Signals` knows only at the ends."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
 def _nothing(signum: int, frame: FrameType | None) -> None:
     """A Python handler, because SIG_IGN would be inherited by exec'ed children."""
 

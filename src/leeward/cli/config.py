@@ -95,7 +95,9 @@ def _toml(key: str, value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, float):
-        return f'"{value:g}s"'
+        seconds = f"{value:.6f}".rstrip("0").rstrip(".")
+        # With more digits than a text may have, it came as a number from a file.
+        return f'"{seconds}s"' if float(seconds) == value else repr(value)
     if isinstance(value, tuple):
         return json.dumps(list(value), ensure_ascii=False)
     if isinstance(value, str):

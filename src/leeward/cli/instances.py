@@ -224,14 +224,13 @@ def _listen(path: str) -> socket.socket:
 def every(environ: Mapping[str, str]) -> list[Instance]:
     """The instances of this user (for root: of all) whose socket answers, by name."""
     uid = os.getuid()
-    paths = dict.fromkeys(_in_directories(environ, uid))
-    paths.update(dict.fromkeys(path for path in procfs.unix_sockets() if _is_ours(path, uid)))
-    found = [
-        Instance(os.path.basename(path)[: -len(".sock")], path)
-        for path in paths
-        if sockets.is_live(path)
-    ]
-    return sorted(found, key=lambda instance: (instance.name, instance.path))
+    # By its file: a directory may have two names, such as /var/run and /run.
+    found: dict[tuple[int, int], Instance] = {}
+    for path in (*_in_directories(environ), *procfs.unix_sockets()):
+        file = _ours(path, uid)
+        if file is not None and file not in found and sockets.is_live(path):
+            found[file] = Instance(os.path.basename(path)[: -len(".sock")], path)
+    return sorted(found.values(), key=lambda instance: (instance.name, instance.path))
 
 
 def find(name: str, environ: Mapping[str, str]) -> Instance:
@@ -269,24 +268,24 @@ def no_instance(name: str, others: list[Instance]) -> NoInstanceError:
     )
 
 
-def _in_directories(environ: Mapping[str, str], uid: int) -> Iterator[str]:
-    for directory in candidates(environ, uid):
+def _in_directories(environ: Mapping[str, str]) -> Iterator[str]:
+    for directory in candidates(environ, os.getuid()):
         try:
             names = os.listdir(directory)
         except OSError:
             continue  # not there, or not for us to see
-        for name in names:
-            path = os.path.join(directory, name)
-            if _is_ours(path, uid):
-                yield path
+        yield from (os.path.join(directory, name) for name in names)
 
 
-def _is_ours(path: str, uid: int) -> bool:
-    """Is it called like a control socket, and made by this user (root: by anyone)?"""
+def _ours(path: str, uid: int) -> tuple[int, int] | None:
+    """Device and inode, if it is called like a control socket, and made by this user (root:
+    by anyone).
+    """
     if not _SOCKET.fullmatch(path):
-        return False
+        return None
     try:
         found = os.lstat(path)
     except OSError:
-        return False
-    return stat.S_ISSOCK(found.st_mode) and uid in (0, found.st_uid)
+        return None
+    ours = stat.S_ISSOCK(found.st_mode) and uid in (0, found.st_uid)
+    return (found.st_dev, found.st_ino) if ours else None

@@ -9,7 +9,13 @@ from contextlib import ExitStack
 
 from leeward._core.config import Config, Listener
 from leeward._sys import peers, sockets
+from leeward._sys.channel import DESCRIPTORS
 from leeward.cli.resolution import Resolution
+from leeward.errors import UsageError
+
+#: A process gets all of them in its first message, beside the page, the bell, the baseline, three
+#: files of TLS, and the memfd of what is long.
+MOST = DESCRIPTORS - 7
 
 
 def addresses(resolution: Resolution, environ: Mapping[str, str]) -> tuple[str, ...]:
@@ -29,7 +35,8 @@ def addresses(resolution: Resolution, environ: Mapping[str, str]) -> tuple[str, 
 def open_each(wanted: Iterable[str], config: Config, undo: ExitStack) -> list[Listener]:
     """A listener for each address, or more where a host name has several.
 
-    `undo` closes them and removes the unix sockets.  Raises `BindError`.
+    `undo` closes them and removes the unix sockets.  Raises `BindError`; UsageError where
+    they are too many.
     """
     bound: list[Listener] = []
     for text in wanted:
@@ -46,6 +53,11 @@ def open_each(wanted: Iterable[str], config: Config, undo: ExitStack) -> list[Li
                 # The application's own user may connect whatever its mode is.
                 os.chown(listener.path, config.uid, config.gid)
             bound.append(listener)
+    if len(bound) > MOST:
+        raise UsageError(
+            f"--bind: {len(bound)} listeners, and {MOST} are the most that there can be",
+            "Give fewer addresses (those of LISTEN_FDS count), or serve some by another instance",
+        )
     return bound
 
 

@@ -38,7 +38,7 @@ def command(slot: str, name: str, named: str, timeout: str) -> int:
     seconds = duration_option("--timeout", timeout)
     request = RecycleRequest(slot=int(slot) if slot else -1)
     with Client(instances.find(chosen(name, named), os.environ)) as client:
-        answer = client.ask(request, seconds, progress=output.say)
+        answer = client.ask(request, seconds, progress=output.say, goes_on="the recycling")
     if answer.code:
         output.complain(answer.text)
     else:

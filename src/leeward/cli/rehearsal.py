@@ -19,6 +19,7 @@ from leeward._core.messages import Begin, Descriptor, Failed, Loaded
 from leeward._sys import bootstrap, posix
 from leeward._sys.channel import Channel
 from leeward._sys.page import Page
+from leeward._sys.signals import signal_name
 from leeward.errors import ChannelClosed, LeewardError, TargetError, UsageError
 
 #: After the last word of the rehearsal, how long its process may take to leave.
@@ -113,7 +114,7 @@ def _ended(process: subprocess.Popen[bytes]) -> str:
     except subprocess.TimeoutExpired:
         return "the application closed its process's channel while it was loaded"
     if code < 0:
-        return f"loading ended its process: killed by {signal.Signals(-code).name}"
+        return f"loading ended its process: killed by {signal_name(-code)}"
     return f"loading ended its process with exit code {code}"
 
 

@@ -35,7 +35,7 @@ from leeward.cli.reload import duration_option
 def command(name: str, named: str, timeout: str) -> int:
     seconds = duration_option("--timeout", timeout)
     with Client(instances.find(chosen(name, named), os.environ)) as client:
-        answer = client.ask(RollbackRequest(), seconds, progress=output.say)
+        answer = client.ask(RollbackRequest(), seconds, progress=output.say, goes_on="the rollback")
     if answer.code:
         output.complain(answer.text)
     else:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
+from types import ModuleType
 from typing import NoReturn
 
 from leeward.errors import UsageError
@@ -35,7 +36,11 @@ def name_of(app: object) -> str:
     # program that calls us is looked at first: others may merely have imported it.
     modules = sorted(sys.modules.items(), key=lambda item: item[0] != "__main__")
     for module_name, module in modules:
-        for attribute, value in list(vars(module).items() if module is not None else ()):
+        if not issubclass(type(module), ModuleType):
+            continue
+        # Lazy modules are imported, or raise, when they are asked for anything.
+        names = object.__getattribute__(module, "__dict__")
+        for attribute, value in list(names.items()):
             if value is app:
                 return f"{_spelled(module_name)}:{attribute}"
     return f"{_spelled('__main__')}:NAME"

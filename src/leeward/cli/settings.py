@@ -601,7 +601,7 @@ TABLE: tuple[Setting, ...] = (
         default="auto",
         precedent="uvicorn, granian: uvloop where it is installed",
         metavar="auto|asyncio|uvloop",
-        doc="The event loop; auto: uvloop where it is installed.  The application's policy wins.",
+        doc="The event loop; auto: uvloop where it is installed.  The application's own wins.",
     ),
     Setting(
         key="probe",

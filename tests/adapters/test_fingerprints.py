@@ -1,12 +1,16 @@
 """Which files of a generation have changed since it started."""
 
 import importlib
+import importlib.machinery
+import importlib.util
 import os
 import sys
 
 import pytest
 
+import leeward
 from leeward.adapters import fingerprints as f
+from leeward.errors import UsageError
 
 
 @pytest.fixture
@@ -24,6 +28,29 @@ def test_only_what_is_not_the_standard_library_counts(module):
     found = f.fingerprints()
     assert "some_chat" in found and "pytest" in found
     assert not {"os", "json", "leeward.errors"} & set(found)
+
+
+def test_a_lazy_module_is_counted_and_left_alone(tmp_path, monkeypatch):
+    """It would be imported, or raise, if it were asked for anything; nor is `None` a module."""
+    path = tmp_path / "lazy_chat.py"
+    path.write_text("raise ImportError('no such driver')")
+    spec = importlib.util.spec_from_file_location(
+        "lazy_chat",
+        path,
+        loader=importlib.util.LazyLoader(
+            importlib.machinery.SourceFileLoader("lazy_chat", str(path))
+        ),
+    )
+    lazy = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(lazy)
+    monkeypatch.setitem(sys.modules, "lazy_chat", lazy)
+    monkeypatch.setitem(sys.modules, "no_chat", None)
+    found = f.fingerprints()
+    assert found["lazy_chat"].endswith(str(path)) and "no_chat" not in found
+    with pytest.raises(UsageError):
+        leeward.run(object())  # looks for the object's name in every module
+    with pytest.raises(ImportError):
+        _ = lazy.anything
 
 
 def test_nothing_changed(module):

@@ -89,6 +89,28 @@ def test_what_a_worker_started_ends_with_it(end: str, mode: str, tmp_path: Path)
             assert get(address_of(service)).status == 200
 
 
+def test_what_the_import_started_lives_as_long_as_its_zygote(tmp_path: Path) -> None:
+    """It ends by no worker's death, but with the generation; the new one has its own."""
+    log = tmp_path / "started"
+    flags = ("--start", "zygote", "--settle", "0s")
+    env = {"STARTED": str(log)}
+    with serve("starts_at_import", *flags, cwd=APPS, env=env) as service, ExitStack() as stack:
+        service.wait_ready(1)
+        old = [stack.enter_context(watching(int(pid))) for pid in log.read_text().split()]
+        assert len(old) == 3
+        (worker,) = service.workers()
+        os.kill(worker["pid"], signal.SIGKILL)
+        service.wait_line(rf"worker=0 gen=1 pid=(?!{worker['pid']})\d+ ready")
+        assert service.leeward("reload").returncode == 0
+        assert all(ended(PATIENCE) for ended in old)
+        service.wait_line("outlived its zygote: ")
+        told = [number for number, it in enumerate(service.lines) if "outlived its" in it]
+        (gone,) = [number for number, it in enumerate(service.lines) if "zygote gone" in it]
+        assert len(told) == len(old) and gone < told[0]
+        new = [stack.enter_context(watching(int(pid))) for pid in log.read_text().split()[3:]]
+        assert len(new) == 3 and not any(ended(0) for ended in new)
+
+
 @pytest.mark.parametrize("mode", MODES)
 def test_a_siblings_death_ends_nobody_elses_children(mode: str, tmp_path: Path) -> None:
     """One worker is killed: its children end, those of the other do not notice."""

@@ -12,7 +12,7 @@ import pytest
 from process.clients import Gate, Http, address_of, get
 from process.crowd import Crowd
 from process.releases import deploy, releases_of, served, wait_at
-from process.support import APPS, marks, until, watching
+from process.support import APPS, links, marks, until, watching
 
 from leeward._sys import procfs
 from leeward.testing import Service, serve
@@ -336,8 +336,5 @@ def connections_to(port: int, pid: int) -> set[str]:
     lines = Path("/proc/net/tcp").read_text().splitlines()[1:]
     fields = [line.split() for line in lines]
     here = {it[9] for it in fields if it[1].endswith(f":{port:04X}") and it[3] == "01"}
-    found = set()
-    for fd in Path(f"/proc/{pid}/fd").iterdir():
-        if match := re.fullmatch(r"socket:\[(\d+)\]", os.readlink(fd)):
-            found.add(match[1])
-    return here & found
+    sockets = (re.fullmatch(r"socket:\[(\d+)\]", it) for it in links(pid).values())
+    return here & {it[1] for it in sockets if it}

@@ -199,6 +199,29 @@ atexit.register(print, "atexit")
     assert zygote.log.read_text().count("atexit") == 3
 
 
+def test_what_cannot_be_flushed_costs_nobody_its_life(play):
+    """A file that was half made, a class that cannot be hashed, a handler that raises."""
+    code = """
+import gzip, logging
+half = gzip.GzipFile.__new__(gzip.GzipFile)
+class Unhashed(type):
+    def __eq__(self, other):
+        raise TypeError
+thing = Unhashed("Thing", (), {})()
+class Raises(logging.Handler):
+    def flush(self):
+        raise RuntimeError
+    @property
+    def stream(self):
+        raise RuntimeError
+handler = Raises()
+"""
+    zygote = play(APP + code).begin()
+    zygote.says()
+    for worker in (1, 2):
+        ready(zygote, worker)
+
+
 def test_a_fork_that_fails_leaves_nothing(play):
     """EAGAIN at either fork: NotForked, no zombie, no descriptor, and later it works."""
     # RLIMIT_NPROC does not bind root.  In the plan, 1 fails: the zygote's own fork
@@ -226,6 +249,21 @@ os.fork = fork
         assert sorted(os.listdir(f"/proc/{zygote.pid}/fd")) == before
         assert procfs.children_of(zygote.pid) == []
     ready(zygote, 4, 1)
+
+
+@pytest.mark.parametrize("reaper", ["signal.SIG_IGN", "lambda *_: os.waitpid(-1, 0)"])
+def test_who_minds_its_children_itself_is_forked(play, reaper):
+    """The kernel, or the application's handler, may have reaped the middle process.
+
+    That handler is for processes that serve: it raises where there is no child left.
+    """
+    code = f"signal.signal(signal.SIGCHLD, {reaper})\nreaper = signal.getsignal(signal.SIGCHLD)"
+    zygote = play(APP + code).begin()
+    zygote.says()
+    for worker in (1, 2, 3):
+        ready(zygote, worker)
+    told = "signal.getsignal(signal.SIGCHLD) is sys.modules['chat'].reaper"
+    assert value(zygote, told) == "True"
 
 
 def test_no_descriptor_for_the_pipe_is_an_answer_too(play):

@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import sys
 
@@ -18,6 +19,12 @@ from leeward._sys.ring import TableFull
 
 #: Of a record whose level nobody told, as `logging` numbers it.
 _INFO = 20
+#: Each record is encoded by itself: by these it would begin with a mark of the byte order.
+_WITHOUT_MARK = {
+    "utf-8-sig": "utf-8",
+    "utf-16": f"utf-16-{sys.byteorder[0]}e",
+    "utf-32": f"utf-32-{sys.byteorder[0]}e",
+}
 #: Characters that are not kept for a flush that does not come.
 _MOST = 1 << 16
 
@@ -39,6 +46,7 @@ class SharedStream:
         self.spec = spec
         self.encoding = encoding if encoding not in (None, "locale") else _locale()
         self.errors = errors or "strict"
+        self._octets_as = _WITHOUT_MARK.get(codecs.lookup(self.encoding).name, self.encoding)
         self.level = _INFO
         self._parts: list[str] = []
         self._size = 0
@@ -61,7 +69,7 @@ class SharedStream:
         if parts := self._parts:
             # A signal's handler may write meanwhile: to the new list, and flush that.
             self._parts, self._size = [], 0
-            self._put("".join(parts).encode(self.encoding, self.errors))
+            self._put("".join(parts).encode(self._octets_as, self.errors))
 
     def _put(self, data: bytes) -> None:
         way = funnel.current()

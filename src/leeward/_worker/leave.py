@@ -70,7 +70,7 @@ def leave(
         lambda: _end_tasks(loop, budget, resources),
         _end_children,
         atexit._run_exitfuncs,
-        _flush,
+        flush,
     )
     for step in steps:
         try:
@@ -87,7 +87,7 @@ def leave(
 def leave_child(status: int) -> NoReturn:
     """End a process that the application forked, as the interpreter would."""
     atexit._run_exitfuncs()
-    _flush()
+    flush()
     os._exit(status)
 
 
@@ -178,7 +178,7 @@ def _end_children() -> None:
                 child.terminate()
 
 
-def _flush() -> None:
+def flush() -> None:
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError, AttributeError):  # closed, full, absent
             stream.flush()

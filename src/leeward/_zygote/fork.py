@@ -19,8 +19,8 @@ import os
 import struct
 import sys
 import warnings
-from io import IOBase
 
+from leeward._zygote.objects import scan
 from leeward._zygote.quiet import Held, quiet
 
 #: errno (0: none) and pid.
@@ -46,7 +46,10 @@ def fork_twice() -> int:
         os.close(writer)
         writer = -1
         report = os.read(reader, _REPORT.size)
-        os.waitpid(middle, 0)
+        # SIGCHLD is the application's: one that ignores it has the kernel reap, another's
+        # handler may do so itself.  How the middle process has ended, its report says.
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(middle, 0)
     finally:
         os.close(reader)
         if writer >= 0:
@@ -100,11 +103,11 @@ def freeze() -> None:
     copies, every page that holds a Python object.
     """
     # Any open file that holds unwritten data would be written by each worker.
-    # By `type`, not `isinstance`: proxies answer __class__ by calling who knows what.
-    for thing in gc.get_objects():
-        if issubclass(type(thing), IOBase):
-            with contextlib.suppress(OSError, ValueError):  # full disk, closed, detached
-                thing.flush()
+    for thing in scan()["file"]:
+        # A full disk, closed, detached, and an application's own idea of a file: a GzipFile
+        # whose opening failed is one too, and has not even the attributes to say so.
+        with contextlib.suppress(Exception):
+            thing.flush()
     # And what C code has printed: a child of the application that ends by `exit` writes it.
     with contextlib.suppress(OSError, AttributeError):  # a libc that is linked in
         ctypes.CDLL(None).fflush(None)
@@ -124,12 +127,11 @@ def _flush_but(held: Held) -> None:
     streams = [getattr(sys, it) for it in ("stdout", "stderr") if it not in held.streams]
     stuck = [getattr(sys, it) for it in held.streams]
     for thing in (*handlers, *streams):
-        if thing in held.handlers or getattr(thing, "stream", None) in stuck:
-            continue
-        # None: stdio that was closed, a handler that has gone.  AttributeError: an
-        # application's own idea of a stream.
-        with contextlib.suppress(OSError, ValueError, AttributeError):
-            thing.flush()
+        # None: stdio that was closed, a handler that has gone.  Any other: an application's
+        # own idea of a stream or a handler, which would cost the zygote its life.
+        with contextlib.suppress(Exception):
+            if thing not in held.handlers and getattr(thing, "stream", None) not in stuck:
+                thing.flush()
 
 
 def reseed() -> None:

@@ -92,6 +92,8 @@ def run(fd: int, import_worker: Callable[[Config], Become]) -> NoReturn:
     """
     # A Python handler and not SIG_IGN, which the application's subprocesses would
     # inherit.  TERM and INT come to whole control groups and terminals.
+    global _zygote
+    _zygote = os.getpid()
     for signum in _SIGNALS:
         signal.signal(signum, _nothing)
     os.register_at_fork(before=_hold, after_in_parent=_let_in, after_in_child=_obey_signals)
@@ -117,15 +119,23 @@ def _obey_signals() -> None:
     for signum in _SIGNALS:
         if signal.getsignal(signum) is _nothing:
             signal.signal(signum, signal.SIG_DFL)
+    if _before.in_zygote:
+        # What forks and executes nothing has the environment that we began with: only this says
+        # whose it is.  Inherited by its own forks, a daemon's second one among them.
+        with contextlib.suppress(OSError):  # no /proc
+            set_comm(f"leeward {_zygote}")
     _let_in()
 
 
-#: Of the thread that forks: the mask that it had.  A TERM to the child before its handler is
-#: gone would be taken by a handler that does nothing.
+#: The zygote's pid, in all that comes of it.
+_zygote = 0
+#: Of the thread that forks: is this the zygote, and the mask that it had.  A TERM to the child
+#: before its handler is gone would be taken by a handler that does nothing.
 _before = threading.local()
 
 
 def _hold() -> None:
+    _before.in_zygote = os.getpid() == _zygote
     _before.mask = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
 
 
@@ -139,6 +149,7 @@ def _live(channel: Channel, import_worker: Callable[[Config], Become]) -> NoRetu
         raise BadMessage(f"{type(begin).__name__} instead of Begin")
     config = Config.from_json(begin.config)
     settle(begin, config, channel)
+    _mark(begin)
     with contextlib.suppress(OSError):  # no /proc: only a name in `ps`
         set_comm("leeward zygote")
     logfiles.before_loading(config, begin.supervisor, begin.rehearse)
@@ -160,6 +171,15 @@ def _live(channel: Channel, import_worker: Callable[[Config], Become]) -> NoRetu
         os._exit(0)
     zygote.deliver(application, report)
     raise AssertionError("a worker never returns")
+
+
+def _mark(begin: Begin) -> None:
+    """So that what is started by the import lives as long as we do, and not as the first worker
+    that ends.  A worker puts its own pid in the place of ours.
+    """
+    instance = os.environ.get("LEEWARD_INSTANCE", "")
+    if instance and not begin.rehearse:
+        os.environ["LEEWARD_INSTANCE"] = f"{instance}:{os.getpid()}"
 
 
 class _Zygote:
@@ -317,11 +337,16 @@ def _take_signals() -> dict[int, Any]:
     """Put aside what the application has installed while it was imported.
 
     Those handlers are meant for a process that serves: workers get them back, or
-    the default action.
+    the default action.  One that reaps raises in the zygote, behind a fork that succeeded,
+    when the child that it was called for has been reaped.
     """
     handlers: dict[int, Any] = {}
     for signum in _SIGNALS:
         handler = signal.getsignal(signum)
         handlers[signum] = signal.SIG_DFL if handler in (_nothing, None) else handler
         signal.signal(signum, _nothing)
+    reaper = signal.getsignal(signal.SIGCHLD)
+    if callable(reaper):
+        handlers[signal.SIGCHLD] = reaper
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     return handlers

@@ -11,7 +11,6 @@ it does before its loop runs is done.
 
 from __future__ import annotations
 
-import asyncio
 import os
 import sys
 from collections.abc import Callable
@@ -28,6 +27,7 @@ from leeward.adapters.target import prepare
 from leeward.errors import ChannelClosed, LeewardError, TargetError, UsageError
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Coroutine
 
     from leeward._core.config import Config
@@ -120,9 +120,12 @@ class Rehearsal(Nursery):
         return self
 
     def serve(self, server: Any) -> None:
-        # A program with a running loop may name its next server in the same turn.
-        if (loop := asyncio._get_running_loop()) is not None:
-            loop.call_soon(self._tell)
+        # Where a worker would serve it, in whatever way the program runs that loop.  A program
+        # may name its next server in the same turn.
+        from tornado.ioloop import IOLoop
+
+        current: Any = IOLoop.current()
+        current.asyncio_loop.call_soon(self._tell)
 
     def loop_starts(
         self, loop: asyncio.AbstractEventLoop, main: Coroutine[Any, Any, Any] | None
@@ -132,7 +135,7 @@ class Rehearsal(Nursery):
 
     def _tell(self) -> None:
         program = self.program
-        if program.main_is_over:
+        if not program.turns_here():
             return  # it ends, and not because of us: `ended` tells why
         self.loading.close()
         if (several := program.several()) is not None:

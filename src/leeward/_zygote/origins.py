@@ -101,14 +101,16 @@ class Origins:
         while frame is not None:
             path = frame.f_code.co_filename
             kind = self.kind(path)
-            if path.startswith("<") and kind == "application":
+            if not kind:
+                pass  # most of a stack of imports
+            elif kind == "application" and path.startswith("<"):
                 # The code of an `exec`, a dataclass, a session: the line that runs it says more.
                 text = text or f"{path}:{frame.f_lineno}"
             elif kind == "application":
                 where = f"{shown(path)}:{frame.f_lineno}"
                 return Site(where, library or standard, not library and len(through) < 2)
-            if kind == "package" and not library:
-                library = f"{_short(path)}:{frame.f_lineno}"
+            elif kind == "package":
+                library = library or f"{_short(path)}:{frame.f_lineno}"
             elif kind == "standard":
                 through.add(path)
                 standard = standard or f"{_short(path)}:{frame.f_lineno}"
@@ -135,6 +137,7 @@ class Origins:
                     yield names, ""
 
 
+@functools.lru_cache(maxsize=1024)  # sysconfig takes 50 µs to tell its paths
 def _short(path: str) -> str:
     """A library's file from its package on: "redis/connection.py"."""
     for place in _PACKAGES:

@@ -28,6 +28,8 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any
 
+from leeward._sys import whole
+
 #: Seconds for all locks.
 PATIENCE = 1.0
 #: Seconds between two looks at locks that cannot be waited for.
@@ -149,7 +151,7 @@ def _renew(name: str) -> None:
     """Another stream on the same descriptor; what the old one held is its thread's, and lost."""
     old = getattr(sys, name)
     try:
-        raw = io.FileIO(old.fileno(), "wb", closefd=False)
+        raw = whole.Whole(old.fileno(), "wb", closefd=False)
         new = io.TextIOWrapper(
             io.BufferedWriter(raw), old.encoding, old.errors, line_buffering=old.line_buffering
         )

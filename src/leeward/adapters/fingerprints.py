@@ -12,6 +12,7 @@ import json
 import os
 import sys
 import sysconfig
+from types import ModuleType
 
 #: The 926 modules of pandas, bokeh and SQLAlchemy together take 3 ms.
 LIMIT = 20_000
@@ -39,7 +40,10 @@ def fingerprints() -> dict[str, str]:
     packages = tuple({paths["purelib"] + os.sep, paths["platlib"] + os.sep})
     found: dict[str, str] = {}
     for name, module in list(sys.modules.items())[:LIMIT]:
-        path = getattr(module, "__file__", None)
+        if not issubclass(type(module), ModuleType):
+            continue
+        # Lazy modules are imported, or raise, when they are asked for anything.
+        path = object.__getattribute__(module, "__dict__").get("__file__")
         if not isinstance(path, str) or name.partition(".")[0] == _OURS:
             continue
         if path.startswith(standard) and not path.startswith(packages):

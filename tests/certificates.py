@@ -81,3 +81,15 @@ class Authority:
         if certificate is not None:
             context.load_cert_chain(certificate, key)
         return context
+
+
+Contexts = tuple[ssl.SSLContext, ssl.SSLContext]
+
+
+def contexts(directory: Path) -> Contexts:
+    """Of a server with a certificate in `directory`, and of a client that trusts it."""
+    authority = Authority(directory)
+    authority.make(directory / "cert.pem", directory / "key.pem")
+    server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    server.load_cert_chain(directory / "cert.pem", directory / "key.pem")
+    return server, ssl.create_default_context(cafile=str(authority.certificate))

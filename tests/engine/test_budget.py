@@ -5,14 +5,12 @@ from __future__ import annotations
 import asyncio
 import gzip
 import os
-import ssl
 import tracemalloc
 import zlib
-from pathlib import Path
 from typing import Any
 
 import pytest
-from certificates import Authority, needs_openssl
+from certificates import Contexts, contexts, needs_openssl
 from engine.greedy import MIB, PATIENCE, Served, frame, run, served
 from tornado.httpserver import HTTPServer
 from tornado.httputil import HTTPHeaders, ResponseStartLine
@@ -25,8 +23,6 @@ from leeward._core.connection import Life
 
 BOUND = 16 * MIB
 LOOPS = pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
-
-Tls = tuple[ssl.SSLContext, ssl.SSLContext]
 
 
 class Echo(WebSocketHandler):
@@ -105,13 +101,8 @@ def application(**settings: Any) -> Application:
 
 
 @pytest.fixture(scope="module")
-def tls(tmp_path_factory: pytest.TempPathFactory) -> Tls:
-    directory: Path = tmp_path_factory.mktemp("ca")
-    authority = Authority(directory)
-    authority.make(directory / "cert.pem", directory / "key.pem")
-    server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    server.load_cert_chain(directory / "cert.pem", directory / "key.pem")
-    return server, ssl.create_default_context(cafile=str(authority.certificate))
+def tls(tmp_path_factory: pytest.TempPathFactory) -> Contexts:
+    return contexts(tmp_path_factory.mktemp("ca"))
 
 
 async def unread_echo(here: Served, total: int) -> None:
@@ -141,7 +132,7 @@ def test_an_echo_that_nobody_reads_stops_reading(loop: str) -> None:
 
 @needs_openssl
 @LOOPS
-def test_an_echo_over_tls_that_nobody_reads_stops_reading(loop: str, tls: Tls) -> None:
+def test_an_echo_over_tls_that_nobody_reads_stops_reading(loop: str, tls: Contexts) -> None:
     async def case() -> None:
         async with served(application(), Config(""), tls) as here:
             await unread_echo(here, 30 * MIB)
@@ -493,7 +484,7 @@ def test_a_frame_larger_than_what_is_read_ahead_arrives(loop: str) -> None:
 
 @needs_openssl
 @LOOPS
-def test_each_write_over_tls_is_flushed(loop: str, tls: Tls) -> None:
+def test_each_write_over_tls_is_flushed(loop: str, tls: Contexts) -> None:
     """With a limit of 0 asyncio's TLS pauses at once, and takes it back at the next write."""
     flushed: list[int] = []
 

@@ -525,6 +525,31 @@ def test_settings_change_while_connections_wait() -> None:
     run(case)
 
 
+def test_settings_that_change_leave_a_route_its_own() -> None:
+    """A connection that might wait for ever forgot it with any setting, of whatever."""
+
+    @leeward.deadlines(idle=0)
+    class Patient(Poll):
+        async def post(self) -> None:
+            self.write("posted")
+
+    DECLARING.update(patient=Patient)
+
+    async def case(here: World) -> None:
+        (patient, first), (other, second) = here.connect(), here.connect()
+        patient.data_received(POST % (b"patient", 1) + b"x")
+        other.data_received(GET % b"")
+        await here.clock.advance(50.0)
+        here.engine.tune(replace(here.engine.config, log_level="debug"))
+        assert await here.ends(second, 60.0) <= 27.0, "of other settings it is not renewed"
+        here.engine.tune(replace(here.engine.config, idle_timeout=3.0))
+        assert await here.lives(first, 600.0)
+        patient.data_received(GET % b"")
+        assert await here.ends(first, 60.0) <= 4.0
+
+    run(case, idle_timeout=75.0)
+
+
 def balanced(caplog: pytest.LogCaptureFixture, header: bytes, **settings: Any) -> list[str]:
     """What is said of a balancer that puts `header` on each of three requests."""
     caplog.clear()

@@ -1,17 +1,23 @@
-"""A client that has said all it will say (FIN) still gets its answer."""
+"""A client that has said all it will say (FIN) is heard to the end, and still gets its answer."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
+import ssl
 from typing import Any
 
 import pytest
-from engine.port import run, serving
-from tornado.web import Application, RequestHandler
+from certificates import Contexts, contexts, needs_openssl
+from engine.port import Port, run, serving
+from tornado.httpserver import HTTPServer
+from tornado.web import Application, RequestHandler, stream_request_body
 
 from leeward._core.config import Config
 from leeward.engine.rules import LEGAL
+
+LOOPS = pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
 
 REQUESTS = {
     "get": b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
@@ -50,7 +56,7 @@ async def ask(engine: str, request: bytes) -> bytes:
         return answer
 
 
-@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+@LOOPS
 @pytest.mark.parametrize("name", REQUESTS)
 def test_the_answer_is_sent_and_the_connection_closed(name: str, loop: str) -> None:
     answer: Any = run(ask("leeward", REQUESTS[name]), loop)
@@ -76,3 +82,170 @@ def test_half_a_request_gets_none() -> None:
             return answer
 
     assert run(main()) == b""
+
+
+# --- while the application works on a part of it ----------------------------------------------
+
+
+@stream_request_body
+class Pieces(RequestHandler):
+    """Takes its time for the first piece of a body, and says how the request has ended."""
+
+    first: asyncio.Event
+    go_on: asyncio.Event
+    ends: asyncio.Future[tuple[str, int]]
+
+    def prepare(self) -> None:
+        self.came = 0
+
+    async def data_received(self, chunk: bytes) -> None:
+        self.came += len(chunk)
+        Pieces.first.set()
+        await Pieces.go_on.wait()
+
+    def post(self) -> None:
+        Pieces.ends.set_result(("whole", self.came))
+        self.finish("ok")
+
+    def on_connection_close(self) -> None:
+        super().on_connection_close()
+        if not Pieces.ends.done():
+            Pieces.ends.set_result(("left", self.came))
+
+    @classmethod
+    def reset(cls) -> None:
+        cls.first, cls.go_on = asyncio.Event(), asyncio.Event()
+        cls.ends = asyncio.get_running_loop().create_future()
+
+
+HEAD = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2000\r\n\r\n"
+CHUNKED = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+#: What comes, what comes behind it while the application is at work, and how that ends.
+PIECES = {
+    "in one": (HEAD + 2000 * b"a", b"", ("whole", 2000)),
+    "in two": (HEAD + 1000 * b"a", 1000 * b"b", ("whole", 2000)),
+    "a half": (HEAD + 1000 * b"a", 999 * b"b", ("left", 1000)),
+    "chunked": (CHUNKED + b"4\r\nabcd\r\n", b"3\r\nefg\r\n0\r\n\r\n", ("whole", 7)),
+    "half a chunk": (CHUNKED + b"4\r\nabcd\r\n", b"3\r\nef", ("left", None)),
+}
+
+
+@pytest.mark.parametrize("name", PIECES)
+def test_a_fin_while_the_application_is_at_work(name: str) -> None:
+    """The whole request was dropped, though all of it was here."""
+    first, more, expected = PIECES[name]
+
+    async def main() -> tuple[bytes, tuple[str, int]]:
+        Pieces.reset()
+        app = Application([("/", Pieces)], log_function=lambda _: None)
+        async with serving(app, Config("")) as port:
+            reader, writer = await port.connect()
+            writer.write(first)
+            await Pieces.first.wait()
+            (member,) = port.server.live
+            writer.write(more)
+            writer.write_eof()
+            while not member.ended:
+                await asyncio.sleep(0.001)
+            Pieces.go_on.set()
+            answer = await reader.read()
+            writer.close()
+            await port.gone()
+            return answer, await Pieces.ends
+
+    answer, (how, came) = run(main())
+    assert how == expected[0] and came == (expected[1] or came)
+    assert answer.endswith(b"\r\n\r\nok") if how == "whole" else answer == b""
+
+
+@LOOPS
+@pytest.mark.parametrize("how", ["stream_request_body", "decompress_request"])
+def test_a_small_request_to_who_reads_it_in_pieces(how: str, loop: str) -> None:
+    """All of it and its FIN in one go, as from `nc -N`: it got no answer."""
+
+    async def main() -> bytes:
+        Pieces.reset()
+        Pieces.go_on.set()
+        Slow.left = asyncio.Event()
+        Slow.left.set()
+        handler = Pieces if how == "stream_request_body" else Slow
+        app = Application([("/", handler)], log_function=lambda _: None)
+        server = HTTPServer(app, decompress_request=how == "decompress_request")
+        async with serving(server, Config("")) as port:
+            reader, writer = await port.connect()
+            writer.write(REQUESTS["post"])
+            writer.write_eof()
+            answer = await reader.read()
+            writer.close()
+            return answer
+
+    assert run(main(), loop).endswith((b"\r\n\r\nok", b"\r\n\r\nlate"))
+
+
+# --- over TLS ---------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def tls(tmp_path_factory: pytest.TempPathFactory) -> Contexts:
+    return contexts(tmp_path_factory.mktemp("ca"))
+
+
+class Counted(RequestHandler):
+    came = 0
+
+    def post(self) -> None:
+        Counted.came = len(self.request.body)
+
+
+def send_and_leave(port: Port, tls: ssl.SSLContext, *parts: bytes) -> None:
+    """From a thread; without TLS's farewell, as most that leave."""
+    with socket.create_connection(port.address) as plain:
+        client = tls.wrap_socket(plain, server_hostname="localhost")
+        for part in parts:
+            client.sendall(part)
+        client.shutdown(socket.SHUT_WR)
+        with contextlib.suppress(ConnectionResetError):
+            while client.recv(65536):
+                pass  # closed with something unread it would be a reset
+        client.close()
+
+
+@needs_openssl
+@LOOPS
+@pytest.mark.parametrize("size", [200_000, 600_000])
+def test_all_that_came_before_a_fin_is_heard(size: int, loop: str, tls: Contexts) -> None:
+    """Of 600,000 bytes that a client sent and left, 557,056 were."""
+
+    async def main() -> None:
+        Counted.came = 0
+        app = Application([("/", Counted)], log_function=lambda _: None)
+        async with serving(app, Config(""), tls[0]) as port:
+            head = b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % size
+            await asyncio.to_thread(send_and_leave, port, tls[1], head, b"a" * size)
+            await port.gone()
+
+    run(main(), loop)
+    assert Counted.came == size
+
+
+@needs_openssl
+@LOOPS
+@pytest.mark.parametrize("how", ["whole", "left"])
+def test_a_fin_over_tls_while_the_application_is_at_work(
+    how: str, loop: str, tls: Contexts
+) -> None:
+    """It ends the transport, but not what has come before it."""
+
+    async def main() -> tuple[str, int]:
+        Pieces.reset()
+        app = Application([("/", Pieces)], log_function=lambda _: None)
+        async with serving(app, Config(""), tls[0]) as port:
+            rest = b"b" * (1000 if how == "whole" else 999)
+            await asyncio.to_thread(send_and_leave, port, tls[1], HEAD + b"a" * 1000 + rest)
+            await Pieces.first.wait()
+            Pieces.go_on.set()
+            await port.gone()
+            return await Pieces.ends
+
+    assert run(main(), loop)[0] == how

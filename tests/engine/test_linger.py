@@ -6,12 +6,13 @@ import asyncio
 import contextlib
 import socket
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 from certificates import Authority, needs_openssl
+from engine.hall import Transport, connection, engine
 from tornado.httpserver import HTTPServer
 from tornado.web import Application, RequestHandler, stream_request_body
 
@@ -78,8 +79,10 @@ class Served:
 
 
 @contextlib.asynccontextmanager
-async def serving(tls: ssl.SSLContext | None = None, **arguments: Any) -> AsyncIterator[Served]:
-    app = Application([("/refuses", Refuses), ("/", Hello)])
+async def serving(
+    tls: ssl.SSLContext | None = None, handlers: Sequence[Any] = (), **arguments: Any
+) -> AsyncIterator[Served]:
+    app = Application([("/refuses", Refuses), ("/", Hello), *handlers])
     emptied = asyncio.Event()
     engine = Engine(HTTPServer(app, **arguments), Config(""), Counters(), emptied.set, tls)
     listener = socket.create_server(("127.0.0.1", 0))
@@ -192,6 +195,36 @@ def test_a_whole_request_is_closed_at_once(run: Any, monkeypatch: pytest.MonkeyP
                 await served.gone()
                 writer.close()
         assert not made
+
+    run(main())
+
+
+@stream_request_body
+class Ahead(RequestHandler):
+    """Writes more than the kernel takes, before it has seen all of its request."""
+
+    def data_received(self, chunk: bytes) -> None:
+        for size in (8 * MIB, 1000):
+            self.write(b"x" * size)
+            self.flush()
+
+    def post(self) -> None:
+        raise AssertionError("it is no request")
+
+
+def test_what_waits_to_be_sent_is_sent_before_our_fin(run: Any) -> None:
+    """It was dropped, and with it the 400: nothing can be written behind `write_eof`."""
+
+    async def main() -> None:
+        async with serving(handlers=[("/ahead", Ahead)]) as served:
+            reader, writer = await asyncio.open_connection(*served.address)
+            writer.write(b"POST /ahead HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+            writer.write(b"1\r\na\r\n")
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(b"zz\r\n")
+            assert (await reader.read()).endswith(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+            writer.close()
+            await served.gone()
 
     run(main())
 
@@ -375,5 +408,21 @@ def test_tls(run: Any, tmp_path: Path) -> None:
             assert answer.startswith(b"HTTP/1.1 401") and answer.endswith(b"who are you?")
             writer.close()
             await served.gone()
+
+    run(main())
+
+
+def test_who_was_reset_meanwhile_is_no_error(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """asyncio's `write_eof` raises ENOTCONN then, in whatever the application calls."""
+
+    def reset(self: Transport) -> None:
+        raise OSError(107, "Transport endpoint is not connected")
+
+    monkeypatch.setattr(Transport, "write_eof", reset)
+
+    async def main() -> None:
+        member, transport = connection(engine(Application()))
+        linger.Linger(member)
+        transport.protocol.connection_lost(None)
 
     run(main())

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
+import struct
 from typing import Any
 
 import pytest
@@ -14,6 +16,10 @@ from tornado.websocket import WebSocketHandler
 
 both = pytest.mark.parametrize("by", ["leeward", "tornado"])
 TOLD: list[Any] = []
+HANDSHAKE = (
+    b"GET /?how=%b HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+)
 
 
 class Opening(WebSocketHandler):
@@ -65,6 +71,15 @@ class Opening(WebSocketHandler):
             raise ValueError("in on_close")
 
 
+class Preparing(Opening):
+    """Comes to its `open` when its client has left."""
+
+    async def prepare(self) -> None:
+        TOLD.append("prepare")
+        while "close" not in TOLD:
+            await asyncio.sleep(0.001)
+
+
 @contextlib.asynccontextmanager
 async def opened(by: str, how: str) -> Any:
     """A client that has connected, and the server."""
@@ -103,6 +118,30 @@ def test_the_client_leaves_during_open(by: str) -> None:
             await it.until(lambda: "close" in TOLD and not it.made.live)
             await asyncio.sleep(0.05)
             assert TOLD == ["open", "waits", "close"]
+
+    run(story)
+
+
+@pytest.mark.parametrize("interval", [0.0, 0.2])
+@pytest.mark.parametrize("how", ["goes_well", "goes_well_at_once", "raises", "raises_later"])
+def test_the_client_leaves_before_open(how: str, interval: float) -> None:
+    """`on_close` comes, then `open`: what that registers is to be taken back.
+
+    And nobody is asked by pings any more, nor would be if there were any.
+    """
+
+    async def story() -> None:
+        TOLD.clear()
+        application = Application([("/", Preparing)], log_function=lambda handler: None)
+        async with served("leeward", interval=interval, application=application) as it:
+            with socket.create_connection(it.path) as client:
+                client.sendall(HANDSHAKE % how.encode())
+                await it.until(lambda: "prepare" in TOLD)
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            await it.until(lambda: len(TOLD) >= 4)
+            await asyncio.sleep(0.05)
+            assert TOLD == ["prepare", "close", "open", "close"]
+            assert not it.made.pings._resting
 
     run(story)
 

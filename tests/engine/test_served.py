@@ -7,10 +7,12 @@ import socket
 from collections.abc import Callable
 
 import pytest
+from engine import hall
 from engine.corpus import HOSTILE, LEGAL, TAIL, Case
 from engine.grammar import Grammar
 from engine.sides import MAX_BODY, Connected, Ours, Recorder, quiet, same
 from tornado.httpserver import HTTPServer
+from tornado.web import Application, RequestHandler
 
 from leeward._core.config import Config
 from leeward.engine.accelerate.install import installed
@@ -73,3 +75,50 @@ def test_a_probe_installs_nothing_that_was_refused(monkeypatch: pytest.MonkeyPat
     with mine, theirs:
         asyncio.run(probe())
     assert not asked
+
+
+GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+class Hello(RequestHandler):
+    def get(self) -> None:
+        self.write("hello")
+
+
+class Shedding(hall.Counters):
+    shed = 0
+
+
+def test_half_a_head_is_no_request_in_flight() -> None:
+    """Ten clients that sent one byte each took every request that --limit-concurrency allows."""
+
+    async def answered(transport: hall.Transport) -> bool:
+        for _ in range(10):  # a handler's task begins at once only where tasks are eager
+            if transport.written:
+                break
+            await asyncio.sleep(0)
+        return b"".join(transport.written).startswith(b"HTTP/1.1 200 ")
+
+    async def main() -> None:
+        app = Application([("/", Hello)], log_function=lambda _: None)
+        config = Config("", limit_concurrency=2)
+        made = Engine(app, config, Shedding(), lambda: None)
+        halves = [hall.connection(made) for _ in range(10)]
+        for member, _ in halves:
+            member.data_received(b"G")
+        for ends in (False, True):
+            whole, transport = hall.connection(made)
+            whole.data_received(GET)
+            assert await answered(transport)
+            for member, transport in halves[:5]:
+                if ends:
+                    member.connection_lost(None)
+                else:
+                    member.data_received(GET[1:])
+                    assert await answered(transport)
+                    member.data_received(b"GET")
+        assert made.half_heads == 5
+        made.close_rest()
+        assert made.half_heads == 0
+
+    asyncio.run(main())

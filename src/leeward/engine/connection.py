@@ -33,6 +33,7 @@ from leeward.engine.exchange import Exchange
 from leeward.engine.fields import check_length
 from leeward.engine.head import HEAD_ENDS, BadRequest, Head, find_head
 from leeward.engine.kernel import bytes_wait
+from leeward.engine.link import HALF_CLOSED
 from leeward.engine.parting import Parting
 from leeward.engine.rules import too_large
 
@@ -79,7 +80,10 @@ class Connection(Parting):
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """Where the transport reads into: one place for all, which `buffer_updated` empties."""
-        return self.server.intake
+        server = self.server
+        if sizehint > server.intake_fits:
+            server.widen_intake(sizehint)
+        return server.intake
 
     def buffer_updated(self, nbytes: int) -> None:
         self.data_received(self.server.intake[:nbytes].tobytes())
@@ -104,6 +108,9 @@ class Connection(Parting):
                 elif self._remaining or self._chunks is not None:
                     self._advance(data)
                     return
+            if self._step is None and self._is_read_by_handler():
+                self.stream.feed(data)
+                return
             self._buffer += data
             if self._step is not None:
                 self._advance()
@@ -125,6 +132,20 @@ class Connection(Parting):
 
     def answer_is_complete(self) -> bool:
         return self.exchange is not None and self.exchange.write_finished
+
+    def _is_read_by_handler(self) -> bool:
+        """Does it wait for bytes behind its request, as a proxy's CONNECT does?  Never a body's."""
+        reading = self._stream is not None and self._stream.reading()
+        return reading and self.exchange is not None and self.exchange.read_finished
+
+    def hand_over(self) -> bytes:
+        """To a handler that reads from the stream itself: what has come behind its request."""
+        exchange = self.exchange
+        if self.life is not _ACTIVE or exchange is None or not exchange.read_finished:
+            return b""
+        data = bytes(self._buffer)
+        self._buffer.clear()
+        return data
 
     def stop_reading_requests(self) -> None:
         self._step = None
@@ -182,11 +203,16 @@ class Connection(Parting):
             self._scanned = max(0, len(buffer) - 3)
             if len(buffer) > most:
                 raise too_large(most)
+            if not self._half_head:
+                self._half_head = True
+                self.server.half_heads += 1
             return False
         end, start = found
         if start > most:
             raise too_large(most)
         raw = bytes(buffer[:end])
+        if self._half_head:
+            self._head_is_over()
         del buffer[:start]
         self._scanned = 0
         return self._begin(self.server.parser.parse(raw))
@@ -206,6 +232,7 @@ class Connection(Parting):
         """A head is complete: make the exchange, and let the application see the headers."""
         self.server.request_begins()
         self.account.requests += 1
+        self._came = 0
         exchange = self.exchange = Exchange(self, head)
         if head.length or self.params.decompress:
             exchange.max_body_size = self.server.max_body_size
@@ -236,7 +263,7 @@ class Connection(Parting):
         if head.length == 0:
             return self._request_complete()
         self.deadline = self.server.deadline(exchange.body_timeout)
-        self._pace, self._came = None, 0
+        self._pace = None
         check_length(head.length, exchange.max_body_size)
         if len(self._buffer) == head.length <= self.params.chunk_size:
             body = bytes(self._buffer)  # all of it, as a rule
@@ -357,7 +384,7 @@ class Connection(Parting):
         gen.convert_yielded(waiting).add_done_callback(lambda it: self._unpark(it, then))
 
     def _unpark(self, future: asyncio.Future[Any], then: Callable[[], bool]) -> None:
-        if self.lost or self.life is not _ACTIVE or self.exchange is None:
+        if self.life is not _ACTIVE or self.exchange is None:
             if not future.cancelled():
                 future.exception()  # the application has been told of its client's end
             return
@@ -373,6 +400,41 @@ class Connection(Parting):
         else:
             self._step = then
             self._advance()
+        if self.ended or self.lost:
+            # Behind the handler's method, which begins in the loop's next turn.
+            self.server.loop.call_soon(self._ended_meanwhile, context=self.server.context.copy())
+
+    def _ended_meanwhile(self) -> None:
+        if self.lost:
+            self.connection_lost(None)
+        elif self.life is _ACTIVE and not self.half_closed():
+            self.close()  # it was half a request
+
+    def _goes_on(self) -> bool:
+        """Is the application at work on a part of a request of which the rest may be here?"""
+        exchange = self.exchange
+        if self.life is not _ACTIVE or self._step is not None or exchange is None:
+            return False
+        if exchange.read_finished:
+            return False
+        if exchange.head.length >= 0:
+            return self._came + len(self._buffer) >= exchange.head.length
+        return bool(self._buffer) or (self._chunks is not None and self._chunks.done)
+
+    def half_closed(self) -> bool:
+        """While the application is at it, it is not told: it would take it for half a request."""
+        if self._goes_on():
+            self.deadline = self.server.deadline(HALF_CLOSED)
+            return True
+        return super().half_closed()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """By a FIN over TLS, which ends the transport, but not what has come before it."""
+        if exc is not None or not self._goes_on():
+            super().connection_lost(exc)
+        elif not self.lost:
+            self.lost, self.descriptor = True, -1
+            self._forget_unsent(None)
 
     def _refuse(self, error: BadRequest | HTTPInputError) -> None:
         """Say that this is no request that we understand, and close."""
@@ -415,16 +477,21 @@ class Connection(Parting):
             self.exchange = None if exchange.read_finished else self.exchange
             self.close()
             if not exchange.read_finished:
-                self.server.loop.call_soon(self._tell_delegate, context=self.server.context)
+                context = self.server.context.copy()  # the application may leave something in it
+                self.server.loop.call_soon(self._tell_delegate, context=context)
             return
         self.exchange = self._delegate = None
         if self.life is not _ACTIVE:
             return
         self.answered_all()
-        if self.server.draining == "stop" and not self._buffer and not bytes_wait(self.transport):
+        if self._stream is not None:
+            self._buffer[:0] = self._stream.give_back()
+        stops = self.server.draining == "stop" and not exchange.switched
+        if stops and not self._buffer and not bytes_wait(self.transport):
             self.close()
             return
         own, idle = exchange.own, self.server.timeouts.idle
+        self._own_idle = own is not None and own.idle is not None
         if own is not None and own.idle is not None:
             idle = own.idle
         if self.server.notice.left:
@@ -435,7 +502,8 @@ class Connection(Parting):
             # Not in the middle of the application's call, and the others have their turn.
             # In a context of its own: we are in that of the handler which has answered.
             self._next_is_due = True
-            self.server.loop.call_soon(self._next_request, context=self.server.context)
+            # Each time another: what handlers' `initialize` leaves in it would be met by others.
+            self.server.loop.call_soon(self._next_request, context=self.server.context.copy())
 
     def _next_request(self) -> None:
         self._next_is_due = False

@@ -6,6 +6,7 @@ import asyncio
 import contextvars
 import logging
 import ssl
+import sys
 from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -55,6 +56,10 @@ _MAX_BUFFER = 104857600
 #: and has to wake us for every bit of its upload.
 _INTAKE = 64 * 1024
 
+#: With TLS, bytes beside those that the transport says it has not deciphered: OpenSSL holds a
+#: piece of a record of 16 KiB, or one that it was not asked for.
+_RECORDS = 32 * 1024
+
 #: Numbers that Tornado's decompression takes: the size of pieces, and later of bodies.
 _GZIP_LIMITS = _GzipMessageDelegate.__init__.__code__.co_argcount - 2
 
@@ -101,6 +106,8 @@ class Engine(Registry["Link"]):
         self.params = http.conn_params
         #: What a transport has read, until its connection has it.
         self.intake = memoryview(bytearray(_INTAKE))
+        #: What a transport may say it has read before the intake is too narrow for it.
+        self.intake_fits = sys.maxsize
         self._dispatch: Dispatch | None = None
         self._watch: watch.Watch | None = None
         self._look_at = 0.0
@@ -119,6 +126,8 @@ class Engine(Registry["Link"]):
         self._tls = (
             None if options is None or plain else netutil.ssl_options_to_context(options, True)
         )
+        if self._tls is not None:
+            self.intake_fits = _INTAKE - _RECORDS
         #: What a write returns that has left us already; one for all of them.
         self.flushed: asyncio.Future[None] = self.loop.create_future()
         self.flushed.set_result(None)
@@ -201,15 +210,16 @@ class Engine(Registry["Link"]):
     def tune(self, config: Config) -> None:
         super().tune(config)
         self.config = tuned(self.config, config)
-        self.timeouts = timeouts(self.config, self.params)
+        before, self.timeouts = self.timeouts, timeouts(self.config, self.params)
         self.writers.tune(self.timeouts.write)
         self.leaving.tune(self.config)
         self.pings.tune(self.config)
         arguments.set_sizes(self._http, self._own_sizes, self.config)
         self._set_sizes()
         self._set_budget()
-        for member in self.live:
-            member.restart_waiting()
+        if self.timeouts != before:
+            for member in self.live:
+                member.restart_waiting()
 
     def _set_sizes(self) -> None:
         body = self.params.max_body_size
@@ -221,6 +231,17 @@ class Engine(Registry["Link"]):
         self.choke_at: float = self.write_budget // 4 or float("inf")
 
     # --- for connections -------------------------------------------------------------------------
+
+    def widen_intake(self, waiting: int) -> None:
+        """Have room for `waiting` bytes of TLS, which are to be read in one go.
+
+        What does not fit is read in a later turn of the loop, unless the client's FIN is read
+        before it: then never.  Of a client that sent 200,000 bytes and left, 196,608 arrived.
+        Both loops stop reading a socket at 256 KiB that wait, after a read of 256 KiB at most:
+        the intake has never more than 544 KiB.
+        """
+        self.intake = memoryview(bytearray(waiting + _RECORDS))
+        self.intake_fits = waiting
 
     def start_request(
         self, connection: ServerConnection, exchange: Exchange

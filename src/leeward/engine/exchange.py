@@ -54,6 +54,8 @@ class Exchange(HTTPConnection):
     read_finished = False
     #: Have its status line and headers been sent?
     begun = False
+    #: Did they say 101?  Whoever takes the stream then is told of a stop itself.
+    switched = False
     #: What its handler's class says (`leeward.deadlines`).
     own: Deadlines | None = None
     max_body_size = 0
@@ -166,8 +168,10 @@ class Exchange(HTTPConnection):
                     headers["Connection"] = "close"
             elif not modern:
                 headers["Connection"] = "Keep-Alive"
-        elif code == 101 and self._websocket is not None:
-            self.disconnect = False  # by `Connection: Upgrade, close`: HTTP is over anyway
+        elif code == 101:
+            self.switched = True
+            if self._websocket is not None:
+                self.disconnect = False  # by `Connection: Upgrade, close`: HTTP is over anyway
         fields = layout.lists(headers)
         if head.method == "HEAD" or code == 304:
             self._left = 0

@@ -39,13 +39,14 @@ _ACTIVE, _IDLE = Life.ACTIVE, Life.IDLE
 class Expiring(Link):
     """A link whose requests have deadlines."""
 
-    __slots__ = ("_came", "_pace")
+    __slots__ = ("_came", "_own_idle", "_pace")
 
     def __init__(self, server: Engine, address: Any) -> None:
         super().__init__(server, address)
         self.exchange = None
         self._pace: Pace | None = None  # of a body that did not come at once
         self._came = 0  # bytes of the body
+        self._own_idle = False  # it waits as long as its last handler's class says
 
     @abc.abstractmethod
     def _tell_delegate(self) -> None:
@@ -81,9 +82,9 @@ class Expiring(Link):
 
     def restart_waiting(self) -> None:
         """The settings have changed: wait as they say, from now on."""
-        if self.life in WAITING and self._connected:
+        idle = self.life is _IDLE
+        if self.life in WAITING and self._connected and not (idle and self._own_idle):
             timeouts = self.server.timeouts
-            idle = self.life is _IDLE
             self.deadline = self.server.deadline(timeouts.idle if idle else timeouts.silent)
 
     # --- deadlines come --------------------------------------------------------------------------

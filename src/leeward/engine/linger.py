@@ -13,6 +13,7 @@ answer itself that it is over.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -42,7 +43,8 @@ class Linger(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
         transport.set_protocol(self)
         if half:
-            transport.write_eof()
+            with contextlib.suppress(OSError):  # it was reset, which the transport hears of soon
+                transport.write_eof()
         self._wait()
 
     def hurry(self) -> None:

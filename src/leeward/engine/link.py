@@ -7,6 +7,8 @@ A client that has said all it will say (FIN) may be one that left or one that wa
 for its answer (RFC 9112 §9.6 allows it); they look the same until something is sent.
 So the application hears at once that its client has gone, as from Tornado, and what
 it answers all the same is still sent.
+
+A few more than 400 lines: one life, whose ends call each other.
 """
 
 from __future__ import annotations
@@ -46,7 +48,7 @@ _CLOSING = 60.0
 #: asyncio waits half a minute for it, and with it the stop of a whole worker.
 _FAREWELL = 0.5
 #: Seconds for an answer to a client that has said FIN, renewed while bytes go out.
-_HALF_CLOSED = 30.0
+HALF_CLOSED = 30.0
 
 _NEW, _ACTIVE, _IDLE = Life.NEW, Life.ACTIVE, Life.IDLE
 _UPGRADED, _ENDING, _CLOSED = Life.UPGRADED, Life.CLOSING, Life.CLOSED
@@ -61,6 +63,7 @@ class Link(Sending):
     __slots__ = (
         "_asked",
         "_connected",
+        "_half_head",
         "_linger",
         "_stream",
         "_websocket",
@@ -94,6 +97,7 @@ class Link(Sending):
         #: Makes the transport, with TLS its handshake too.
         self.task: asyncio.Task[Any] | None = None
         self._connected = False
+        self._half_head = False  # a request has begun whose head is not whole yet
         self._linger: Linger | None = None
         self._stream: TransportStream | None = None
         self._websocket: WebSocketHandler | None = None
@@ -112,6 +116,10 @@ class Link(Sending):
     @abc.abstractmethod
     def awaits_bytes(self) -> bool:
         """Are there no bytes here of a request that nobody has answered?"""
+
+    @abc.abstractmethod
+    def hand_over(self) -> bytes:
+        """What has come behind the request that its handler is at work on."""
 
     @abc.abstractmethod
     def owes_an_answer(self) -> bool:
@@ -168,7 +176,7 @@ class Link(Sending):
         if self.life is _UPGRADED:
             self._websocket_left()
             at_work = self._websocket is not None and unclosed.read(self._websocket) > 0
-            self.deadline = self.server.deadline(_HALF_CLOSED)
+            self.deadline = self.server.deadline(HALF_CLOSED)
             self.stream.feed_eof(at_work)  # closes, once what came before is worked through
         elif not self.half_closed():
             return False  # amid a request, or between two
@@ -178,10 +186,12 @@ class Link(Sending):
         """The client has said FIN, and has it an answer to get?  The application is told."""
         if not self.owes_an_answer():
             return False
-        self.deadline = self.server.deadline(_HALF_CLOSED)
+        self.deadline = self.server.deadline(HALF_CLOSED)
         self.client_left()
         if self._stream is not None:
             self._stream.client_left()
+            if self._stream.reading():  # by its handler, who would wait for ever
+                self._stream.feed_eof(at_work=True)
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -234,10 +244,13 @@ class Link(Sending):
             self.deadline = 0.0  # `Linger` has its own
             if self._paused_reading:
                 self._resume_reading()
+            self._hand_all_over()  # the transport takes nothing behind our FIN
             self._linger = Linger(self)
             return
         self.deadline = self.server.deadline(_FAREWELL)
-        if self._connected:
+        if self.lost:
+            self.connection_lost(None)
+        elif self._connected:
             self._hand_all_over()
             self.transport.close()
 
@@ -251,7 +264,9 @@ class Link(Sending):
         if self.life is _CLOSED:
             return
         self._leave(_ENDING)
-        if self._connected:
+        if self.lost:
+            self.connection_lost(None)
+        elif self._connected:
             self.transport.abort()
         elif self.task is not None:
             self.task.cancel()
@@ -264,8 +279,8 @@ class Link(Sending):
             waiting = self.transport.get_write_buffer_size() + unsent(self.transport)
             if self.progress is NONE:
                 self.progress = Progress()
-            every = _FAREWELL if ending else _HALF_CLOSED
-            patience = (self.server.timeouts.write or _CLOSING) if ending else _HALF_CLOSED
+            every = _FAREWELL if ending else HALF_CLOSED
+            patience = (self.server.timeouts.write or _CLOSING) if ending else HALF_CLOSED
             stalled = self.progress.stalled(self.mark(), now, patience, every)
             if (waiting and not stalled) if ending else (self._paused_writing or not stalled):
                 self.deadline = self.server.deadline(every)
@@ -289,9 +304,15 @@ class Link(Sending):
         self.server.in_flight(-1)
         self.life, self.account.since = _IDLE, self.account.moved
 
+    def _head_is_over(self) -> None:
+        self._half_head = False
+        self.server.half_heads -= 1
+
     def _leave(self, life: Life) -> None:
         if self.life is _ACTIVE:
             self.server.in_flight(-1)
+            if self._half_head:
+                self._head_is_over()
         if self.life is not life:
             self.server.changes(self.life, life)
             self.account.since = monotonic()
@@ -348,7 +369,8 @@ class Link(Sending):
         self._websocket = handler
         see_open_through(handler, self.server.loop)
         unclosed.remember(handler)
-        self._asked = self.stream.asked = self.server.pings.begin(self, handler)
+        if not self.lost:  # or its end, which ends the pings, lies before their beginning
+            self._asked = self.stream.asked = self.server.pings.begin(self, handler)
 
     # --- for the pings ---------------------------------------------------------------------------
 

@@ -1,9 +1,12 @@
-"""A WebSocket whose `open()` fails is closed all the same: `on_close` comes, once.
+"""After each `open()` of a WebSocket `on_close` comes, once, also if it fails or comes too late.
 
 Tornado logs what `open()` raises, cuts the connection, and forgets `on_close`: whatever
 `open()` had registered before stays registered for ever.  A client that leaves while
 `open()` still runs makes it raise as a rule, at its next `write_message`.  Ten of ten
 sessions were left behind by that in the server of examples/vanishing_clients.
+
+A client that leaves before, during an `async prepare()`, has Tornado call `on_close`, then
+`open()`, and `on_close` never again, for it was called: so that is forgotten before `open()`.
 
 When `open()` returns, `on_close` is called by Tornado as ever, and nothing is done here.
 """
@@ -25,7 +28,7 @@ _application = logging.getLogger("tornado.application")
 
 
 def see_open_through(handler: WebSocketHandler, loop: asyncio.AbstractEventLoop) -> None:
-    """Have `handler.on_close` called when its `open` raises, or is cancelled."""
+    """Have `handler.on_close` called behind its `open`, also if it raises, or is cancelled."""
     opened, own = handler.open, vars(handler).get("open")
 
     def opening(*args: Any, **kwargs: Any) -> Awaitable[None] | None:
@@ -33,6 +36,7 @@ def see_open_through(handler: WebSocketHandler, loop: asyncio.AbstractEventLoop)
             vars(handler).pop("open", None)  # it is called once: leave no cycle behind
         else:
             handler.open = own
+        handler._on_close_called = False  # if it was, it was for a client that left before this
         try:
             waiting = opened(*args, **kwargs)
         except Exception:

@@ -125,6 +125,8 @@ class Registry(Generic[M]):
         self._states = dict.fromkeys(_COUNTED, 0)
         self._most_in_flight = 0
         self._requests = self._in_flight = self._brief = 0
+        #: Of those in flight: who has begun a request, and may never end its head.
+        self.half_heads = 0
         self._evicted = self._shed = 0
         self._window_ends = 0.0
         self._timers: list[asyncio.TimerHandle] = []
@@ -198,7 +200,8 @@ class Registry(Generic[M]):
 
     def overloaded(self) -> bool:
         """Are there more requests in flight, the one that asks included, than there may be?"""
-        if not self._most_in_flight or self._in_flight <= self._most_in_flight:
+        whole = self._in_flight - self.half_heads
+        if not self._most_in_flight or whole <= self._most_in_flight:
             return False
         self.shed()
         return True

@@ -12,7 +12,7 @@ inside: there is no file descriptor that it polls.  Differences that can be seen
 
 A read whose bytes are here already returns a future that is done: `await` on it does
 not leave the coroutine.  WebSocket messages that came whole need no such reads
-(`leeward.engine.messages`).
+(`leeward.engine.messages`).  A few more than 400 lines: reads and writes have one end.
 """
 
 from __future__ import annotations
@@ -177,6 +177,10 @@ class TransportStream(Messages):
     def reading(self) -> bool:
         return self._future is not None
 
+    def give_back(self) -> bytes:
+        """The answer is over: what its handler has not read is the next request's."""
+        return self._take(len(self._data)) if self._data else b""
+
     def _read(
         self, find: Callable[[], int | None], into: bytearray | memoryview | None = None
     ) -> asyncio.Future[Any]:
@@ -184,6 +188,8 @@ class TransportStream(Messages):
             if not self._future.done():
                 raise AssertionError("Already reading")
             self._future = None  # its reader was cancelled
+        if self._connection.exchange is not None:
+            self._data += self._connection.hand_over()
         future = self._loop.create_future()
         self._future, self._find, self._into = future, find, into
         # As with Tornado, nobody need look at the failure of a read.
@@ -350,7 +356,10 @@ class TransportStream(Messages):
         if self._closed:
             return
         if exc_info:
-            self.error = (sys.exc_info() if exc_info is True else exc_info)[1]
+            if isinstance(exc_info, BaseException):
+                self.error = exc_info
+            else:
+                self.error = (sys.exc_info() if exc_info is True else exc_info)[1]
         self._shut()
         self._connection.stream_closed()
 

@@ -346,6 +346,7 @@ def test_two_servers_are_found_out_without_a_rehearsal() -> None:
     ("form", "words"),
     [
         ("ends", r"adopted\.py ended and has not listened \(exit code 0\)"),
+        ("ends", r"imported is \S*adopted\.py:ATTR, or has --kind tornado"),
         ("listens_and_ends", r"adopted\.py ended before it served \(exit code 0\)"),
         ("listens_and_raises", r"running adopted\.py failed: KeyboardInterrupt"),
         ("returns_at_once", r"has to wait: await asyncio\.Event\(\)\.wait\(\)"),

@@ -88,6 +88,28 @@ def test_zygote_by_force_says_what_it_forks_in_spite_of() -> None:
         assert mode_of(service)[0] == "zygote"
 
 
+@pytest.mark.parametrize("flags", [(), ("--loop", "uvloop")], ids=["auto", "uvloop"])
+def test_a_loop_that_the_import_left_is_run(tmp_path: Path, flags: tuple[str, ...]) -> None:
+    """What was given to it at import goes on, whatever --loop says; that is told."""
+    (tmp_path / "ticks.py").write_text(
+        "from tornado.ioloop import IOLoop, PeriodicCallback\n"
+        "from tornado.web import Application, RequestHandler\n"
+        "LOOP, ticks = IOLoop.current(), []\n"
+        "PeriodicCallback(lambda: ticks.append(1), 5).start()\n"
+        "class Ticks(RequestHandler):\n"
+        "    def get(self): self.write({'ticks': len(ticks), 'same': LOOP is IOLoop.current()})\n"
+        "app = Application([('/', Ticks)])\n"
+    )
+    with serve("ticks.py", *flags, cwd=tmp_path) as service:
+        service.wait_ready(1)
+        assert mode_of(service)[0] == "spawn"
+        assert get(address_of(service)).json["same"]
+        until(lambda: get(address_of(service)).json["ticks"], "a callback of the import")
+        told = "--loop uvloop: the import made a loop of asyncio the current one, which runs"
+        assert (told in service.log) == bool(flags)
+        assert service.stop() == 0
+
+
 @pytest.mark.parametrize(
     ("fault", "named"),
     [

@@ -15,10 +15,11 @@ from leeward._core.record import Record
 #: Looked for, in this order, where TARGET names no attribute.
 USUAL = ("app", "application", "make_app", "create_app")
 
-#: Methods and functions by which a Tornado program opens its port or forks.
-_OPENS = frozenset(
-    {"listen", "bind", "bind_sockets", "add_sockets", "add_socket", "fork_processes"}
-)
+#: Methods and functions by which a Tornado program opens its port or forks; the port is the
+#: first argument of `listen` and `bind`, which others have methods of, too.
+_OPENS = frozenset({"bind_sockets", "add_sockets", "add_socket", "fork_processes"})
+#: Keywords of Tornado's own `bind`.
+_BIND = frozenset({"port", "address", "family", "backlog", "flags", "reuse_port"})
 _RUNS = frozenset({"run_forever", "run_until_complete", "run_sync"})
 
 
@@ -131,11 +132,54 @@ def _is_serving(call: ast.Call) -> bool:
     name = _called(call)
     if name in _OPENS or name in _RUNS:
         return True
+    if name in ("listen", "bind"):
+        return _gives_a_port(call, name)
     owner = call.func.value if isinstance(call.func, ast.Attribute) else None
     if name == "run":
         return isinstance(owner, ast.Name) and owner.id in ("asyncio", "uvloop")
     # IOLoop.current().start(), ioloop.IOLoop.instance().start()
     return name == "start" and owner is not None and "IOLoop" in ast.dump(owner)
+
+
+def _gives_a_port(call: ast.Call, name: str) -> bool:
+    """By position or by `port=`.
+
+    Of the same names are structlog's and loguru's `bind(service=...)`, SQLAlchemy's
+    `listen(engine, "connect", f)`, `inspect.Signature.bind(*args, **kwargs)`, zmq's and
+    tkinter's `bind("...")`.
+    """
+    keywords = {it.arg for it in call.keywords}
+    if not call.args:
+        if name == "bind":
+            return "port" in keywords <= _BIND
+        return not keywords.isdisjoint(("port", None))
+    first = call.args[0]
+    if isinstance(first, ast.Starred):
+        return name == "listen"
+    if name == "bind" and not keywords <= _BIND:
+        return False
+    if len(call.args) > 2 and not _says_port(first):
+        return False
+    return _may_be_port(first)
+
+
+def _may_be_port(node: ast.expr) -> bool:
+    """Or a raw socket's ("", 80)?  Only what is something else for certain is none."""
+    if isinstance(node, ast.Constant):
+        return type(node.value) is int or (isinstance(node.value, str) and node.value.isdigit())
+    if isinstance(node, ast.Name):
+        is_class = node.id[:1].isupper() and not node.id.isupper()
+        return not is_class and node.id not in ("self", "cls")
+    texts_and_collections = ast.JoinedStr | ast.List | ast.Dict | ast.Set | ast.ListComp
+    return not isinstance(node, texts_and_collections | ast.Lambda)
+
+
+def _says_port(node: ast.expr) -> bool:
+    """A number, or something with "port" in its names: of three arguments more is asked."""
+    if isinstance(node, ast.Constant):
+        return True
+    words = ast.dump(node).lower()
+    return "port" in words or "id='int'" in words
 
 
 def _called(call: ast.Call) -> str:

@@ -65,6 +65,8 @@ class Adopted(Worker):
         return self
 
     def serve(self, server: Any) -> None:
+        if self.over:
+            self._begins_anew()
         if (several := self.program.several()) is not None:
             self.fail(several)
         if self._http is None:
@@ -79,7 +81,7 @@ class Adopted(Worker):
         self, loop: asyncio.AbstractEventLoop, main: Coroutine[Any, Any, Any] | None
     ) -> None:
         if self.over:
-            self.ended(None)  # it starts a loop again after its end
+            return  # it cleans up: `leave.guard` sees to its end
         self._main = main
         if self._http is not None and self.server is None:
             # Not the one that was current at listen(): bare Tornado would be deaf now.
@@ -93,9 +95,11 @@ class Adopted(Worker):
         return self.over
 
     def _open(self) -> None:
-        if self.server is not None or self._http is None or self.program.main_is_over:
+        if self.server is not None or self._http is None or not self.program.turns_here():
             return
         self.loop = asyncio.get_running_loop()
+        if self.program.main_loop is not self.loop:
+            self._main = None  # that of an earlier loop
         self.loop.add_reader(self.channel.fileno(), self._hear)
         try:
             self._furnish(self._http)
@@ -130,14 +134,22 @@ class Adopted(Worker):
                 task.cancel()
 
     def fail(self, error: LeewardError, stage: str = "program") -> NoReturn:
-        in_main = threading.current_thread() is threading.main_thread()
-        if not in_main or asyncio._get_running_loop() is not None:
-            # Leaving in order needs signals, and a loop that stands still.
+        if self.over:
+            self._begins_anew()
+        if not _in_order():
             with contextlib.suppress(ChannelClosed):  # nobody is left to be told
                 last_words(self.channel, Failed(stage, str(error)))
             os._exit(TargetError.exit_code)
         self._have_loop()
         self._fail(stage, str(error))
+
+    def _begins_anew(self) -> NoReturn:
+        """Behind its drain it would serve again, as one that keeps itself up: nobody waits."""
+        if _in_order():
+            self._leave(0)
+        leave.flush()
+        self.log.end(leave.READER_PATIENCE)
+        os._exit(0)
 
     def ended(self, error: BaseException | None) -> NoReturn:
         if self.over:
@@ -173,6 +185,12 @@ class Adopted(Worker):
         """Leaving needs one: asyncio.run has closed its own, or there never was any."""
         if not hasattr(self, "loop") or self.loop.is_closed():
             self.loop = asyncio.new_event_loop()
+
+
+def _in_order() -> bool:
+    """Can this process leave from here?  It takes signals, and a loop that stands still."""
+    in_main = threading.current_thread() is threading.main_thread()
+    return in_main and asyncio._get_running_loop() is None
 
 
 def adopt(birth: Birth, program: Program) -> Adopted:

@@ -24,6 +24,24 @@ def preload(loop: str) -> None:
             importlib.import_module("uvloop")
 
 
+def left() -> asyncio.AbstractEventLoop | None:
+    """The loop that the import in this process has left as the current one, if it can be run.
+
+    What the import gave to it (a `PeriodicCallback`, a module's own ``IOLoop.current()``) runs
+    in no other.  Read in the policy's own book: asyncio makes a loop for whoever asks it.
+    """
+    policy = asyncio.get_event_loop_policy()
+    loop = getattr(getattr(policy, "_local", None), "_loop", None)
+    if not isinstance(loop, asyncio.AbstractEventLoop):
+        return None
+    return None if loop.is_closed() or loop.is_running() else loop
+
+
+def kind(loop: asyncio.AbstractEventLoop) -> str:
+    """ "asyncio" or "uvloop", or whose it is else."""
+    return type(loop).__module__.partition(".")[0]
+
+
 def new(loop: str) -> asyncio.AbstractEventLoop:
     """A fresh loop, as --loop says.  Raises TargetError if there is no uvloop.
 

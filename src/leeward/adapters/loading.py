@@ -88,6 +88,16 @@ def watched(channel: Channel, start_timeout: float) -> Iterator[None]:
         os.close(stack)
 
 
+def time_to_wait(start_timeout: float) -> float:
+    """Seconds from now after which whoever waits for something in a start gives up by himself.
+
+    So long before the stack is written that we do not wake up in that very moment: faulthandler
+    reads frames that are half made then, and the process was "killed by SIGSEGV".
+    """
+    early = STACK_BEFORE + min(STACK_BEFORE, 0.2 * start_timeout)
+    return max(0.05, start_timeout - early - (procfs.age(os.getpid()) or 0.0))
+
+
 def load_in_time(config: Config, channel: Channel) -> Application:
     """`prepare` and `load`, watched.  Raises TargetError as they do."""
     with watched(channel, config.start_timeout):

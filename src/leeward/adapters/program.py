@@ -17,6 +17,8 @@ its workers inside that call: in each of them it returns, and the program goes o
 
 from __future__ import annotations
 
+import asyncio
+import builtins
 import os
 import socket
 import sys
@@ -34,7 +36,6 @@ from leeward.adapters.target import Application
 from leeward.errors import BindError, LeewardError, TargetError, UsageError
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Coroutine
 
     from tornado.tcpserver import TCPServer
@@ -117,8 +118,11 @@ class Program:
         self.servers: list[Served] = []
         #: Of start(n) or fork_processes(n); 0 for one for each core, None if not asked for.
         self.processes: int | None = None
-        #: What `asyncio.run` was given, if it was that.
+        #: What the last `asyncio.run` was given, and its loop.  None when `IOLoop.start` runs one.
         self.main: Coroutine[Any, Any, Any] | None = None
+        self.main_loop: asyncio.AbstractEventLoop | None = None
+        #: Whether `IOLoop.start` is called by `run_sync`, which ends by itself.
+        self.in_run_sync = False
 
     @property
     def application(self) -> Application:
@@ -127,8 +131,18 @@ class Program:
 
     @property
     def main_is_over(self) -> bool:
-        """Has the main coroutine ended?  `asyncio.run` turns the loop some times after that."""
-        return self.main is not None and getattr(self.main, "cr_frame", self.main) is None
+        """Has the main coroutine ended?  `asyncio.run` turns the loop some times after that.
+
+        Only in that loop: a program may `asyncio.run` its preparations, and serve by another.
+        """
+        if self.main is None or asyncio._get_running_loop() is not self.main_loop:
+            return False
+        return getattr(self.main, "cr_frame", self.main) is None
+
+    @property
+    def is_here(self) -> bool:
+        """Is this its own process, and none that it forked itself?"""
+        return os.getpid() == self.pid
 
     def run(self) -> NoReturn:
         """Execute it, from its first line to its end.  `prepare` was called before."""
@@ -137,7 +151,7 @@ class Program:
             self._execute()
         except BaseException as raised:
             error = raised
-        if os.getpid() != self.pid:
+        if not self.is_here:
             _end_child(error)
         self.stage.ended(error)
 
@@ -147,7 +161,7 @@ class Program:
             code = compile(file.read(), path, "exec", dont_inherit=True)
         # As the interpreter itself makes it (and as multiprocessing's children look for it).
         module = ModuleType("__main__")
-        vars(module).update(__file__=path, __builtins__=__builtins__, __cached__=None)
+        vars(module).update(__file__=path, __builtins__=builtins, __cached__=None)
         sys.modules["__main__"] = module
         exec(code, vars(module))
 
@@ -155,7 +169,7 @@ class Program:
 
     def reach(self, call: str) -> None:
         """It begins to serve by `call`.  In a zygote returns in each worker only."""
-        if os.getpid() != self.pid:
+        if not self.is_here:
             self._refuse_fork(call)
         if threading.current_thread() is not threading.main_thread():
             self.stage.fail(
@@ -168,6 +182,15 @@ class Program:
             self.has_reached = True
             self.stage = self.stage.reached()
             self.pid = os.getpid()
+
+    def turns_here(self) -> bool:
+        """The loop that has its server turns: may the server be opened in this process?
+
+        A process that it forked has that loop too, and ends if it would serve by it.
+        """
+        if not self.is_here and not self.in_run_sync:
+            self._refuse_fork("IOLoop.start()")
+        return self.is_here and not self.main_is_over
 
     def want(self, port: Any, address: str | None, family: int) -> Want:
         """Note an address, and refuse one that this instance does not have."""
@@ -307,7 +330,10 @@ def of(config: Config, error: BaseException | None, listened: bool) -> TargetErr
     name = config.target
     when = "before it served" if listened else "and has not listened"
     if error is None:
-        remedy = "what needs arguments gets them after --"
+        remedy = (
+            "what needs arguments gets them after --, "
+            f"and an application to be imported is {name}:ATTR, or has --kind tornado"
+        )
         if listened:
             remedy = "its main coroutine has to wait: await asyncio.Event().wait()"
         return TargetError(

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import tornado.autoreload
 import tornado.netutil
 import tornado.process
+from tornado.ioloop import IOLoop
 from tornado.platform.asyncio import BaseAsyncIOLoop
 from tornado.tcpserver import TCPServer
 
@@ -40,6 +41,7 @@ def _substitutes(program: Program) -> dict[Any, dict[str, Any]]:
     return {
         TCPServer: _server(program),
         BaseAsyncIOLoop: {"start": _start_loop(program, BaseAsyncIOLoop.start)},
+        IOLoop: {"run_sync": _run_sync(program, IOLoop.run_sync)},
         asyncio.Runner: {
             "__enter__": _enter_runner(program, asyncio.Runner.__enter__),
             "run": _run_runner(program, asyncio.Runner.run),
@@ -153,12 +155,38 @@ def _start_loop(
 ) -> Callable[[BaseAsyncIOLoop], None]:
     @functools.wraps(original)
     def start(loop: BaseAsyncIOLoop) -> None:
-        if _is_main():
-            program.reach("IOLoop.start()")
-            program.stage.loop_starts(loop.asyncio_loop, None)
+        if not _is_ours(program):
+            original(loop)
+            return
+        program.reach("IOLoop.start()")
+        was_over = program.stage.is_over()
+        if was_over and not program.in_run_sync:
+            program.stage.ended(None)  # to serve once more: nothing would ever stop this loop
+        program.main = program.main_loop = None
+        program.stage.loop_starts(loop.asyncio_loop, None)
         original(loop)
+        if program.in_run_sync and program.stage.is_over() and not was_over:
+            # As Ctrl-C does: what run_sync makes of a loop that was stopped is another error in
+            # each release of Tornado, and none that programs expect.
+            raise KeyboardInterrupt
 
     return start
+
+
+def _run_sync(program: Program, original: Callable[..., Any]) -> Callable[..., Any]:
+    """Not another way to start a loop (it calls `start`), but one that ends by itself."""
+
+    @functools.wraps(original)
+    def run_sync(loop: IOLoop, func: Callable[..., Any], timeout: float | None = None) -> Any:
+        if threading.current_thread() is not threading.main_thread():
+            return original(loop, func, timeout)
+        program.in_run_sync = True
+        try:
+            return original(loop, func, timeout)
+        finally:
+            program.in_run_sync = False
+
+    return run_sync
 
 
 def _enter_runner(
@@ -167,7 +195,7 @@ def _enter_runner(
     # Not only in `run`: entering makes the loop, and a fork must come before that.
     @functools.wraps(original)
     def enter(runner: asyncio.Runner) -> asyncio.Runner:
-        if _is_main():
+        if _is_ours(program):
             program.reach("asyncio.run()")
         return original(runner)
 
@@ -177,15 +205,16 @@ def _enter_runner(
 def _run_runner(program: Program, original: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
     def run(runner: asyncio.Runner, coro: Any, *, context: Any = None) -> Any:
-        if not _is_main():
+        if not _is_ours(program):
             return original(runner, coro, context=context)
         program.reach("asyncio.run()")
-        program.main = coro
-        program.stage.loop_starts(runner.get_loop(), coro)
+        was_over = program.stage.is_over()
+        program.main, program.main_loop = coro, runner.get_loop()
+        program.stage.loop_starts(program.main_loop, coro)
         try:
             return original(runner, coro, context=context)
         except (asyncio.CancelledError, RuntimeError):
-            if program.stage.is_over():
+            if program.stage.is_over() and not was_over:
                 # What a Ctrl-C makes of a cancelled main task, and programs expect.
                 raise KeyboardInterrupt from None
             raise
@@ -193,5 +222,8 @@ def _run_runner(program: Program, original: Callable[..., Any]) -> Callable[...,
     return run
 
 
-def _is_main() -> bool:
-    return threading.current_thread() is threading.main_thread()
+def _is_ours(program: Program) -> bool:
+    """Not what a thread of the program runs, nor a process that it forked: they have loops of
+    their own, and do not serve (`Program.reach` refuses that).
+    """
+    return program.is_here and threading.current_thread() is threading.main_thread()

@@ -1,0 +1,165 @@
+"""What stands before and behind the serving of an adopted program is run as by itself."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from process.clients import Http, address_of
+
+from leeward.testing import Service, serve
+
+#: Each program says on stderr what it comes to.
+HEAD = """\
+import asyncio, builtins, multiprocessing, os, signal, sys, time
+from tornado.ioloop import IOLoop
+from tornado.web import Application, RequestHandler
+
+def say(*words):
+    print(*words, file=sys.stderr, flush=True)
+
+class Hello(RequestHandler):
+    def get(self):
+        self.write("hello")
+
+app = Application([("/", Hello)])
+
+async def work(word):
+    await asyncio.sleep(0.01)
+    say(word)
+
+async def main():
+    app.listen(0, "127.0.0.1")
+    await asyncio.Event().wait()
+"""
+
+
+def program(directory: Path, text: str, *flags: str) -> Any:
+    (directory / "own.py").write_text(HEAD + text, encoding="utf-8")
+    return serve("own.py", "--kind", "script", *flags, cwd=directory, bind=None)
+
+
+def answers(service: Service) -> bool:
+    service.wait_ready(1)
+    with Http(address_of(service)) as client:
+        return client.get("/").status == 200
+
+
+# --- before ------------------------------------------------------------------------------
+
+LISTEN = 'app.listen(0, "127.0.0.1")\n'
+BEFORE = {
+    "asyncio_run": f"asyncio.run(work('prepared'))\n{LISTEN}IOLoop.current().start()\n",
+    "run_until_complete": (
+        f"asyncio.set_event_loop(asyncio.new_event_loop())\n{LISTEN}asyncio.get_event_loop().run_until_complete(asyncio.Event().wait())\n"
+    ),
+    "prepared_run_forever": (
+        "asyncio.run(work('prepared'))\nasyncio.set_event_loop(asyncio.new_event_loop())\n"
+        f"{LISTEN}asyncio.get_event_loop().run_forever()\n"
+    ),
+}
+
+
+@pytest.mark.parametrize("way", BEFORE)
+def test_each_way_to_run_the_loop_is_rehearsed_and_served(tmp_path: Path, way: str) -> None:
+    """After an `asyncio.run` that prepares, and by asyncio's own calls: it serves, and drains."""
+    with program(tmp_path, BEFORE[way], "--start-timeout", "5s") as service:
+        assert answers(service)
+        assert service.stop() == 0
+        assert "Traceback" not in service.log
+
+
+def test_builtins_is_a_module(tmp_path: Path) -> None:
+    """`__builtins__` of ``__main__`` is the module, as the interpreter makes it."""
+    with program(tmp_path, "assert __builtins__ is builtins\nasyncio.run(main())\n") as service:
+        assert answers(service)
+
+
+@pytest.mark.parametrize(
+    ("way", "first"),
+    [("IOLoop.current().run_sync(lambda: {})", ""), ("asyncio.run({})", LISTEN)],
+    ids=["before", "behind"],
+)
+def test_a_forked_child_runs_a_loop(tmp_path: Path, way: str, first: str) -> None:
+    """Before the server has an address and behind that: a child that does not serve lives."""
+    text = (
+        f"def child():\n    {way.format('work(WORD)')}\n    sys.exit(7)\n"
+        "WORD = 'the child works'\n"
+        "def begin():\n"
+        "    one = multiprocessing.get_context('fork').Process(target=child)\n"
+        "    one.start(); one.join(); say('the child ended by', one.exitcode)\n"
+        f"{first}begin()\n"
+        f"{'' if first else LISTEN}IOLoop.current().start()\n"
+    )
+    with program(tmp_path, text) as service:
+        assert answers(service)
+        assert "the child works" in service.log
+        assert set(re.findall("the child ended by (.*)", service.log)) == {"7"}, service.log
+        assert service.stop() == 0
+
+
+def test_a_forked_child_that_starts_the_loop_of_its_parent(tmp_path: Path) -> None:
+    """It would serve beside the workers: it ends, and is told so."""
+    text = f"{LISTEN}loop = IOLoop.current()\nos.fork()\nloop.start()\n"
+    with program(tmp_path, text, "--start", "spawn") as service:
+        assert answers(service)
+        service.wait_line(r"IOLoop\.start\(\) in a process that the program forked itself")
+        assert service.stop() == 0
+
+
+# --- behind ------------------------------------------------------------------------------
+
+RUN_SYNC = (
+    "try:\n    IOLoop.current().start()\nfinally:\n"
+    "    IOLoop.current().run_sync(lambda: work('first'))\n    say('second')\n"
+)
+BEHIND = {
+    "start_and_run_sync": LISTEN + RUN_SYNC,
+    "asyncio_run": "try:\n    asyncio.run(main())\nexcept KeyboardInterrupt:\n"
+    "    async def fail(): say('first'); raise RuntimeError\n"
+    "    try:\n        asyncio.run(fail())\n    except RuntimeError:\n        say('second')\n",
+    "run_sync": "try:\n    IOLoop.current().run_sync(main)\nexcept KeyboardInterrupt:\n"
+    "    IOLoop.current().run_sync(lambda: work('first'))\n    say('second')\n",
+}
+
+
+@pytest.mark.parametrize("way", BEHIND)
+def test_what_stands_behind_the_serving_is_done(tmp_path: Path, way: str) -> None:
+    """A clean-up on a loop, and what stands behind that, is done after the drain."""
+    with program(tmp_path, BEHIND[way]) as service:
+        assert answers(service)
+        assert service.stop() == 0
+        assert re.search("first\n(.*\n)*second\n", service.log), service.log
+        assert "Traceback" not in service.log
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "while True:\n    try:\n        asyncio.run(main())\n    except KeyboardInterrupt:\n"
+        "        say('once more')\n",
+        f"while True:\n    {LISTEN}    IOLoop.current().start()\n    say('once more')\n",
+    ],
+    ids=["asyncio_run", "start"],
+)
+def test_a_program_that_serves_again_is_not_waited_for(tmp_path: Path, text: str) -> None:
+    """One that keeps itself up ends with its drain."""
+    with program(tmp_path, text) as service:
+        assert answers(service)
+        assert service.stop() == 0
+        assert service.log.count("once more") == 1
+        assert "Timeout" not in service.log and "Traceback" not in service.log
+
+
+def test_a_signal_in_the_clean_up_disturbs_nothing(tmp_path: Path) -> None:
+    """Its loop is closed by then, and nobody is left to be asked."""
+    text = (
+        "try:\n    asyncio.run(main())\nexcept KeyboardInterrupt:\n"
+        "    os.kill(os.getpid(), signal.SIGTERM)\n    say('cleaned up')\n"
+    )
+    with program(tmp_path, text) as service:
+        assert answers(service)
+        assert service.stop() == 0
+        assert "cleaned up" in service.log

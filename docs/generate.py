@@ -26,7 +26,7 @@ Each setting is a flag of `leeward serve`, a variable and a key in `leeward.toml
 `pyproject.toml`). The first that is given wins: **flag, variable, file, default**. `leeward config --origin TARGET`
 shows the values in force and where each one comes from.
 
-Durations: `30s`, `250ms`, `2m`, `1h`, or plain seconds. A key that does not exist, or a value that cannot be, is
+Durations: `30s`, `250ms`, `2m`, `1h`, or plain seconds, at most 1000000000 (31 years). A key that does not exist, or a value that cannot be, is
 refused with its flag or file:line (exit code 2), never ignored.
 
 Some can be changed while the instance runs, by `leeward set` ([how](../how-to/see-who-is-connected.md#change-a-limit-without-a-reload));

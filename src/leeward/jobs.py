@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from types import CodeType
 from typing import Any, TypeVar
 
 from leeward._core.durations import positive
@@ -33,8 +34,9 @@ class Job(Record):
     key: str
 
     def __str__(self) -> str:
-        code = getattr(inspect.unwrap(self.function), "__code__", None)
+        code = _code(self.function)
         name = getattr(self.function, "__name__", self.key)
+        name += "".join(self.key.partition("#")[1:])
         where = "?" if code is None else f"{shown(code.co_filename)}:{code.co_firstlineno}"
         return f"{name} ({where})"
 
@@ -56,8 +58,27 @@ def on_one_worker(*, every: float | str) -> Callable[[F], F]:
         if not callable(function):
             raise TypeError(f"on_one_worker decorates a function, not {function!r}")
         module = getattr(function, "__module__", "?")
-        key = f"{module}:{getattr(function, '__qualname__', repr(function))}"
+        key = _free(f"{module}:{getattr(function, '__qualname__', repr(function))}", function)
         DECLARED[key] = Job(function, interval, key)
         return function
 
     return declare
+
+
+def _free(name: str, function: Callable[[], Any]) -> str:
+    """The key of `function`: `name`, and a number behind it if that is another job's.
+
+    The same `def` executed again, in a loop say, makes another job.  A module that is loaded
+    once more has other code, and declares its jobs once more.
+    """
+    key, number = name, 1
+    while (known := DECLARED.get(key)) and known.function != function:
+        if _code(known.function) is not _code(function):
+            break
+        number += 1
+        key = f"{name}#{number}"
+    return key
+
+
+def _code(function: Callable[[], Any]) -> CodeType | None:
+    return getattr(inspect.unwrap(function), "__code__", None)

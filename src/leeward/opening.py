@@ -45,6 +45,8 @@ async def wait(resource: Resource[Any]) -> Any:
     _may_open(book, resource)
     with book.asking(resource):
         life = book.opening.get(resource)
+        if life is not None and life.task is None:  # a thread opens it, under the book's lock
+            return await asyncio.to_thread(at_once, resource)
         if life is None:
             life = Life(book, resource)
             life.begin()

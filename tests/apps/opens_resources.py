@@ -71,7 +71,11 @@ async def top():
 
 @db.check(every="100ms")
 async def ails(value):
-    assert not os.path.exists(os.environ.get("AILS", "/no/such/file")), "it ails"
+    if os.path.exists(path := os.environ.get("AILS", "/no/such/file")):
+        with open(path) as file:
+            if file.read() == "cancelled":
+                raise asyncio.CancelledError("it ails")
+        raise AssertionError("it ails")
 
 
 if os.environ.get("EARLY"):

@@ -22,6 +22,10 @@ async def tick():
     how = os.environ.get("JOB", "")
     if how == "raise":
         raise ValueError("this run")
+    if how == "cancelled":
+        other = asyncio.ensure_future(asyncio.sleep(60))
+        other.cancel()
+        await other
     if how == "long":
         await asyncio.sleep(0.25)
     note("end")

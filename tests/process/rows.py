@@ -6,7 +6,7 @@ import contextlib
 import os
 from collections.abc import Iterator
 
-from process.support import until
+from process.support import links, until
 
 from leeward._sys.page import TAKES, Page, Row
 from leeward.testing import Service
@@ -39,10 +39,9 @@ class Rows:
 
 @contextlib.contextmanager
 def rows(service: Service) -> Iterator[Rows]:
-    place = f"/proc/{service.pid}/fd"
-    for name in os.listdir(place):
-        if "leeward-page" in os.readlink(f"{place}/{name}"):
-            page = Page.attach(os.open(f"{place}/{name}", os.O_RDWR))
+    for fd, target in links(service.pid).items():
+        if "leeward-page" in target:
+            page = Page.attach(os.open(f"/proc/{service.pid}/fd/{fd}", os.O_RDWR))
             break
     else:
         raise AssertionError(f"pid {service.pid} has no page")

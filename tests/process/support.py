@@ -23,6 +23,15 @@ PATIENCE = 20.0
 T = TypeVar("T")
 
 
+def links(pid: int) -> dict[int, str]:
+    """What each descriptor of a process leads to; some are closed while we look."""
+    found = {}
+    for name in os.listdir(f"/proc/{pid}/fd"):
+        with contextlib.suppress(FileNotFoundError):
+            found[int(name)] = os.readlink(f"/proc/{pid}/fd/{name}")
+    return found
+
+
 def until(look: Callable[[], T], what: str, timeout: float = PATIENCE) -> T:
     """The first true answer of `look`.
 

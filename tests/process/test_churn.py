@@ -134,7 +134,7 @@ def test_churn(engine: str, loop: str, lossy: bool, tmp_path: Path) -> None:
     print(f"seed {SEED}")
     with contextlib.ExitStack() as stack:
         place = stack.enter_context(
-            ground(lossy, tmp_path, "--engine", engine, "--loop", loop, "--idle-timeout=1h")
+            ground(lossy, tmp_path, "--engine", engine, "--loop", loop, "--idle-timeout=12h")
         )
         probe = stack.enter_context(probes(lambda: place.far(lambda: Http(place.address)), WORKERS))
         churn(place, probe)

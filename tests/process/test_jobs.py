@@ -6,6 +6,7 @@ import contextlib
 import os
 import random
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,6 +14,7 @@ import pytest
 from process.clients import address_of
 from process.support import APPS, gone, until
 
+from leeward import jobs
 from leeward.testing import Service, serve
 
 
@@ -69,15 +71,57 @@ def test_it_runs_in_the_lowest_slot_and_moves_with_it(tmp_path: Path) -> None:
         assert victim not in {it.pid for it in more(path, 2, "after its death")}
 
 
-def test_a_run_that_raises_is_told_and_the_next_one_comes(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("how", "error"), [("raise", "ValueError: this run"), ("cancelled", r"\S*CancelledError")]
+)
+def test_a_run_that_raises_is_told_and_the_next_one_comes(
+    how: str, error: str, tmp_path: Path
+) -> None:
+    """The cancellation of what it waits for is none of the job."""
     path = tmp_path / "journal"
-    env = {"JOURNAL": str(path), "JOB": "raise"}
+    env = {"JOURNAL": str(path), "JOB": how}
     with serve("runs_a_job", cwd=APPS, env=env) as service:
         service.wait_ready(1)
         more(path, 3, "in spite of it")
-        service.wait_line(
-            r"error .*job tick \(\S+:\d+\) failed: ValueError: this run \| runs_a_job.py:\d+ in "
-        )
+        service.wait_line(rf"error .*job tick \(\S+:\d+\) failed: {error} \| runs_a_job.py:\d+ in ")
+        assert service.stop() == 0
+
+
+@pytest.fixture
+def declared() -> Iterator[dict[str, jobs.Job]]:
+    before = dict(jobs.DECLARED)
+    jobs.DECLARED.clear()
+    yield jobs.DECLARED
+    jobs.DECLARED.clear()
+    jobs.DECLARED.update(before)
+
+
+#: A module whose jobs are made in a loop, and one more.
+MODULE = """
+import leeward
+def sync(room):
+    @leeward.on_one_worker(every=room)
+    def run(): return room
+    return run
+made = [sync(room) for room in (1, 2, 3)]
+leeward.on_one_worker(every=4)(made[0])
+@leeward.on_one_worker(every=5)
+def other(): pass
+"""
+
+
+def test_each_function_of_one_name_is_a_job(declared: dict[str, jobs.Job]) -> None:
+    """The same `def` again is another job; a function, or a module, once more is the same."""
+    for _ in range(2):
+        exec(compile(MODULE, "made.py", "exec"), {"__name__": "made"})
+        assert [(key, it.every) for key, it in declared.items()] == [
+            ("made:sync.<locals>.run", 4.0),
+            ("made:sync.<locals>.run#2", 2.0),
+            ("made:sync.<locals>.run#3", 3.0),
+            ("made:other", 5.0),
+        ]
+        assert [it.function() for it in declared.values()] == [1, 2, 3, None]
+    assert str(declared["made:sync.<locals>.run#2"]) == "run#2 (made.py:4)"
 
 
 def test_missed_runs_are_one_run(tmp_path: Path) -> None:

@@ -231,15 +231,20 @@ def test_an_adopted_program_has_them_when_it_serves(args: tuple[str, ...]) -> No
             assert lives(service, pid)[len(OPENED) :] == CLOSED
 
 
-def test_a_failing_check_is_told_once_and_shown_by_ps(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("how", "error"), [("", "AssertionError"), ("cancelled", "asyncio.exceptions.CancelledError")]
+)
+def test_a_failing_check_is_told_once_and_shown_by_ps(how: str, error: str, tmp_path: Path) -> None:
+    """It may fail by the cancellation of what it waits for: the next look comes."""
     ails = tmp_path / "ails"
     with serve("opens_resources", cwd=APPS, env={"AILS": str(ails)}) as service:
         service.wait_ready(1)
         assert service.workers()[0]["ailing"] == {}
-        ails.touch()
+        (tmp_path / "how").write_text(how)
+        (tmp_path / "how").rename(ails)
         service.wait_line(r"warning .* db \(opens_resources.py:\d+\) fails its check: .*it ails")
         [(name, why)] = until(lambda: service.workers()[0]["ailing"], "ps to tell").items()
-        assert name.startswith("db (") and why == "AssertionError: it ails"
+        assert name.startswith("db (") and why == f"{error}: it ails"
         assert "fail their checks" in service.leeward("ps").stdout
         ails.unlink()
         service.wait_line(r"db \(.*\) passes its check again, after")

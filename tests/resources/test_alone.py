@@ -55,6 +55,29 @@ def program(code: str, *args: str, python: str = sys.executable) -> tuple[int, s
 # --- the four kinds ------------------------------------------------------------------------
 
 
+def test_what_a_thread_is_opening_is_waited_for() -> None:
+    code = """
+import asyncio, threading, leeward
+begun, going_on = threading.Event(), threading.Event()
+@leeward.per_worker
+def model():
+    begun.set()
+    assert going_on.wait(10)
+    return "a model"
+async def second():
+    return await model
+async def main():
+    first = asyncio.create_task(asyncio.to_thread(model))
+    await asyncio.to_thread(begun.wait, 10)
+    other = asyncio.create_task(second())
+    await asyncio.sleep(0)
+    going_on.set()
+    print(await first, "and", await other)
+asyncio.run(main())
+"""
+    assert program(code) == (0, "a model and a model\n")
+
+
 def test_each_kind_gives_what_it_opened(said: list[str]) -> None:
     """Generators close after their yield; what returns has nothing to close."""
 

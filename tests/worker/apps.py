@@ -58,6 +58,9 @@ class Release(tornado.web.RequestHandler):
 
 
 class Echo(tornado.websocket.WebSocketHandler):
+    async def prepare(self):
+        await asyncio.sleep(float(self.get_argument("s", "0")))
+
     def on_message(self, message):
         self.write_message(message)
 

@@ -200,6 +200,24 @@ def test_a_websocket_opened_during_a_reload_is_told_too(serving):
     assert one.ended() == 0
 
 
+def test_a_handshake_under_way_at_a_stop_is_told(serving):
+    """Not a 101, and then nothing."""
+    one = serving()
+    young = one.connect()
+    young.send(
+        "/ws?s=0.3",
+        Upgrade="websocket",
+        Connection="Upgrade",
+        Sec_WebSocket_Key="dGhlIHNhbXBsZSBub25jZQ==",
+        Sec_WebSocket_Version="13",
+    )
+    one.until(lambda row: row.in_flight == 1)
+    one.drain("stop", timeout=10)
+    assert young.head()[0] == 101
+    assert young.close_code() == 1001
+    assert one.ended() == 0
+
+
 def test_a_protocol_of_the_applications_own_has_until_the_deadline(serving):
     one = serving()
     tunnel = one.connect()

@@ -125,7 +125,9 @@ class Lender:
             self._empty = self.loop.create_future()
             await asyncio.wait([self._empty], timeout=grace)
         for connection in list(self._connections.values()):
-            self._drop(connection, complaints.closed(self._wire.address))
+            # One that waits for its greeting ends with its task: the pool has forgotten it.
+            if connection.number not in self._openings:
+                self._drop(connection, complaints.closed(self._wire.address))
         if self._timer is not None:
             self._timer.cancel()
         # So that no task outlives the loop: they have been cancelled.

@@ -20,6 +20,8 @@ from typing import Any
 #: Probes in the time of the whole silence: half of them are sent, so that a wire which
 #: loses some packets is borne.
 PROBES = 20
+#: The most that Linux takes for TCP_KEEPIDLE and TCP_KEEPINTVL, in seconds; above, EINVAL.
+_LONGEST = 32767
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,13 +137,15 @@ def _tune(sock: socket.socket, wire: Wire) -> None:
     tcp = socket.IPPROTO_TCP
     sock.setsockopt(tcp, socket.TCP_NODELAY, 1)
     if wire.peer_timeout:
-        interval = max(round(wire.peer_timeout / PROBES), 1)
+        idle = min(max(round(wire.peer_timeout / 2), 1), _LONGEST)
+        interval = min(max(round(wire.peer_timeout / PROBES), 1), _LONGEST)
+        silent = min(round(wire.peer_timeout * 1000), 2**31 - 1)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        sock.setsockopt(tcp, socket.TCP_KEEPIDLE, max(round(wire.peer_timeout / 2), 1))
+        sock.setsockopt(tcp, socket.TCP_KEEPIDLE, idle)
         sock.setsockopt(tcp, socket.TCP_KEEPINTVL, interval)
         sock.setsockopt(tcp, socket.TCP_KEEPCNT, PROBES // 2)
         # It bounds the idle silence too (tcp(7)): less than that would be one lost probe.
-        sock.setsockopt(tcp, socket.TCP_USER_TIMEOUT, round(wire.peer_timeout * 1000))
+        sock.setsockopt(tcp, socket.TCP_USER_TIMEOUT, silent)
 
 
 async def _connect(loop: asyncio.AbstractEventLoop, sock: socket.socket, address: Any) -> None:

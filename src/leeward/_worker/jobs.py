@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from leeward._core.jobs import PATIENCE, Candidate, caught_up, due, rank
 from leeward._sys.page import ACCEPTS, BUSY_SINCE, GENERATION, OUT, SLOT
 from leeward._sys.schedule import MOST, Entry, Full, entry
+from leeward._worker.ending import ending
 from leeward.adapters import blame
 
 if TYPE_CHECKING:
@@ -94,7 +95,10 @@ class Jobs:
             found = job.function()
             if inspect.isawaitable(found):
                 await found
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as error:
+            # Of something that the job waited for, or the end of this worker?
+            if isinstance(error, asyncio.CancelledError) and ending():
+                raise
             words = str(blame.tell(error, f"job {job}")).split("\n")
             self._log.say("error", " | ".join(line.strip() for line in words))
         finally:

@@ -159,7 +159,7 @@ class Worker(Obedient):
         """All of it, but for the application's own `sys.exit`."""
         self._settle()
         try:
-            self.loop = loops.new(self.birth.config.loop)
+            self.loop = self._left_loop() or loops.new(self.birth.config.loop)
         except TargetError as error:
             self.loop = asyncio.new_event_loop()
             self._fail("loop", str(error))
@@ -181,6 +181,20 @@ class Worker(Obedient):
             self._drain(Drain("stop", self.birth.config.graceful_timeout, 0.0))
             self.loop.run_forever()
         self._leave(0)
+
+    def _left_loop(self) -> asyncio.AbstractEventLoop | None:
+        """That of the import, which goes before --loop: in a worker that imported for itself.
+
+        A forked one has nothing but a copy, and its epoll set is the zygote's.
+        """
+        loop = loops.left() if self.birth.spawned else None
+        if loop is not None and self.birth.config.loop not in ("auto", loops.kind(loop)):
+            self.log.say(
+                "warning",
+                f"--loop {self.birth.config.loop}: the import made a loop of {loops.kind(loop)} "
+                "the current one, which runs",
+            )
+        return loop
 
     def _settle(self) -> None:
         """What can be done before there is a loop."""

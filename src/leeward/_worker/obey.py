@@ -10,6 +10,7 @@ The end of the channel is an order to stop.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 from typing import TYPE_CHECKING, Any
@@ -60,7 +61,8 @@ class _Notify:
 
     def __call__(self, signum: int, frame: FrameType | None) -> None:
         # Not from here: the signal may have come in the middle of a send.
-        self.worker.loop.call_soon_threadsafe(self.worker.wants_to_leave, signum)
+        with contextlib.suppress(RuntimeError):  # the loop is closed: it leaves already
+            self.worker.loop.call_soon_threadsafe(self.worker.wants_to_leave, signum)
 
 
 class Obedient:

@@ -18,16 +18,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import inspect
-import os
 import re
 import socket
 import traceback
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from leeward._sys import procfs
 from leeward.adapters import blame
-from leeward.adapters.loading import STACK_BEFORE
+from leeward.adapters.loading import time_to_wait
 from leeward.errors import TargetError
 
 if TYPE_CHECKING:
@@ -47,13 +45,9 @@ class Failure(TargetError):
 async def ask(server: Server, config: Config) -> None:
     """Raises `Failure`, at the latest shortly before the start time-out."""
     path = config.probe
-    # Well before a hanging start's stack is written: its writer reads our frames, whatever we
-    # do, and crashed a process now and then that woke up at the same moment.
-    early = STACK_BEFORE + min(STACK_BEFORE, 0.2 * config.start_timeout)
-    left = config.start_timeout - early - (procfs.age(os.getpid()) or 0.0)
     before = asyncio.all_tasks()
     try:
-        async with asyncio.timeout(max(0.05, left)):
+        async with asyncio.timeout(time_to_wait(config.start_timeout)):
             status, reason, location = await _get(server, path)
     except TimeoutError:
         said = f"was not answered within {config.start_timeout:g} s (--start-timeout)"

@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import faulthandler
 import inspect
-import os
 import signal
 import sys
 import threading
@@ -22,9 +22,10 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from leeward._core.messages import Ailing
-from leeward._sys import procfs
 from leeward._sys.signals import LATE
+from leeward._worker.ending import ending
 from leeward.adapters import blame
+from leeward.adapters.loading import time_to_wait
 from leeward.errors import NotOpen, TargetError
 
 if TYPE_CHECKING:
@@ -35,9 +36,6 @@ if TYPE_CHECKING:
     from leeward.lives import Book, Life
     from leeward.resources import Resource
 
-#: Seconds, and share, of the start time-out that are kept for closing what was opened
-#: before another hung: more than `leeward.adapters.loading.STACK_BEFORE`.
-EARLY, EARLY_SHARE = 1.0, 0.3
 #: Of a drain's time, the share that is kept for closing.
 RESERVE = 0.2
 #: Of the time that is left for leaving, the share for closing.
@@ -81,8 +79,7 @@ class Resources:
         from leeward.resources import DECLARED
 
         book = self._book
-        early = min(EARLY, EARLY_SHARE * start_timeout)
-        left = max(0.05, start_timeout - early - (procfs.age(os.getpid()) or 0.0))
+        left = time_to_wait(start_timeout)
         deadline = time.monotonic() + left
         loop = asyncio.get_running_loop()
         with interrupting(left, loop, lambda task: _opens(book, task)):
@@ -117,6 +114,7 @@ class Resources:
 
     async def _late(self, book: Book, asked: Resource[Any], timeout: float) -> TargetError:
         """It hangs: where, and an end of it."""
+        faulthandler.cancel_dump_traceback_later()  # where is known; and see `time_to_wait`
         # The last to have begun is what the others wait for.
         stuck: list[Life] = [it for it in book.opening.values() if it.task is not None]
         resource = stuck[-1].resource if stuck else asked
@@ -287,6 +285,9 @@ async def _ails(resource: Resource[Any]) -> str:
                 found = await found
     except TimeoutError:
         return f"no answer within {resource.every:g} s"
-    except Exception as error:
+    except (Exception, asyncio.CancelledError) as error:
+        # Of something that the check waited for, or the end of this worker?
+        if isinstance(error, asyncio.CancelledError) and ending():
+            raise
         return blame.words(error)
     return "it gave False" if found is False else ""

@@ -32,6 +32,16 @@ class Transport(asyncio.Transport):
         self.ended = False  # we have said FIN
         self.protocol: Any = None  # another than the connection: it lingers
 
+    def receives(self, data: bytes, member: Connection) -> None:
+        """Bytes come, for `member` or who has taken its place."""
+        if self.protocol is None:
+            member.data_received(data)
+            return
+        for at in range(0, len(data), 65536):
+            piece = data[at : at + 65536]
+            self.protocol.get_buffer(len(piece))[: len(piece)] = piece
+            self.protocol.buffer_updated(len(piece))
+
     def can_write_eof(self) -> bool:
         return True
 

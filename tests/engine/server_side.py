@@ -123,9 +123,8 @@ class Served:
         member.connection_made(transport)
         at_once = self._random.random() < 0.5  # or one by one, with turns of the loop between
         for piece in pieces:
-            # Even when it is closed: a transport with TLS may have read on.
             if piece:
-                (transport.protocol or member).data_received(piece)
+                transport.receives(piece, member)  # even when it is closed: they are on their way
             if not at_once:
                 await self._settle()
         await self._settle()

@@ -389,7 +389,7 @@ def test_an_application_that_closes_does_not_wait(run: Any, when: str) -> None:
 
 @needs_openssl
 def test_tls(run: Any, tmp_path: Path) -> None:
-    """Without half-close: the client sends to its end, reads the answer, and is then closed."""
+    """The client sends to its end and reads the answer; TLS has an end for each direction too."""
     certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
     Authority(tmp_path / "ca").make(certificate, key)
     theirs = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

@@ -80,10 +80,7 @@ class Connection(Parting):
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """Where the transport reads into: one place for all, which `buffer_updated` empties."""
-        server = self.server
-        if sizehint > server.intake_fits:
-            server.widen_intake(sizehint)
-        return server.intake
+        return self.server.intake
 
     def buffer_updated(self, nbytes: int) -> None:
         self.data_received(self.server.intake[:nbytes].tobytes())

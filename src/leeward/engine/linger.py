@@ -5,9 +5,6 @@ sending meets a closed socket, and the kernel says so by a reset, which makes th
 client's kernel forget the answer that it had not read yet.  So we say that we have
 sent all (FIN), and close when the client has ended too, has been silent, or has had
 its time: nginx's lingering_close, with nginx's 5 s and 30 s (Apache has 2 and 30).
-
-TLS knows no half-close: there the client is given a shorter silence to see by the
-answer itself that it is over.
 """
 
 from __future__ import annotations
@@ -19,7 +16,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from leeward.engine.link import Link
 
-#: Seconds without a byte, with TLS or in a drain, and for all of it; in a drain for all.
+#: Seconds without a byte, in a drain, and for all of it; in a drain for all.
 _SILENCE, _SHORT = 5.0, 1.0
 _LONGEST, _IN_DRAIN = 30.0, 2.0
 
@@ -27,7 +24,7 @@ _LONGEST, _IN_DRAIN = 30.0, 2.0
 _LEAST = 1024 * 1024
 
 
-class Linger(asyncio.Protocol):
+class Linger(asyncio.BufferedProtocol):
     """Takes the place of `link` on its transport, until it is closed for good."""
 
     def __init__(self, link: Link) -> None:
@@ -36,15 +33,13 @@ class Linger(asyncio.Protocol):
         self._loop = server.loop
         self._context = server.context
         self._left = max(server.max_body_size, _LEAST)
-        half = transport.can_write_eof()
-        self._silence = _SILENCE if half and not server.draining else _SHORT
+        self._silence = _SHORT if server.draining else _SILENCE
         self._heard = self._loop.time()
         self._ends = self._heard + (_IN_DRAIN if server.draining else _LONGEST)
         self._timer: asyncio.TimerHandle | None = None
         transport.set_protocol(self)
-        if half:
-            with contextlib.suppress(OSError):  # it was reset, which the transport hears of soon
-                transport.write_eof()
+        with contextlib.suppress(OSError):  # it was reset, which the transport hears of soon
+            transport.write_eof()
         self._wait()
 
     def hurry(self) -> None:
@@ -58,8 +53,11 @@ class Linger(asyncio.Protocol):
 
     # --- the transport speaks --------------------------------------------------------------------
 
-    def data_received(self, data: bytes) -> None:
-        self._left -= len(data)
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._link.server.intake
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self._left -= nbytes
         if self._left < 0:
             self._over()
         else:

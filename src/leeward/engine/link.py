@@ -156,15 +156,8 @@ class Link(Sending):
         self.transport = cast(asyncio.Transport, transport)
         self._connected = True
         # Whatever the kernel does not take at once counts, so that "flushed" is true; and
-        # uvloop writes at once instead of at the end of the loop's turn.  TLS pauses at the
-        # limit, not behind it (both loops): with 0 it does so when nothing is left to send,
-        # and an answer that awaits each flush() stands still.
-        tls = self.transport.get_extra_info("ssl_object") is not None
-        self.transport.set_write_buffer_limits(1 if tls else 0, 0)
-        if self._paused_writing:
-            # By the handshake's last bytes, which leave with our first: an answer that is
-            # given at once, and its stream closed behind it, was thrown away.
-            self.resume_writing()
+        # uvloop writes at once instead of at the end of the loop's turn.
+        self.transport.set_write_buffer_limits(0, 0)
         self.serving = self.server.begin_serving(self)
         self.deadline = self.server.deadline(self.server.timeouts.silent)
         if self.life is _ENDING:  # cut in its handshake
@@ -178,9 +171,8 @@ class Link(Sending):
             at_work = self._websocket is not None and unclosed.read(self._websocket) > 0
             self.deadline = self.server.deadline(HALF_CLOSED)
             self.stream.feed_eof(at_work)  # closes, once what came before is worked through
-        elif not self.half_closed():
-            return False  # amid a request, or between two
-        return self.transport.get_extra_info("ssl_object") is None  # TLS knows no half-close
+            return True
+        return self.half_closed()  # else it is amid a request, or between two
 
     def half_closed(self) -> bool:
         """The client has said FIN, and has it an answer to get?  The application is told."""

@@ -250,8 +250,8 @@ MUTANTS = (
     Mutant(
         "half a request is waited for when its client has gone",
         "link",
-        "            return False  # amid a request, or between two",
-        "            return True",
+        "        return self.half_closed()  # else it is amid a request, or between two",
+        "        return self.half_closed() or True",
     ),
     Mutant(
         "a connection that is lost stays on the list",

@@ -16,7 +16,7 @@ from engine.server_side import Served, Wrong
 from engine.sides import Simulated
 
 #: In the order in which they build on each other.
-MODULES = ("link", "expiry", "parting", "exchange", "connection")
+MODULES = ("link", "expiry", "parting", "reading", "exchange", "connection")
 
 
 def kind(mutant: Mutant) -> type[Any]:
@@ -79,13 +79,13 @@ MUTANTS = (
     # --- bodies ---------------------------------------------------------------------------------
     Mutant(
         "a body that came at once is read again",
-        "connection",
+        "reading",
         "            self._buffer.clear()\n            return self._deliver",
         "            return self._deliver",
     ),
     Mutant(
         "a part of a body is all of it",
-        "connection",
+        "reading",
         "len(self._buffer) == head.length <=",
         "0 < len(self._buffer) <= head.length <=",
     ),
@@ -97,73 +97,73 @@ MUTANTS = (
     ),
     Mutant(
         "a body is an octet short",
-        "connection",
+        "reading",
         "self._remaining = head.length",
         "self._remaining = head.length - 1",
     ),
     Mutant(
         "a body is an octet long",
-        "connection",
+        "reading",
         "self._remaining = head.length",
         "self._remaining = head.length + 1",
     ),
     Mutant(
         "a body takes what is behind it",
-        "connection",
+        "reading",
         "view[: min(self._remaining, self.params.chunk_size)]",
         "view[: self.params.chunk_size]",
     ),
     Mutant(
         "a body takes what is behind it in the same read",
-        "connection",
+        "reading",
         "at + min(self._remaining, self.params.chunk_size)",
         "at + self.params.chunk_size",
     ),
     Mutant(
         "what is left of a read is lost",
-        "connection",
+        "reading",
         "self._buffer += rest\n",
         "pass\n",
     ),
     Mutant(
         "bodies have no bound",
-        "connection",
+        "reading",
         "check_length(head.length, exchange.max_body_size)",
         "check_length(head.length, None)",
     ),
     Mutant(
         "chunked bodies have no bound",
-        "connection",
+        "reading",
         "Chunked(exchange.max_body_size)",
         "Chunked(10**9)",
     ),
     Mutant(
         "an octet behind a chunk is lost",
-        "connection",
+        "reading",
         "del buffer[:used]",
         "del buffer[: used + (chunks.done and used > 1)]",
     ),
     Mutant(
         "a chunked body ends with its first piece",
-        "connection",
+        "reading",
         "self._step = self._request_complete if self._chunks.done else self._read_chunked",
         "self._step = self._request_complete",
     ),
     Mutant(
         "a chunked body that ends without data never ends",
-        "connection",
+        "reading",
         "if pieces else True\n",
         "if pieces else False\n",
     ),
     Mutant(
         "100 is not sent",
-        "connection",
+        "reading",
         "if head.expect and not exchange.write_finished:",
         "if False:",
     ),
     Mutant(
         "100 comes behind the body",
-        "connection",
+        "reading",
         "if head.expect and not exchange.write_finished:",
         "if head.expect and head.length == 0:",
     ),
@@ -177,7 +177,7 @@ MUTANTS = (
     Mutant(
         "the next request begins before its time",
         "connection",
-        "            elif len(self._buffer) > _AHEAD:",
+        "            elif len(self._buffer) > AHEAD:",
         "            elif self._read_head():",
     ),
     Mutant(

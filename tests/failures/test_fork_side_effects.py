@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from leeward.lineclient import Ended, LineTimeout
+from leeward.lineclient import Ended, LineDown, LineTimeout
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "fork_side_effects"
 dubbo = runpy.run_path(str(EXAMPLE / "dubbo.py"))
@@ -46,6 +46,7 @@ async def client_of(encoding: str, form: str = "new", **options: Any) -> AsyncIt
     server = await asyncio.start_server(served.serve, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     client = dubbo["Dubbo"](f"127.0.0.1:{port}", encoding, **{"timeout": 20.0, **options})
+    client.provider = served
     try:
         yield client
     finally:
@@ -104,6 +105,55 @@ def test_a_deadline_does_not_give_its_reply_to_the_next() -> None:
             names = [str(n) for n in range(8)]
             found = await asyncio.gather(*(stock.find(name) for name in names))
             assert [it["name"] for it in found] == names
+
+    asyncio.run(main())
+
+
+def test_a_provider_that_hangs_is_down_before_anything_is_invoked() -> None:
+    """It accepts; an empty line has no prompt for an answer."""
+
+    async def hangs(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append(await reader.readline())
+        await reader.read()
+        asked.append(b"closed")
+        writer.close()
+
+    asked: list[bytes] = []
+
+    async def main() -> None:
+        server = await asyncio.start_server(hangs, "127.0.0.1", 0)
+        address = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        client = dubbo["Dubbo"](address, check_timeout=0.1, timeout=20.0)
+        with pytest.raises(LineDown, match=rf"{address}: .*check b'\\r\\n' got no reply in 0\."):
+            await client.com.acme.StockService.find("x")
+        assert asked[0] == b"\r\n"
+        async with asyncio.timeout(20):
+            while asked[-1] != b"closed":
+                await asyncio.sleep(0)
+        await client.line.aclose()
+        server.close()
+        assert len(asked) == 2
+
+    asyncio.run(main())
+
+
+def test_one_that_hung_meanwhile_is_found_and_left() -> None:
+    """Its idle connection is closed, and the call is made on another."""
+
+    async def main() -> None:
+        async with client_of("gb2312", check_after=0, check_timeout=0.1) as client:
+            stock, provide = client.com.acme.StockService, client.provider.answer
+            assert (await stock.find("库存"))["name"] == "库存"
+
+            async def once(line: str) -> str:
+                client.provider.answer = provide
+                await asyncio.sleep(20)
+                return str(await provide(line))
+
+            client.provider.answer = once
+            assert (await stock.find("次"))["name"] == "次"
+            stats = client.line.stats()
+            assert (stats.opened, stats.failed_checks, stats.checks) == (2, 1, 3)
 
     asyncio.run(main())
 

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import runpy
+import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from leeward.lineclient import Ended, LineDown, LineTimeout
+from leeward.testing import serve
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "fork_side_effects"
 dubbo = runpy.run_path(str(EXAMPLE / "dubbo.py"))
 provider = runpy.run_path(str(EXAMPLE / "provider.py"))
+driver = runpy.run_path(str(EXAMPLE / "client.py"))
 SERVICE, REMARK = provider["SERVICE"], provider["REMARK"]
 both = pytest.mark.parametrize("encoding", ["gb2312", "utf-8"])
 
@@ -35,6 +39,60 @@ def test_the_example_says_so() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert len(done.stdout.splitlines()) <= 12
     assert "and is gone under leeward and with LineClient" in done.stdout
+
+
+# --- the client in the wild -----------------------------------------------------------------
+
+
+@contextmanager
+def provided(encoding: str, form: str) -> Iterator[str]:
+    """The port of the provider, a process of its own."""
+    command = [EXAMPLE / "provider.py", "--port", "0", "--form", form, "--encoding", encoding]
+    process, rest, said = driver["start"](command, "listening")
+    try:
+        yield said[-1].split()[1]
+    finally:
+        driver["end"](process, rest, signal.SIGKILL)
+
+
+def line_of(file: str, text: str) -> int:
+    """Of the one line that has this text."""
+    lines = (EXAMPLE / file).read_text(encoding="utf-8").splitlines()
+    [number] = [number for number, line in enumerate(lines, 1) if text in line]
+    return number
+
+
+@both
+@pytest.mark.parametrize("form", ["old", "new"])
+def test_the_client_in_the_wild_is_found_where_it_is_made(encoding: str, form: str) -> None:
+    """Forked it gives somebody else's replies.  Under leeward it is LW110, with the file and
+    line that connect and the name that holds it; no process shares it, and all is answered."""
+    _, crossed = driver["run"]("naive", False, encoding, form, rounds=2)
+    assert crossed > 0
+    where = f"naive.py:{line_of('naive.py', 'socket.create_connection(')}"
+    port = driver["free_port"]()
+    with provided(encoding, form) as peer:
+        args = ("--client", "naive", "--encoding", encoding, str(port), peer)
+        with serve("program.py", cwd=EXAMPLE, bind=None, args=args) as service:
+            service.wait_ready(4)
+            seen = service.ps()
+            [found] = [it for it in seen["hazards"] if it["code"] == "LW110"]
+            assert (found["where"], seen["mode"]) == (where, "spawn"), found
+            told = service.wait_line(rf"zygote LW110 a socket is connected to 127.0.0.1:{peer}.*")
+            assert "held by __main__.naive, a naive.NaiveDubbo" in told[0]
+            assert re.search(rf"\({re.escape(where)}[;)]", told[0])
+            assert driver["ab"](port) == 0
+
+
+def test_line_client_is_no_hazard() -> None:
+    """It is made at the same place, and has nothing open before the first call."""
+    port = driver["free_port"]()
+    with provided("gb2312", "old") as peer:
+        args = ("--client", "line", "--encoding", "gb2312", str(port), peer)
+        with serve("program.py", cwd=EXAMPLE, bind=None, args=args) as service:
+            service.wait_ready(4)
+            assert not [it for it in service.ps()["hazards"] if it["code"] == "LW110"]
+            assert driver["ab"](port) == 0
 
 
 # --- the client, against a provider that fragments --------------------------------------

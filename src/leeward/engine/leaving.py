@@ -16,7 +16,7 @@ from tornado.web import RequestHandler
 
 from leeward._core import leaving as decisions
 from leeward.disconnect import mark_of
-from leeward.engine import unanswered, unclosed, waits
+from leeward.engine import onward, unanswered, unclosed, waits
 from leeward.engine.interrupt import interrupt
 from leeward.engine.orphans import Orphan, handlers_at_work
 
@@ -61,6 +61,7 @@ class Leaving:
         #: Handlers that were ended, that would not end, and executors' work that could not.
         self.ended = self.stubborn = self.in_threads = 0
         waits.install()
+        onward.install()
 
     # --- what is told ----------------------------------------------------------------------------
 
@@ -202,7 +203,7 @@ class Leaving:
         unclosed.hush(orphan.handler)
         unanswered.unlog(orphan.task)
         try:
-            orphan.threads += interrupt(work)
+            interrupt(work, orphan.threads)
         except Exception:
             _log.exception("%s cannot be ended", orphan.name)
 

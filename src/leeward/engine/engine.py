@@ -98,7 +98,7 @@ class Engine(Registry["Link"]):
         self._http = http
         self._forwarding = forwarded.forwarding(config)
         self._gate = proxy.gate(config, self.refused)
-        self.leaving = Leaving(config, closed)
+        self.leaving = Leaving(config, closed, self.tells)
         self.params = http.conn_params
         self._dispatch: Dispatch | None = None
         self._watch: watch.Watch | None = None
@@ -132,7 +132,7 @@ class Engine(Registry["Link"]):
         self.notice = Notice()
         #: `Sweep.deadline`, without a call in between.
         self.deadline = Sweep(self.loop, self.context, self.live).deadline
-        self.pings = Pings(config, self.loop)
+        self.pings = Pings(config, self.loop, self.tells)
 
     def ready(self) -> None:
         """All that patches Tornado has done so: look once more whether we still know it."""
@@ -296,6 +296,7 @@ class _Nobody:
     """Counters that nobody reads."""
 
     open = requests = in_flight = new = upgraded = closing = brief = evicted = shed = 0
+    ping_no_answer = ping_reset = ping_deaf = stubborn = in_threads = 0
 
 
 class ServerConnection:

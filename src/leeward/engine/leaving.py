@@ -42,13 +42,17 @@ class Leaving:
     """All of a worker's handlers whose client has left.
 
     closed:  called after the end of each of them.
+    tells:   called with a word of the shared page, and its new value.
 
     Made and used on the thread of the running loop.
     """
 
-    def __init__(self, config: Config, closed: Callable[[], None]) -> None:
+    def __init__(
+        self, config: Config, closed: Callable[[], None], tells: Callable[[str, int], None]
+    ) -> None:
         self._policy, self._after = config.on_disconnect, config.abandon_after
         self._closed = closed
+        self._tells = tells
         self._hurried = False
         self._loop = asyncio.get_running_loop()
         self._told: list[Working] = []
@@ -197,6 +201,7 @@ class Leaving:
         if wait is None:
             orphan.due = float("inf")
             self.stubborn += 1
+            self._tells("stubborn", self.stubborn)
         else:
             orphan.due = self._loop.time() + wait
         unanswered.prepare(orphan.handler)
@@ -221,6 +226,7 @@ class Leaving:
                 self._loop.call_later(_SAY / 10, self._say)
         if any(not it.done() for it in orphan.threads):
             self.in_threads += 1
+            self._tells("in_threads", self.in_threads)
             self._threads.append(orphan)
             if len(self._threads) == 1:
                 self._loop.call_later(_SAY, self._look_at_threads, True)

@@ -42,7 +42,7 @@ async def write() -> None:
     os.ftruncate(fd, 8)
     counted, number = mmap.mmap(fd, 8), 0
     while True:
-        for _ in range(50):
+        for _ in range(100):
             log(f"{os.getpid()}:{number}:{'x' * (20 + number % 80)}.")
             number += 1
             counted[:] = struct.pack("<Q", number)

@@ -32,10 +32,10 @@ WORKERS = 3
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 24 MiB."""
+    """A file system of 64 MiB."""
     where = tmp_path / "disk"
     where.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=24m", "none", str(where)]
+    command = ["mount", "-t", "tmpfs", "-o", "size=64m", "none", str(where)]
     if subprocess.run(command, capture_output=True).returncode:
         pytest.skip("mounting is not allowed here")
     yield where
@@ -110,7 +110,7 @@ def test_a_disk_that_is_full_for_a_while(
         service.wait_line(rf"log file {re.escape(env['LOG_FILE'])} \(\w+\): {way}")
         service.wait_ready(WORKERS)
         ballast = small_disk / "ballast"
-        ballast.write_bytes(b"x" * (22 << 20))
+        ballast.write_bytes(b"x" * (62 << 20))
         (tmp_path / "gate").touch()
         service.wait_line(f"{os.strerror(errno.ENOSPC)}; {tries}", timeout=60)
         service.wait_line("log lines? refused", timeout=60)

@@ -294,11 +294,17 @@ class Scene:
         return accepted, refused
 
 
+def _age(path: Path, name: str) -> tuple[int, str]:
+    """.2 is older than .1, and a file that was begun sooner is, too."""
+    number = re.match(r"\.(\d+)", name.removeprefix(path.name))
+    return (-int(number[1]) if number else 0), name
+
+
 def contents(path: Path) -> Iterator[bytes]:
     """The file and those that it was rotated to, the oldest first."""
-    names = [it for it in path.parent.iterdir() if it.name.startswith(path.name + ".")]
+    names = [it for it in path.parent.iterdir() if it.name.startswith(path.stem + ".")]
     assert not any(it.suffix == ".part" for it in names), names
-    old = sorted(names, key=lambda it: -int(it.name.removeprefix(path.name).split(".")[1]))
+    old = sorted((it for it in names if it != path), key=lambda it: _age(path, it.name))
     for it in old:
         data = it.read_bytes()
         yield gzip.decompress(data) if it.suffix == ".gz" else data

@@ -57,12 +57,14 @@ def octets(directory: Path) -> int:
 
 
 @pytest.mark.parametrize("compress", [False, True])
+@pytest.mark.parametrize("begun", [False, True], ids=["numbers", "begun"])
 def test_kills_of_writers_and_collectors_in_the_middle_of_rotation(
-    tmp_path: Path, scenes: Callable[..., Scene], compress: bool
+    tmp_path: Path, scenes: Callable[..., Scene], compress: bool, begun: bool
 ) -> None:
-    """Four writers at full rate, lines of 30 octets to 150 kB, files of 1 MB."""
+    """Four writers at full rate, lines of 30 octets to 150 kB, files of 1 MB; old files are
+    called by numbers, or as loguru does."""
     path = tmp_path / "app.log"
-    spec = Spec("file", str(path), rotate_bytes=1_000_000, compress=compress)
+    spec = Spec("file", str(path), rotate_bytes=1_000_000, compress=compress, begun=begun)
     sizes = (*(20, 60, 100, 250, 1000, 4000) * 8, 20_000, 150_000)
     scene = scenes(spec, sizes=sizes)
     scene.collect()

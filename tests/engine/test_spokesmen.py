@@ -106,6 +106,9 @@ UPGRADE = (
 )
 
 
+PATHS = ("/", "/held", "/held", "/ws", "/takes", "/tunnel", "/declines")
+
+
 @pytest.fixture(autouse=True)
 def _nobody_waits() -> Iterator[None]:
     waiting.clear()
@@ -304,7 +307,7 @@ async def test_an_answer_before_the_body() -> None:
 async def test_an_answer_that_is_not_taken() -> None:
     """It counts until the last of it has left us."""
     async with worker() as made:
-        member, transport = connected(made)
+        member, _ = connected(made)
         member.data_received(ask(ONE, "/held"))
         await held(1)
         member.pause_writing()
@@ -522,7 +525,7 @@ async def test_any_weather(seed: int) -> None:
                     if not future.done():
                         future.set_result(None)
                 case 3 | 4 | 5 if links:
-                    path = dice.choice(["/", "/held", "/held", "/ws", "/takes", "/tunnel", "/declines"])
+                    path = dice.choice(PATHS)
                     more = UPGRADE if path == "/ws" else ""
                     dice.choice(links)[0].data_received(ask(dice.choice(clients), path, more))
             for _ in range(3):

@@ -15,6 +15,8 @@ import signal
 import time
 import warnings
 import zlib
+from array import array
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,6 +31,7 @@ from leeward._sys import rings
 from leeward._sys.bell import Bell
 from leeward._sys.channel import Channel
 from leeward._sys.ring import RingReader, RingWriter
+from leeward._sys.rings import HEAD, TAIL
 from leeward.errors import ChannelClosed
 
 #: Lines of one writer at most.
@@ -67,6 +70,13 @@ def line_of(writer: int, number: int, octets: int) -> bytes:
     return b"<%s %08x %s>\n" % (head, zlib.crc32(head + padding), padding)
 
 
+def _let_empty(writer: RingWriter, octets: int) -> None:
+    """Wait until the collector has left no more than so many octets, for 0.1 s at most."""
+    deadline = time.monotonic() + 0.1
+    while writer.words[HEAD] - writer.words[TAIL] > octets and time.monotonic() < deadline:
+        time.sleep(0.0005)
+
+
 class Died(Exception):
     """The collector has ended."""
 
@@ -95,6 +105,8 @@ class Scene:
     size: int = 1 << 20
     level: int = 20
     wait: float = 0.0
+    #: Writers write in bursts, and let the ring be emptied between them; else they never pause.
+    bursts: bool = False
     #: Run in the collector before it begins.
     first: Callable[[], object] = lambda: None
     writers: list[Writer] = field(default_factory=list)
@@ -106,6 +118,8 @@ class Scene:
         self.collector = 0
         self.complaints: list[str] = []
         self.emptied: list[str] = []
+        #: Numbers of the lines that files held, by their writer.
+        self.found: defaultdict[int, array[int]] = defaultdict(lambda: array("I"))
 
     # --- writers ---------------------------------------------------------------------------
 
@@ -131,8 +145,14 @@ class Scene:
     def _write(self, number: int, fd: int, known: mmap.mmap, rng: Random, most: int) -> None:
         writer = RingWriter(fd, self.bell.fd)
         sink = writer.sink(self.spec.to_json())
+        left = 0
         for n in range(most):
             line = line_of(number, n, rng.choice(self.sizes))
+            if self.bursts and left <= 0:
+                # At full rate: now and then more than there is room for, as a rule less.
+                left = int(writer.size * 1.2 * rng.random())
+                _let_empty(writer, writer.size // 4)
+            left -= len(line)
             known[n] = TRIED
             known[n] = ACCEPTED if writer.write(sink, self.level, line, self.wait) else REFUSED
             if known[n] == REFUSED:
@@ -252,6 +272,23 @@ class Scene:
 
     # --- the reckoning -----------------------------------------------------------------------
 
+    def take(self, data: bytes) -> None:
+        """Look at the lines of a file: each whole, and of each writer in order, none twice."""
+        for writer, number in numbers(data):
+            mine = self.found[writer]
+            assert not mine or number > mine[-1], f"writer {writer}: doubled, or out of order"
+            mine.append(number)
+
+    def take_oldest(self, keep: int) -> None:
+        """Look at all old files but the `keep` youngest, and remove them.
+
+        While there is no collector: nobody renames them meanwhile.
+        """
+        assert self.channel is None
+        for it in old_files(Path(self.spec.path))[:-keep]:
+            self.take(_read(it))
+            it.unlink()
+
     def check(
         self, came: Iterable[bytes] | None = None, twice: int = 0, gone: int = 0
     ) -> tuple[int, int]:
@@ -262,18 +299,17 @@ class Scene:
                       were lost by whoever took them.
         Returns how many lines were accepted and refused.
         """
-        found: dict[int, list[int]] = {it.number: [] for it in self.writers}
-        for data in contents(Path(self.spec.path)) if came is None else came:
-            for line in data.splitlines(keepends=True):
-                match = LINE.fullmatch(line)
-                assert match, f"torn: {line[:200]!r}"
-                head = b" ".join(match.group(1, 2, 3))
-                assert int(match[4], 16) == zlib.crc32(head + match[5]), f"mangled: {line[:200]!r}"
-                found[int(match[1])].append(int(match[2]))
+        if came is None:
+            for data in contents(Path(self.spec.path)):
+                self.take(data)
+        found = self.found
+        for data in came or ():
+            for writer, number in numbers(data):
+                found[writer].append(number)
         accepted = refused = 0
         for it in self.writers:
             states = it.states()
-            lines = found[it.number]
+            lines = list(found[it.number])
             if twice:
                 once = [n for n, before in zip(lines, [-1, *lines], strict=False) if n != before]
                 assert len(lines) - len(once) <= twice
@@ -294,13 +330,36 @@ class Scene:
         return accepted, refused
 
 
+def numbers(data: bytes) -> Iterator[tuple[int, int]]:
+    """Writer and number of each line, which must be whole."""
+    for line in data.splitlines(keepends=True):
+        match = LINE.fullmatch(line)
+        assert match, f"torn: {line[:200]!r}"
+        head = b" ".join(match.group(1, 2, 3))
+        assert int(match[4], 16) == zlib.crc32(head + match[5]), f"mangled: {line[:200]!r}"
+        yield int(match[1]), int(match[2])
+
+
+def old_files(path: Path) -> list[Path]:
+    """Those that `path` was rotated to, the oldest first.
+
+    One that a collector had just compressed when it was killed is there twice: it is left away.
+    """
+    found = {it.name: it for it in path.parent.iterdir() if it.name.startswith(path.name + ".")}
+    old = [it for name, it in found.items() if it.suffix != ".part" and f"{name}.gz" not in found]
+    return sorted(old, key=lambda it: -int(it.name.removeprefix(path.name).split(".")[1]))
+
+
+def _read(path: Path) -> bytes:
+    data = path.read_bytes()
+    return gzip.decompress(data) if path.suffix == ".gz" else data
+
+
 def contents(path: Path) -> Iterator[bytes]:
-    """The file and those that it was rotated to, the oldest first."""
-    names = [it for it in path.parent.iterdir() if it.name.startswith(path.name + ".")]
-    assert not any(it.suffix == ".part" for it in names), names
-    old = sorted(names, key=lambda it: -int(it.name.removeprefix(path.name).split(".")[1]))
-    for it in old:
-        data = it.read_bytes()
-        yield gzip.decompress(data) if it.suffix == ".gz" else data
+    """The file and those that it was rotated to, the oldest first; no others are beside it."""
+    old = old_files(path)
+    beside = [it for it in path.parent.iterdir() if it.name.startswith(path.name + ".")]
+    assert sorted(beside) == sorted(old)
+    yield from map(_read, old)
     if path.exists():
         yield path.read_bytes()

@@ -26,6 +26,7 @@ from leeward._collector.main import run
 from leeward._core import collector_messages as c
 from leeward._core import messages as m
 from leeward._core.config import Config
+from leeward._core.reached import Reached, from_text
 from leeward._core.sinks import Spec
 from leeward._sys import rings
 from leeward._sys.bell import Bell
@@ -77,6 +78,42 @@ def _let_empty(writer: RingWriter, octets: int) -> None:
         time.sleep(0.0005)
 
 
+class Follower:
+    """`leeward logs -f`: asks each collector for what comes after what it has seen."""
+
+    def __init__(self) -> None:
+        self.reached = Reached()
+        self.text = ""
+        self.errors: list[str] = []
+        self._channel: Channel | None = None
+
+    def ask(self, scene: Scene) -> None:
+        """Beforehand all that came from the collector before is read."""
+        self.read_all()
+        self._channel, theirs = Channel.pair()
+        asker = m.Descriptor(theirs.fileno())
+        scene.tell(c.Tail(-1, True, -1, 0, asker, self.reached.to_text()))
+        theirs.close()
+
+    def read(self, timeout: float = 20.0) -> None:
+        """One piece.  Raises ChannelClosed when the collector has let us go, or died."""
+        assert self._channel is not None
+        piece = self._channel.wait(timeout)
+        assert isinstance(piece, m.Piece), "nothing came"
+        self.text += piece.text
+        self.errors += [piece.error] if piece.error else []
+        self.reached.advance(from_text(piece.reached))
+
+    def read_all(self) -> None:
+        """Until the collector is dead."""
+        if self._channel is not None:
+            with contextlib.suppress(ChannelClosed):
+                while True:
+                    self.read()
+            self._channel.close()
+            self._channel = None
+
+
 class Died(Exception):
     """The collector has ended."""
 
@@ -107,6 +144,8 @@ class Scene:
     wait: float = 0.0
     #: Writers write in bursts, and let the ring be emptied between them; else they never pause.
     bursts: bool = False
+    #: One whom each collector tells what it writes.
+    follower: Follower | None = None
     #: Run in the collector before it begins.
     first: Callable[[], object] = lambda: None
     writers: list[Writer] = field(default_factory=list)
@@ -192,7 +231,10 @@ class Scene:
         held = [it for it in self.writers if not it.drained]
         config = Config("nothing").to_json()
         bell = m.Descriptor(self.bell.fd)
-        self.tell(c.Collect(config, parent, bell, len(held), tuple(self.emptied)))
+        first = len(held) + (self.follower is not None)
+        self.tell(c.Collect(config, parent, bell, first, tuple(self.emptied)))
+        if self.follower is not None:
+            self.follower.ask(self)
         for it in held:
             self.tell(c.Ring(it.number, it.number, 1, m.Descriptor(it.ring), not it.alive))
 

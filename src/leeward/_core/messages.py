@@ -140,6 +140,8 @@ class Loaded(Message):
     #: how many more there are.
     findings: tuple[str, ...] = ()
     more: int = 0
+    #: Of a rehearsal: what becomes of each log file that is not left as it is.
+    log_files: tuple[str, ...] = ()
 
 
 class Forked(Message):

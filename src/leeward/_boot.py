@@ -237,6 +237,7 @@ def _be_worker(
         config=config,
         generation=begin.generation,
         slot=order.slot,
+        ordinal=order.ordinal,
         row_index=order.row,
         worker=order.worker,
         supervisor=begin.supervisor,

@@ -11,7 +11,7 @@ from leeward.views.conns import render, render_outbound
 
 POLL = Conn(
     slot=0,
-    id=3,
+    id="3",
     pid=4711,
     generation=1,
     peer="203.0.113.7:51234",
@@ -34,11 +34,11 @@ POLL = Conn(
     ends="",
 )
 ROOM = replace(
-    POLL, slot=1, id=1, state="upgraded", kind="websocket", waits_at="", received=2**20, sent=3000
+    POLL, slot=1, id="1", state="upgraded", kind="websocket", waits_at="", received=2**20, sent=3000
 )
 IDLE = replace(
     POLL,
-    id=14,
+    id="14",
     state="idle",
     method="",
     url="",

@@ -517,6 +517,7 @@ MUTANTS = (
     ),
     _decision("nobody is the canary", "canary = not generation.ever_ready", "canary = False"),
     _decision("all are canaries", "canary = not generation.ever_ready", "canary = True"),
+    _decision("a slot counts no workers", "self._ordinals.get(slot, 0) + 1", "1"),
     _decision(
         "who was set aside stays for ever",
         "            elif was is State.ASIDE:\n"

@@ -9,11 +9,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from leeward._core.conns import LONGEST, ORDERS, STATES, Conn, Query, host, ordered, shown
+from leeward._core.conns import (
+    LONGEST,
+    ORDERS,
+    STATES,
+    Conn,
+    Identity,
+    Query,
+    host,
+    id_of,
+    numbers_of,
+    ordered,
+    shown,
+)
 
 CONN = Conn(
     slot=2,
-    id=17,
+    id="17",
     pid=4711,
     generation=3,
     peer="203.0.113.7:51234",
@@ -44,7 +56,7 @@ def test_a_connection_survives_the_journey() -> None:
 
 
 def test_a_query_survives_the_journey() -> None:
-    query = Query(id=3, state="idle", peer="10.0.0.0/8", endpoint="a:1", idle_over=2.5)
+    query = Query(id="3", state="idle", peer="10.0.0.0/8", endpoint="a:1", idle_over=2.5)
     assert Query.from_json(query.to_json()) == query
     with pytest.raises(TypeError):
         Query.from_json('{"no_such_field": 1}')
@@ -56,8 +68,9 @@ def test_a_query_survives_the_journey() -> None:
     ("query", "conn", "matches"),
     [
         (Query(), CONN, True),
-        (Query(id=17), CONN, True),
-        (Query(id=18), CONN, False),
+        (Query(id="17"), CONN, True),
+        (Query(id="18"), CONN, False),
+        (Query(id="2.17"), CONN, False),
         (Query(state="active"), CONN, True),
         (Query(state="idle"), CONN, False),
         (Query(idle_over=1.9), CONN, True),
@@ -77,7 +90,7 @@ def test_a_query_survives_the_journey() -> None:
         (Query(peer="fe80::1"), replace(CONN, peer="[fe80::1%eth0]:80"), True),
         (Query(peer="203.0.113.7"), replace(CONN, peer="[::ffff:203.0.113.7]:80"), True),
         (Query(peer="203.0.113.8"), replace(CONN, peer="[::ffff:203.0.113.7]:80"), False),
-        (Query(state="active", id=17, idle_over=3.0), CONN, False),
+        (Query(state="active", id="17", idle_over=3.0), CONN, False),
     ],
 )
 def test_a_query_means(query: Query, conn: Conn, matches: bool) -> None:
@@ -94,7 +107,7 @@ def test_an_address_alone_can_be_asked_for() -> None:
     ("query", "words"),
     [
         (Query(), ""),
-        (Query(id=17), "connection 17"),
+        (Query(id="17"), "connection 17"),
         (
             Query(state="idle", peer="::1", endpoint="a:1", idle_over=60.0),
             "--state idle --peer ::1 a:1 --idle-over 60s",
@@ -135,17 +148,35 @@ def test_nothing_but_printable_ascii_is_ever_told(text: str) -> None:
 
 @pytest.mark.parametrize(
     ("by", "ids"),
-    [("", [1, 2, 3]), ("age", [2, 1, 3]), ("bytes", [3, 1, 2]), ("idle", [1, 3, 2])],
+    [("", "1 2 3"), ("age", "2 1 3"), ("bytes", "3 1 2"), ("idle", "1 3 2")],
 )
-def test_the_order(by: str, ids: list[int]) -> None:
+def test_the_order(by: str, ids: str) -> None:
     """By slot and number, or the oldest, the busiest, the most idle first."""
     conns = [
-        replace(CONN, slot=1, id=3, age=1.0, sent=9000, idle=5.0),
-        replace(CONN, slot=0, id=1, age=5.0, sent=50, idle=7.0),
-        replace(CONN, slot=0, id=2, age=9.0, sent=5, idle=1.0),
+        replace(CONN, slot=1, id="3", age=1.0, sent=9000, idle=5.0),
+        replace(CONN, slot=0, id="1", age=5.0, sent=50, idle=7.0),
+        replace(CONN, slot=0, id="2", age=9.0, sent=5, idle=1.0),
     ]
-    assert [conn.id for conn in ordered(conns, by)] == ids
+    assert [conn.id for conn in ordered(conns, by)] == ids.split()
     assert by in ("", *ORDERS)
+
+
+def test_the_order_of_a_slots_workers() -> None:
+    """The oldest first, each one's connections by number; orphans by whose they are."""
+    ids = ["10.1", "", "2.10", "9", "2.9", "", "10", ""]
+    conns = [replace(CONN, id=id, pid=place % 2) for place, id in enumerate(ids)]
+    found = [(conn.id, conn.pid) for conn in ordered(conns)]
+    assert [id for id, _ in found] == ["", "", "", "9", "10", "2.9", "2.10", "10.1"]
+    assert [pid for _, pid in found[:3]] == [1, 1, 1]
+
+
+def test_the_first_workers_names_are_numbers_alone() -> None:
+    """And no two workers of a slot have a name in common."""
+    third = Identity(slot=0, generation=2, pid=4711, ordinal=3)
+    assert (id_of(1, 17), third.name(17)) == ("17", "3.17")
+    pairs = [(ordinal, number) for ordinal in range(1, 40) for number in range(1, 40)]
+    assert [numbers_of(id_of(*pair)) for pair in pairs] == pairs
+    assert numbers_of("") == (1, 0)
 
 
 def test_the_states_are_those_of_the_living() -> None:

@@ -231,7 +231,7 @@ def test_the_errors_are_short() -> None:
         decode(b"x" * 60_000, [])
     assert len(str(error.value)) < 300
     with pytest.raises(BadMessage) as error:
-        Fork("x" * 60_000, 0, 0)  # type: ignore[arg-type]
+        Fork("x" * 60_000, 0, 1, 0)  # type: ignore[arg-type]
     assert len(str(error.value)) < 300
 
 

@@ -31,21 +31,23 @@ def test_boot_loads_then_tries_one_then_all() -> None:
     hand.forked(1)
     assert hand.plan() == []
     hand.sup.loaded(1, (), hand.now)
-    assert hand.plan() == [c.StartWorker(2, 1, slot=0, row=0, zygote=1, canary=True)]
+    assert hand.plan() == [c.StartWorker(2, 1, slot=0, ordinal=1, row=0, zygote=1, canary=True)]
     hand.forked(2)
     assert hand.plan() == []
     hand.sup.ready(2, hand.now)
     assert hand.plan() == [
         c.Up(1),
-        c.StartWorker(3, 1, slot=1, row=1, zygote=1, canary=False),
-        c.StartWorker(4, 1, slot=2, row=2, zygote=1, canary=False),
+        c.StartWorker(3, 1, slot=1, ordinal=1, row=1, zygote=1, canary=False),
+        c.StartWorker(4, 1, slot=2, ordinal=1, row=2, zygote=1, canary=False),
     ]
 
 
 def test_boot_in_spawn_mode_needs_no_zygote() -> None:
     """Each worker is an interpreter of its own."""
     hand = Hand(workers=1, start="spawn")
-    assert hand.plan()[1:] == [c.StartWorker(1, 1, slot=0, row=0, zygote=None, canary=True)]
+    assert hand.plan()[1:] == [
+        c.StartWorker(1, 1, slot=0, ordinal=1, row=0, zygote=None, canary=True)
+    ]
 
 
 @pytest.mark.parametrize("hazards", [(), ("a thread at chat.py:3", "another")])
@@ -794,6 +796,25 @@ def test_scaling_starts_and_drains() -> None:
     hand.sup.scale(-5)
     assert kinds(hand.plan()) == [c.Drain, c.Drain]
     assert [slot for slot, _ in hand.serving()] == [0]
+
+
+def test_no_two_workers_of_a_slot_are_the_same_in_number() -> None:
+    """A death, a replacement, a reload, another zygote, a slot that goes and comes back."""
+    hand = Hand(workers=2).up()
+    hand.sup.died(hand.worker(1).id, SEGV, hand.now)
+    hand.settle()
+    hand.sup.recycle(1)
+    hand.settle()
+    hand.sup.reload()
+    hand.settle()
+    hand.sup.scale(1)
+    hand.settle()
+    hand.sup.died(hand.zygote().id, SIGKILL, hand.now)
+    hand.later(60.0)
+    hand.sup.scale(3)
+    hand.settle()
+    starts = [(it.slot, it.ordinal) for it in hand.said if isinstance(it, c.StartWorker)]
+    assert sorted(starts) == [(0, 1), (0, 2), *((1, n) for n in range(1, 6)), (2, 1)]
 
 
 @pytest.mark.parametrize("workers", [1, 4])

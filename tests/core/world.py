@@ -213,6 +213,8 @@ class World:
         self.rest_until: dict[int, float] = {}
         self.rests: dict[int, float] = {}
         self.hardly_ready: set[int] = set()
+        #: Workers that each slot has had.
+        self.births: Counter[int] = Counter()
         #: Guilty deaths since the last plan: generation → kind of process.
         self.guilty: dict[int, set[str]] = {}
         self._hands: dict[type, Callable[[Any], None]] = {
@@ -484,6 +486,8 @@ class World:
             crowds = Counter(w.slot for w in mine)
             others = [s for s in crowds if s != slot and crowds[s] > 1]
             self.require(not others, f"slots {slot} and {others} are replaced at once")
+        self.births[slot] += 1
+        self.require(command.ordinal == self.births[slot], f"ordinal {command.ordinal} again")
         rows = {w.row for w in fakes if w.role == "worker"}
         self.require(command.row not in rows, f"row {command.row} is shared")
         if number == self.candidate:

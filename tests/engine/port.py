@@ -30,8 +30,12 @@ def run(main: Coroutine[Any, Any, Any], loop: str = "asyncio") -> Any:
     factory = asyncio.new_event_loop
     if loop == "uvloop":
         factory = pytest.importorskip("uvloop").new_event_loop
+    errors: list[dict[str, Any]] = []
     with asyncio.Runner(loop_factory=factory) as runner:
-        return runner.run(asyncio.wait_for(main, PATIENCE))
+        runner.get_loop().set_exception_handler(lambda _, error: errors.append(error))
+        result = runner.run(asyncio.wait_for(main, PATIENCE))
+    assert not errors, "told to the loop"
+    return result
 
 
 class Port:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import gzip
 import os
+import socket
 import tracemalloc
 import zlib
 from typing import Any
 
 import pytest
 from certificates import Contexts, contexts, needs_openssl
+from engine import port as ports
 from engine.greedy import MIB, PATIENCE, Served, frame, run, served
 from tornado.httpserver import HTTPServer
 from tornado.httputil import HTTPHeaders, ResponseStartLine
@@ -504,3 +506,32 @@ def test_each_write_over_tls_is_flushed(loop: str, tls: Contexts) -> None:
 
     run(loop, case)
     assert flushed == [0, 1, 2, 3, 4]
+
+
+class Sized(RequestHandler):
+    def get(self) -> None:
+        self.write(b"x" * int(self.get_argument("size")))
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+@pytest.mark.parametrize("size", [100_000, 3_000_000])
+def test_an_answer_that_waits_for_its_client_ends_well(size: int, loop: str) -> None:
+    """Closed where the kernel had just taken the rest, asyncio closed twice, with a traceback."""
+
+    async def main() -> int:
+        app = Application([("/", Sized)], log_function=lambda _: None)
+        here = asyncio.get_running_loop()
+        async with ports.serving(app, Config("")) as port:
+            with socket.socket() as client:
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+                client.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 1448)
+                client.setblocking(False)
+                await here.sock_connect(client, port.address)
+                await here.sock_sendall(client, b"GET /?size=%d HTTP/1.0\r\n\r\n" % size)
+                came = b""
+                while piece := await here.sock_recv(client, 65536):
+                    came += piece
+            await port.gone()
+            return came.count(b"x")
+
+    assert ports.run(main(), loop) >= size

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 from engine.hall import ask, connection, engine, served
-from tornado.httputil import HTTPServerConnectionDelegate
+from tornado import version_info
+from tornado.httputil import HTTPInputError, HTTPMessageDelegate, HTTPServerConnectionDelegate
 from tornado.routing import PathMatches, Rule
 from tornado.web import Application, RequestHandler, stream_request_body
 
@@ -319,3 +320,57 @@ def test_log_lines_are_tornados(caplog: pytest.LogCaptureFixture) -> None:
     assert len(lines) == 3
     assert len(set(lines)) == 1
     assert "HTTPServerRequest(protocol='http', host='a'" in lines[0]
+
+
+class Raises(HTTPServerConnectionDelegate):
+    """A program's own delegates, which raise where they are told to; `said` is what they heard."""
+
+    def __init__(self, where: str, error: type[Exception]) -> None:
+        self.where, self.error = where, error
+        self.said: list[str] = []
+        self.left = asyncio.Event()
+
+    def start_request(self, server_conn: object, request_conn: Any) -> HTTPMessageDelegate:
+        return _Raising(self)
+
+
+class _Raising(HTTPMessageDelegate):
+    def __init__(self, of: Raises) -> None:
+        self._of = of
+
+    def _hears(self, what: str) -> None:
+        self._of.said.append(what)
+        if what == self._of.where:
+            raise self._of.error("on purpose")
+
+    def headers_received(self, start_line: object, headers: object) -> None:
+        self._hears("headers")
+
+    def data_received(self, chunk: bytes) -> None:
+        self._hears("data")
+
+    def finish(self) -> None:
+        self._hears("finish")
+
+    def on_connection_close(self) -> None:
+        self._of.said.append("left")
+        self._of.left.set()
+
+
+@pytest.mark.parametrize("error", [ValueError, HTTPInputError])
+@pytest.mark.parametrize("where", ["headers", "data", "finish"])
+def test_a_delegate_that_raises_is_told_of_the_end(where: str, error: type[Exception]) -> None:
+    heard = {}
+    if where == "finish" and version_info < (6, 5):
+        pytest.skip("this Tornado does not tell it")
+
+    async def main(by: str) -> list[str]:
+        delegates: Any = Raises(where, error)
+        async with served(delegates, by) as port:
+            await ask(port, b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc")
+            await asyncio.wait_for(delegates.left.wait(), 10)
+        return list(delegates.said)
+
+    for by in WAYS:
+        heard[by] = asyncio.run(main(by))
+    assert heard["leeward"] == heard["leeward plain"] == heard["tornado"]

@@ -375,6 +375,7 @@ def test_a_handler_past_its_time_is_answered_for_and_told(caplog: pytest.LogCapt
         assert 4.0 <= await here.ends(transport, 60.0) <= 7.0
         assert answer(transport).startswith(b"HTTP/1.1 503 Service Unavailable\r\n")
         member.connection_lost(None)
+        await here.clock.advance(0.1)
         assert Poll.left == 1
         here.gate.set()
         await here.clock.advance(0.1)

@@ -389,3 +389,47 @@ def test_a_websocket_that_lags_hears_and_answers_all(
     if end == "close_notify" and not encrypted:
         pytest.skip("is TLS's")
     assert run(main(), loop) == 1000 == Echo.came
+
+
+# --- when the application hears of it ---------------------------------------------------------
+
+
+class Waits(RequestHandler):
+    """Registers in `prepare` what `on_connection_close` lets go."""
+
+    said: list[str]
+    heard: asyncio.Event
+
+    def prepare(self) -> None:
+        Waits.said.append("prepare")
+        self.future: asyncio.Future[None] = asyncio.Future()
+
+    async def get(self) -> None:
+        Waits.said.append("get")
+        await self.future
+
+    def on_connection_close(self) -> None:
+        Waits.said.append("left")
+        self.future.set_result(None)
+        Waits.heard.set()
+
+
+@needs_openssl
+@LOOPS
+@pytest.mark.parametrize("accelerate", [True, False])
+@pytest.mark.parametrize("end", ["fin", "close_notify"])
+def test_a_client_that_leaves_at_once_is_told_behind_its_handlers_begin(
+    end: str, accelerate: bool, loop: str, tls: Contexts
+) -> None:
+    """Where tasks are plain ones it was told before: what is registered then is kept for ever."""
+
+    async def main() -> None:
+        Waits.said, Waits.heard = [], asyncio.Event()
+        app = Application([("/", Waits)], log_function=lambda _: None)
+        async with serving(app, Config("", accelerate=accelerate), tls[0]) as port:
+            await asyncio.to_thread(send_and_leave, port, tls[1], REQUESTS["get"], end=end)
+            await Waits.heard.wait()
+            await port.gone()
+
+    run(main(), loop)
+    assert Waits.said == ["prepare", "get", "left"]

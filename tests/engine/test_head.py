@@ -332,6 +332,14 @@ def test_a_head_with_a_long_request_line_is_not_kept() -> None:
     assert list(made._heads.entries) == [PLAIN]
 
 
+def test_nothing_is_kept_where_none_may_be() -> None:
+    """--head-cache 0: heads hold cookies."""
+    made = Parser(max_body_size=1000, cache=0)
+    for _ in range(3):
+        assert made.parse(PLAIN).method == "GET"
+    assert not made._blocks.entries and not made._heads.entries
+
+
 def test_what_is_remembered_is_bounded() -> None:
     made = Parser(max_body_size=1000, cache=10)
     for _ in range(3):

@@ -22,7 +22,7 @@ from leeward.engine.registry import POLICY_VIOLATION
 from leeward.engine.standing import Standing
 
 GET = b"GET /%b HTTP/1.1\r\nHost: a\r\n\r\n"
-MINE = Identity(slot=2, generation=5, pid=4711)
+MINE = Identity(slot=2, generation=5, pid=4711, ordinal=1)
 
 
 class Plain(RequestHandler):
@@ -92,8 +92,8 @@ def test_the_numbers_follow_the_life() -> None:
         member.data_received(b"ts HTTP/1.1\r\nHost: a\r\n\r\n")
         await asyncio.sleep(0)
         first, second = told(made)
-        assert (first.id, first.state, first.url, first.requests) == (1, "active", "/waits", 1)
-        assert (second.id, second.state, second.received, second.requests) == (2, "new", 0, 0)
+        assert (first.id, first.state, first.url, first.requests) == ("1", "active", "/waits", 1)
+        assert (second.id, second.state, second.received, second.requests) == ("2", "new", 0, 0)
         assert first.received == len(GET % b"waits")
         assert re.fullmatch(r".*test_telling\.py:\d+ Waits\.get", first.waits_at)
         assert (first.slot, first.generation, first.pid) == (2, 5, 4711)

@@ -9,6 +9,7 @@ import select
 import socket
 import ssl
 import subprocess
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -22,7 +23,9 @@ from leeward._core.config import Config
 from leeward.engine.tls import Tls
 
 LOOPS = pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+WIRE = memoryview(bytearray(256 * 1024))
 INTAKE = memoryview(bytearray(256 * 1024))
+MIB = 1024 * 1024
 SEED = random.SystemRandom().randrange(1 << 30)
 
 pytestmark = needs_openssl
@@ -101,7 +104,7 @@ class Pair:
 
     def __init__(self, tls: Contexts, keeps: bool = False, **how: Any) -> None:
         self.upper, self.raw = Upper(keeps), Raw()
-        self.ours = Tls(asyncio.get_running_loop(), self.upper, tls[0], INTAKE)
+        self.ours = Tls(asyncio.get_running_loop(), self.upper, tls[0], WIRE, INTAKE)
         self.raw.upper = self.ours
         self.ours.connection_made(self.raw)
         self._incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
@@ -124,7 +127,7 @@ class Pair:
         """To the server, in pieces of at most `cut` bytes."""
         data = self.outgoing.read()
         while data:
-            piece = data[: min(cut(len(data)), len(INTAKE))]
+            piece = data[: min(cut(len(data)), len(WIRE))]
             self.ours.get_buffer(-1)[: len(piece)] = piece
             self.ours.buffer_updated(len(piece))
             data = data[len(piece) :]
@@ -142,13 +145,9 @@ class Pair:
         return True
 
 
-def aside(case: Callable[[], Any]) -> Any:
-    """`case` runs where there is a loop."""
-
-    async def main() -> Any:
-        return case()
-
-    return asyncio.run(main())
+async def turn() -> None:
+    """An end is said in a turn of its own."""
+    await asyncio.sleep(0)
 
 
 def test_every_byte_once_and_in_order(tls: Contexts) -> None:
@@ -156,7 +155,7 @@ def test_every_byte_once_and_in_order(tls: Contexts) -> None:
     print(f"seed {SEED}")
     dice = random.Random(SEED)
 
-    def conversation() -> None:
+    async def conversation() -> None:
         pair = Pair(tls)
         pair.shake()
         assert pair.upper.events == ["made"]
@@ -179,6 +178,7 @@ def test_every_byte_once_and_in_order(tls: Contexts) -> None:
         assert pair.ours.is_closing()
         for _ in range(100):
             pair.raw.drain(200_000)
+            await turn()
             if pair.receive():
                 break
         assert pair.upper.came == up and pair.came == down
@@ -186,11 +186,11 @@ def test_every_byte_once_and_in_order(tls: Contexts) -> None:
         assert pair.ours.get_write_buffer_size() == 0
 
     for _ in range(60):
-        aside(conversation)
+        asyncio.run(conversation())
 
 
 def test_byte_by_byte(tls: Contexts) -> None:
-    def case() -> None:
+    async def case() -> None:
         pair = Pair(tls)
         for _ in range(4):
             with contextlib.suppress(ssl.SSLWantReadError):
@@ -201,11 +201,11 @@ def test_byte_by_byte(tls: Contexts) -> None:
         pair.send(lambda left: 1)
         assert pair.upper.came == b"a" * 20_000
 
-    aside(case)
+    asyncio.run(case())
 
 
 def test_a_request_that_comes_with_the_handshake(tls: Contexts) -> None:
-    def case() -> None:
+    async def case() -> None:
         pair = Pair(tls)
         for _ in range(4):
             with contextlib.suppress(ssl.SSLWantReadError):
@@ -217,7 +217,7 @@ def test_a_request_that_comes_with_the_handshake(tls: Contexts) -> None:
                 break
         assert pair.upper.events == ["made"] and pair.upper.came.startswith(b"at once")
 
-    aside(case)
+    asyncio.run(case())
 
 
 @pytest.mark.parametrize("how", ["fin", "close_notify", "both"])
@@ -225,7 +225,7 @@ def test_a_request_that_comes_with_the_handshake(tls: Contexts) -> None:
 def test_the_end_of_a_client_is_told_once(how: str, keeps: bool, tls: Contexts) -> None:
     """keeps:  the protocol has something to say yet."""
 
-    def case() -> None:
+    async def case() -> None:
         pair = Pair(tls, keeps)
         pair.shake()
         pair.say(b"last words")
@@ -236,23 +236,26 @@ def test_the_end_of_a_client_is_told_once(how: str, keeps: bool, tls: Contexts) 
         if how != "close_notify":
             assert pair.ours.eof_received()  # it closes the socket itself
         assert pair.upper.came == b"last words" and pair.upper.events == ["made", "eof"]
+        await turn()
         assert pair.raw.closed != keeps
         if keeps:
             pair.ours.write(b"an answer")
             pair.ours.close()
+            await turn()
             assert pair.receive() and pair.came == b"an answer" and pair.raw.closed
         pair.ours.connection_lost(None)
         assert pair.upper.events == ["made", "eof", "lost"]
 
-    aside(case)
+    asyncio.run(case())
 
 
 def test_what_comes_after_our_end_is_not_handed_on(tls: Contexts) -> None:
-    def case() -> None:
+    async def case() -> None:
         pair = Pair(tls)
         pair.shake()
         pair.ours.close()
         pair.ours.write(b"too late")
+        await turn()
         pair.say(b"still there?")
         pair.send()
         assert pair.receive() and not pair.came and not pair.upper.came
@@ -262,17 +265,18 @@ def test_what_comes_after_our_end_is_not_handed_on(tls: Contexts) -> None:
         pair.send()
         assert pair.raw.closed and pair.upper.events == ["made"]
 
-    aside(case)
+    asyncio.run(case())
 
 
 def test_reading_goes_on_behind_our_end(tls: Contexts) -> None:
     """`write_eof` ends one direction."""
 
-    def case() -> None:
+    async def case() -> None:
         pair = Pair(tls)
         pair.shake()
         pair.ours.write(b"an answer")
         pair.ours.write_eof()
+        await turn()
         pair.say(b"the rest of a body")
         pair.send()
         assert pair.receive() and pair.came == b"an answer"
@@ -280,28 +284,30 @@ def test_reading_goes_on_behind_our_end(tls: Contexts) -> None:
         pair.ours.close()
         assert pair.raw.closed, "it has lingered"
 
-    aside(case)
+    asyncio.run(case())
 
 
 def test_our_end_is_said_once(tls: Contexts) -> None:
     """Even where the socket was full with it."""
 
-    def case() -> None:
+    async def case() -> None:
         pair = Pair(tls)
         pair.shake()
         pair.raw.room = 1
         pair.ours.close()
+        await turn()
         sent = pair.raw.taken()
         pair.raw.drain(1 << 40)
+        await turn()
         assert sent and not pair.raw.written and pair.raw.ended
 
-    aside(case)
+    asyncio.run(case())
 
 
 def test_bytes_that_are_not_the_clients(tls: Contexts) -> None:
     """What came before them is handed on, and the protocol hears why it is lost."""
 
-    def case() -> None:
+    async def case() -> None:
         pair = Pair(tls)
         pair.shake()
         pair.say(b"good")
@@ -315,7 +321,128 @@ def test_bytes_that_are_not_the_clients(tls: Contexts) -> None:
         pair.ours.connection_lost(None)
         assert pair.upper.events == ["made", "SSLError"]
 
-    aside(case)
+    asyncio.run(case())
+
+
+def test_an_answer_amid_what_is_deciphered(tls: Contexts) -> None:
+    """OpenSSL has a part of what came: ended there, the answer was lost by a reset."""
+
+    class Refusing(Upper):
+        def buffer_updated(self, nbytes: int) -> None:
+            super().buffer_updated(nbytes)
+            if len(self.came) < 2 * len(INTAKE):
+                self.transport.write(b"413")
+                self.transport.write_eof()
+
+        def connection_made(self, transport: Any) -> None:
+            self.transport = transport
+
+    async def case() -> None:
+        pair = Pair(tls)
+        pair.upper = Refusing()
+        pair.ours.set_protocol(pair.upper)
+        pair.shake()
+        for _ in range(150):
+            pair.say(b"x" * 10_000)
+        pair.send()
+        await turn()
+        assert pair.receive() and pair.came == b"413"
+        assert len(pair.upper.came) == 1_500_000 and not pair.raw.closed
+
+    asyncio.run(case())
+
+
+def test_nothing_is_kept_behind_close_notify(tls: Contexts) -> None:
+    """It was, as long as the answer took: 400 MB of one client's."""
+
+    async def case() -> None:
+        pair = Pair(tls, keeps=True)
+        pair.shake()
+        with contextlib.suppress(ssl.SSLWantReadError):
+            pair.client.unwrap()
+        pair.send()
+        for _ in range(10):
+            pair.outgoing.write(bytes(100_000))
+            pair.send()
+        assert pair.ours._incoming.pending == 0 and not pair.raw.closed
+
+    asyncio.run(case())
+
+
+def test_nothing_is_enciphered_for_who_has_gone(tls: Contexts) -> None:
+    async def case() -> None:
+        pair = Pair(tls)
+        pair.shake()
+        pair.raw.room = 1
+        pair.ours.write(b"x" * MIB)
+        written = len(pair.raw.taken())
+        assert written < 200_000, "what the socket does not take waits as it is"
+        pair.raw.closed = True
+        pair.ours.resume_writing()
+        assert not pair.raw.written and pair.ours.get_write_buffer_size() > MIB - 200_000
+        pair.ours.connection_lost(None)
+        assert pair.ours.get_write_buffer_size() == 0
+
+    asyncio.run(case())
+
+
+def test_who_is_closed_while_nobody_reads_is_read_to_his_end(tls: Contexts) -> None:
+    class Reads(Raw):
+        reads = True
+
+        def pause_reading(self) -> None:
+            self.reads = False
+
+        def resume_reading(self) -> None:
+            self.reads = True
+
+    async def case() -> None:
+        pair = Pair(tls)
+        pair.shake()
+        raw = pair.ours._raw = Reads()
+        pair.ours.pause_reading()
+        assert not raw.reads
+        pair.ours.close()
+        assert raw.reads
+
+    asyncio.run(case())
+
+
+def test_half_a_record_is_known(tls: Contexts) -> None:
+    """A request may have begun of which nobody else sees a byte."""
+
+    async def case() -> None:
+        pair = Pair(tls)
+        pair.shake()
+        assert not pair.ours.half_a_record
+        pair.say(b"x" * 10_000)
+        record = pair.outgoing.read()
+        for part, half in ((record[:5000], True), (record[5000:], False)):
+            pair.outgoing.write(part)
+            pair.send()
+            assert pair.ours.half_a_record is half
+        assert pair.ours.get_extra_info("half a record") is False
+        assert pair.upper.came == b"x" * 10_000
+
+    asyncio.run(case())
+
+
+def test_what_is_lost_holds_no_memory(tls: Contexts) -> None:
+    """OpenSSL's buffers are as large as what went through them; a cycle kept them."""
+
+    async def case() -> None:
+        pair = Pair(tls)
+        pair.shake()
+        known = weakref.ref(pair.ours._ssl)
+        pair.ours.connection_lost(None)
+        assert known() is None and pair.ours.get_extra_info("ssl_object") is None
+        pair.ours.write(b"too late")
+        pair.ours.close()
+        pair.ours.abort()
+        await turn()
+        assert pair.upper.events == ["made", "lost"]
+
+    asyncio.run(case())
 
 
 @pytest.mark.parametrize("how", ["no tls", "fin", "reset", "cancelled"])
@@ -360,7 +487,6 @@ class Hello(RequestHandler):
         self.write("hello")
 
 
-MIB = 1024 * 1024
 ROWS: Any = [("/large", Large), ("/", Hello)]
 
 

@@ -68,7 +68,7 @@ def test_handlers_whose_client_has_left(engine: str) -> None:
         (found,) = until_there(service, 1, "--state", "orphan")
         assert (found["url"], found["handler"]) == ("/poll", "polls.Poll")
         assert found["client"] == "127.0.0.1"
-        assert found["waits_at"].endswith(" Poll.get") and found["id"] == 0
+        assert found["waits_at"].endswith(" Poll.get") and found["id"] == ""
         assert conns(service) == []
         hint = "and 1 handler whose client left: leeward conns --state orphan"
         assert service.leeward("conns").stdout == f"0 connections in 1 worker\n{hint}\n"
@@ -145,6 +145,9 @@ REFUSED: list[tuple[tuple[str, ...], str]] = [
     (("--slot", "0"), "which connections?"),
     (("1:2:3",), "expected SLOT:ID or HOST:PORT"),
     (("0:0",), "numbered from 1"),
+    (("0:0.3",), "numbered from 1"),
+    (("0:2.",), "expected SLOT:ID or HOST:PORT"),
+    (("0:1.2.3",), "expected SLOT:ID or HOST:PORT"),
     (("0:3", "--slot", "1"), "is in slot 0"),
     (("--peer", "nobody"), "expected an address"),
     (("--state", "dead"), "expected new, active"),

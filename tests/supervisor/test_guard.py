@@ -180,7 +180,7 @@ def test_without_the_room_for_output_it_is_not_captured(
     config = Config(target="chat:app", capture_output="on")
     rings = Rings(Children(POSIX, {}, "/c.sock"), loop, POSIX, voice, lambda: config)
     for worker in (1, 2):
-        fork, ends = rings.order(c.StartWorker(worker, 0, 1, 0, None, False))
+        fork, ends = rings.order(c.StartWorker(worker, 0, 1, worker, 0, None, False))
         assert (fork.worker, fork.stdout, fork.stderr, ends) == (worker, (), (), ())
     [(level, text)] = voice.lines
     assert level == "warning" and "what workers print is not captured" in text

@@ -630,7 +630,7 @@ def test_other_ancillary_data_is_no_descriptor(raw):
     """Credentials that the kernel puts beside a message are passed over."""
     channel, peer = raw
     channel._socket.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
-    data, _ = m.encode(m.Fork(1, 2, 3, channel=(m.Descriptor(0),)))
+    data, _ = m.encode(m.Fork(1, 2, 1, 3, channel=(m.Descriptor(0),)))
     peer.sendmsg([data], rights(0))
     [message] = channel.receive()
     assert isinstance(message, m.Fork)

@@ -27,6 +27,7 @@ def main():
             config=Config.from_json(config),
             generation=5,
             slot=2,
+            ordinal=3,
             row_index=0,
             worker=9,
             supervisor=os.getppid(),

@@ -43,6 +43,7 @@ def test_each_connection_once_and_in_pieces(serving):
     assert {piece.worker for piece in pieces} == {7} and len(pieces) > 1
     assert max(len(piece.text) for piece in pieces) < 60_000
     assert {(conn.slot, conn.generation, conn.pid) for conn in conns} == {(2, 5, one.pid)}
+    assert {conn.id for conn in conns} == {f"3.{number}" for number in range(1, 301)}
 
 
 def test_more_askers_than_it_answers_at_a_time_are_told_so(serving):

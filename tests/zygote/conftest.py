@@ -84,7 +84,7 @@ class Played:
     def fork(self, worker=1, slot=0):
         """The zygote's answer and the channel of the worker."""
         ours, theirs = Channel.pair()
-        self.channel.send(Fork(worker, slot, slot, (Descriptor(theirs.fileno()),)))
+        self.channel.send(Fork(worker, slot, 1, slot, (Descriptor(theirs.fileno()),)))
         theirs.close()
         answer = self.says()
         assert isinstance(answer, Forked | NotForked), answer

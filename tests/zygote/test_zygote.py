@@ -88,7 +88,7 @@ def test_an_application_that_raises_is_reported_and_ends_with_status_3(play):
 def test_a_spawned_worker_that_cannot_load_says_the_same(play):
     """Status 3, stage import."""
     worker = play("1 / 0", role="worker").begin()
-    worker.channel.send(Fork(1, 0, 0))
+    worker.channel.send(Fork(1, 0, 1, 0))
     assert worker.says().stage == "import"
     assert worker.ends() == 3
 
@@ -380,7 +380,7 @@ def test_a_message_that_is_not_for_it_is_survived(play):
     zygote = play(APP).begin()
     zygote.says()
     zygote.channel.send(Drain("stop", 1.0, 0.0))
-    zygote.channel.send(Fork(7, 0, 0, (Descriptor(0), Descriptor(1))))
+    zygote.channel.send(Fork(7, 0, 1, 0, (Descriptor(0), Descriptor(1))))
     ready(zygote)
     assert "not for a zygote: Drain" in zygote.log.read_text()
 
@@ -388,7 +388,7 @@ def test_a_message_that_is_not_for_it_is_survived(play):
 def test_a_spawned_worker_serves_like_a_forked_one(play):
     """Same names, its own import, a baseline for those who come after."""
     worker = play(APP + "at_import = os.environ['LEEWARD_SLOT']", role="worker").begin()
-    worker.channel.send(Fork(9, 2, 1))
+    worker.channel.send(Fork(9, 2, 1, 1))
     assert worker.says() == Hello(worker.pid)
     message = worker.says()
     assert isinstance(message, Ready) and len(message.baseline) == 1

@@ -18,12 +18,14 @@ class StartZygote(Record):
 class StartWorker(Record):
     """Fork it from `zygote`, or spawn a fresh interpreter when there is none.
 
+    ordinal: 1 for the first worker that the slot has had, 2 for the next.
     canary:  no worker of its generation was ever ready.
     """
 
     process: int
     generation: int
     slot: int
+    ordinal: int
     row: int
     zygote: int | None
     canary: bool

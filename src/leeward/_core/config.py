@@ -177,6 +177,7 @@ class Config(Record):
     abandon_after: float = 15.0
     engine: str = "leeward"  # leeward | tornado
     accelerate: bool = True
+    head_cache: int = 512
     #: After how long without a sign of life a client is gone; 0: never asked.
     ws_ping_interval: float = 20.0
     ws_ping_timeout: float = 20.0

@@ -24,11 +24,38 @@ STATES = (*(life.value for life in Life if life is not Life.CLOSED), ORPHAN)
 
 @dataclass(frozen=True)
 class Identity:
-    """Whose connection it is."""
+    """Whose connection it is.
+
+    ordinal:  1 for the first worker that the slot has had in the life of the instance, 2 for the
+              next.
+    """
 
     slot: int
     generation: int
     pid: int
+    ordinal: int
+
+    def name(self, number: int) -> str:
+        """The id of its connection `number`."""
+        return id_of(self.ordinal, number)
+
+
+def id_of(ordinal: int, number: int) -> str:
+    """ "17" of the first worker of a slot, "3.17" of the third.
+
+    A connection's number is its worker's own, so the worker belongs to the name: its predecessor
+    in the slot may drain beside it, and what was read of a dead one is typed later.  Numbers that
+    go on from one worker to the next would need a bound, and there is none: both accept for a
+    while, and a worker may live for ten connections or for ten million.  Not the pid, which comes
+    again, and is longer to type.
+    """
+    return f"{ordinal}.{number}" if ordinal > 1 else str(number)
+
+
+def numbers_of(id: str) -> tuple[int, int]:
+    """The worker's ordinal and the connection's number; 0 for an orphan, which has none."""
+    ordinal, _, number = id.rpartition(".")
+    return int(ordinal or 1), int(number or 0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,8 +63,9 @@ class Conn:
     """One live connection.  Times are in seconds and count from now; "" or None: there is none."""
 
     slot: int
-    #: Of this worker, and never used twice in its life: SLOT:ID names a connection.  0: an orphan.
-    id: int
+    #: Never used twice in this slot while the instance lives: SLOT:ID names a connection ("17",
+    #: or "3.17", see `id_of`).  "": an orphan.
+    id: str
     pid: int
     generation: int
     #: "203.0.113.7:51234", "[2001:db8::1]:443", or "unix:pid=4711".
@@ -82,7 +110,7 @@ class Conn:
 class Query:
     """Which connections; each field narrows it.  Made by the command line.
 
-    id:         0 for any.
+    id:         "" for any.
     state:      "" for any.
     peer:       an address, a network ("10.0.0.0/8") or "unix"; that of the socket or the one
                 that a trusted proxy told.
@@ -90,7 +118,7 @@ class Query:
     idle_over:  no byte for longer than so many seconds; negative: however long.
     """
 
-    id: int = 0
+    id: str = ""
     state: str = ""
     peer: str = ""
     endpoint: str = ""
@@ -120,9 +148,9 @@ class Query:
         """Is it `peer`, or in that network?  True if any will do."""
         return self._is_peer(address)
 
-    def may_match(self, number: int, state: str) -> bool:
+    def may_match(self, id: str, state: str) -> bool:
         """By what is known without looking closer."""
-        return self.id in (0, number) and self.state in ("", state)
+        return self.id in ("", id) and self.state in ("", state)
 
     def matches(self, conn: Conn) -> bool:
         if not self.may_match(conn.id, conn.state) or conn.idle <= self.idle_over:
@@ -185,6 +213,6 @@ ORDERS = tuple(_ORDERS)
 
 
 def ordered(conns: Iterable[Conn], by: str = "") -> list[Conn]:
-    """The oldest, the busiest or the most idle first; else by slot and id."""
-    found = sorted(conns, key=lambda conn: (conn.slot, conn.pid, conn.id))
+    """The oldest, the busiest or the most idle first; else by slot, its workers and number."""
+    found = sorted(conns, key=lambda conn: (conn.slot, numbers_of(conn.id), conn.pid))
     return sorted(found, key=_ORDERS[by]) if by else found

@@ -93,6 +93,7 @@ class Fork(Message):
 
     worker: int  # never used twice in the life of an instance
     slot: int
+    ordinal: int  # 1 for the first worker that this slot has had, 2 for the next
     row: int  # in the shared page
     channel: tuple[Descriptor, ...] = ()
     #: No worker of its generation was ever ready: it is to be probed (--probe) first.

@@ -85,6 +85,9 @@ class Supervisor:
     _finished: bool = False
     _planned: float = float("-inf")
     _last_generation: int = 0
+    #: How many workers each slot has had.  Kept when a slot goes: it may come back, and what
+    #: somebody has read of its connections shall not name others then.
+    _ordinals: dict[int, int] = field(default_factory=dict)
     _out: list[c.Command] = field(default_factory=list)
 
     # --- what happens -----------------------------------------------------------------
@@ -586,8 +589,9 @@ class Supervisor:
         it = self.roster.add("worker", number, generation.limits, State.SPAWNING, now)
         it.slot, it.row = slot, row
         it.zygote = zygote.id if zygote is not None else None
+        ordinal = self._ordinals[slot] = self._ordinals.get(slot, 0) + 1
         canary = not generation.ever_ready
-        self._out.append(c.StartWorker(it.id, number, slot, row, it.zygote, canary))
+        self._out.append(c.StartWorker(it.id, number, slot, ordinal, row, it.zygote, canary))
 
     def _send_away(self, it: Process, reason: str, timeout: float, now: float) -> None:
         """Within `timeout` seconds, or in what is left of a time that was set before."""

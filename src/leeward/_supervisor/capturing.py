@@ -20,6 +20,7 @@ from leeward._core import commands as c
 from leeward._core import messages as m
 from leeward._core.capturing import TERMINAL, Way, mark, ways
 from leeward._core.config import Config
+from leeward._core.record import replace
 from leeward._supervisor.loop import Loop
 from leeward._supervisor.say import Voice
 from leeward._sys import pipes
@@ -79,17 +80,7 @@ class Capturing:
             self.held[command.process, way.streams[-1]] = captured
             if watch:
                 self._watch(captured)
-        fork = m.Fork(
-            fork.worker,
-            fork.slot,
-            fork.row,
-            canary=fork.canary,
-            ring=fork.ring,
-            stdout=ends[1],
-            stderr=ends[2],
-            mark=used,
-        )
-        return fork, tuple(opened)
+        return replace(fork, stdout=ends[1], stderr=ends[2], mark=used), tuple(opened)
 
     def _watch(self, captured: Captured) -> None:
         """Until a collector has it: have one started by the first octet."""

@@ -104,7 +104,14 @@ class Rings:
         """For a worker to be born, with all that is collected from it; and what of it is to be
         closed when that is sent."""
         ring = self.ring(command.process, command.slot, command.generation)
-        fork = m.Fork(command.process, command.slot, command.row, canary=command.canary, ring=ring)
+        fork = m.Fork(
+            command.process,
+            command.slot,
+            command.ordinal,
+            command.row,
+            canary=command.canary,
+            ring=ring,
+        )
         config = self.config()
         if self.capturing is None and not self._scarce and _wanted(config.capture_output):
             self._load_capturing(config)

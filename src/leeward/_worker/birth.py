@@ -24,6 +24,7 @@ class Birth(Record):
     ``LEEWARD_GENERATION``, and loaded the application.
 
     worker:     never used twice in the life of an instance.
+    ordinal:    of the workers of its slot: the names of its connections begin with it.
     row_index:  of this worker's row in the shared page.
     supervisor: pid of the parent.
     listeners:  (descriptor, address as in `Listener.address`) of each socket.
@@ -40,6 +41,7 @@ class Birth(Record):
     config: Config
     generation: int
     slot: int
+    ordinal: int
     row_index: int
     worker: int
     supervisor: int

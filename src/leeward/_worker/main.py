@@ -245,7 +245,7 @@ class Worker(Obedient):
         self.access = start(self.log, birth.config)
         tls, closed = birth.tls.context if birth.tls else None, self._connection_closed
         self.server = server(application, birth.config, self.row, closed, tls)
-        mine = Identity(birth.slot, birth.generation, self.pid)
+        mine = Identity(birth.slot, birth.generation, self.pid, birth.ordinal)
         self.telling = Telling(mine, self.loop)
         here.serve(self.server, mine)
 

@@ -33,7 +33,7 @@ def tell(connection: Connection, mine: Identity, standing: Standing) -> Conn:
     sock = connection.stream.socket
     return Conn(
         slot=mine.slot,
-        id=account.id,
+        id=mine.name(account.id),
         pid=mine.pid,
         generation=mine.generation,
         peer=telling.peer_of(connection.stream.address, sock),
@@ -60,7 +60,7 @@ def tell_newcomer(newcomer: Newcomer, sock: socket.socket, mine: Identity) -> Co
     now, account = monotonic(), newcomer.account
     return Conn(
         slot=mine.slot,
-        id=account.id,
+        id=mine.name(account.id),
         pid=mine.pid,
         generation=mine.generation,
         peer=telling.peer_of(newcomer.address, sock),

@@ -1,6 +1,7 @@
 """End connections: one, those of a peer, or those that nothing is heard of.
 
   leeward kill 2:17                the connection 17 of slot 2, as `leeward conns` shows it
+  leeward kill 2:3.17              the connection 17 of the third worker that slot 2 has had
   leeward kill 203.0.113.7:51234   the one of this client's address and port
   leeward kill --peer 203.0.113.7  all of an address or a network (10.0.0.0/8)
   leeward kill --idle-over 5m      all on which no byte has gone either way for so long
@@ -22,7 +23,7 @@ from typing import Any
 
 import click
 
-from leeward._core.conns import ORPHAN
+from leeward._core.conns import ORPHAN, id_of, numbers_of
 from leeward._core.messages import ConnsRequest
 from leeward.cli import asking, instances, output
 from leeward.cli.client import Client
@@ -52,12 +53,13 @@ def command(
         which, name = "", which  # an instance's name, alone
     where = number_option("--slot", slot)
     more: dict[str, Any] = {}
-    if found := re.fullmatch(r"([0-9]{1,4}):([0-9]{1,18})", which, re.ASCII):
+    if found := re.fullmatch(r"([0-9]{1,4}):((?:[0-9]{1,18}\.)?[0-9]{1,18})", which, re.ASCII):
         if where is not None and where != int(found[1]):
             raise UsageError(f"{which} is in slot {found[1]}, and --slot says {where}")
-        where, more["id"] = int(found[1]), int(found[2])
-        if not more["id"]:
+        numbers = numbers_of(found[2])
+        if not all(numbers):
             raise UsageError("connections are numbered from 1: leeward conns shows them")
+        where, more["id"] = int(found[1]), id_of(*numbers)
     elif which:
         if not re.fullmatch(r"unix:pid=\d+|\[[^\]]+\]:\d+|[^:\[\]]+:\d+", which):
             raise UsageError(

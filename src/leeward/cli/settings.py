@@ -595,6 +595,16 @@ TABLE: tuple[Setting, ...] = (
         doc="Replace functions of tornado.web by equal ones that are faster; `check` lists them.",
     ),
     Setting(
+        key="head_cache",
+        flags=("--head-cache",),
+        parse=values.limit,
+        default=512,
+        precedent="none: others read each request anew",
+        metavar="N",
+        doc="Heads of requests that a worker keeps once they came again, with their cookies, so as "
+        "not to read them anew; 0: none.",
+    ),
+    Setting(
         key="loop",
         flags=("--loop",),
         parse=values.one_of("auto", "asyncio", "uvloop"),

@@ -22,11 +22,12 @@ from leeward._core.connection import Life
 from leeward.engine import refusals
 from leeward.engine.exchange import Exchange
 from leeward.engine.head import HEAD_ENDS, BadRequest, Head, find_head
-from leeward.engine.kernel import bytes_wait
 from leeward.engine.reading import AHEAD, Reading
 from leeward.engine.rules import too_large
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from leeward.engine.engine import Engine
 
 _ACTIVE, _IDLE, _UPGRADED, _ENDING = Life.ACTIVE, Life.IDLE, Life.UPGRADED, Life.CLOSING
@@ -125,10 +126,9 @@ class Connection(Reading):
             self._tell_delegate()
             self.exchange = self._delegate = None
         if exchange is not None and exchange.read_finished:
-            try:
-                exchange.client_left()
-            except Exception:
-                _application.exception("Uncaught exception")
+            # A turn later, as under Tornado: its handler may be about to begin.
+            context = self.server.context.copy()
+            self.server.loop.call_soon(_tell, exchange.client_left, context=context)
 
     def flushed(self) -> None:
         if self.exchange is not None and self.exchange.write_finished:
@@ -234,8 +234,9 @@ class Connection(Reading):
         try:
             delegate.finish()
         except Exception as error:
-            # It is finished, and hears no more; a handler that could not be made hears nothing.
+            # A handler that could not be made hears nothing.
             self._delegate = exchange._close_callback = None
+            _tell(delegate.on_connection_close)
             raise error if isinstance(error, HTTPInputError) else refusals.uncaught(error) from None
         return False
 
@@ -256,10 +257,7 @@ class Connection(Reading):
         exchange = self.exchange
         if delegate is None or exchange is None or exchange.read_finished:
             return
-        try:
-            delegate.on_connection_close()
-        except Exception:
-            _application.exception("Uncaught exception")
+        _tell(delegate.on_connection_close)
 
     # --- an exchange ends ------------------------------------------------------------------------
 
@@ -290,7 +288,7 @@ class Connection(Reading):
         if self._stream is not None:
             self._buffer[:0] = self._stream.give_back()
         stops = self.server.draining == "stop" and not exchange.switched
-        if stops and not self._buffer and not bytes_wait(self.transport):
+        if stops and not self._buffer and not self._bytes_come():
             self.close()
             return
         own, idle = exchange.own, self.server.timeouts.idle
@@ -337,3 +335,11 @@ class Connection(Reading):
             self.server.serving_ended(self.serving)
         if self.server.draining:
             self.server.upgraded_in_drain(self)
+
+
+def _tell(callback: Callable[[], None]) -> None:
+    """The application that its client has gone."""
+    try:
+        callback()
+    except Exception:
+        _application.exception("Uncaught exception")

@@ -110,7 +110,7 @@ class Engine(Registry["Link"]):
         self.max_buffer_size = http.max_buffer_size or _MAX_BUFFER
         self._set_sizes()
         # Bodies are measured when the handler may have set a limit of its own.
-        self.parser = Parser(max_body_size=None)
+        self.parser = Parser(max_body_size=None, cache=config.head_cache)
         self.timeouts = timeouts(config, self.params)
         self.writers = Watch(self.loop, self.context, self.timeouts.write)
         self._set_budget()
@@ -120,6 +120,7 @@ class Engine(Registry["Link"]):
         )
         #: What a transport has read, until its connection has it.
         self.intake = memoryview(bytearray(_INTAKE if self._tls is None else _TLS_INTAKE))
+        self._wire = self.intake if self._tls is None else memoryview(bytearray(_TLS_INTAKE))
         #: What a write returns that has left us already; one for all of them.
         self.flushed: asyncio.Future[None] = self.loop.create_future()
         self.flushed.set_result(None)
@@ -177,7 +178,7 @@ class Engine(Registry["Link"]):
         if self._tls is None:
             await self.loop.connect_accepted_socket(lambda: member, connection)
             return
-        tls = Tls(self.loop, member, self._tls, self.intake)
+        tls = Tls(self.loop, member, self._tls, self._wire, self.intake)
         try:
             async with asyncio.timeout(self.timeouts.silent or None):
                 await self.loop.connect_accepted_socket(lambda: tls, connection)

@@ -112,7 +112,7 @@ class Parser:
 
     `max_body_size` bounds Content-Length, in octets; None leaves it to
     `fields.check_length`, after the handler had a chance to change the limit.
-    `cache` bounds each of the two caches, in entries.
+    `cache` bounds each of the two caches, in entries; with 0 nothing is kept.
     """
 
     def __init__(self, *, max_body_size: int | None, cache: int = 512) -> None:

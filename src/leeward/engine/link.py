@@ -335,8 +335,13 @@ class Link(Sending):
             return
         if not self._connected:
             self.cut()
-        elif not bytes_wait(self.transport):
+        elif not self._bytes_come():
             self.close()
+
+    def _bytes_come(self) -> bool:
+        """Has a request perhaps begun?  Of one that is not: its deadline is another thing."""
+        half = self._connected and self.transport.get_extra_info("half a record", False)
+        return bool(half) or bytes_wait(self.transport)
 
     def close_websocket(self, code: int) -> bool:
         """Send the close frame.  Tornado cuts a peer that does not answer it after 5 s.

@@ -68,7 +68,7 @@ class Orphan:
         age = max(0.0, now - self.since)
         return Conn(
             slot=mine.slot,
-            id=0,
+            id="",
             pid=mine.pid,
             generation=mine.generation,
             peer="",

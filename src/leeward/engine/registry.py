@@ -237,13 +237,13 @@ class Registry(Generic[M]):
         standing = Standing(self._loop)
         for member in sorted(self.live, key=lambda it: it.account.id):
             if member.life is Life.CLOSED or not query.may_match(
-                member.account.id, member.life.value
+                mine.name(member.account.id), member.life.value
             ):
                 continue
             conn = member.tell(mine, standing)
             if query.matches(conn):
                 yield member, conn
-        if query.state == ORPHAN and query.may_match(0, ORPHAN):
+        if query.state == ORPHAN and query.may_match("", ORPHAN):
             for orphan in self.leaving.every():
                 conn = orphan.tell(mine, standing, self._loop.time())
                 if query.matches(conn):

@@ -165,7 +165,7 @@ class Sending(asyncio.BufferedProtocol, abc.ABC):
         self.account.moved = monotonic()
         self._hand_over()
         if self._full:
-            self._unchoke()
+            self.server.loop.call_soon(self._all_sent, context=self.server.context.copy())
             return
         self._paused_writing = False
         self._outbox = None
@@ -174,8 +174,15 @@ class Sending(asyncio.BufferedProtocol, abc.ABC):
         for future in flushed:
             if not future.done():
                 future.set_result(None)
-        self._unchoke()
-        self.flushed()
+        # Not here, where asyncio is in the middle of writing: a transport that is closed now it
+        # closes twice, with a traceback.
+        self.server.loop.call_soon(self._all_sent, context=self.server.context.copy())
+
+    def _all_sent(self) -> None:
+        if not self.lost:
+            self._unchoke()
+        if not (self.lost or self._paused_writing):
+            self.flushed()
 
     def _hand_over(self) -> None:
         """Give the transport what waits, as far as it takes it."""

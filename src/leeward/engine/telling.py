@@ -71,7 +71,7 @@ def tell(link: Link, mine: Identity, standing: Standing) -> Conn:
     left = link.deadline - link.server.loop.time() if link.deadline else None
     return Conn(
         slot=mine.slot,
-        id=account.id,
+        id=mine.name(account.id),
         pid=mine.pid,
         generation=mine.generation,
         peer=peer_of(address, sock),

@@ -387,9 +387,21 @@ def old_files(path: Path) -> list[Path]:
 
     One that a collector had just compressed when it was killed is there twice: it is left away.
     """
-    found = {it.name: it for it in path.parent.iterdir() if it.name.startswith(path.name + ".")}
+    found = {it.name: it for it in _beside(path)}
     old = [it for name, it in found.items() if it.suffix != ".part" and f"{name}.gz" not in found]
-    return sorted(old, key=lambda it: -int(it.name.removeprefix(path.name).split(".")[1]))
+    return sorted(old, key=lambda it: _age(path, it.name))
+
+
+def _beside(path: Path) -> list[Path]:
+    return [
+        it for it in path.parent.iterdir() if it.name.startswith(path.stem + ".") and it != path
+    ]
+
+
+def _age(path: Path, name: str) -> tuple[int, str]:
+    """.2 is older than .1, and a file that was begun sooner is, too."""
+    number = re.match(r"\.(\d+)", name.removeprefix(path.name))
+    return (-int(number[1]) if number else 0), name
 
 
 def _read(path: Path) -> bytes:
@@ -400,8 +412,7 @@ def _read(path: Path) -> bytes:
 def contents(path: Path) -> Iterator[bytes]:
     """The file and those that it was rotated to, the oldest first; no others are beside it."""
     old = old_files(path)
-    beside = [it for it in path.parent.iterdir() if it.name.startswith(path.name + ".")]
-    assert sorted(beside) == sorted(old)
+    assert sorted(_beside(path)) == sorted(old)
     yield from map(_read, old)
     if path.exists():
         yield path.read_bytes()

@@ -73,7 +73,8 @@ def test_one_that_is_killed_at_each_step(tmp_path: Path, torn: bool, parity: str
         directory = tmp_path / str(at)
         directory.mkdir()
         path = directory / "app.log"
-        spec = Spec("file", str(path), rotate_bytes=1000, compress=not torn)
+        begun = at % 4 >= 2
+        spec = Spec("file", str(path), rotate_bytes=1000, compress=not torn, begun=begun)
         scene = Scene(spec, Random(at), sizes=(300,), follower=Follower())
         try:
             scene.write(5, here=True)

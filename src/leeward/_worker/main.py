@@ -263,7 +263,8 @@ class Worker(Obedient):
         self.server.ready()
         if birth.canary:
             tell(self.access, self.log, birth.config)
-        logfiles.say(functools.partial(self.log.say, "info" if birth.canary else "debug"))
+        say = functools.partial(self.log.say, "info" if birth.canary else "debug")
+        logfiles.say(say, self.log.say)
         self.acceptor.start()
         self._say_to_supervisor(Ready(kind, birth.application.found, birth.baseline, birth.changed))
         self._tell_turns()

@@ -48,10 +48,11 @@ def in_worker(
         loguru.take_all(_place)
 
 
-def say(say: Callable[[str], object]) -> None:
-    """Have `say` called with a line for each file that is not left as it is, now and later."""
+def say(say: Callable[[str], object], complain: Callable[[str, str], object] | None = None) -> None:
+    """Have `say` called with a line for each file that is not left as it is, now and later, and
+    `complain` with (level, text) of what cannot be written."""
     if _place is not None:
-        _place.say(say)
+        _place.say(say, complain)
 
 
 def survey() -> list[str]:

@@ -55,6 +55,19 @@ def say(say: Callable[[str], object], complain: Callable[[str, str], object] | N
         _place.say(say, complain)
 
 
+def survey() -> list[str]:
+    """In a rehearsal: the lines that `say` would say in the worker of slot 0.
+
+    Of handlers that are there now: those that a factory makes are not.
+    """
+    if _place is None:
+        return []
+    standard.tell_all(_place)
+    lines: list[str] = []
+    _place.say(lines.append)
+    return lines
+
+
 def in_child() -> None:
     """In a process that the application forked in a worker: the ring is the worker's."""
     funnel.attach(None)

@@ -61,9 +61,13 @@ class Place:
 
     def path(self, path: str) -> str:
         """Of the file that this process is to write instead of `path`."""
-        if not self.per_worker or self.slot is None or _is_special(path):
+        if self.slot is None or not self.moves(path):
             return path
         return with_slot(path, self.slot)
+
+    def moves(self, path: str) -> bool:
+        """Has each worker a file of its own instead?"""
+        return self.per_worker and not _is_special(path)
 
     def is_older(self, path: str) -> bool:
         """Has nobody of this instance written to it?"""
@@ -110,7 +114,10 @@ class Place:
     # --- telling ----------------------------------------------------------------------------
 
     def tell(self, path: str, who: str, way: Way) -> None:
-        """Say once what becomes of this file."""
+        """Say once what becomes of this file; in a rehearsal of that of slot 0."""
+        if self.moves(path):
+            way = Way.LEAVE
+            path = with_slot(path, 0) if self._rehearsal else path
         self._tell(path, f"log file {path} ({who}): {_WORDS[way]}")
 
     def tell_failure(self, handler: logging.FileHandler, error: Exception) -> None:

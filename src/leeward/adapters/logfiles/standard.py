@@ -19,7 +19,7 @@ import os
 import sys
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from logging.handlers import BaseRotatingHandler
 from typing import TYPE_CHECKING, Any
 
@@ -92,10 +92,25 @@ def uninstall() -> None:
 
 def take_all(place: Place) -> None:
     """All that there are, anew: this process has become a worker."""
+    for handler in _all():
+        _take_or_tell(handler, place)
+
+
+def tell_all(place: Place) -> None:
+    """What would become of each in a worker; nothing is done to it."""
+    for handler in _all():
+        taken: Taken | None = vars(handler).get("_leeward")
+        # Of one that was taken our own methods would count as a rotation of its own.
+        way = taken.way if taken is not None else place.choose(handler)[0]
+        if way is not Way.LEAVE or place.moves(handler.baseFilename):
+            place.tell(handler.baseFilename, type(handler).__name__, way)
+
+
+def _all() -> Iterator[logging.FileHandler]:
     for reference in list(logging._handlerList):  # type: ignore[attr-defined]
         handler = reference()
         if isinstance(handler, logging.FileHandler) and not _is_closed(handler):
-            _take_or_tell(handler, place)
+            yield handler
 
 
 def _take_or_tell(handler: logging.FileHandler, place: Place) -> None:

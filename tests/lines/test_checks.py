@@ -71,6 +71,7 @@ def test_one_that_never_answers_is_down(loop: str) -> None:
             assert (server.requests, len(server.lines)) == ([b"status"], 1)
             stats = client.stats()
             assert (stats.checks, stats.failed_checks, stats.down, stats.checking) == (1, 1, 3, 0)
+            assert not client._here()._checks._asked
 
     run(loop, main())
 
@@ -255,6 +256,17 @@ def test_a_server_that_is_fine_is_asked_when_it_was_idle(loop: str) -> None:
                     assert await client.call(str(n)) == f"re {n}"
             assert server.requests == [b"status", b"0", b"status", b"1"]
             assert len(server.lines) == 1
+
+    run(loop, main())
+
+
+def test_a_check_that_ends_otherwise(loop: str) -> None:
+    """The replies to calls end as they did."""
+
+    async def main() -> None:
+        options = {**CHECKED, "check_end": b"us" + END, "check_reply": re.compile(rb"re .*")}
+        async with serving() as (_, address), client_of(address, **options, timeout=5) as client:
+            assert [await client.call(text) for text in "ab"] == ["re a", "re b"]
 
     run(loop, main())
 

@@ -1,4 +1,5 @@
 """Who may still write into a log ring, how long somebody waits, and what is said of the rest.
+Lines that wait in a worker for a reader of stderr are dealt with alike.
 
 A ring that fills is one whose collector, or whose disk, is slower than its worker.  Lines of
 requests go first: they have the first half of it.  Other lines below WARNING have three
@@ -46,8 +47,8 @@ def patience(level: int) -> float:
     return PATIENCE if level >= ERROR else BRIEF
 
 
-def telling(counts: tuple[int, ...]) -> str:
+def telling(counts: tuple[int, ...], what: str = "refused by a full ring") -> str:
     """What is said of lines that were refused: so many of each kind, `LONG` included."""
     total = sum(counts)
     parts = ", ".join(f"{it} {name}" for it, name in zip(counts, NAMES, strict=True) if it)
-    return f"{total} log line{'s' * (total != 1)} refused by a full ring: {parts}"
+    return f"{total} log line{'s' * (total != 1)} {what}: {parts}"

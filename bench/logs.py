@@ -10,7 +10,8 @@ caller's 99th percentile, CPU of all processes for each line, and what became of
 * loguru: `enqueue=True`, one file that is rotated; a queue and a thread in the parent.
 * QueueHandler: a multiprocessing.Queue, and a QueueListener with a RotatingFileHandler in the
   parent.
-* leeward: a ring for each, the collector, one file that is rotated.
+* leeward: a ring for each, the collector, one file that is rotated.  A writer that is faster
+  than the collector has lines refused, and told: "refused".
 
 "killed": every writer is killed by SIGKILL in the middle; lines that the caller had finished
 logging, and that are in no file, are lost.
@@ -46,7 +47,7 @@ from leeward._core.sinks import Spec
 from leeward._sys import rings
 from leeward._sys.bell import Bell
 from leeward._sys.channel import Channel
-from leeward._sys.ring import RingWriter
+from leeward._sys.ring import RingReader, RingWriter
 
 WRITERS = 2
 ROTATE = 1_000_000
@@ -56,8 +57,8 @@ TEXT = "the basket %d of writer %d was paid for, %s"
 TAIL = "x" * 60
 
 Log = Callable[..., object]
-#: Where its lines go, and what a writer calls `open` for, to be told how to log.
-World = tuple[Callable[[int], Log], Callable[[], object]]
+#: What a writer calls to be told how to log, and what ends it all: the lines that it refused.
+World = tuple[Callable[[int], Log], Callable[[], int | None]]
 
 
 def _by_logging(handler: logging.Handler) -> Log:
@@ -133,9 +134,7 @@ class _Ring(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         line = f"{self.format(record)}\n".encode()
-        # As often as it takes: the others wait for the disk, too.
-        while not self._writer.write(self._sink, record.levelno, line, logrings.PATIENCE):
-            pass
+        self._writer.write(self._sink, record.levelno, line, logrings.patience(record.levelno))
 
 
 def leeward(where: Path) -> Iterator[World]:
@@ -153,9 +152,10 @@ def leeward(where: Path) -> Iterator[World]:
     for n, fd in enumerate(fds):
         ours.send(c.Ring(n + 1, n, 1, m.Descriptor(fd)))
 
-    def end() -> None:
+    def end() -> int:
         ours.send(c.Finish(30.0))
         os.waitpid(pid, 0)
+        return sum(sum(RingReader(fd).refused()) for fd in fds)
 
     yield lambda n: _by_logging(_Ring(RingWriter(fds[n], bell.fd), spec)), end
     ours.close()
@@ -215,10 +215,11 @@ def measure(make: Callable[[Path], Iterator[World]], lines: int, killed: bool) -
                 os.kill(pid, signal.SIGKILL)
         for pid in pids:
             os.waitpid(pid, 0)
-        end()
+        refused = end() or 0
         took = time.perf_counter() - began
         next(world, None)
-        wanted = sum(struct.unpack(f"<{WRITERS}Q", said[:]))
+        logged = sum(struct.unpack(f"<{WRITERS}Q", said[:]))
+        wanted = logged - refused
         there = {
             line.split(b": the ", 1)[1]
             for path in (where / "logs").iterdir()
@@ -228,6 +229,7 @@ def measure(make: Callable[[Path], Iterator[World]], lines: int, killed: bool) -
         }
         result = {"lost %": 100.0 * max(0, wanted - len(there)) / wanted}
         if not killed:
+            result["refused %"] = 100.0 * refused / logged
             result["lines/s"] = wanted / took
             result["CPU us/line"] = (_cpu() - cpu) / wanted * 1e6
             result["p99 us"] = median(

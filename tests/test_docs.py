@@ -117,6 +117,13 @@ def test_every_signal_has_its_row() -> None:
     assert named == handled | {"KILL"}
 
 
+def test_every_benchmark_has_its_row() -> None:
+    """The table of bench/README.md names each script once, and no other."""
+    text = (ROOT / "bench/README.md").read_text()
+    rows = re.findall(r"^\| `(\w+\.py)` \|", text, re.M)
+    assert sorted(rows) == sorted(path.name for path in (ROOT / "bench").glob("*.py"))
+
+
 @functools.cache
 def spoken() -> frozenset[str]:
     """Every piece of text in the code that is long enough to know it by."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import datetime
+import errno
 import gc
 import logging
 import logging.config
 import os
+import resource
 import subprocess
 import sys
 import time
@@ -24,11 +27,12 @@ from typing import Any
 
 import pytest
 
+from leeward._core import logrings
 from leeward._core.config import Config
 from leeward._core.sinks import Spec
 from leeward._sys import funnel, ring
 from leeward._sys.sharing import SharedStream
-from leeward.adapters.logfiles import standard
+from leeward.adapters.logfiles import refused, standard
 from leeward.adapters.logfiles.place import Place
 
 
@@ -427,6 +431,147 @@ def test_a_new_file_at_the_start_is_begun_once(
     assert not (tmp_path / "app.log.2").exists()
 
 
+@pytest.mark.parametrize("level", [-5, 100_000])
+def test_levels_of_the_applications_own(
+    worker: Worker, logger: logging.Logger, tmp_path: Path, level: int
+) -> None:
+    """None is too high, or too low, for the ring."""
+    worker.begin()
+    handler = handler_of(logger, make("rotating", str(tmp_path / "app.log")))
+    handler.setLevel(-10)
+    handler.handle(logging.makeLogRecord({"msg": "one", "levelno": level}))
+    assert len(worker.lines()) == 1
+
+
+# --- a full disk ------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def full_at(octets: int) -> Iterator[None]:
+    """Files of this process become no longer, as on a disk that is full (SIGXFSZ is ignored)."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (octets, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def unwritten(worker: Worker) -> int:
+    return worker.reader.refused()[logrings.UNWRITTEN]
+
+
+@pytest.mark.parametrize("kind", ["subclass", "namer"])
+def test_what_the_file_refuses_is_counted(
+    worker: Worker,
+    logger: logging.Logger,
+    tmp_path: Path,
+    kind: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Exactly, and said once, without a traceback; no part of a line is left, and none that was
+    refused comes later."""
+    path = tmp_path / "app.log"
+    worker.begin()
+    troubles: list[tuple[str, str]] = []
+    worker.place.say(worker.said.append, lambda level, text: troubles.append((level, text)))
+    handler_of(logger, make(kind, str(path)))
+    monkeypatch.setattr(refused, "RETRY", 0.0)  # each is tried
+    logger.info("first")
+    with full_at(30):
+        for number in range(20):
+            logger.info("line %d", number)
+    assert path.read_text() == "INFO first\nINFO line 0\n"
+    assert unwritten(worker) == 19
+    monkeypatch.setattr(refused, "RETRY", 60.0)
+    with full_at(0):
+        logger.info("refused")
+    logger.info("refused before it is tried")
+    assert unwritten(worker) == 21
+    taken = vars(logger.handlers[0])["_leeward"]
+    taken.refused._held_until = 0.0
+    logger.info("last")
+    assert path.read_text() == "INFO first\nINFO line 0\nINFO last\n"
+    assert unwritten(worker) == 21
+    why = os.strerror(errno.EFBIG)
+    assert troubles == [
+        ("error", f"log file {path}: {why}; lines are refused"),
+        ("info", f"log file {path}: can be written again"),
+    ]
+    assert capsys.readouterr().err == ""
+
+
+def test_what_nobody_can_count_is_said_by_the_handler(
+    worker: Worker, logger: logging.Logger, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without a ring, in what a worker forks."""
+    path = tmp_path / "app.log"
+    worker.begin()
+    handler_of(logger, make("subclass", str(path)))
+    logger.info("first")
+    funnel.attach(None)
+    with full_at(15):
+        logger.info("second")
+    assert path.read_text() == "INFO first\n"
+    assert "--- Logging error ---" in capsys.readouterr().err
+    assert unwritten(worker) == 0
+
+
+def test_a_mistake_in_a_record_is_the_handlers(
+    worker: Worker, logger: logging.Logger, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is no trouble of the file's."""
+    worker.begin()
+    handler_of(logger, make("subclass", str(tmp_path / "app.log")))
+    logger.info("%d", "no number")
+    assert "TypeError" in capsys.readouterr().err
+    assert unwritten(worker) == 0
+
+
+def test_a_rotation_that_fails_moves_no_old_file_again(
+    worker: Worker, logger: logging.Logger, tmp_path: Path
+) -> None:
+    """Each try moves the old files by one, and removes the oldest; lines go on in the file."""
+    path = tmp_path / "app.log"
+    worker.begin()
+    troubles: list[str] = []
+    worker.place.say(worker.said.append, lambda level, text: troubles.append(text))
+    handler = handler_of(logger, make("rotating", str(path)))
+
+    def rotator(source: str, target: str) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    handler.rotator = rotator
+    standard.take(handler, worker.place)
+    for number in (1, 2, 3):
+        Path(f"{path}.{number}").write_text(f"old {number}")
+    for number in range(100):
+        logger.info("line %d", number)
+    assert path.read_text() == "".join(f"INFO line {number}\n" for number in range(100))
+    assert [it.read_text() for it in sorted(tmp_path.iterdir())[1:]] == ["old 1", "old 2"]
+    why = os.strerror(errno.ENOSPC)
+    assert troubles == [f"log file {path}: cannot be rotated, and is not for 60 s: {why}"]
+    assert unwritten(worker) == 0
+    with pytest.raises(OSError):
+        handler.doRollover()
+
+
+def test_a_line_that_is_too_long_for_the_ring(
+    worker: Worker, logger: logging.Logger, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It goes to the file itself, and is counted if that does not take it."""
+    path = tmp_path / "app.log"
+    worker.begin()
+    handler_of(logger, make("rotating", str(path)))
+    logger.info("x" * (1 << 18))
+    with full_at(300_000):
+        logger.info("y" * (1 << 18))
+    assert path.read_text() == f"INFO {'x' * (1 << 18)}\n"
+    assert unwritten(worker) == 1
+    assert capsys.readouterr().err == ""
+
+
 LOGURU = """
 import os, sys, time
 from leeward._core.config import Config
@@ -470,6 +615,62 @@ def test_loguru_is_seen_to_when_it_is_imported(tmp_path: Path) -> None:
     assert Path(f"{path}.2").read_text() == "z" * 20 + "\n"
     rest = [it for it in tmp_path.iterdir() if it.name not in ("app.log", "app.log.old")]
     assert sorted(it.read_text()[0] for it in rest) == ["y", "z"]
+
+
+RINGED = """
+import os, resource, sys
+from leeward._core.config import Config
+from leeward._sys import ring
+from leeward.adapters.logfiles import install, refused
+install.before_loading(Config("t"), os.getpid())
+from loguru import logger
+logger.remove()
+path = sys.argv[1]
+one, two = path + "/one.log", path + "/two.log"
+logger.add(one, rotation=100, format="{level} {message}", filter=lambda it: "1" in it["extra"])
+logger.bind(**{"1": 1}).info("imported")
+fd = ring.create(1 << 18)
+writer, reader = ring.RingWriter(fd), ring.RingReader(fd)
+install.in_worker(1, None, lambda: writer)
+install.say(print, print)
+own = {"compression": lambda it: None, "filter": lambda it: not it["extra"], "catch": False}
+logger.add(two, rotation=100, format="{message}", **own)
+for number in range(20):
+    logger.bind(**{"1": 1}).warning("served {}", number)
+for record in reader.read():
+    print(record.level, record.line.decode(), end="")
+print(reader.sinks()[0].decode(), open(one).read())
+refused.RETRY = 0
+resource.setrlimit(resource.RLIMIT_FSIZE, (5, resource.RLIM_INFINITY))
+for number in range(5):
+    logger.info("a line {}", number)
+resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+logger.info("the last")
+print(open(two).read(), reader.refused())
+"""
+
+
+@pytest.mark.skipif(find_spec("loguru") is None, reason="loguru is not installed")
+def test_loguru_in_a_worker(tmp_path: Path) -> None:
+    """What the collector can rotate goes to it, formatted and filtered by loguru; what only the
+    sink can is written by it, and what its file refuses is counted."""
+    done = subprocess.run(
+        [sys.executable, "-c", RINGED, str(tmp_path)], capture_output=True, text=True, timeout=40
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    one, two = tmp_path / "one.log", tmp_path / "two.log"
+    spec = f'{{"begun":true,"kind":"file","path":"{one}","rotate_bytes":100}}'
+    assert done.stdout.splitlines() == [
+        f"log file {one} (loguru): written by the collector, for all workers",
+        f"log file {two} (loguru): rotated by its own code, in one worker at a time",
+        *(f"30 WARNING served {number}" for number in range(20)),
+        f"{spec} INFO imported",
+        "",
+        f"error log file {two}: {os.strerror(errno.EFBIG)}; lines are refused",
+        f"info log file {two}: can be written again",
+        "the last",
+        " (0, 0, 0, 0, 5)",
+    ]
 
 
 # --- a file for each ----------------------------------------------------------------------------

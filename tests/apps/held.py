@@ -52,6 +52,19 @@ class Blocked(tornado.web.RequestHandler):
         self.write(who())
 
 
+class Threaded(tornado.web.RequestHandler):
+    """Waits for a thread, which nothing ends."""
+
+    async def get(self, port: str) -> None:
+        await asyncio.get_running_loop().run_in_executor(None, self.work, port)
+        self.write(who())
+
+    def work(self, port: str) -> None:
+        with socket.create_connection(("127.0.0.1", int(port))) as gate:
+            gate.sendall(f"{os.getpid()}\n".encode())
+            gate.recv(1)
+
+
 class Stubborn(tornado.web.RequestHandler):
     """Never ends, not even when it is cancelled."""
 
@@ -83,6 +96,7 @@ def make_app() -> tornado.web.Application:
             ("/held/(.*)", Held),
             ("/blocked/(.*)", Blocked),
             ("/stubborn/(.*)", Stubborn),
+            ("/threaded/(.*)", Threaded),
             ("/ws", Socket),
         ],
         log_function=lambda handler: None,

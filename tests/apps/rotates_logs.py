@@ -67,11 +67,12 @@ def make() -> logging.Handler:
 
 
 def configure() -> None:
-    if HANDLER == "loguru":
+    if HANDLER.startswith("loguru"):
         from loguru import logger
 
         logger.remove()
-        logger.add(PATH, rotation=45_000, retention=3, format="{message}")
+        how = {"compression": lambda it: compress(it, f"{it}.gz")} if HANDLER[6:] else {}
+        logger.add(PATH, rotation=45_000, retention=3, format="{message}", **how)
         vars(log)["info"] = logger.info
         return
     handler = make()

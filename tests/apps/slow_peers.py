@@ -44,3 +44,13 @@ def make_app() -> Application:
         [("/", Hello), ("/wait", Wait), ("/impatient", Impatient), ("/echo", Echo)],
         log_function=lambda handler: None,
     )
+
+
+async def main() -> None:
+    """By Tornado's own server, as its documentation has it."""
+    print(make_app().listen(0, "127.0.0.1")._sockets.popitem()[1].getsockname()[1], flush=True)
+    await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

@@ -15,6 +15,8 @@ import signal
 import time
 import warnings
 import zlib
+from array import array
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,11 +26,13 @@ from leeward._collector.main import run
 from leeward._core import collector_messages as c
 from leeward._core import messages as m
 from leeward._core.config import Config
+from leeward._core.reached import Reached, from_text
 from leeward._core.sinks import Spec
 from leeward._sys import rings
 from leeward._sys.bell import Bell
 from leeward._sys.channel import Channel
 from leeward._sys.ring import RingReader, RingWriter
+from leeward._sys.rings import HEAD, TAIL
 from leeward.errors import ChannelClosed
 
 #: Lines of one writer at most.
@@ -67,6 +71,49 @@ def line_of(writer: int, number: int, octets: int) -> bytes:
     return b"<%s %08x %s>\n" % (head, zlib.crc32(head + padding), padding)
 
 
+def _let_empty(writer: RingWriter, octets: int) -> None:
+    """Wait until the collector has left no more than so many octets, for 0.1 s at most."""
+    deadline = time.monotonic() + 0.1
+    while writer.words[HEAD] - writer.words[TAIL] > octets and time.monotonic() < deadline:
+        time.sleep(0.0005)
+
+
+class Follower:
+    """`leeward logs -f`: asks each collector for what comes after what it has seen."""
+
+    def __init__(self) -> None:
+        self.reached = Reached()
+        self.text = ""
+        self.errors: list[str] = []
+        self._channel: Channel | None = None
+
+    def ask(self, scene: Scene) -> None:
+        """Beforehand all that came from the collector before is read."""
+        self.read_all()
+        self._channel, theirs = Channel.pair()
+        asker = m.Descriptor(theirs.fileno())
+        scene.tell(c.Tail(-1, True, -1, 0, asker, self.reached.to_text()))
+        theirs.close()
+
+    def read(self, timeout: float = 20.0) -> None:
+        """One piece.  Raises ChannelClosed when the collector has let us go, or died."""
+        assert self._channel is not None
+        piece = self._channel.wait(timeout)
+        assert isinstance(piece, m.Piece), "nothing came"
+        self.text += piece.text
+        self.errors += [piece.error] if piece.error else []
+        self.reached.advance(from_text(piece.reached))
+
+    def read_all(self) -> None:
+        """Until the collector is dead."""
+        if self._channel is not None:
+            with contextlib.suppress(ChannelClosed):
+                while True:
+                    self.read()
+            self._channel.close()
+            self._channel = None
+
+
 class Died(Exception):
     """The collector has ended."""
 
@@ -95,6 +142,10 @@ class Scene:
     size: int = 1 << 20
     level: int = 20
     wait: float = 0.0
+    #: Writers write in bursts, and let the ring be emptied between them; else they never pause.
+    bursts: bool = False
+    #: One whom each collector tells what it writes.
+    follower: Follower | None = None
     #: Run in the collector before it begins.
     first: Callable[[], object] = lambda: None
     writers: list[Writer] = field(default_factory=list)
@@ -106,6 +157,8 @@ class Scene:
         self.collector = 0
         self.complaints: list[str] = []
         self.emptied: list[str] = []
+        #: Numbers of the lines that files held, by their writer.
+        self.found: defaultdict[int, array[int]] = defaultdict(lambda: array("I"))
 
     # --- writers ---------------------------------------------------------------------------
 
@@ -131,8 +184,14 @@ class Scene:
     def _write(self, number: int, fd: int, known: mmap.mmap, rng: Random, most: int) -> None:
         writer = RingWriter(fd, self.bell.fd)
         sink = writer.sink(self.spec.to_json())
+        left = 0
         for n in range(most):
             line = line_of(number, n, rng.choice(self.sizes))
+            if self.bursts and left <= 0:
+                # At full rate: now and then more than there is room for, as a rule less.
+                left = int(writer.size * 1.2 * rng.random())
+                _let_empty(writer, writer.size // 4)
+            left -= len(line)
             known[n] = TRIED
             known[n] = ACCEPTED if writer.write(sink, self.level, line, self.wait) else REFUSED
             if known[n] == REFUSED:
@@ -172,7 +231,10 @@ class Scene:
         held = [it for it in self.writers if not it.drained]
         config = Config("nothing").to_json()
         bell = m.Descriptor(self.bell.fd)
-        self.tell(c.Collect(config, parent, bell, len(held), tuple(self.emptied)))
+        first = len(held) + (self.follower is not None)
+        self.tell(c.Collect(config, parent, bell, first, tuple(self.emptied)))
+        if self.follower is not None:
+            self.follower.ask(self)
         for it in held:
             self.tell(c.Ring(it.number, it.number, 1, m.Descriptor(it.ring), not it.alive))
 
@@ -252,6 +314,23 @@ class Scene:
 
     # --- the reckoning -----------------------------------------------------------------------
 
+    def take(self, data: bytes) -> None:
+        """Look at the lines of a file: each whole, and of each writer in order, none twice."""
+        for writer, number in numbers(data):
+            mine = self.found[writer]
+            assert not mine or number > mine[-1], f"writer {writer}: doubled, or out of order"
+            mine.append(number)
+
+    def take_oldest(self, keep: int) -> None:
+        """Look at all old files but the `keep` youngest, and remove them.
+
+        While there is no collector: nobody renames them meanwhile.
+        """
+        assert self.channel is None
+        for it in old_files(Path(self.spec.path))[:-keep]:
+            self.take(_read(it))
+            it.unlink()
+
     def check(
         self, came: Iterable[bytes] | None = None, twice: int = 0, gone: int = 0
     ) -> tuple[int, int]:
@@ -262,18 +341,17 @@ class Scene:
                       were lost by whoever took them.
         Returns how many lines were accepted and refused.
         """
-        found: dict[int, list[int]] = {it.number: [] for it in self.writers}
-        for data in contents(Path(self.spec.path)) if came is None else came:
-            for line in data.splitlines(keepends=True):
-                match = LINE.fullmatch(line)
-                assert match, f"torn: {line[:200]!r}"
-                head = b" ".join(match.group(1, 2, 3))
-                assert int(match[4], 16) == zlib.crc32(head + match[5]), f"mangled: {line[:200]!r}"
-                found[int(match[1])].append(int(match[2]))
+        if came is None:
+            for data in contents(Path(self.spec.path)):
+                self.take(data)
+        found = self.found
+        for data in came or ():
+            for writer, number in numbers(data):
+                found[writer].append(number)
         accepted = refused = 0
         for it in self.writers:
             states = it.states()
-            lines = found[it.number]
+            lines = list(found[it.number])
             if twice:
                 once = [n for n, before in zip(lines, [-1, *lines], strict=False) if n != before]
                 assert len(lines) - len(once) <= twice
@@ -294,13 +372,47 @@ class Scene:
         return accepted, refused
 
 
+def numbers(data: bytes) -> Iterator[tuple[int, int]]:
+    """Writer and number of each line, which must be whole."""
+    for line in data.splitlines(keepends=True):
+        match = LINE.fullmatch(line)
+        assert match, f"torn: {line[:200]!r}"
+        head = b" ".join(match.group(1, 2, 3))
+        assert int(match[4], 16) == zlib.crc32(head + match[5]), f"mangled: {line[:200]!r}"
+        yield int(match[1]), int(match[2])
+
+
+def old_files(path: Path) -> list[Path]:
+    """Those that `path` was rotated to, the oldest first.
+
+    One that a collector had just compressed when it was killed is there twice: it is left away.
+    """
+    found = {it.name: it for it in _beside(path)}
+    old = [it for name, it in found.items() if it.suffix != ".part" and f"{name}.gz" not in found]
+    return sorted(old, key=lambda it: _age(path, it.name))
+
+
+def _beside(path: Path) -> list[Path]:
+    return [
+        it for it in path.parent.iterdir() if it.name.startswith(path.stem + ".") and it != path
+    ]
+
+
+def _age(path: Path, name: str) -> tuple[int, str]:
+    """.2 is older than .1, and a file that was begun sooner is, too."""
+    number = re.match(r"\.(\d+)", name.removeprefix(path.name))
+    return (-int(number[1]) if number else 0), name
+
+
+def _read(path: Path) -> bytes:
+    data = path.read_bytes()
+    return gzip.decompress(data) if path.suffix == ".gz" else data
+
+
 def contents(path: Path) -> Iterator[bytes]:
-    """The file and those that it was rotated to, the oldest first."""
-    names = [it for it in path.parent.iterdir() if it.name.startswith(path.name + ".")]
-    assert not any(it.suffix == ".part" for it in names), names
-    old = sorted(names, key=lambda it: -int(it.name.removeprefix(path.name).split(".")[1]))
-    for it in old:
-        data = it.read_bytes()
-        yield gzip.decompress(data) if it.suffix == ".gz" else data
+    """The file and those that it was rotated to, the oldest first; no others are beside it."""
+    old = old_files(path)
+    assert sorted(_beside(path)) == sorted(old)
+    yield from map(_read, old)
     if path.exists():
         yield path.read_bytes()

@@ -11,7 +11,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from collector.harness import Died, Scene, contents
+from collector.harness import Died, Follower, Scene, contents
 
 from leeward._core import collector_messages as c
 from leeward._core.sinks import Spec
@@ -62,7 +62,10 @@ def killer(at: int, torn: bool) -> Callable[[], None]:
 @pytest.mark.parametrize("parity", ["odd", "even"])
 @pytest.mark.parametrize("torn", [False, True], ids=["before", "after or torn"])
 def test_one_that_is_killed_at_each_step(tmp_path: Path, torn: bool, parity: str) -> None:
-    """From the first step to the last, each in a world of its own."""
+    """From the first step to the last, each in a world of its own.
+
+    Nor is a line lost or doubled for whoever follows the log.
+    """
     at = -1 if parity == "odd" else 0
     died = True
     while died:
@@ -70,8 +73,9 @@ def test_one_that_is_killed_at_each_step(tmp_path: Path, torn: bool, parity: str
         directory = tmp_path / str(at)
         directory.mkdir()
         path = directory / "app.log"
-        spec = Spec("file", str(path), rotate_bytes=1000, compress=not torn)
-        scene = Scene(spec, Random(at), sizes=(300,))
+        begun = at % 4 >= 2
+        spec = Spec("file", str(path), rotate_bytes=1000, compress=not torn, begun=begun)
+        scene = Scene(spec, Random(at), sizes=(300,), follower=Follower())
         try:
             scene.write(5, here=True)
             scene.first = killer(at, torn)
@@ -80,6 +84,9 @@ def test_one_that_is_killed_at_each_step(tmp_path: Path, torn: bool, parity: str
                 scene.first = lambda: None
                 assert not _dies(scene), at
             assert scene.check() == (5, 0), at
+            assert scene.follower is not None
+            scene.follower.read_all()
+            assert scene.follower.text.encode() == b"".join(contents(path)), at
             assert len(list(contents(path))) >= 2, at
         finally:
             scene.close()

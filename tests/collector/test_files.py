@@ -210,12 +210,101 @@ def test_what_cannot_be_compressed_stays(tmp_path: Path) -> None:
     shrinker = Shrinker()
     (tmp_path / "app.log.1").write_bytes(b"x" * 1000)
     (tmp_path / "app.log.gz.part").mkdir()
-    shrinker.add(str(tmp_path / "app.log"), str(tmp_path / "app.log.1"))
-    shrinker.add(str(tmp_path / "app.log"), str(tmp_path / "app.log.7"))  # removed meanwhile
+    for number in (1, 7):  # of which the other was removed meanwhile
+        name = str(tmp_path / f"app.log.{number}")
+        shrinker.add(str(tmp_path / "app.log"), name, lambda: [str(tmp_path / "app.log.1")])
     while shrinker:
         shrinker.step()
     assert len(shrinker.errors) == 1
     assert (tmp_path / "app.log.1").read_bytes() == b"x" * 1000
+
+
+def test_what_has_the_inode_of_a_removed_file_is_not_compressed(tmp_path: Path) -> None:
+    """The file that is written to, a compressed one: only what was rotated is."""
+    for heir in ("app.log", "app.log.1.gz"):
+        shrinker = Shrinker()
+        file = File(Spec("file", str(tmp_path / "app.log"), compress=True), shrinker)
+        (tmp_path / "app.log.1").write_bytes(b"x" * 1000)
+        file.tidy()
+        os.rename(tmp_path / "app.log.1", tmp_path / heir)
+        while shrinker:
+            shrinker.step()
+        assert there(tmp_path) == {heir: b"x" * 1000}
+        os.unlink(tmp_path / heir)
+
+
+def begun(tmp_path: Path) -> dict[str, bytes]:
+    """What old files hold, by the part of their names that says when each was begun."""
+    found = {}
+    for path in tmp_path.iterdir():
+        if path.name != "app.log":
+            data = path.read_bytes()
+            found[path.name] = gzip.decompress(data) if path.suffix == ".gz" else data
+    return dict(sorted(found.items()))
+
+
+def called(when: float, more: str = ".log") -> str:
+    return f"app.{datetime.datetime.fromtimestamp(when):%Y-%m-%d_%H-%M-%S_%f}{more}"
+
+
+def test_called_by_when_they_were_begun(
+    tmp_path: Path, files: Callable[..., File], clock: Clock
+) -> None:
+    """As loguru has it: microseconds, before the ending, and a number where a name is taken; a
+    successor knows when the file was begun."""
+    rules = {"begun": True, "rotate_bytes": 10}
+    file = files(**rules)
+    first = clock.now
+    write(file, b"line0")
+    clock.now += 60
+    file.close()  # as if it had died
+    file = files(**rules)
+    write(file, b"line1")
+    (tmp_path / called(first)).write_bytes(b"a stranger's")
+    (tmp_path / called(first, ".2.log.gz")).write_bytes(gzip.compress(b"another's"))
+    clock.now += 60
+    write(file, b"line2")
+    assert (tmp_path / "app.log").read_bytes() == b"line2"
+    try:
+        os.getxattr(tmp_path / "app.log", "user.loguru_crtime")
+    except OSError:
+        pytest.skip("no extended attributes here")
+    assert begun(tmp_path) == {
+        called(first, ".2.log.gz"): b"another's",
+        called(first, ".3.log"): b"line0line1",
+        called(first): b"a stranger's",
+    }
+
+
+@pytest.mark.parametrize("noted", [b"nan", b"inf", b"-1e300", b"yesterday", b"1e18"])
+def test_whatever_was_noted_of_its_beginning(
+    tmp_path: Path, files: Callable[..., File], noted: bytes
+) -> None:
+    """The collector writes on, and the old file has a name."""
+    path = tmp_path / "app.log"
+    path.write_bytes(b"line0")
+    try:
+        os.setxattr(path, "user.loguru_crtime", noted)
+    except OSError:
+        pytest.skip("no extended attributes here")
+    write(files(begun=True, rotate_bytes=5), b"line1")
+    assert list(begun(tmp_path).values()) == [b"line0"]
+
+
+def test_kept_for_a_time(tmp_path: Path, files: Callable[..., File], clock: Clock) -> None:
+    """So long after their last line, and what no rotation has named for ever."""
+    stranger = tmp_path / "app.error.log"
+    stranger.write_bytes(b"a stranger's")
+    os.utime(stranger, (0, 0))
+    file = files(begun=True, rotate_bytes=5, keep_for=100, compress=True)
+    for n in range(6):
+        write(file, b"line%d" % n)
+        os.utime(tmp_path / "app.log", (clock.now, clock.now))
+        clock.now += 40
+        while file._shrinker:
+            file._shrinker.step()
+    # Of 120 s ago and older none, when the last was begun.
+    assert list(begun(tmp_path).values()) == [b"line3", b"line4", b"a stranger's"]
 
 
 @pytest.mark.parametrize("what", ["whole", "half", "nothing", "behind another's", "gone"])

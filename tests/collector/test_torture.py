@@ -1,6 +1,7 @@
 """Accepted lines are written, exactly once and whole, whoever is killed and whenever.
 
-SOAK_LOGS=1000 is the long form (`make soak`): so many kills of writers and of collectors.
+SOAK_LOGS=1000 is the long form (`make soak`): so many kills, half of them of writers and half
+of collectors, and a disk that is full for 10 s.
 """
 
 from __future__ import annotations
@@ -17,12 +18,16 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from collector.harness import ACCEPTED, LINE, Scene
+from collector.harness import ACCEPTED, LINE, Scene, old_files
 
 from leeward._core import collector_messages as c
 from leeward._core.sinks import Spec
 
-KILLS = int(os.environ.get("SOAK_LOGS", "40"))
+KILLS = int(os.environ.get("SOAK_LOGS", "80"))
+#: Octets of log files; above that the oldest are looked at and removed.
+MOST_OCTETS = 100_000_000
+#: Seconds for which a disk is full.
+FULL = 10.0 if "SOAK_LOGS" in os.environ else 1.5
 SEED = int(os.environ.get("SEED", random.SystemRandom().randrange(1 << 30)))
 
 pytestmark = pytest.mark.timeout(180 + 2 * KILLS)
@@ -57,35 +62,54 @@ def octets(directory: Path) -> int:
 
 
 @pytest.mark.parametrize("compress", [False, True])
+@pytest.mark.parametrize("begun", [False, True], ids=["numbers", "begun"])
 def test_kills_of_writers_and_collectors_in_the_middle_of_rotation(
-    tmp_path: Path, scenes: Callable[..., Scene], compress: bool
+    tmp_path: Path, scenes: Callable[..., Scene], compress: bool, begun: bool
 ) -> None:
-    """Four writers at full rate, lines of 30 octets to 150 kB, files of 1 MB."""
+    """Four writers in bursts at full rate, lines of 30 octets to 150 kB, files of 1 MB; old files
+    are called by numbers, or as loguru does.
+
+    An eighth of all kills are those of collectors, an eighth those of writers; the others are
+    the test's other forms.
+    """
     path = tmp_path / "app.log"
-    spec = Spec("file", str(path), rotate_bytes=1_000_000, compress=compress)
+    spec = Spec("file", str(path), rotate_bytes=1_000_000, compress=compress, begun=begun)
     sizes = (*(20, 60, 100, 250, 1000, 4000) * 8, 20_000, 150_000)
-    scene = scenes(spec, sizes=sizes)
+    scene = scenes(spec, sizes=sizes, bursts=True)
     scene.collect()
     alive = [scene.write() for _ in range(4)]
     rng = scene.rng
-    for _ in range(KILLS // 2):
+    killed = 0
+
+    def kill_a_writer() -> None:
+        scene.kill(alive.pop(rng.randrange(len(alive))))
+        alive.append(scene.write())
+
+    for _ in range(KILLS // 8):
+        # While a collector works, and while there is none.
+        before = rng.random() < 0.5
         pause(rng, 0.05)
-        if rng.random() < 0.3:
-            victim = alive.pop(rng.randrange(len(alive)))
-            scene.kill(victim)
-            alive.append(scene.write())
+        if before:
+            kill_a_writer()
+            pause(rng, 0.02)
         scene.kill_collector()
         pause(rng, 0.01)
+        if not before:
+            kill_a_writer()
+        killed += 1
+        if octets(tmp_path) > MOST_OCTETS:
+            scene.take_oldest(5)
         scene.collect()
-        if octets(tmp_path) > 300_000_000:
-            break
     for it in alive:
         scene.kill(it)
     scene.wait_drained()
     scene.finish()
     accepted, refused = scene.check()
-    print(f"{accepted} accepted, {refused} refused, {scene.kills} collectors killed")
+    print(f"{accepted} lines accepted, {refused} refused,", end=" ")
+    print(f"{scene.kills} collectors and {killed} writers killed in the midst")
+    assert scene.kills == killed == KILLS // 8
     assert accepted > 10 * KILLS
+    assert accepted > 2 * refused, "that was a test of refusals"
     assert len(list(tmp_path.iterdir())) > 3
 
 
@@ -101,30 +125,56 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "--lazy", str(where)], check=True)
 
 
+def fill(ballast: Path) -> None:
+    """Take every page that is left."""
+    with open(ballast, "ab", buffering=0) as file, contextlib.suppress(OSError):
+        while file.write(b"x" * 4096):
+            pass
+
+
 def test_a_disk_that_is_full_for_a_while(small_disk: Path, scenes: Callable[..., Scene]) -> None:
-    """Lines wait, then are refused and counted; what was accepted is there afterwards."""
+    """Lines wait, then are refused and counted; what was accepted is there afterwards.
+
+    Not a page is left meanwhile, files of 50 kB rotate before and after it, and collectors and
+    writers are killed in the middle of the trouble.
+    """
     path = small_disk / "app.log"
     ballast = small_disk / "ballast"
-    ballast.write_bytes(b"x" * 700_000)
-    scene = scenes(Spec("file", str(path)), size=1 << 17, sizes=(20, 100, 1000, 5000))
+    ballast.write_bytes(b"x" * 600_000)
+    spec = Spec("file", str(path), rotate_bytes=50_000)
+    scene = scenes(spec, size=1 << 16, sizes=(20, 100, 1000, 5000), bursts=True)
     scene.collect()
     alive = [scene.write() for _ in range(2)]
     words = os.strerror(errno.ENOSPC)
     scene.wait_complaint(words)
     scene.wait_complaint("refused by a full ring")
-    scene.kill_collector()  # in the middle of the trouble
-    scene.complaints.clear()
-    scene.collect()
+    fill(ballast)
+    before = [it.name for it in old_files(path)]
+    began, kills = time.monotonic(), 0
+    while time.monotonic() - began < FULL:
+        assert os.statvfs(small_disk).f_bavail == 0
+        scene.kill_collector()
+        if kills < 3:  # their rings stay until there is room, and each needs 64 KiB of it
+            scene.kill(alive.pop(0))
+            alive.append(scene.write())
+        kills += 1
+        scene.complaints.clear()
+        scene.collect()
+        scene.wait_complaint(words)
+        scene.wait_complaint("refused by a full ring")
+        fill(ballast)  # what a writer or a collector has given back
+    full = time.monotonic() - began
+    assert [it.name for it in old_files(path)] == before, "it rotates though nothing is written"
     for it in alive:
         scene.kill(it)
-    scene.wait_complaint(words)
     ballast.unlink()
     scene.wait_drained()
     scene.wait_complaint("can be written again")
     scene.finish()
     accepted, refused = scene.check()
+    print(f"{accepted} lines accepted, {refused} refused, full for {full:.1f} s, {kills} kills")
     assert accepted > 100 and refused > 0
-    assert path.stat().st_size > 300_000
+    assert len(old_files(path)) > len(before) > 2
 
 
 def test_a_write_that_is_cut_short(tmp_path: Path, scenes: Callable[..., Scene]) -> None:

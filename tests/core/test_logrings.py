@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from leeward._core import logrings
-from leeward._core.logrings import ACCESS, HIGH, LONG, LOW
+from leeward._core.logrings import ACCESS, HIGH, LONG, LOW, UNWRITTEN
 
 
 def test_requests_go_first_and_warnings_last() -> None:
@@ -32,11 +32,21 @@ def test_the_longest_line_always_fits_an_empty_ring() -> None:
 
 def test_what_is_told() -> None:
     """How many, and of which kinds."""
-    counts = [0, 0, 0, 0]
+    counts = [0, 0, 0, 0, 0]
     counts[LOW] = 1
     assert logrings.telling(tuple(counts)) == "1 log line refused by a full ring: 1 below WARNING"
     counts[ACCESS], counts[LONG] = 2, 3
     assert logrings.telling(tuple(counts)) == (
         "6 log lines refused by a full ring: "
         "2 of requests, 1 below WARNING, 3 too long for any ring"
+    )
+    assert logrings.telling((0, 2, 0, 0, 0), "lost (nobody reads)") == (
+        "2 log lines lost (nobody reads): 2 below WARNING"
+    )
+    counts[UNWRITTEN] = 7
+    assert logrings.telling(tuple(counts)).endswith(
+        "3 too long for any ring; 7 log lines refused by a file that could not be written"
+    )
+    assert logrings.telling((0, 0, 0, 0, 1)) == (
+        "1 log line refused by a file that could not be written"
     )

@@ -60,6 +60,8 @@ def test_a_sink_survives_its_table() -> None:
         {"kind": "file", "path": "/a\ud900"},
         {"kind": "file", "path": "/a", "keep": -1},
         {"kind": "file", "path": "/a", "rotate_bytes": -1},
+        {"kind": "file", "path": "/a", "keep_for": -1},
+        {"kind": "file", "path": "/a", "begun": 1},
         {"kind": "file", "path": "/a", "permissions": 1 << 40},
         {"kind": "file", "path": "/a", "when": "S", "interval": 1, "suffix": "%Y\0"},
     ],

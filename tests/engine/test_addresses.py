@@ -53,3 +53,22 @@ def test_counting_begins_while_it_runs() -> None:
     for _ in range(9):
         counts.begins(one)
     assert counts.allows(one)
+
+
+def test_who_speaks_for_others_is_not_counted_by_address() -> None:
+    """Its connections are welcome; whom it speaks for counts together with those who come."""
+    proxy, one = ("127.0.0.1", 1), ("192.0.2.1", 1)
+    counts = Addresses()
+    counts.speaks = lambda address: address == proxy
+    counts.tune(1, [proxy, ""])
+    for _ in range(3):
+        assert counts.welcomes(proxy) and counts.allows(proxy)
+        counts.begins(proxy)
+    assert not counts._counts
+    assert counts.has_room("192.0.2.1")
+    counts.enter("192.0.2.1")
+    assert not counts.has_room("192.0.2.1") and not counts.allows(one)
+    counts.ends(proxy)
+    counts.leave("")
+    counts.leave("192.0.2.1")
+    assert counts.allows(one) and not counts._counts

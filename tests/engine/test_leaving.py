@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime
 import gc
 import logging
 import socket
@@ -104,7 +105,32 @@ class Shared(Noting):
     async def get(self) -> None:
         assert self.notes.shared is not None
         self.notes.add("waits")
-        self.finish(await self.notes.shared)
+        self.finish(await self.by(self.notes.shared))
+
+    def by(self, shared: asyncio.Future[str]) -> Awaitable[Any]:
+        return shared
+
+
+class Shielded(Shared):
+    def by(self, shared: asyncio.Future[str]) -> Awaitable[Any]:
+        return asyncio.shield(shared)
+
+
+class Gathered(Shared):
+    def by(self, shared: asyncio.Future[str]) -> Awaitable[Any]:
+        return asyncio.gather(shared, asyncio.wait_for(asyncio.shield(shared), 3600))
+
+
+class Timed(Shared):
+    def by(self, shared: asyncio.Future[str]) -> Awaitable[Any]:
+        return gen.with_timeout(datetime.timedelta(hours=1), shared)
+
+
+class Grouped(Shared):
+    async def by(self, shared: asyncio.Future[str]) -> str:
+        async with asyncio.TaskGroup() as members:
+            member = members.create_task(asyncio.wait_for(shared, 3600))
+        return member.result()
 
 
 class Anyway(Poll):
@@ -176,7 +202,11 @@ class Upload(Noting):
             self.notes.add("over")
 
 
-HANDLERS = (Poll, OldPoll, Shared, Anyway, Soon, Stubborn, Thread, Quick, Events, Raises, Upload)
+HANDLERS = (
+    *(Poll, OldPoll, Shared, Shielded, Gathered, Timed, Grouped, Anyway, Soon, Stubborn, Thread),
+    *(Quick, Events, Raises, Upload),
+)
+SHARED = ("Shared", "Shielded", "Gathered", "Timed", "Grouped")
 
 
 def application(notes: Notes) -> Application:
@@ -570,7 +600,7 @@ def test_a_thread_cannot_be_ended(by: str) -> None:
 
 @pytest.mark.parametrize("loop", LOOPS)
 @pytest.mark.parametrize("by", WAYS)
-@pytest.mark.parametrize("name", ["Poll", "OldPoll", "Shared"])
+@pytest.mark.parametrize("name", ["Poll", "OldPoll", *SHARED])
 def test_nothing_stays_of_two_hundred(loop: str, by: str, name: str) -> None:
     """Tasks, futures, connections and handlers are back to what they were."""
     handlers: weakref.WeakSet[RequestHandler] = weakref.WeakSet()
@@ -596,6 +626,7 @@ def test_nothing_stays_of_two_hundred(loop: str, by: str, name: str) -> None:
                 await asyncio.sleep(0.1)
                 assert len(asyncio.all_tasks()) == 1
                 assert not notes.condition._waiters and not server.live
+                assert len(notes.shared._callbacks or ()) <= 1 and not notes.shared.done()
                 gc.collect()
                 count = sum(isinstance(it, asyncio.Future) for it in gc.get_objects())
                 before = before or count

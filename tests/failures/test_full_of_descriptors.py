@@ -7,6 +7,7 @@ connect and keep silent, and one that comes when those have gone.
 from __future__ import annotations
 
 import contextlib
+import os
 import select
 import socket
 import subprocess
@@ -17,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from process.support import waited
 
 from leeward._sys import procfs
 from leeward.testing import serve
@@ -29,6 +31,8 @@ REQUESTS, PACE = 20, 0.1
 REQUEST = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 #: Of a core: leeward takes 2 %.
 RESTS = 0.1
+#: Seconds until somebody new is answered, as in bench/emfile.py: leeward takes 0.01.
+AGAIN = 1.0
 #: Bytes of tracebacks in these two seconds: Tornado writes 6 MB a second on a core of its own.
 SHOUTS = 100_000
 
@@ -38,6 +42,7 @@ class Seen:
     answered: int
     cores: float
     afterwards: float  # seconds until somebody new is answered
+    starved: float  # those of them in which the worker, or we, were ready to run and did not
 
 
 def ask(client: socket.socket) -> bool:
@@ -67,10 +72,11 @@ def crowd(address: tuple[str, int], pid: int) -> Seen:
                 select.select([], [], [], PACE)
             spent = time.monotonic() - begun
             cores = ((procfs.cpu_seconds(pid) or 0.0) - cpu) / spent
-    begun = time.monotonic()
+    begun, starved = time.monotonic(), waited(pid) + waited(os.getpid())
     with socket.create_connection(address, 20) as late:
         assert ask(late)
-    return Seen(answered, cores, time.monotonic() - begun)
+    afterwards = time.monotonic() - begun
+    return Seen(answered, cores, afterwards, waited(pid) + waited(os.getpid()) - starved)
 
 
 @contextlib.contextmanager
@@ -109,7 +115,9 @@ def test_leeward_takes_it_away(engine: str, tmp_path: Path) -> None:
         seen = crowd((found[1], int(found[2])), pid)
         assert seen.answered == REQUESTS
         assert seen.cores < RESTS
-        assert seen.afterwards < 5, "a second, on a machine that has nothing else to do"
         told = [line for line in service.lines if "tornado.access" not in line]
         assert len(told) < 40
         assert "Traceback" not in service.log
+        if seen.afterwards - seen.starved <= AGAIN < seen.afterwards:
+            pytest.skip(f"the machine is busy: {seen.starved:.3f} s went by in waiting to run")
+        assert seen.afterwards <= AGAIN

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import socket
 import struct
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
+from failures.bare import Address, bare
 from process.clients import Gate, Http, address_of, get
 from process.support import APPS, until
 
@@ -17,23 +15,7 @@ from leeward._sys.procfs import cpu_seconds
 from leeward.testing import serve
 
 CLIENTS = 20
-Address = tuple[str, int]
-
-
-@contextlib.contextmanager
-def bare() -> Iterator[Address]:
-    command = [sys.executable, str(APPS / "polls.py")]
-    process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    )
-    try:
-        assert process.stdout is not None
-        yield "127.0.0.1", int(process.stdout.readline())
-    finally:
-        process.kill()
-        process.wait()
-        assert process.stdout is not None
-        process.stdout.close()
+POLLS = APPS / "polls.py"
 
 
 def leave(address: Address, path: str) -> None:
@@ -51,7 +33,7 @@ def leave(address: Address, path: str) -> None:
 
 @pytest.mark.parametrize("path", ["/poll", "/old"])
 def test_bare_tornado_keeps_handlers_that_wait(path: str) -> None:
-    with bare() as address:
+    with bare(POLLS) as (address, _):
         leave(address, path)
         # A request that comes after them: they have been heard to leave.
         assert get(address).json["tasks"] == CLIENTS
@@ -73,7 +55,7 @@ def test_leeward_does_not(path: str) -> None:
 
 
 def test_bare_tornado_answers_nobody_while_a_handler_blocks() -> None:
-    with bare() as address, Gate() as gate:
+    with bare(POLLS) as (address, _), Gate() as gate:
         with Http(address) as client:
             gate.hold(client, "block")
         with Http(address) as other:

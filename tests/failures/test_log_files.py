@@ -129,6 +129,15 @@ def test_loguru(tmp_path: Path) -> None:
     assert loses(tmp_path, "loguru") > 0
     verdict, log = under_leeward(tmp_path, "loguru")
     assert whole(verdict) and verdict.files == 3, verdict
+    assert "(loguru): written by the collector, for all workers" in log
+
+
+@pytest.mark.skipif(find_spec("loguru") is None, reason="loguru is not installed")
+def test_loguru_by_its_own_code(tmp_path: Path) -> None:
+    """A compression that is a function: old files are its own, and whole."""
+    verdict, log = under_leeward(tmp_path, "loguru-own")
+    assert whole(verdict) and verdict.files == 3, verdict
+    assert {it.suffix for it in (tmp_path / "log").iterdir()} == {".log", ".gz"}
     assert "(loguru): rotated by its own code, in one worker at a time" in log
 
 

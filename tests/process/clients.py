@@ -143,7 +143,9 @@ def get(address: Address, path: str = "/") -> Answer:
 class WebSocket(_Closing):
     """A client without masks' randomness: RFC 6455 with an all-zero key."""
 
-    def __init__(self, address: Address, path: str = "/ws", source: str = "") -> None:
+    def __init__(
+        self, address: Address, path: str = "/ws", source: str = "", headers: tuple[str, ...] = ()
+    ) -> None:
         key = base64.b64encode(os.urandom(16)).decode()
         http = Http(address, source)
         self.sock = http.sock
@@ -154,6 +156,7 @@ class WebSocket(_Closing):
                 "Connection: Upgrade",
                 f"Sec-WebSocket-Key: {key}",
                 "Sec-WebSocket-Version: 13",
+                *headers,
             )
             assert answer.status == 101, answer
         except BaseException:

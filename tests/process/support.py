@@ -147,6 +147,11 @@ def control_group(controller: str, name: str) -> Iterator[Path]:
         group.rmdir()
 
 
+def waited(pid: int) -> float:
+    """Seconds that a process was ready to run and did not (proc(5), schedstat)."""
+    return int(Path(f"/proc/{pid}/schedstat").read_text().split()[1]) / 1e9
+
+
 def asleep(pid: int) -> bool:
     """Has it made no step for 0.3 s?  Three ticks: who looks by himself would have."""
     steps = []

@@ -9,12 +9,11 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 from process.clients import Address, Gate, Http, address_of, get
 from process.rows import rows
-from process.support import APPS, until
+from process.support import APPS, until, waited
 
 from leeward.testing import Service, serve
 
@@ -52,10 +51,9 @@ def serial(address: Address, count: int) -> Iterator[socket.socket]:
         yield client.sock
 
 
-def waited(service: Service) -> list[float]:
-    """Seconds that each worker was ready to run and did not (proc(5), schedstat)."""
-    pids = [worker["pid"] for worker in service.ps()["workers"]]
-    return [int(Path(f"/proc/{pid}/schedstat").read_text().split()[1]) / 1e9 for pid in pids]
+def waits(service: Service) -> list[float]:
+    """What each worker has waited to run, in seconds."""
+    return [waited(worker["pid"]) for worker in service.ps()["workers"]]
 
 
 def even(counts: list[int]) -> bool:
@@ -76,10 +74,10 @@ def test_long_lived_connections_are_spread(
             for count in (*SPREAD, 1000):
                 starved = 0
                 for _ in range(TRIES):
-                    before = waited(service)
+                    before = waits(service)
                     clients = list(arrival(address, count))
                     counts = page.until_open(count)
-                    delays = [b - a for a, b in zip(before, waited(service), strict=True)]
+                    delays = [b - a for a, b in zip(before, waits(service), strict=True)]
                     print(counts, delays)
                     starved += max(delays) > STARVED
                     for client in clients:
@@ -107,13 +105,13 @@ def test_every_engine_and_loop_is_polite(engine: str, loop: str) -> None:
             found = service.wait_ready(WORKERS).wait_line(r"http://([\d.]+):(\d+)")
             address = found[1], int(found[2])
             with rows(service) as page, contextlib.ExitStack() as clients:
-                before = waited(service)
+                before = waits(service)
                 for number in range(16):
                     place = address if number % 2 else str(APPS / "app.sock")
                     client = clients.enter_context(Http(place))
                     assert client.get().status == 200
                 counts = page.until_open(16)
-                delays = [b - a for a, b in zip(before, waited(service), strict=True)]
+                delays = [b - a for a, b in zip(before, waits(service), strict=True)]
                 if max(counts) - min(counts) > 4 and max(delays) > STARVED:
                     pytest.skip(f"a busy machine: a worker waited {max(delays):.3f} s to run")
                 assert max(counts) - min(counts) <= 4, counts
@@ -182,11 +180,11 @@ def test_a_fresh_worker_gets_what_comes() -> None:
             fresh = int(service.wait_line(r"worker=\d gen=1 pid=(\d+) ready", mark)[1])
             until(lambda: len(page.accepting()) == 2, "two that accept")
             had = page.of(sibling).open
-            before = waited(service)
+            before = waits(service)
             for _ in range(had):
                 clients.enter_context(Http(address)).get()
             counts = page.until_open(2 * had)
-            delays = [b - a for a, b in zip(before, waited(service), strict=True)]
+            delays = [b - a for a, b in zip(before, waits(service), strict=True)]
             if min(counts) < 0.8 * had and max(delays) > STARVED:
                 pytest.skip(f"a busy machine: a worker waited {max(delays):.3f} s to run")
             assert min(counts) >= 0.8 * had, counts

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from process.clients import address_of
 from process.releases import deploy, releases_of, served
 from process.support import APPS
@@ -21,6 +22,19 @@ THREAD = (
 LEEWARD = (sys.executable, "-m", "leeward")
 REFUSE = ("--bind", "127.0.0.1:0", "--hazards", "refuse")
 DICE = "import random\nDICE = random.Random()"
+LOGS = """
+import logging.handlers
+own = logging.handlers.RotatingFileHandler("own.log", maxBytes=1000, backupCount=2)
+own.namer = str
+for handler in (
+    own,
+    logging.FileHandler("appends.log"),
+    logging.FileHandler("empties.log", "w"),
+    logging.FileHandler("/dev/null", "w"),
+    logging.handlers.RotatingFileHandler("rotates.log", maxBytes=1000, backupCount=2),
+):
+    logging.getLogger("shop").addHandler(handler)
+"""
 
 
 def check(directory: Path, *flags: str) -> subprocess.CompletedProcess[str]:
@@ -52,6 +66,37 @@ def test_check_shows_each_in_full(tmp_path: Path) -> None:
     assert "hazard LW170 random generator" in said
     assert f" at shop.py:{where['Random(']}; random.py:" in said
     assert " held by shop.DICE, a random.Random" in said and " verdict repaired" in said
+
+
+@pytest.mark.parametrize("flags", [(), ("--log-files", "per-worker")], ids=["shared", "own"])
+def test_check_tells_of_log_files_what_serve_tells(tmp_path: Path, flags: tuple[str, ...]) -> None:
+    """Which way the lines of each handler go; and no file is made by the look at it."""
+    deploy(tmp_path, "one", at_import=LOGS)
+    done = check(tmp_path, *flags)
+    assert done.returncode == 0, done.stderr
+    said = sorted(re.findall(r"^log file   (.*)$", done.stdout, re.M))
+    assert not list(tmp_path.glob("*.w0.log"))
+    with serve("shop:make_app", *flags, cwd=tmp_path) as service:
+        service.wait_ready()
+        told = sorted(re.findall(r" log file (.*)$", service.log, re.M))
+    assert said == told
+    assert len(said) == (4 if flags else 3)
+    assert any("empties" in it for it in said) and not any("/dev/null" in it for it in said)
+
+
+@pytest.mark.parametrize("start", ["auto", "spawn"])
+def test_files_that_are_left_to_several_workers(tmp_path: Path, start: str) -> None:
+    """--log-files as-is: what rotates and what is emptied; spawned workers do it as well."""
+    deploy(tmp_path, "one", at_import=LOGS)
+    done = check(tmp_path, "--log-files", "as-is", "--start", start)
+    assert done.returncode == 0, done.stderr
+    assert "log file " not in done.stdout
+    found = re.findall(r"^hazard +(.*)$", done.stdout, re.M)
+    assert sorted(found) == [
+        "LW150 rotating log file: own.log is rotated by a RotatingFileHandler",
+        "LW150 rotating log file: rotates.log is rotated by a RotatingFileHandler",
+        "LW152 emptied log file: empties.log is emptied by a FileHandler",
+    ]
 
 
 def test_check_refuses_what_serve_would_refuse(tmp_path: Path) -> None:

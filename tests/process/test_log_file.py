@@ -7,6 +7,7 @@ import re
 import select
 import signal
 from collections import Counter
+from contextlib import ExitStack
 from pathlib import Path
 
 from process.clients import Http, address_of
@@ -147,6 +148,52 @@ def test_a_file_that_cannot_be_opened(tmp_path: Path) -> None:
         service.wait_line(re.escape(f"{path}: can be written again"))
         assert service.stop() == 0
     assert "line 1 of" in path.read_text()
+
+
+def test_a_follower_across_the_death_of_collectors(tmp_path: Path) -> None:
+    """Whoever follows the log goes on with the next collector: each line once, none left out."""
+    path = tmp_path / "app.log"
+    with serve("logs_much:make_app", "-w", "2", "--log-file", str(path), cwd=APPS) as service:
+        service.wait_ready(2)
+        with service.begin("logs", "-f", "-n", "0") as follower, ExitStack() as undo:
+            assert follower.stdout is not None
+            shown = follower.stdout.fileno()
+            clients = [undo.enter_context(Http(address_of(service))) for _ in range(4)]
+            text = ""
+
+            def ask(number: int) -> str:
+                return clients[number % 4].get(f"/{number}").body.decode()
+
+            def read_until(number: int, pid: str) -> None:
+                nonlocal text
+                while f"line {number} of {pid} " not in text:
+                    assert select.select([shown], [], [], 8)[0], text[-500:]
+                    more = os.read(shown, 1 << 16).decode()
+                    assert more, (follower.communicate(), text[-500:])
+                    text += more
+
+            number = 0
+            while not select.select([shown], [], [], 0.05)[0]:
+                number += 1
+                ask(number)  # until it listens
+            for _ in range(2):
+                read_until(number, ask(number))
+                victim = collector_of(service)
+                for n in range(200):
+                    number += 1
+                    pid = ask(number)
+                    if n == 100:
+                        os.kill(victim, signal.SIGKILL)
+                read_until(number, pid)
+                number += 1
+            assert service.stop() == 0
+            rest, complaint = follower.communicate(timeout=20)
+            lines = (text + rest).splitlines()
+            assert complaint == f"leeward: {service.name} has ended\n"
+        assert follower.returncode == 1
+    written = path.read_text().splitlines()
+    began = written.index(lines[0])
+    assert sorted(lines) == sorted(written[began:])
 
 
 def test_leeward_logs(tmp_path: Path) -> None:

@@ -15,8 +15,8 @@ from process.test_limits import serves, starting_with
 
 from leeward.testing import Service, serve
 
-#: Of each worker: 3 MB, where its memory and the pipe hold half of that.
-LINES = 20_000
+#: Of each worker: 7 MB, where its memory and the pipe hold half of that.
+LINES = 40_000
 LOST = re.compile(r"pid=(\d+) \d+ log lines? lost \(nobody reads\): (.*)$")
 LINE = re.compile(r"pid=(\d+) flood: line (\d+) x{100}$")
 

@@ -85,6 +85,8 @@ WORKER = {
     "full": bool,
     "evicted": int,
     "shed": int,
+    "ping_failures": dict,
+    "orphans": dict,
     "in_flight": int,
     "ailing": dict,
     "new": int,
@@ -96,6 +98,8 @@ WORKER = {
     "fds": int,
     "fd_limit": int,
 }
+#: Of any process; told of once.
+PROCESS = {"pss_bytes", "cpu_seconds", "fds", "fd_limit"}
 END = {"slot": int, "generation": int, "pid": int, "why": str, "ago": float, "count": int}
 
 
@@ -131,6 +135,19 @@ def test_ps_json_has_every_field() -> None:
         assert_fields(end, END)
         assert (end["slot"], end["pid"], end["count"]) == (0, killed, 1)
         assert "SIGKILL" in end["why"]
+
+
+def test_the_reference_has_every_field() -> None:
+    """Of an instance, of a worker, and of an end: each in its own table, and no other."""
+    page = (Path(__file__).parents[2] / "docs/reference/ps.md").read_text()
+    for heading, wanted in (
+        ("Of an instance", SNAPSHOT),
+        ("Of a worker", WORKER.keys() - PROCESS),
+        ("Of a slot's last end", END),
+    ):
+        (table,) = re.findall(rf"(?ms)^## {heading}$(.*?)(?=^## |\Z)", page)
+        cells = re.findall(r"(?m)^\| (`[^|]*) \|", table)
+        assert set(re.findall(r"`(\w+)`", " ".join(cells))) == set(wanted)
 
 
 def test_ps_tells_people_the_same() -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import resource
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from leeward._sys.appending import Appender, StandardError, empty_once
+from leeward._sys.appending import Appender, Flushed, StandardError, empty_once, flushed
 
 
 def test_lines_follow_the_name_of_the_file(tmp_path: Path) -> None:
@@ -25,6 +28,66 @@ def test_lines_follow_the_name_of_the_file(tmp_path: Path) -> None:
     assert path.read_bytes() == b"three\n"
     appender.close()
     appender.close()
+
+
+@contextlib.contextmanager
+def full_at(octets: int) -> Iterator[None]:
+    """Files of this process become no longer, as on a disk that is full (SIGXFSZ is ignored)."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (octets, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_line_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
+    """What fitted of it is taken back."""
+    path = tmp_path / "app.log"
+    appender = Appender(str(path))
+    appender.write(b"one\n")
+    with full_at(6), pytest.raises(OSError):
+        appender.write(b"two, which is longer\n")
+    assert path.read_bytes() == b"one\n"
+    appender.write(b"three\n")
+    assert path.read_bytes() == b"one\nthree\n"
+    appender.close()
+
+
+def test_what_a_full_disk_has_refused_does_not_come_later(tmp_path: Path) -> None:
+    """A record in several parts is in the file whole, or not at all and never."""
+    path = tmp_path / "app.log"
+    before = open(path, "a", encoding="utf-8", errors="replace")  # noqa: SIM115  # it is replaced
+    stream = flushed(before)
+    assert before.closed
+    assert isinstance(stream.buffer, Flushed) and stream.name == str(path)
+    assert (stream.mode, stream.encoding, stream.errors) == ("a", "utf-8", "replace")
+    stream.write("one\n")
+    stream.flush()
+    with full_at(6):
+        for _ in range(3):
+            stream.write("two, ")
+            stream.write("x" * 10_000)
+            with pytest.raises(OSError):
+                stream.flush()
+    assert path.read_bytes() == b"one\n"
+    stream.write("three\n")
+    assert stream.tell() == 10
+    stream.close()
+    assert path.read_bytes() == b"one\nthree\n"
+
+
+def test_dev_full() -> None:
+    """It takes nothing, and says so each time; what is no file is left as it is."""
+    fd = os.open("/dev/full", os.O_WRONLY)
+    file = Flushed(fd, "wb")
+    for _ in range(2):
+        file.write(b"one\n")
+        with pytest.raises(OSError):
+            file.flush()
+    file.close()
+    with open("/dev/full", "a") as device:
+        assert flushed(device) is device
 
 
 def test_what_others_have_appended_stays(tmp_path: Path) -> None:

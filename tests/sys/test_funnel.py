@@ -29,6 +29,7 @@ class Interrupted:
     def __init__(self, writer: ring.RingWriter, lines: int) -> None:
         self.size = writer.size
         self.sink = writer.sink
+        self.unwritten, self.ring_bell = writer.unwritten, writer.ring_bell
         self.writer = writer
         self.lines = lines
         self.funnel: funnel.Funnel

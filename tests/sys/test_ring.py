@@ -24,7 +24,7 @@ from leeward._sys.ring import BadRing, Intent, Record, RingReader, RingWriter, T
 
 SEED = random.SystemRandom().randrange(1 << 30)
 INFO, WARNING, ERROR = 20, 30, 40
-NONE = (0, 0, 0, 0)
+NONE = (0, 0, 0, 0, 0)
 
 
 @contextlib.contextmanager
@@ -110,7 +110,7 @@ def test_requests_go_first_and_the_last_quarter_is_for_warnings() -> None:
                 counts[which] += 1
             assert not writer.write(requests, ERROR, line)
         assert counts == [32, 16, 16]  # of 64 kB
-        assert writer.refused() == (4, 1, 1, 0)
+        assert writer.refused() == (4, 1, 1, 0, 0)
         assert len(take(reader)) == 64
         assert writer.write(requests, INFO, line)
 
@@ -123,7 +123,7 @@ def test_a_line_that_is_too_long_is_refused_at_once() -> None:
         take(reader)
         assert not writer.write(sink, ERROR, b"x" * ((1 << 15) + 1), wait=30.0)
         assert time.monotonic() - started < 10
-        assert reader.refused() == (0, 0, 0, 1)
+        assert reader.refused() == (0, 0, 0, 1, 0)
 
 
 def test_an_error_waits_for_room() -> None:
@@ -150,7 +150,7 @@ def test_an_error_waits_for_room() -> None:
         helper.start()
         assert writer.write(sink, ERROR, b"in time", wait=10.0)
         helper.join()
-        assert writer.refused() == (0, 0, 3, 0)
+        assert writer.refused() == (0, 0, 3, 0, 0)
         assert [it.line for it in take(reader)] == [b"in time"]
         assert writer._bell is not None
         writer._bell.close()
@@ -217,7 +217,7 @@ def test_a_signal_that_logs_in_the_middle_of_a_line() -> None:
         found = [it.line for it in take(reader)]
         assert found.count(b"x" * 200) == 2000
         assert found.count(b"from the handler") == answers.count(True)
-        assert writer.refused() == (0, answers.count(False), 0, 0)
+        assert writer.refused() == (0, answers.count(False), 0, 0, 0)
 
 
 def test_a_process_that_the_application_forks_writes_nothing() -> None:
@@ -320,11 +320,29 @@ def test_a_successor_goes_on_where_a_reader_was_killed() -> None:
     second.free(0)  # never backwards
     assert RingReader(fd).seen == records[1].begin
     assert first.told() == NONE
-    first.tell((1, 2, 3, 4))
-    assert second.told() == (1, 2, 3, 4)
+    first.tell((1, 2, 3, 4, 5))
+    assert second.told() == (1, 2, 3, 4, 5)
     for it in (writer, first, second):
         it.close()
     os.close(fd)
+
+
+def test_a_line_that_went_past_the_ring_is_counted() -> None:
+    """By its writer, not by what the application forks; the reader is told by the bell."""
+    bell = Bell()
+    with ends(bell=bell.fd) as (writer, reader):
+        writer.unwritten()
+        assert not bell.silence()
+        writer.ring_bell()
+        assert bell.silence()
+
+        def child() -> None:
+            writer.abandon()
+            writer.unwritten()
+
+        assert os.waitpid(fork(child), 0)[1] == 0
+        assert reader.refused() == (0, 0, 0, 0, 1)
+    bell.close()
 
 
 def test_the_bell_is_rung_for_who_sleeps() -> None:

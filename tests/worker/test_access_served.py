@@ -241,7 +241,7 @@ def test_a_reader_that_comes_back_hears_of_what_was_lost(serving, into):
     ours, theirs = os.pipe()
     one = serving(limit=into(theirs))
     client = one.connect()
-    # A line of 60 kB each: 4 MB, where 1 MB waits.
+    # A line of 60 kB each: 4 MB, where 2 MB wait.
     for _ in range(64):
         assert client.get("/?" + "x" * 60_000)[0] == 200
     text = ""

@@ -330,7 +330,6 @@ class MessageLane(Lane):
             self.error, self.held_until = None, now + self._pause
         except OSError as error:
             self.error, self.held_until = error, now + RETRY
-        self._tap(done)
         return bool(done)
 
     def _post_all(self, done: list[Record]) -> None:
@@ -347,6 +346,7 @@ class MessageLane(Lane):
                     raise
                 continue
             done.append(self._queue.popleft())
+            self._tap(done[-1:])
             self._reader.taken(self._sink, done[-1].end)
 
 

@@ -8,20 +8,25 @@ the next one without losing a file; a compressed file has its name only once it 
 from __future__ import annotations
 
 import contextlib
+import datetime
 import os
 import re
 import stat
 import time
 from collections.abc import Callable
 
-from leeward._collector.shrink import PART, Shrinker
+from leeward._collector.shrink import GZ, PART, Shrinker
 from leeward._collector.streams import BATCH, Stream
 from leeward._core import rollover, sinks
 from leeward._core.sinks import Spec
 from leeward._sys.ring import Intent
 
 _FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY
-_GZ = ".gz"
+#: Of files called by when they were begun (`Spec.begun`), and where loguru keeps that moment,
+#: so that an earlier or later instance, or the bare program, gives the same name.
+_BEGUN = "%Y-%m-%d_%H-%M-%S_%f"
+_BEGUN_PATTERN = r"\.\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d_\d{6}(\.\d+)?"
+_BEGUN_AT = "user.loguru_crtime"
 
 
 class File(Stream):
@@ -47,6 +52,7 @@ class File(Stream):
         self._identity = (0, 0)
         self._period: tuple[int, ...] = ()
         self._due = 0  # when `spec.when` has it put away
+        self._begun = 0.0
         self._tidied = False
 
     @property
@@ -100,10 +106,23 @@ class File(Stream):
             os.ftruncate(self.fd, 0)
         self._fresh = False
         written = it.st_mtime if it.st_size else self._now()
+        if self.spec.begun and self.regular:
+            written = self._begun = self._when_begun(written if it.st_size else 0.0)
         self._period = self._period_of(written)
         if self.spec.when and not self._due:
             # What its handler meant to do, unless that was done before this file was written to.
             self._due = self.spec.due if self.spec.due > written else self._due_after(written)
+
+    def _when_begun(self, written: float) -> float:
+        """The moment at which the file was begun that was last written to then; 0: it is now."""
+        now = self._now()
+        if written:
+            with contextlib.suppress(OSError, ValueError):  # nobody has noted it: as loguru does
+                written = float(os.getxattr(self.fd, _BEGUN_AT))
+            return min(max(0.0, written), now)  # whatever was noted, it is a date
+        with contextlib.suppress(OSError):  # a file system without: then the last line's counts
+            os.setxattr(self.fd, _BEGUN_AT, str(now).encode())
+        return now
 
     def reopen(self) -> None:
         self.close()
@@ -138,11 +157,13 @@ class File(Stream):
         modified = os.fstat(self.fd).st_mtime
         self.close()
         path = self.spec.path
-        if self.spec.suffix:
+        if self.spec.begun:
+            target = self._called_by_its_beginning()
+        elif self.spec.suffix:
             target = self._dated(modified)
         else:
             for old, new in sinks.shift(set(self._numbers())):
-                for end in ("", _GZ):
+                for end in ("", GZ):
                     with contextlib.suppress(FileNotFoundError):
                         os.rename(f"{path}.{old}{end}", f"{path}.{new}{end}")
             target = f"{path}.1"
@@ -151,7 +172,7 @@ class File(Stream):
             os.rename(path, target)
         self._remove_surplus()
         if self.spec.compress:
-            self._shrinker.add(path, target)
+            self._shrinker.add(path, target, self._rotated)
 
     def _dated(self, modified: float) -> str:
         it, named = self.spec, modified
@@ -160,19 +181,34 @@ class File(Stream):
             named = rollover.begins(self._due, it.interval, it.utc, now, self._split)
         base = target = f"{it.path}.{time.strftime(it.suffix, self._split(named))}"
         number = 1
-        while os.path.exists(target) or os.path.exists(target + _GZ):
+        while _is_taken(target):
             target = f"{base}.{number}"
+            number += 1
+        return target
+
+    def _called_by_its_beginning(self) -> str:
+        root, ending = os.path.splitext(self.spec.path)
+        root += f".{datetime.datetime.fromtimestamp(self._begun):{_BEGUN}}"
+        target = root + ending
+        number = 2
+        while _is_taken(target):
+            target = f"{root}.{number}{ending}"
             number += 1
         return target
 
     def _remove_surplus(self) -> None:
         path, keep = self.spec.path, self.spec.keep
+        if self.spec.keep_for:
+            oldest = self._now() - self.spec.keep_for
+            for name in self._rotated():
+                if _age(name)[0] <= oldest:
+                    _remove(name)
         if not keep:
             return
-        if not self.spec.suffix:
+        if not (self.spec.suffix or self.spec.begun):
             for number in sinks.surplus(set(self._numbers()), keep):
                 _remove(f"{path}.{number}")
-                _remove(f"{path}.{number}{_GZ}")
+                _remove(f"{path}.{number}{GZ}")
             return
         for name in sorted(self._rotated(), key=_age, reverse=True)[keep:]:
             _remove(name)
@@ -190,6 +226,9 @@ class File(Stream):
         """Everything beside the file that one of us may have named."""
         directory, base = os.path.split(self.spec.path)
         pattern = re.escape(base) + r"\.[0-9][^/]*"
+        if self.spec.begun:
+            root, ending = os.path.splitext(base)
+            pattern = re.escape(root) + _BEGUN_PATTERN + re.escape(ending) + r"(\.gz)?"
         with os.scandir(directory) as entries:
             names = [it.name for it in entries]
         return [
@@ -205,16 +244,20 @@ class File(Stream):
         self._tidied = True
         _remove(self.spec.path + PART)
         for name in self._rotated():
-            if name.endswith(_GZ):
-                _remove(name.removesuffix(_GZ))  # it was complete, or had no such name
+            if name.endswith(GZ):
+                _remove(name.removesuffix(GZ))  # it was complete, or had no such name
         for name in self._rotated():
-            if not name.endswith(_GZ):
-                self._shrinker.add(self.spec.path, name)
+            if not name.endswith(GZ):
+                self._shrinker.add(self.spec.path, name, self._rotated)
 
     def _candidates(self) -> list[str]:
         with contextlib.suppress(OSError):
             return [self.spec.path, *self._rotated()]
         return [self.spec.path]
+
+
+def _is_taken(name: str) -> bool:
+    return os.path.exists(name) or os.path.exists(name + GZ)
 
 
 def _remove(path: str) -> None:

@@ -73,8 +73,8 @@ class Intake:
         #: An atomic operation between saying that we sleep and looking once more: see
         #: `RingWriter.write` for the other half.
         self._fence = allocate_lock()
-        #: Given (slot, records) of all that was written.
-        self.tap: Callable[[int, list[Record]], None] = lambda slot, records: None
+        #: Given (worker, slot, records) of all that was written.
+        self.tap: Callable[[int, int, list[Record]], None] = lambda worker, slot, records: None
 
     # --- rings ---------------------------------------------------------------------------------
 
@@ -233,7 +233,7 @@ class Intake:
         stream = self.stream(spec)
 
         def tap(records: list[Record]) -> None:
-            self.tap(source.slot, records)
+            self.tap(source.worker, source.slot, records)
 
         if isinstance(stream, Socket):
             return MessageLane(source.reader, sink, stream, spec, tap)

@@ -25,7 +25,11 @@ _SLOW_READER = 0.01
 
 
 class Lane:
-    """One sink of one ring.  tap:  is given the records that were written."""
+    """One sink of one ring.
+
+    tap:  is given the records that were written; again by the next collector, if this one is
+          killed at that moment.
+    """
 
     def __init__(
         self, reader: RingReader, sink: int, stream: Stream, tap: Callable[[list[Record]], None]
@@ -67,10 +71,10 @@ class Lane:
         begun = [it for it in self._queue if it.end <= intent.cursor]
         data = b"".join(it.line for it in begun)
         if begun and len(data) == intent.octets and self.stream.find(intent, data):
+            self._tap(begun)
             self._reader.taken(self._sink, intent.cursor)
             for _ in begun:
                 self._queue.popleft()
-            self._tap(begun)
         else:
             self._reader.withdraw(self._sink)
 
@@ -96,9 +100,10 @@ class Lane:
                 self._undo()
             return self._hold(now, None)
         self.stream.owner = None
+        # Before they are taken: then a successor of ours would not come by them any more.
+        self._tap(self._batch)
         self._reader.taken(self._sink, self._batch[-1].end)
-        done, self._batch, self.error = self._batch, [], None
-        self._tap(done)
+        self._batch, self.error = [], None
         return True
 
     def _next(self, now: float) -> bool:

@@ -33,7 +33,6 @@ from leeward._sys.channel import Channel, ChannelFull
 from leeward._sys.lines import Look
 from leeward._sys.parentage import Orphaned, stay_with
 from leeward._sys.posix import set_comm
-from leeward._sys.ring import Record
 from leeward._sys.signals import Signals
 from leeward.errors import ChannelClosed
 
@@ -97,10 +96,8 @@ class Collector:
         self._intake = Intake(
             self._complain, begin.emptied, lambda path: self._say(c.Emptied(path)), quick
         )
-        self._tails = Tails()
-        self._intake.tap = self._tails.written
         self._deadline: float | None = None
-        self._captures = Captures(self._complain, self._printed)
+        self._captures = Captures(self._complain, lambda *it: self._tails.printed(*it))
         self._begun = False
         #: Without the pipes: what workers print while we gather shall not wake us.
         self._gathering = select.poll()
@@ -109,6 +106,8 @@ class Collector:
             self._gathering.register(fd, select.POLLIN)
             self._poll.register(fd, select.POLLIN)
         self._poll.register(self._captures.fileno(), select.POLLIN)
+        self._tails = Tails(self._poll)
+        self._intake.tap = self._tails.written
 
     def live(self) -> NoReturn:
         while True:
@@ -184,9 +183,6 @@ class Collector:
             cutter,
         )
 
-    def _printed(self, slot: int, level: int, lines: list[bytes]) -> None:
-        self._tails.written(slot, [Record(0, 0, False, level, line, 0, 0) for line in lines])
-
     def _end_within(self, timeout: float) -> None:
         if self._deadline is None:
             self._deadline = time.monotonic() + timeout
@@ -217,7 +213,7 @@ class Collector:
                 self._signals.read()
                 if os.getppid() != self._supervisor:
                     self._end_within(LAST)
-            else:
+            elif not self._tails.flush(fd):
                 self._listen(events)
 
     def _listen(self, events: int) -> None:

@@ -7,20 +7,23 @@ import contextlib
 import os
 import zlib
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 #: Of a compressed file that is not complete yet, behind the log file's own name.
 PART = ".gz.part"
+GZ = ".gz"
 #: Octets at a time: 4 ms.
 _STEP = 1 << 17
 #: gzip's format, and its usual level.
 _WINDOW, _LEVEL = 31, 6
 
+Names = Callable[[], list[str]]
+
 
 class Shrinker:
     def __init__(self) -> None:
         #: By device and inode: the next rotation gives the file another name.
-        self._waiting: deque[tuple[str, tuple[int, int]]] = deque()
+        self._waiting: deque[tuple[str, tuple[int, int], Names]] = deque()
         self._work: Iterator[None] | None = None
         #: Told (path, error) of what could not be compressed; it stays as it is.
         self.errors: list[tuple[str, OSError]] = []
@@ -29,12 +32,16 @@ class Shrinker:
         """Is there something to do?"""
         return bool(self._waiting) or self._work is not None
 
-    def add(self, path: str, rotated: str) -> None:
-        """Compress `rotated`, a file that `path` was rotated to, and remove it then."""
+    def add(self, path: str, rotated: str, names: Names) -> None:
+        """Compress `rotated`, a file that `path` was rotated to, and remove it then.
+
+        names:  gives all that `path` was rotated to, as they are called now.
+        """
         with contextlib.suppress(FileNotFoundError):
             it = os.stat(rotated)
-            if (path, (it.st_dev, it.st_ino)) not in self._waiting:
-                self._waiting.append((path, (it.st_dev, it.st_ino)))
+            new = (path, (it.st_dev, it.st_ino), names)
+            if new not in self._waiting:
+                self._waiting.append(new)
 
     def step(self) -> None:
         """Do a little of it."""
@@ -45,10 +52,10 @@ class Shrinker:
         if next(self._work, False) is False:
             self._work = None
 
-    def _compress(self, path: str, identity: tuple[int, int]) -> Iterator[None]:
+    def _compress(self, path: str, identity: tuple[int, int], names: Names) -> Iterator[None]:
         part = path + PART
         try:
-            rotated = _name_of(path, identity)
+            rotated = _name_of(identity, names)
             if rotated is None:
                 return
             with open(rotated, "rb") as source:
@@ -63,12 +70,13 @@ class Shrinker:
                     target.flush()
                     os.fsync(target.fileno())
                 os.utime(part, (it.st_atime, it.st_mtime))
-            # Later rotations may have given it another number meanwhile.
-            name = _name_of(path, identity)
+                # Later rotations may have given it another number meanwhile, or removed it: while
+                # it is open no other file can have its inode.
+                name = _name_of(identity, names)
             if name is None:
                 os.unlink(part)
                 return
-            os.rename(part, name + ".gz")
+            os.rename(part, name + GZ)
             os.unlink(name)
         except OSError as error:
             if not isinstance(error, FileNotFoundError):
@@ -77,13 +85,16 @@ class Shrinker:
                 os.unlink(part)
 
 
-def _name_of(path: str, identity: tuple[int, int]) -> str | None:
-    """What a rotated file is called now; None if it was removed."""
-    directory, base = os.path.split(path)
-    with os.scandir(directory) as entries:
-        for entry in entries:
-            if entry.name.startswith(base + ".") and not entry.is_symlink():
-                it = entry.stat()
+def _name_of(identity: tuple[int, int], names: Names) -> str | None:
+    """What a rotated file is called now; None if it was removed.
+
+    One that was removed while it waited may have left its inode to another file: a compressed
+    one was compressed again.
+    """
+    for name in names():
+        if not name.endswith(GZ):
+            with contextlib.suppress(FileNotFoundError):
+                it = os.lstat(name)
                 if (it.st_dev, it.st_ino) == identity:
-                    return entry.path
+                    return name
     return None

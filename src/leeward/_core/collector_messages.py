@@ -75,13 +75,14 @@ class Reopen(Message):
 
 
 class Tail(Message):
-    """Tell whoever is at the other end of `asker` these lines, by `Piece`s."""
+    """Tell whoever is at the other end of `asker` these lines, by `Piece`s: a `LogsRequest`."""
 
     lines: int
     follow: bool
     slot: int  # -1: of any
     level: int  # as `logging` numbers it
     asker: Descriptor
+    after: str = ""
 
 
 class Finish(Message):

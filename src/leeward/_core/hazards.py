@@ -151,6 +151,13 @@ TABLE: tuple[Code, ...] = (
         "nothing: each worker connects for itself",
     ),
     Code(
+        "LW152",
+        "emptied log file",
+        TOLD,
+        "each process that opens it empties it: lines of the others are lost",
+        "open it to append, or give each worker a file of its own",
+    ),
+    Code(
         "LW160",
         "buffered file",
         REPAIRED,

@@ -20,9 +20,16 @@ BRIEF = 0.0008
 #: Seconds between two tellings of what was refused, at least.
 TELL_EVERY = 1.0
 
-#: What a line counts as, and the place of its counter.
-ACCESS, LOW, HIGH, LONG = range(4)
-NAMES = ("of requests", "below WARNING", "of WARNING and above", "too long for any ring")
+#: What a line counts as, and the place of its counter.  UNWRITTEN is one that went past the
+#: ring, to a file that did not take it.
+ACCESS, LOW, HIGH, LONG, UNWRITTEN = range(5)
+NAMES = (
+    "of requests",
+    "below WARNING",
+    "of WARNING and above",
+    "too long for any ring",
+    "by a file that could not be written",
+)
 
 
 def kind(access: bool, level: int) -> int:
@@ -48,7 +55,14 @@ def patience(level: int) -> float:
 
 
 def telling(counts: tuple[int, ...], what: str = "refused by a full ring") -> str:
-    """What is said of lines that were refused: so many of each kind, `LONG` included."""
-    total = sum(counts)
-    parts = ", ".join(f"{it} {name}" for it, name in zip(counts, NAMES, strict=True) if it)
-    return f"{total} log line{'s' * (total != 1)} {what}: {parts}"
+    """What is said of lines that were refused: so many of each kind."""
+    parts = [f"{it} {name}" for it, name in zip(counts, NAMES, strict=True) if it]
+    unwritten = counts[UNWRITTEN]
+    total = sum(counts) - unwritten
+    told = []
+    if total:
+        of_ring = ", ".join(parts[: len(parts) - bool(unwritten)])
+        told.append(f"{total} log line{'s' * (total != 1)} {what}: {of_ring}")
+    if unwritten:
+        told.append(f"{unwritten} log line{'s' * (unwritten != 1)} refused {NAMES[UNWRITTEN]}")
+    return "; ".join(told)

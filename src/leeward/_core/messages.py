@@ -141,6 +141,8 @@ class Loaded(Message):
     #: how many more there are.
     findings: tuple[str, ...] = ()
     more: int = 0
+    #: Of a rehearsal: what becomes of each log file that is not left as it is.
+    log_files: tuple[str, ...] = ()
 
 
 class Forked(Message):
@@ -330,12 +332,16 @@ class ConnsRequest(Message):
 
 
 class LogsRequest(Message):
-    """The last lines of the log files, and what follows.  The collector answers, by `Piece`s."""
+    """The last lines of the log files, and what follows.  The collector answers, by `Piece`s.
+
+    lines:  -1: all that came after what was reached, `after` (`leeward._core.reached`).
+    """
 
     lines: int
     follow: bool
     slot: int = -1
     level: int = 0
+    after: str = ""
 
 
 class SetRequest(Message):
@@ -365,13 +371,21 @@ class Answer(Message):
     data: str = ""
 
 
+#: The data of an `Answer`: not now, but soon.
+AGAIN = '"again"'
+
+
 class Piece(Message):
-    """A part of a worker's own answer: JSON objects, one a line.  worker: as in `Asked`."""
+    """A part of a worker's own answer: JSON objects, one a line.  worker: as in `Asked`.
+
+    The collector's: lines of the log, and what is reached with them.
+    """
 
     worker: int
     text: str
     last: bool = False
     error: str = ""
+    reached: str = ""
 
 
 #: Where the name of its class stands in an encoded message; no field can be called so.

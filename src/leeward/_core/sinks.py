@@ -38,7 +38,10 @@ class Spec(Record):
     utc:           periods begin by UTC, not by local time.
     keep:          rotated files that are kept; 0: all.
     compress:      rotated files are compressed (gzip).
+    keep_for:      seconds after their last line for which rotated files are kept; 0: for ever.
     suffix:        of rotated files, for strftime; "" for .1, .2 … as RotatingFileHandler has it.
+    begun:         rotated files are called by the moment at which they were begun, before their
+                   ending, as loguru has it: app.2026-11-21_14-03-12_315000.log.
     truncate:      the file is emptied when an instance opens it for the first time.
     permissions:   of files that are made.
     when, interval, at:  as `_core.rollover.after` has them, instead of `rotate_every`;
@@ -54,8 +57,10 @@ class Spec(Record):
     rotate_every: str = ""
     utc: bool = False
     keep: int = 0
+    keep_for: int = 0
     compress: bool = False
     suffix: str = ""
+    begun: bool = False
     truncate: bool = False
     permissions: int = 0o644
     when: str = ""
@@ -86,7 +91,7 @@ class Spec(Record):
             raise BadSpec(f"a log sink of kind {spec.kind!r:.40}, {spec.rotate_every!r:.40}")
         if spec.kind == "file" and not (spec.path.startswith("/") and _is_name(spec.path)):
             raise BadSpec(f"a log file at {spec.path!r:.80}: not an absolute path")
-        if spec.keep < 0 or spec.rotate_bytes < 0 or not _is_name(spec.suffix):
+        if min(spec.keep, spec.keep_for, spec.rotate_bytes) < 0 or not _is_name(spec.suffix):
             raise BadSpec(f"a log file of which {spec.keep} are kept, {spec.suffix!r:.40}")
         if not 0 <= spec.permissions <= 0o7777:
             raise BadSpec(f"a log file with permissions {spec.permissions:o}")

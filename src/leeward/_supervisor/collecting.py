@@ -170,7 +170,8 @@ class Collecting:
 
     def tail(self, request: m.LogsRequest, asker: m.Descriptor) -> bool:
         """Hand the asker on.  False if there is no collector now."""
-        return self._tell(c.Tail(request.lines, request.follow, request.slot, request.level, asker))
+        it = request
+        return self._tell(c.Tail(it.lines, it.follow, it.slot, it.level, asker, it.after))
 
     @property
     def lives(self) -> bool:

@@ -33,6 +33,8 @@ class Client:
         self.deadline: float | None = deadline
         self.asked = False
         self.answered = False
+        #: Somebody else speaks with it, at a copy of its socket.
+        self.handed_on = False
 
 
 class Control:
@@ -75,6 +77,14 @@ class Control:
         client.answered = True
         client.deadline = self._monotonic() + _PATIENCE
         self._send(client, answer)
+
+    def hand_on(self, client: Client, answer: Answer) -> None:
+        """Our last word; whoever has a copy of the socket goes on.
+
+        Ours is closed at once: else the client would not see that the other has died.
+        """
+        client.handed_on = True
+        self.answer(client, answer)
 
     def close(self) -> None:
         """Closes everything; answers that the kernel has taken still arrive."""
@@ -150,8 +160,10 @@ class Control:
 
     def _watch(self, client: Client) -> None:
         fd = client.channel.fileno()
-        if self._clients.get(fd) is client:
-            write = client.channel.wants_write
+        write = client.channel.wants_write
+        if client.handed_on and not write:
+            self._drop(client)
+        elif self._clients.get(fd) is client:
             self._loop.watch(fd, lambda events: self._serve(client), write=write)
 
     def _drop(self, client: Client) -> None:

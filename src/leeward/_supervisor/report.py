@@ -198,6 +198,12 @@ class View:
             "full": row.accepts == FULL,
             "evicted": row.evicted,
             "shed": row.shed,
+            "ping_failures": {
+                "no_answer": row.ping_no_answer,
+                "reset": row.ping_reset,
+                "deaf": row.ping_deaf,
+            },
+            "orphans": {"stubborn": row.stubborn, "in_threads": row.in_threads},
             "ailing": self.ailing.get(it.id, {}),
         }
 

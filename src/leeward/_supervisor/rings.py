@@ -214,8 +214,13 @@ class Rings:
     def tail(self, client: Client, request: m.LogsRequest, control: Control) -> None:
         """Hand the asker on to the collector."""
         asker = m.Descriptor(client.channel.fileno())
-        if self._collecting is not None and self._collecting.tail(request, asker):
-            control.answer(client, m.Answer(0, ""))
+        collecting = self._collecting
+        if collecting is not None and collecting.tail(request, asker):
+            control.hand_on(client, m.Answer(0, ""))
+            return
+        if collecting is not None and collecting.lives:
+            text = "the log collector does not listen: it is being replaced, or stopped (SIGSTOP)"
+            control.answer(client, m.Answer(1, text, m.AGAIN))
             return
         text = "nothing was written to a log file yet: its lines are on its stderr\n"
         control.answer(client, m.Answer(2, text + "serve --log-file PATH keeps them in a file"))

@@ -27,12 +27,18 @@ class Writer(Protocol):
 
     def write(self, sink: int, level: int, line: bytes, wait: float = 0.0) -> bool: ...
 
+    def unwritten(self) -> None: ...
+
+    def ring_bell(self) -> None: ...
+
 
 class Funnel:
     """Lines of all threads, of signal handlers and of finalisers go through it into the ring."""
 
     def __init__(self, writer: Writer) -> None:
         self.longest = logrings.longest(writer.size)
+        #: Counts a line that a file has refused: where it is counted outlives this process.
+        self.unwritten, self.ring_bell = writer.unwritten, writer.ring_bell
         self._writer = writer
         self._inside: set[int] = set()
         self._deferred: deque[tuple[int, int, bytes]] = deque()

@@ -33,6 +33,7 @@ _SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW
 PID, SLOT, GENERATION, OPEN, ACCEPTED, REQUESTS, IN_FLIGHT, BUSY_SINCE, TURNS, BEATS = range(10)
 NEW, UPGRADED, CLOSING = range(10, 13)
 ACCEPTS, WOKEN, BRIEF, EVICTED, SHED = range(13, 18)
+PING_NO_ANSWER, PING_RESET, PING_DEAF, STUBBORN, IN_THREADS = range(18, 23)
 # And in the head.
 AWAKE, USED = range(2)
 # What ACCEPTS says: not (starting, draining, aside, gone), yes, or not while it is full.
@@ -216,6 +217,51 @@ class Row:
     @shed.setter
     def shed(self, value: int) -> None:
         self.words[SHED] = value
+
+    @property
+    def ping_no_answer(self) -> int:
+        """WebSocket peers lost as they did not answer a ping."""
+        return self.words[PING_NO_ANSWER]
+
+    @ping_no_answer.setter
+    def ping_no_answer(self, value: int) -> None:
+        self.words[PING_NO_ANSWER] = value
+
+    @property
+    def ping_reset(self) -> int:
+        """WebSocket peers lost as they reset the connection when they were asked."""
+        return self.words[PING_RESET]
+
+    @ping_reset.setter
+    def ping_reset(self, value: int) -> None:
+        self.words[PING_RESET] = value
+
+    @property
+    def ping_deaf(self) -> int:
+        """WebSocket peers that have never answered a ping; they stay."""
+        return self.words[PING_DEAF]
+
+    @ping_deaf.setter
+    def ping_deaf(self, value: int) -> None:
+        self.words[PING_DEAF] = value
+
+    @property
+    def stubborn(self) -> int:
+        """Orphans that were told to end as often as any is, and are not any more."""
+        return self.words[STUBBORN]
+
+    @stubborn.setter
+    def stubborn(self, value: int) -> None:
+        self.words[STUBBORN] = value
+
+    @property
+    def in_threads(self) -> int:
+        """Orphans that were ended while work of theirs went on in a thread."""
+        return self.words[IN_THREADS]
+
+    @in_threads.setter
+    def in_threads(self, value: int) -> None:
+        self.words[IN_THREADS] = value
 
     def add_open(self, by: int = 1) -> None:
         self.words[OPEN] += by

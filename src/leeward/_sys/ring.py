@@ -187,6 +187,17 @@ class RingWriter(_Ring):
             self._bell.ring()
         return taken or (wait > 0.0 and self._wait(kind, sink, level, line, wait))
 
+    def unwritten(self) -> None:
+        """Count a line that went past the ring, to a file that did not take it."""
+        if self.mine:
+            with self._lock:
+                self.words[REFUSED + logrings.UNWRITTEN] += 1
+
+    def ring_bell(self) -> None:
+        """Have the reader tell of it, which else looks when a line comes."""
+        if self.mine and self._bell is not None:
+            self._bell.ring()
+
     def _put(self, kind: int, sink: int, level: int, line: bytes) -> bool:
         words, head, size = self.words, self._head, self.size
         octets = len(line)

@@ -19,6 +19,8 @@ from leeward._sys.ring import TableFull
 
 #: Of a record whose level nobody told, as `logging` numbers it.
 _INFO = 20
+#: Of levels that have room in a record of the ring: applications make their own.
+_HIGHEST = (1 << 16) - 1
 #: Each record is encoded by itself: by these it would begin with a mark of the byte order.
 _WITHOUT_MARK = {
     "utf-8-sig": "utf-8",
@@ -73,8 +75,14 @@ class SharedStream:
 
     def _put(self, data: bytes) -> None:
         way = funnel.current()
-        if way is None or not self.spec or len(data) > way.longest:
+        if way is None or not self.spec:
             self._appender.write(data)
+            return
+        if len(data) > way.longest:
+            try:
+                self._appender.write(data)
+            except OSError:  # said by the collector, whose file it is
+                way.unwritten()
             return
         if way is not self._funnel:
             try:
@@ -84,7 +92,9 @@ class SharedStream:
                 self._appender.write(data)
                 return
             self._appender.close()
-        way.put(self._sink, self.level, data)  # what is refused the ring has counted
+        way.put(
+            self._sink, min(max(self.level, 0), _HIGHEST), data
+        )  # what is refused the ring has counted
 
     def close(self) -> None:
         self.flush()

@@ -36,7 +36,7 @@ from threading import RLock, get_ident
 from typing import TYPE_CHECKING, Protocol
 
 from leeward._core import logrings
-from leeward._sys import whole
+from leeward._sys import rings, whole
 
 if TYPE_CHECKING:
     import asyncio
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 #: Characters that wait for a reader, as many as a log ring holds; what comes beyond is dropped.
-_MOST = 1 << 20
+_MOST = rings.SIZE
 #: Characters after which a batch does not wait for the end of the turn.
 _FULL = 1 << 16
 #: Octets of a write to what is no file; a longer line goes by itself.

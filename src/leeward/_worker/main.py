@@ -127,6 +127,7 @@ class _Nowhere:
     """Counters of a process that is no worker any more."""
 
     open = accepted = requests = in_flight = new = upgraded = closing = brief = evicted = shed = 0
+    ping_no_answer = ping_reset = ping_deaf = stubborn = in_threads = 0
 
 
 class Worker(Obedient):
@@ -263,7 +264,8 @@ class Worker(Obedient):
         self.server.ready()
         if birth.canary:
             tell(self.access, self.log, birth.config)
-        logfiles.say(functools.partial(self.log.say, "info" if birth.canary else "debug"))
+        say = functools.partial(self.log.say, "info" if birth.canary else "debug")
+        logfiles.say(say, self.log.say)
         self.acceptor.start()
         self._say_to_supervisor(Ready(kind, birth.application.found, birth.baseline, birth.changed))
         self._tell_turns()

@@ -44,6 +44,7 @@ def audit(own: Iterable[int], watch: Watch | None = None) -> Audited:
     parts = (
         threads.owners_of_threads(look),
         threads.pipes(look),
+        repair.log_files(look),
         repair.handlers(look, repairs),
         descriptors.loops(look),
         threads.python_threads(look),
@@ -69,6 +70,12 @@ def audit(own: Iterable[int], watch: Watch | None = None) -> Audited:
     order = {"isolated": 0, "told": 1, "repaired": 2}
     found.sort(key=lambda it: order[CODES[it.code].verdict])
     return Audited(tuple(found[:MOST]), repairs, max(0, len(found) - MOST))
+
+
+def log_files(own: Iterable[int], watch: Watch) -> tuple[Hazard, ...]:
+    """What spawned workers do to each other as well: for a rehearsal of those."""
+    look = Look(frozenset(own), watch)
+    return tuple(merged(named(_told(repair.log_files(look)), look.origins)))
 
 
 def _told(part: Iterator[Found]) -> Iterator[Found]:

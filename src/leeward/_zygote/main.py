@@ -46,6 +46,7 @@ from leeward._sys.mappings import unmap_clean_files
 from leeward._sys.posix import set_comm
 from leeward._zygote import fork
 from leeward._zygote.audit import audit, open_descriptors
+from leeward._zygote.audit import log_files as audited_log_files
 from leeward._zygote.origins import Origins
 from leeward._zygote.repair import Repairs
 from leeward._zygote.warm import warm
@@ -217,12 +218,17 @@ class _Zygote:
         report = Loaded(application.kind, application.found, load_ms, ())
         if self.config.start != "spawn":
             report = self._judged(report)
-        accelerated = ""
-        if self.begin.rehearse:
-            from leeward.engine.accelerate.install import survey
+        return self._rehearsal_of(report) if self.begin.rehearse else report
 
-            accelerated = survey(self.config)
-        return replace(report, accelerated=accelerated)
+    def _rehearsal_of(self, report: Loaded) -> Loaded:
+        """With what only a rehearsal tells."""
+        from leeward.engine.accelerate.install import survey
+
+        found = report.findings
+        if self.config.start == "spawn":
+            found = tuple(it.to_json() for it in audited_log_files(self.own, self.watch))
+        files = tuple(logfiles.survey())
+        return replace(report, accelerated=survey(self.config), findings=found, log_files=files)
 
     def _judged(self, report: Loaded) -> Loaded:
         """With what a fork would spoil.  Ends the process if that is not allowed."""

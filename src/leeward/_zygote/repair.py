@@ -11,6 +11,7 @@ seeded by 42 is left alone: each such worker would draw the same numbers too.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import random
 import re
@@ -120,17 +121,37 @@ def _opened(look: Look, it: Any) -> Site:
 # --- logging ----------------------------------------------------------------------------
 
 
-def handlers(look: Look, repairs: Repairs) -> Iterator[Found]:
-    """Log files that rotate, and handlers that send over a stream."""
+def log_files(look: Look) -> Iterator[Found]:
+    """Those that rotate, or are emptied, and are left to the application."""
+    if logfiles.cared_for():
+        return
     for it in look.objects["handler"]:
         rollover = getattr(type(it), "doRollover", None)
+        path = getattr(it, "baseFilename", "?")
+        site = look.watch.files.get(path, NOWHERE)
+        who = f"a {type(it).__name__}"
         # Others than those of the standard library may lock between processes.
-        standard = getattr(rollover, "__module__", "") == "logging.handlers"
-        if standard and _rotates(it) and not logfiles.cared_for():
-            path = getattr(it, "baseFilename", "?")
-            site = look.watch.files.get(path, NOWHERE)
-            what = f"{shown(path)} is rotated by a {type(it).__name__}"
-            yield Found("LW150", what, site, it)
+        if getattr(rollover, "__module__", "") == "logging.handlers" and _rotates(it):
+            yield Found("LW150", f"{shown(path)} is rotated by {who}", site, it)
+        elif isinstance(it, logging.FileHandler) and "w" in it.mode and _is_file(path):
+            yield Found("LW152", f"{shown(path)} is emptied by {who}", site, it)
+    for it in look.objects["loguru"]:
+        path = str(getattr(it, "_path", "?"))
+        site = look.watch.files.get(os.path.abspath(path), NOWHERE)
+        if getattr(it, "_rotation_function", None) is not None:
+            yield Found("LW150", f"{shown(path)} is rotated by loguru", site, it)
+        elif "w" in getattr(it, "_kwargs", {}).get("mode", "") and _is_file(path):
+            yield Found("LW152", f"{shown(path)} is emptied by loguru", site, it)
+
+
+def _is_file(path: str) -> bool:
+    """Or none yet; no device, nor a pipe."""
+    return os.path.isfile(path) or not os.path.exists(path)
+
+
+def handlers(look: Look, repairs: Repairs) -> Iterator[Found]:
+    """Those that send over a stream."""
+    for it in look.objects["handler"]:
         sock = getattr(it, "sock", None) or getattr(it, "socket", None)
         if not isinstance(sock, socket.socket) or sock.type != socket.SOCK_STREAM:
             continue
@@ -140,11 +161,6 @@ def handlers(look: Look, repairs: Repairs) -> Iterator[Found]:
             place = key(sock.fileno())
             site = look.watch.sockets.get(_pair(place), NOWHERE)
             yield Found("LW151", f"a {type(it).__name__} is connected", site, it, place)
-    for it in look.objects["loguru"]:
-        if getattr(it, "_rotation_function", None) is not None and not logfiles.cared_for():
-            path = str(getattr(it, "_path", "?"))
-            site = look.watch.files.get(os.path.abspath(path), NOWHERE)
-            yield Found("LW150", f"{shown(path)} is rotated by loguru", site, it)
 
 
 def _pair(place: str) -> tuple[int, int]:

@@ -80,8 +80,8 @@ class TornadoServer(Registry["Connection | Newcomer"]):
         self.refusals: Counter[str] = Counter()
         self._gate = proxy.gate(config, self.refused)
         self.config = config
-        self.leaving = Leaving(config, closed)
-        self.pings = Pings(config, self._loop)
+        self.leaving = Leaving(config, closed, self.tells)
+        self.pings = Pings(config, self._loop, self.tells)
         follow(self._http)
         self._own_idle = idle_of(self._http.conn_params)
         self._set_idle()

@@ -1,8 +1,8 @@
 """Rehearse a start, and serve nobody: settings, import, fork audit, addresses.
 
-What was found, which mode it would run in and why, and whether the addresses
-can be had.  Exit code 2, 3 or 4 for what is wrong first.  A factory is found but
-not called: only workers do that.
+What was found, which mode it would run in and why, what becomes of its log
+files, and whether the addresses can be had.  Exit code 2, 3 or 4 for what is
+wrong first.  A factory is found but not called: only workers do that.
 
   leeward check chat:make_app && leeward reload chat
 
@@ -63,6 +63,8 @@ def check(ctx: click.Context, /, **flags: object) -> int:
         output.say(f"found      {kind}{loaded.found}, loaded in {loaded.load_ms} ms")
         if loaded.accelerated:
             output.say(f"faster     {loaded.accelerated}")
+        for line in loaded.log_files:
+            output.say("log file   " + line.removeprefix("log file "))
         for line in mode(config, loaded):
             output.say(line)
         refused = [it for became, it in judged(config, loaded) if became == REFUSED]

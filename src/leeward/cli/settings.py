@@ -264,7 +264,8 @@ TABLE: tuple[Setting, ...] = (
         default=0,
         precedent="nginx's limit_conn: none, as a proxy or an office may be one address",
         metavar="N",
-        doc="Connections of one address (IPv6: one /64) at one worker; more get 503.  0: any.",
+        doc="Connections of one address (IPv6: one /64) at one worker, and by proxies of "
+        "--forwarded-allow-ips requests at a time of one client; more get 503.  0: any.",
     ),
     Setting(
         key="limit_concurrency",

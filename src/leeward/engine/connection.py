@@ -274,6 +274,8 @@ class Connection(Reading):
             self.deadline = 0.0  # the handler has done its part
 
     def _exchange_over(self, exchange: Exchange) -> None:
+        if self.counts_as and exchange.read_finished:
+            self.server.spokesmen.answered(self)
         if exchange.disconnect or (self.ended and not self._buffer):
             self.exchange = None if exchange.read_finished else self.exchange
             self.close()
@@ -324,6 +326,8 @@ class Connection(Reading):
         self.server.changes(self.life, _UPGRADED)
         self.life, self.deadline, self._step = _UPGRADED, 0.0, None
         self.account.since, self.account.taken_by = monotonic(), exchange
+        if exchange.counts_as:
+            self.server.spokesmen.taken_over(self, exchange)
         self.exchange = self._delegate = None
         stream, rest = self.stream, bytes(self._buffer)
         self._buffer.clear()

@@ -30,6 +30,7 @@ from leeward.engine.leaving import Leaving
 from leeward.engine.outbox import Watch
 from leeward.engine.pings import Pings
 from leeward.engine.registry import Registry
+from leeward.engine.spokesmen import Spokesmen
 from leeward.engine.timeouts import timeouts, tuned
 from leeward.engine.tls import Tls
 from leeward.engine.written import Turns
@@ -97,8 +98,10 @@ class Engine(Registry["Link"]):
         http: Any = arguments.http_server(application, config)
         self._http = http
         self._forwarding = forwarded.forwarding(config)
+        self.spokesmen = Spokesmen(self.addresses, self._forwarding, xheaders=http.xheaders)
+        self._set_bounds()
         self._gate = proxy.gate(config, self.refused)
-        self.leaving = Leaving(config, closed)
+        self.leaving = Leaving(config, closed, self.tells)
         self.params = http.conn_params
         self._dispatch: Dispatch | None = None
         self._watch: watch.Watch | None = None
@@ -133,7 +136,7 @@ class Engine(Registry["Link"]):
         self.notice = Notice()
         #: `Sweep.deadline`, without a call in between.
         self.deadline = Sweep(self.loop, self.context, self.live).deadline
-        self.pings = Pings(config, self.loop)
+        self.pings = Pings(config, self.loop, self.tells)
 
     def ready(self) -> None:
         """All that patches Tornado has done so: look once more whether we still know it."""
@@ -208,7 +211,11 @@ class Engine(Registry["Link"]):
             _general.warning("SSL Error on %s: %s", member.address, error)
 
     def tune(self, config: Config) -> None:
+        counted = self.addresses.most
         super().tune(config)
+        if self.addresses.most and not counted:
+            self.spokesmen.recount(self.live)
+        self._set_bounds()
         self.config = tuned(self.config, config)
         before, self.timeouts = self.timeouts, timeouts(self.config, self.params)
         self.writers.tune(self.timeouts.write)
@@ -220,6 +227,10 @@ class Engine(Registry["Link"]):
         if self.timeouts != before:
             for member in self.live:
                 member.restart_waiting()
+
+    def _set_bounds(self) -> None:
+        #: May a request be one too many?
+        self._bounded = bool(self._most_in_flight or (self.addresses.most and self.spokesmen.any))
 
     def _set_sizes(self) -> None:
         body = self.params.max_body_size
@@ -238,8 +249,8 @@ class Engine(Registry["Link"]):
         path = self.config.health_path
         if path and health.asked(path, exchange.head.start_line):
             return health.Health(exchange, exchange.head.method, self.serves)
-        if self._most_in_flight and self.overloaded():
-            return overload.Refusal(exchange)
+        if self._bounded and (refusal := self._refusal(exchange)) is not None:
+            return refusal
         delegate: HTTPMessageDelegate
         # The connection has just read the clock.
         if self._watch is not None and (now := exchange.connection.account.moved) >= self._look_at:
@@ -261,6 +272,15 @@ class Engine(Registry["Link"]):
             measured = Measured(delegate, exchange, self.config.max_inflate_ratio)
             delegate = _GzipMessageDelegate(measured, *limits)
         return delegate
+
+    def _refusal(self, exchange: Exchange) -> HTTPMessageDelegate | None:
+        """What answers a request that is one too many."""
+        if self.overloaded():
+            return overload.Refusal(exchange)
+        if self.spokesmen.admits(exchange.connection, exchange):
+            return None
+        self.shed()
+        return overload.OneOfMany(exchange)
 
     def begin_serving(self, connection: Link) -> ServerConnection:
         """HTTP is spoken on this connection from now on."""
@@ -297,6 +317,7 @@ class _Nobody:
     """Counters that nobody reads."""
 
     open = requests = in_flight = new = upgraded = closing = brief = evicted = shed = 0
+    ping_no_answer = ping_reset = ping_deaf = stubborn = in_threads = 0
 
 
 class ServerConnection:

@@ -56,6 +56,8 @@ class Exchange(HTTPConnection):
     begun = False
     #: Did they say 101?  Whoever takes the stream then is told of a stop itself.
     switched = False
+    #: Its client, if it counts (`leeward.engine.spokesmen`).
+    counts_as = ""
     #: What its handler's class says (`leeward.deadlines`).
     own: Deadlines | None = None
     max_body_size = 0

@@ -56,6 +56,12 @@ class Forwarding:
             return self._trusted.unix
         return context.remote_ip in self._trusted
 
+    def trusts(self, address: Any) -> bool:
+        """The same by its address, as accept() gives it or a PROXY header."""
+        if not isinstance(address, tuple):
+            return self._trusted.unix
+        return address[0] in self._trusted
+
     def told(self, headers: HTTPHeaders) -> tuple[str, str]:
         """The client's address and protocol by these headers; "" where they say nothing."""
         fields = layout.lists(headers)

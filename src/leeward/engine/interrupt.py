@@ -8,11 +8,15 @@ looked at what is waited for:
 
     a task, or a @gen.coroutine's future   that is ended, and with it who waits
     asyncio.gather, gen.multi              its children are ended, each by these rules
+    asyncio.shield, gen.with_timeout       that is ended, and lets go of what it waits for
     a future of a library that waits for   cancelled, as by `task.cancel()`: libraries
     it itself, of a lock or a queue, of    are written for that, and a queue would give
     an executor, of a stream               its next item to nobody
     anything others wait for too, and any  left as it is; who waits is woken
     future that the application made
+
+What is cancelled once its end is under way, by a TaskGroup or by `wait_for`, is ended by these
+rules too: see `leeward.engine.onward`.
 
 It is read, never guessed, where Python or Tornado should change: what is not as expected
 is cancelled by `task.cancel()`.
@@ -23,95 +27,103 @@ from __future__ import annotations
 import asyncio
 import sys
 import sysconfig
+import weakref
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from tornado import gen
 from tornado.concurrent import future_set_exc_info, future_set_result_unless_cancelled
 
-from leeward.engine.peeking import local
-from leeward.engine.waits import gathered
+from leeward.engine import ties
+from leeward.engine.waits import gathered, mark_of
 
 if TYPE_CHECKING:
     import concurrent.futures
-    import contextvars
     from collections.abc import Callable
     from types import FrameType
 
-    Callback = tuple[Callable[[Any], object], contextvars.Context]
+    Threads = list[concurrent.futures.Future[Any]]
 
-#: Callbacks of modules whose futures belong to the one who waits.
-_PRIVATE = ("tornado.locks", "tornado.queues", "tornado.iostream", "leeward.engine.waits")
-_EXECUTOR = ("asyncio.futures", "_chain_future.<locals>._call_check_cancel")
-#: Callbacks of nobody who waits.
-_HARMLESS = (
-    "tornado.web",
-    "leeward.engine.execute",
-    "leeward.engine.leaving",
-    "leeward.engine.stream",
-    "leeward.engine.unanswered",
-)
-_BOOKKEEPING = (
-    "_wrap_awaitable.<locals>.<lambda>",
-    "coroutine.<locals>.wrapper.<locals>.<lambda>",
-    "gather.<locals>._done_callback",
-    "multi_future.<locals>.callback",
-)
 _PATHS = tuple({sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")})
+_WAIT_FOR = (asyncio.tasks.__file__, "wait_for")
+
+#: Tasks that were ended here, and where the threads are noted that go on without them.
+_ended: weakref.WeakKeyDictionary[asyncio.Task[Any], Threads] = weakref.WeakKeyDictionary()
+#: Those of them that will hear of it in the loop's next turn.
+_told: weakref.WeakSet[asyncio.Task[Any]] = weakref.WeakSet()
 
 
-def interrupt(future: asyncio.Future[Any]) -> list[concurrent.futures.Future[Any]]:
+def interrupt(future: asyncio.Future[Any], threads: Threads | None = None) -> Threads:
     """End the coroutine whose result `future` is, at what it waits for.
 
     It need not be over when this returns, and it may catch the CancelledError and go on.
-    Returns the work in executors that was waited for and is running: nothing ends it.
+    Returns `threads`, and in it the work in executors that was waited for and is running:
+    nothing ends it.  More may come, as long as it is not over.
     """
-    threads: list[concurrent.futures.Future[Any]] = []
+    threads = [] if threads is None else threads
     _interrupt(future, threads)
     return threads
 
 
-def _interrupt(future: asyncio.Future[Any], threads: list[Any]) -> None:
+def threads_without(task: asyncio.Task[Any] | None) -> Threads | None:
+    """Where threads are noted that go on without `task`; None if it was not ended here."""
+    return None if task is None else _ended.get(task)
+
+
+def _interrupt(future: asyncio.Future[Any], threads: Threads) -> None:
     if future.done():
         return
-    runner = _runner_of(future)
+    runner = ties.runner_of(future)
     if runner is not None:
         _interrupt_runner(runner, threads)
     elif isinstance(future, asyncio.Task):
         _interrupt_task(future, threads)
-    elif not _inside(future, threads):
+    elif not _inside(future, next(iter(ties.waiting(future)), None), threads):
         future.cancel()
 
 
-def _interrupt_task(task: asyncio.Task[Any], threads: list[Any]) -> None:
+def _interrupt_task(task: asyncio.Task[Any], threads: Threads) -> None:
+    if task in _told:
+        return  # what it waited for is not its any more
+    _ended[task] = threads
     waited = getattr(task, "_fut_waiter", None)
-    wake = None if waited is None else _find(waited, lambda it: getattr(it, "__self__", 0) is task)
+    wake = None if waited is None else ties.find(waited, lambda it: _wakes(it) is task)
     if waited is None or wake is None or waited.done():
         task.cancel()  # about to run
-    elif _inside(_timed(task.get_coro()) or waited, threads):
+    elif _inside(waited, wake[0], threads):
         return
-    elif _belongs(waited, wake[0], task.get_coro(), threads):
+    elif _belongs(waited, wake[0], _in_a_library(task.get_coro()), threads):
         task.cancel()
     else:
-        _let_go(waited, wake[0])
-        loop = task.get_loop()
-        cancelled = loop.create_future()
-        cancelled.cancel()
-        # The task is told that what it waits for was cancelled, as if it were so.
-        loop.call_soon(wake[0], cancelled, context=wake[1])
+        ties.let_go(waited, wake[0])
+        _told.add(task)
+        task.get_loop().call_soon(_tell, task, wake[0], context=wake[1])
 
 
-def _interrupt_runner(runner: gen.Runner, threads: list[Any]) -> None:
+def _wakes(callback: object) -> object:
+    return getattr(callback, "__self__", None)
+
+
+def _tell(task: asyncio.Task[Any], wake: Callable[[Any], object]) -> None:
+    """What it waits for was cancelled: as if it were so."""
+    _told.discard(task)
+    cancelled = task.get_loop().create_future()
+    cancelled.cancel()
+    wake(cancelled)
+
+
+def _interrupt_runner(runner: gen.Runner, threads: Threads) -> None:
     waited = runner.future
     resume = None
     if isinstance(waited, asyncio.Future) and not waited.done():
-        resume = _find(waited, lambda it: _resumes(it) is runner)
+        resume = ties.find(waited, lambda it: _resumes(it) is runner)
     if waited is None or resume is None:
         asyncio.get_running_loop().call_soon(_throw, runner)
         return
     mine: Callable[[Any], object] = resume[0]
-    inside = _is_work(waited) and not _others(waited, mine)
-    if inside or _belongs(waited, mine, runner.gen, threads):
+    inside = _is_work(waited) and not ties.others(waited, mine)
+    library = _in_a_library(runner.gen)
+    if inside or _belongs(waited, mine, library, threads):
         # Before 6.6 a Runner does not survive that what it waits for is cancelled.
         waited.remove_done_callback(mine)
         mine = _Resume(runner)
@@ -119,10 +131,14 @@ def _interrupt_runner(runner: gen.Runner, threads: list[Any]) -> None:
         if not inside:
             waited.cancel()
             return
-        if _inside(waited, threads):
+        if _inside(waited, mine, threads):
             return
-    _let_go(waited, mine)
+    ties.let_go(waited, mine)
     asyncio.get_running_loop().call_soon(_throw, runner)
+
+
+def _resumes(callback: object) -> gen.Runner | None:
+    return callback.runner if isinstance(callback, _Resume) else ties.resumes(callback)
 
 
 class _Resume:
@@ -170,16 +186,28 @@ def _over(runner: gen.Runner) -> None:
     runner.result_future = None  # type: ignore[assignment]
 
 
-def followed_by(future: asyncio.Future[Any], module: str) -> bool:
-    """Does `module` wait for it, by a callback of its own or one that an IOLoop calls for it?"""
-    return any(
-        _name(it)[0] == module
-        for callback, _ in _callbacks(future)
-        for it in (callback, *_held(callback))
-    )
-
-
 # --- what is waited for --------------------------------------------------------------------------
+
+
+def give_up(
+    future: asyncio.Future[Any],
+    mine: Callable[[Any], object] | None,
+    threads: Threads,
+    library: bool = False,
+) -> bool:
+    """End `future`, if nobody but `mine` waits for it and it may be ended; else let it go.
+
+    library:  is it a library that waits for it, rather than the application?
+
+    Will it be over then?
+    """
+    if not ties.others(future, mine):
+        if _inside(future, mine, threads):
+            return True
+        if _belongs(future, mine, library, threads) and future.cancel():
+            return True
+    ties.let_go(future, mine)
+    return False
 
 
 def _is_work(waited: asyncio.Future[Any]) -> bool:
@@ -187,161 +215,89 @@ def _is_work(waited: asyncio.Future[Any]) -> bool:
     return (
         isinstance(waited, asyncio.Task)
         or gathered(waited) is not None
-        or _runner_of(waited) is not None
+        or ties.runner_of(waited) is not None
     )
 
 
-def _inside(waited: asyncio.Future[Any], threads: list[Any]) -> bool:
+def _inside(waited: asyncio.Future[Any], mine: object, threads: Threads) -> bool:
     """End what is waited for, as far as it is work which nobody else waits for.
 
     Will it be over then?
     """
-    if not _is_work(waited) or len(_waiting(waited)) > 1:
+    if not _is_work(waited) or ties.others(waited, mine):
         return False
     children = gathered(waited)
     if children is None:
         _interrupt(waited, threads)
         return True
-    pending = [child for child in children if not child.done()]
-    multi = not hasattr(waited, "_children")
-    if multi:
-        # Before 6.6 it would raise at a child that is cancelled, and wait on itself.
-        for child in pending:
-            tie = _find(child, lambda it: any(held is waited for held in _held(it)))
-            if tie is not None:
-                _let_go(child, tie[0])
+    # Once each: `gather` has one that was given twice among its children twice.
+    pending = [child for child in dict.fromkeys(children) if not child.done()]
+    mark = mark_of(waited)
+    if mark is not None:
+        # Before 6.6 `multi` would raise at a child that is cancelled, and wait on itself.
+        mark.untie(waited)
     # Each is tried, whatever becomes of the others: they would wait on for nobody.
-    ended = [_ends(child, threads) for child in pending]
-    return waited.cancel() if multi else all(ended)
+    ended = [give_up(child, ties.tie(child, waited), threads) for child in pending]
+    if mark is None and all(ended):
+        # As if cancelled: with `return_exceptions` it would be nothing but a result.
+        waited._cancel_requested = True  # type: ignore[attr-defined]
+        return True
+    # Not what is spared, as `cancel` of a future of `gather` would.
+    return asyncio.Future.cancel(waited)
 
 
-def _ends(child: asyncio.Future[Any], threads: list[Any]) -> bool:
-    """End one of several that are waited for together, if nobody else waits for it."""
-    if _waiting(child):
-        return False
-    if _is_work(child):
-        return _inside(child, threads)
-    return _belongs(child, None, None, threads) and child.cancel()
-
-
-def _timed(coroutine: Any) -> asyncio.Future[Any] | None:
-    """What `asyncio.wait_for` waits for on Python 3.11, by way of a future of its own."""
-    frame = _innermost(coroutine)
-    if frame is None or frame.f_code is not asyncio.wait_for.__code__:
-        return None
-    found = local(frame, "fut")
-    return found if isinstance(found, asyncio.Task) and not found.done() else None
-
-
-def _belongs(waited: asyncio.Future[Any], mine: object, coroutine: Any, threads: list[Any]) -> bool:
+def _belongs(waited: asyncio.Future[Any], mine: object, library: bool, threads: Threads) -> bool:
     """Is the bare future `waited` of no use to anybody but the one who waits?"""
-    if _others(waited, mine) or _is_work(waited):
+    if ties.others(waited, mine) or _is_work(waited):
         return False
-    for callback, _ in _callbacks(waited):
-        if _name(callback) == _EXECUTOR:
+    for callback, _ in ties.callbacks(waited):
+        name = ties.name(callback)
+        if name == ties.EXECUTOR:
             threads += _running(callback)
             return True
-        if _name(callback)[0] in _PRIVATE:
+        if name == ties.SHIELD:
+            _unshield(waited)
             return True
-    return type(waited) is not asyncio.Future or _in_a_library(coroutine)
+        if name[0] in ties.PRIVATE:
+            return True
+    return library or type(waited) is not asyncio.Future
 
 
-def _others(waited: asyncio.Future[Any], mine: object) -> bool:
-    return any(callback is not mine for callback in _waiting(waited))
-
-
-def _waiting(future: asyncio.Future[Any]) -> list[object]:
-    """The callbacks of those who wait for it, as far as can be told."""
-    return [callback for callback, _ in _callbacks(future) if not _is_bookkeeping(callback)]
-
-
-def _is_bookkeeping(callback: object) -> bool:
-    name = _name(callback)
-    return (
-        name == _EXECUTOR or name[0] in _PRIVATE or name[0] in _HARMLESS or name[1] in _BOOKKEEPING
-    )
+def _unshield(outer: asyncio.Future[Any]) -> None:
+    """What is shielded goes on, and does not know of `outer` any more."""
+    shield = ties.find(outer, lambda it: ties.name(it) == ties.SHIELD)
+    for inner in ties.held(shield[0]) if shield else ():
+        if asyncio.isfuture(inner):
+            ties.let_go(inner, ties.tie(inner, outer))
 
 
 def _in_a_library(coroutine: Any) -> bool:
     """Is it Python's own code or an installed package that waits, and not the application?"""
     frame = _innermost(coroutine)
-    return frame is not None and _is_library(frame.f_code.co_filename)
+    return frame is not None and is_library(frame.f_code.co_filename)
 
 
 def _innermost(coroutine: Any) -> FrameType | None:
-    """The frame that waits, as far as coroutines lead there."""
+    """The frame that waits, as far as coroutines lead there.
+
+    `asyncio.wait_for` does so for who calls it, by what that has given it.
+    """
     found = None
     while coroutine is not None:
         frame = getattr(coroutine, "cr_frame", None) or getattr(coroutine, "gi_frame", None)
         if frame is None:
             break
-        found = frame
+        if (frame.f_code.co_filename, frame.f_code.co_name) != _WAIT_FOR:
+            found = frame
         coroutine = getattr(coroutine, "cr_await", None) or getattr(coroutine, "gi_yieldfrom", None)
     return found
 
 
 @lru_cache(maxsize=1024)
-def _is_library(file: str) -> bool:
+def is_library(file: str) -> bool:
     return file.startswith(_PATHS)
-
-
-def _let_go(waited: asyncio.Future[Any], mine: Callable[[Any], object]) -> None:
-    """Nobody waits for `waited` any more on behalf of `mine`."""
-    waited.remove_done_callback(mine)
-    if not getattr(waited, "_callbacks", None):
-        # Should it fail one day: asyncio logs errors that nobody has looked at.
-        waited.add_done_callback(_looked_at)
-
-
-def _looked_at(future: asyncio.Future[Any]) -> None:
-    if not future.cancelled():
-        future.exception()
-
-
-def _callbacks(future: asyncio.Future[Any]) -> list[Callback]:
-    return [it for it in getattr(future, "_callbacks", None) or () if it[0] is not _looked_at]
-
-
-def _find(future: asyncio.Future[Any], is_it: Callable[[object], bool]) -> Callback | None:
-    return next((it for it in _callbacks(future) if is_it(it[0])), None)
-
-
-def _name(callback: object) -> tuple[str, str]:
-    """Module and qualified name of a function, or of an object's class."""
-    named = callback if hasattr(callback, "__qualname__") else type(callback)
-    return getattr(named, "__module__", "") or "", getattr(named, "__qualname__", "")
-
-
-def _runner_of(future: asyncio.Future[Any]) -> gen.Runner | None:
-    """The Runner whose result `future` is: `gen.coroutine` ties them by a callback."""
-    for callback, _ in _callbacks(future):
-        for held in _held(callback):
-            if isinstance(held, gen.Runner) and held.result_future is future:
-                return held
-    return None
-
-
-def _resumes(callback: object) -> gen.Runner | None:
-    """The Runner that `callback` resumes (`IOLoop.add_future` wraps `Runner.run`)."""
-    if isinstance(callback, _Resume):
-        return callback.runner
-    for held in _held(callback):
-        for inner in _held(held):
-            if isinstance(inner, gen.Runner):
-                return inner
-    return None
 
 
 def _running(callback: object) -> list[Any]:
     """The executor's futures that `callback` is tied to, if nothing can stop them."""
-    return [it for it in _held(callback) if hasattr(it, "running") and it.running()]
-
-
-def _held(callback: object) -> list[Any]:
-    found = []
-    for cell in getattr(callback, "__closure__", None) or ():
-        try:
-            found.append(cell.cell_contents)
-        except ValueError:  # not set yet
-            continue
-    return found
+    return [it for it in ties.held(callback) if hasattr(it, "running") and it.running()]

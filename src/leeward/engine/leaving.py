@@ -16,7 +16,7 @@ from tornado.web import RequestHandler
 
 from leeward._core import leaving as decisions
 from leeward.disconnect import mark_of
-from leeward.engine import unanswered, unclosed, waits
+from leeward.engine import onward, unanswered, unclosed, waits
 from leeward.engine.interrupt import interrupt
 from leeward.engine.orphans import Orphan, handlers_at_work
 
@@ -42,13 +42,17 @@ class Leaving:
     """All of a worker's handlers whose client has left.
 
     closed:  called after the end of each of them.
+    tells:   called with a word of the shared page, and its new value.
 
     Made and used on the thread of the running loop.
     """
 
-    def __init__(self, config: Config, closed: Callable[[], None]) -> None:
+    def __init__(
+        self, config: Config, closed: Callable[[], None], tells: Callable[[str, int], None]
+    ) -> None:
         self._policy, self._after = config.on_disconnect, config.abandon_after
         self._closed = closed
+        self._tells = tells
         self._hurried = False
         self._loop = asyncio.get_running_loop()
         self._told: list[Working] = []
@@ -61,6 +65,7 @@ class Leaving:
         #: Handlers that were ended, that would not end, and executors' work that could not.
         self.ended = self.stubborn = self.in_threads = 0
         waits.install()
+        onward.install()
 
     # --- what is told ----------------------------------------------------------------------------
 
@@ -196,13 +201,14 @@ class Leaving:
         if wait is None:
             orphan.due = float("inf")
             self.stubborn += 1
+            self._tells("stubborn", self.stubborn)
         else:
             orphan.due = self._loop.time() + wait
         unanswered.prepare(orphan.handler)
         unclosed.hush(orphan.handler)
         unanswered.unlog(orphan.task)
         try:
-            orphan.threads += interrupt(work)
+            interrupt(work, orphan.threads)
         except Exception:
             _log.exception("%s cannot be ended", orphan.name)
 
@@ -220,6 +226,7 @@ class Leaving:
                 self._loop.call_later(_SAY / 10, self._say)
         if any(not it.done() for it in orphan.threads):
             self.in_threads += 1
+            self._tells("in_threads", self.in_threads)
             self._threads.append(orphan)
             if len(self._threads) == 1:
                 self._loop.call_later(_SAY, self._look_at_threads, True)

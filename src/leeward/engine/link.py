@@ -69,6 +69,7 @@ class Link(Sending):
         "_websocket",
         "address",
         "client",
+        "counts_as",
         "deadline",
         "descriptor",
         "ended",
@@ -89,6 +90,8 @@ class Link(Sending):
         self.family = -1  # of the address, if a proxy has told it
         #: Who the client is, by the last request or by PROXY; a Unix socket's is "0.0.0.0".
         self.client = ""
+        #: For whom its peer speaks, if that counts (`leeward.engine.spokesmen`).
+        self.counts_as = ""
         self.descriptor = -1  # of its socket
         #: By when the state must have ended, on the loop's clock; 0.0 for never.
         self.deadline = 0.0
@@ -197,6 +200,8 @@ class Link(Sending):
         # What is ours first: the application's own clean-up may raise.
         self._websocket = None
         self.server.remove(self)
+        if self.counts_as:
+            self.server.spokesmen.answered(self)
         self.client_left()
         if self._stream is not None:
             self._stream.lost(exc)

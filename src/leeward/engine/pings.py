@@ -27,6 +27,7 @@ from leeward.engine.wheel import Wheel
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Callable
 
     from tornado.websocket import WebSocketHandler
 
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 
 #: Why a peer counts as lost, in the words of the log.
 TIMEOUT, RESET, DEAF = "no answer", "reset", "never answered"
+#: And in those of the shared page.
+_WORDS = {TIMEOUT: "ping_no_answer", RESET: "ping_reset", DEAF: "ping_deaf"}
 
 #: RFC 6455 §7.4.1 has no code for it; 1011 is what the websockets library sends.
 _FAREWELL = b"\x88\x0e" + struct.pack(">H", 1011) + b"ping timeout"
@@ -88,10 +91,13 @@ class Pings:
 
     config:  `ws_ping_interval`, `ws_ping_timeout`, and `peer_timeout` for who has
              stopped reading.
+    tells:   called with a word of the shared page, and its new value.
     """
 
-    def __init__(self, config: Config, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
+    def __init__(
+        self, config: Config, loop: asyncio.AbstractEventLoop, tells: Callable[[str, int], None]
+    ) -> None:
+        self._loop, self._tells = loop, tells
         #: Of whom nothing is asked, as `ws_ping_interval` is 0 now.
         self._resting: set[Asked] = set()
         #: Drawn for this process: nobody can send it who was not asked.
@@ -200,6 +206,7 @@ class Pings:
 
     def _count(self, cause: str, asked: Asked) -> None:
         self.failures[cause] += 1
+        self._tells(_WORDS[cause], self.failures[cause])
         self._untold[cause] += 1
         self._last = asked.peer.address
         if self._teller is None:

@@ -211,6 +211,10 @@ class Registry(Generic[M]):
         self._shed += 1
         self.counters.shed = self._shed
 
+    def tells(self, word: str, count: int) -> None:
+        """A part of the server counts something by itself."""
+        setattr(self.counters, word, count)
+
     def open(self) -> int:
         return len(self.live)
 

@@ -31,6 +31,11 @@ class Counters(Protocol):
     brief: int
     evicted: int
     shed: int
+    ping_no_answer: int
+    ping_reset: int
+    ping_deaf: int
+    stubborn: int
+    in_threads: int
 
 
 class Server(Protocol):

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from tornado.websocket import WebSocketHandler
 
-from leeward.engine.interrupt import followed_by
 from leeward.engine.peeking import local
+from leeward.engine.ties import followed_by
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection

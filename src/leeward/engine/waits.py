@@ -9,6 +9,12 @@ costs 3.7 µs instead of 2.1, one that is nothing that could be measured.
 
 `gen.multi`, and so a list or dict that is yielded, says of what it waits for: unlike that of
 `asyncio.gather` its future does not know, and the parts of a wait that was given up went on.
+
+`gen.with_timeout` leaves two callbacks at what it waits for, and one more after its timeout,
+until that is over: at a future that lives on, for every wait there ever was.  Here the two
+and the timer go with the wait.  The third logs an error that comes too late, and stays.
+What is wrapped is what `with_timeout` itself calls, as that may have been imported by name.
+A wait costs 27 µs instead of 20 by it.
 """
 
 from __future__ import annotations
@@ -19,6 +25,8 @@ from collections import deque
 from typing import Any
 
 from tornado import gen, locks, queues
+
+from leeward.engine import ties
 
 #: Where those who wait are kept, by class and method.
 _WAITS = (
@@ -33,6 +41,10 @@ _AT_ONCE = 100
 
 _MARK = "_leeward"
 
+#: Callbacks of Tornado: of a task that it made of a coroutine; that a timer is not needed any more.
+_MADE = ("tornado.gen", "_wrap_awaitable.<locals>.<lambda>")
+_ENDS_TIMER = ("tornado.gen", "with_timeout.<locals>.<lambda>")
+
 
 def install() -> None:
     """Wrap what is not wrapped yet."""
@@ -42,16 +54,26 @@ def install() -> None:
             setattr(kind, name, _wrapped(method, where))
     if not hasattr(gen.multi_future, _MARK):
         gen.multi_future = _gathering(gen.multi_future)
+    used: Any = gen
+    if not hasattr(used.chain_future, _MARK):
+        used.chain_future = _chaining(used.chain_future)
 
 
 def gathered(future: Any) -> Any:
     """The futures that `future` waits for all together; None if it is no such future."""
     children = getattr(future, "_children", None)
     if children is None:
-        for callback, _ in getattr(future, "_callbacks", None) or ():
-            if isinstance(callback, Together):
-                return callback.children
+        mark = mark_of(future)
+        return None if mark is None else mark.children
     return children
+
+
+def mark_of(future: Any) -> Together | Chained | None:
+    """What says of a future of Tornado what it waits for."""
+    for callback, _ in getattr(future, "_callbacks", None) or ():
+        if isinstance(callback, (Together, Chained)):
+            return callback
+    return None
 
 
 def _wrapped(method: Any, where: str) -> Any:
@@ -83,6 +105,28 @@ def _gathering(multi_future: Any) -> Any:
     return gathering
 
 
+def _chaining(chain_future: Any) -> Any:
+    @functools.wraps(chain_future)
+    def chaining(source: Any, future: Any) -> None:
+        if not isinstance(source, asyncio.Future) or source.done():
+            chain_future(source, future)
+            return
+        given = _is_given(source)
+        chain_future(source, future)
+        future.add_done_callback(Chained(source, given))
+
+    setattr(chaining, _MARK, True)
+    return chaining
+
+
+def _is_given(work: asyncio.Future[Any]) -> bool:
+    """Is it a coroutine's, and not one that Tornado has begun a moment ago, to wait for it?"""
+    if not isinstance(work, asyncio.Task):
+        return ties.runner_of(work) is not None
+    callbacks = ties.callbacks(work)
+    return len(callbacks) != 1 or ties.name(callbacks[0][0]) != _MADE
+
+
 class Together:
     """What a future of `gen.multi` waits for, kept among its callbacks."""
 
@@ -93,6 +137,42 @@ class Together:
 
     def __call__(self, future: asyncio.Future[Any]) -> None:
         """It is over."""
+
+    def untie(self, future: asyncio.Future[Any]) -> None:
+        for child in self.children:
+            tie = None if child.done() else ties.tie(child, future)
+            if tie is not None:
+                ties.let_go(child, tie)
+
+
+class Chained:
+    """What a future of `gen.with_timeout` waits for, kept among its callbacks.
+
+    given:  is it work that was under way?  `with_timeout` does not end it either.
+    """
+
+    __slots__ = ("_source", "children")
+
+    def __init__(self, source: asyncio.Future[Any], given: bool) -> None:
+        self._source = source
+        self.children = None if given else [source]
+
+    def __call__(self, future: asyncio.Future[Any]) -> None:
+        """It is over; perhaps what it waits for is not."""
+        self.untie(future)
+
+    def untie(self, future: asyncio.Future[Any]) -> None:
+        source = self._source
+        copy = None if source.done() else ties.tie(source, future)
+        if copy is None:
+            return
+        callbacks = [it for it, _ in ties.callbacks(source)]
+        after = callbacks[callbacks.index(copy) + 1 :][:1]
+        for ends_timer in after:
+            if ties.name(ends_timer) == _ENDS_TIMER:
+                ends_timer(source)
+                source.remove_done_callback(ends_timer)
+        ties.let_go(source, copy)
 
 
 class Wait:

@@ -48,10 +48,24 @@ def in_worker(
         loguru.take_all(_place)
 
 
-def say(say: Callable[[str], object]) -> None:
-    """Have `say` called with a line for each file that is not left as it is, now and later."""
+def say(say: Callable[[str], object], complain: Callable[[str, str], object] | None = None) -> None:
+    """Have `say` called with a line for each file that is not left as it is, now and later, and
+    `complain` with (level, text) of what cannot be written."""
     if _place is not None:
-        _place.say(say)
+        _place.say(say, complain)
+
+
+def survey() -> list[str]:
+    """In a rehearsal: the lines that `say` would say in the worker of slot 0.
+
+    Of handlers that are there now: those that a factory makes are not.
+    """
+    if _place is None:
+        return []
+    standard.tell_all(_place)
+    lines: list[str] = []
+    _place.say(lines.append)
+    return lines
 
 
 def in_child() -> None:

@@ -1,7 +1,7 @@
-"""loguru's file sinks: those that rotate do so in one process at a time.
+"""loguru's file sinks: those that rotate, or empty their file, are written by the collector, or
+rotate in one process at a time where they do so by rules that only they have (`loguru_rules`).
 
-The collector does not rotate for them: their old files are named by the moment at which
-each was begun, and compressed and removed by rules that may be functions of the application.
+loguru formats, filters and catches as ever: what is exchanged is the sink's file.
 
 loguru is never imported here.  Its private names are those of 0.5 to 0.7; where one of them
 is missing the sink is left alone.
@@ -9,24 +9,28 @@ is missing the sink is left alone.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib.util
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from leeward.adapters.logfiles import exclusive
+from leeward._sys.appending import flushed
+from leeward._sys.sharing import SharedStream, reachable
+from leeward.adapters.logfiles import exclusive, loguru_rules
 from leeward.adapters.logfiles.kinds import Way
+from leeward.adapters.logfiles.refused import Refused
 
 if TYPE_CHECKING:
     from leeward.adapters.logfiles.place import Place
 
 _MODULE = "loguru._file_sink"
-_NEEDED = ("write", "_create_path", "_create_file", "_close_file")
+_NEEDED = ("write", "_create_path", "_create_dirs", "_create_file", "_close_file")
 
 
 def watch(place: Place) -> None:
@@ -76,17 +80,20 @@ def _install(sink: Any, place: Place) -> None:
     write, create_path, create_file = sink.write, sink._create_path, sink._create_file
 
     @functools.wraps(write)
-    def write_alone(self: Any, message: str) -> None:
-        if self._rotation_function is None:
-            write(self, message)
+    def write_shared(self: Any, message: Any) -> None:
+        if "_leeward" in vars(self):
+            _write_alone(self, message, write)
             return
-        self._leeward = exclusive.directory(self._file_path or create_path(self))
-        with self._leeward.alone() as alone:
-            _catch_up(self)
-            if alone or self._file is None:
-                write(self, message)
-            else:
-                self._file.write(message)
+        if self._file is None:
+            _open(self)
+        if isinstance(self._file, SharedStream):
+            self._file.level = message.record["level"].no
+            self._file.write(message)
+            self._file.flush()
+        elif "_leeward" in vars(self):  # now that it was opened
+            _write_alone(self, message, write)
+        else:
+            write(self, message)
 
     @functools.wraps(create_path)
     def path_of_place(self: Any) -> str:
@@ -97,29 +104,98 @@ def _install(sink: Any, place: Place) -> None:
         mode = self._kwargs["mode"]
         if "w" in mode:
             place.empty_once(path)
+        way, spec = _choose(self, path, place)
+        if way is Way.EXCLUSIVE:
+            self._leeward = vars(self).get("_leeward") or Refused(place)
+        else:
+            vars(self).pop("_leeward", None)
+        if way is Way.SHARED:
+            reachable(path)
+            errors = self._kwargs.get("errors")
+            self._file, self._file_path = SharedStream(path, spec, self.encoding, errors), path
+        else:
             self._kwargs["mode"] = mode.replace("w", "a")
-        try:
-            create_file(self, path)
-        finally:
-            self._kwargs["mode"] = mode
-        _tell(self, place)
+            try:
+                create_file(self, path)
+            finally:
+                self._kwargs["mode"] = mode
+        if way is Way.EXCLUSIVE and "newline" not in self._kwargs:
+            self._file = flushed(self._file)
+        if way is not Way.LEAVE:
+            place.tell(path, "loguru", way)
 
-    write_alone.leeward = True  # type: ignore[attr-defined]
-    sink.write, sink._create_path, sink._create_file = write_alone, path_of_place, create_and_keep
+    write_shared.leeward = True  # type: ignore[attr-defined]
+    sink.write, sink._create_path, sink._create_file = write_shared, path_of_place, create_and_keep
+
+
+def _choose(sink: Any, path: str, place: Place) -> tuple[Way, bytes]:
+    """Which way its lines go, and the sink's specification for the collector, or b""."""
+    rotates = sink._rotation_function is not None
+    if rotates or loguru_rules.empties(sink):
+        spec = loguru_rules.spec(sink, path)
+        if spec is not None and place.takes(spec):
+            return Way.SHARED, spec.to_json()
+    return (Way.EXCLUSIVE if rotates else Way.LEAVE), b""
 
 
 def _take(sink: Any, place: Place) -> None:
     """One that was there before this process became a worker."""
-    if sink._file is not None:
-        if place.path(sink._file_path) != sink._file_path:
-            sink._close_file()  # its next line opens its own
-        else:
-            _tell(sink, place)
+    if sink._file is None:
+        return
+    before = sink._file_path
+    if place.path(before) != before:
+        sink._close_file()  # its next line opens its own
+    elif _choose(sink, before, place)[0] is not Way.LEAVE:
+        sink._close_file()
+        with contextlib.suppress(OSError):  # its next line tries again, and says why
+            sink._create_file(before)
 
 
-def _tell(sink: Any, place: Place) -> None:
-    if sink._rotation_function is not None:
-        place.tell(sink._file_path, "loguru", Way.EXCLUSIVE)
+def _open(sink: Any) -> None:
+    """Raises OSError."""
+    path = sink._create_path()
+    sink._create_dirs(path)
+    sink._create_file(path)
+
+
+# --- by its own code ------------------------------------------------------------------------
+
+
+def _write_alone(sink: Any, message: str, write: Callable[[Any, str], None]) -> None:
+    """Raises OSError where there is no ring that could count what is refused."""
+    refused: Refused = sink._leeward
+    if refused.held():
+        return
+    path = sink._file_path or sink._create_path()
+    try:
+        sink._leeward_directory = exclusive.directory(path)
+        with sink._leeward_directory.alone() as alone:
+            _catch_up(sink)
+            if sink._file is None:
+                _open(sink)
+            if alone and refused.may_rotate():
+                _write_or_go_on(sink, path, message, write)
+            else:
+                sink._file.write(message)
+            sink._file.flush()  # a line without its end, too, before somebody else's
+    except OSError as error:
+        if not refused.refuse(path, error):
+            raise
+    else:
+        refused.taken(path)
+
+
+def _write_or_go_on(sink: Any, path: str, message: str, write: Callable[[Any, str], None]) -> None:
+    """If the rotation fails, in a new file, or in the one that there is."""
+    try:
+        write(sink, message)
+    except OSError as error:
+        in_the_file = sink._file is not None
+        if in_the_file:
+            raise
+        sink._leeward.not_rotated(path, error)
+        sink._create_file(path)
+        sink._file.write(message)
 
 
 def _catch_up(sink: Any) -> None:

@@ -17,7 +17,10 @@ from leeward.adapters.logfiles.kinds import Way
 
 if TYPE_CHECKING:
     from leeward._core.config import Config
+    from leeward._core.sinks import Spec
 
+#: Seconds between two tellings of one file's trouble.
+_TELL_EVERY = 1.0
 #: What a line of the log tells of a file.
 _WORDS = {
     Way.LEAVE: "a file for each worker",
@@ -43,19 +46,28 @@ class Place:
         self._began = time.time() - (procfs.age(supervisor) or 0.0)
         self._told: dict[str, str] = {}
         self._say: Callable[[str], object] | None = None
+        #: Called with (level, text) of what the operator must know.
+        self.complain: Callable[[str, str], object] = lambda level, text: None
+        self._troubles: dict[str, str] = {}
+        self._tell_at: dict[str, float] = {}
 
     def begin(self, slot: int) -> None:
         """This process is a worker from now on."""
         self.slot, self._pid = slot, os.getpid()
         self._told.clear()
+        self._troubles.clear()
 
     # --- files ------------------------------------------------------------------------------
 
     def path(self, path: str) -> str:
         """Of the file that this process is to write instead of `path`."""
-        if not self.per_worker or self.slot is None or _is_special(path):
+        if self.slot is None or not self.moves(path):
             return path
         return with_slot(path, self.slot)
+
+    def moves(self, path: str) -> bool:
+        """Has each worker a file of its own instead?"""
+        return self.per_worker and not _is_special(path)
 
     def is_older(self, path: str) -> bool:
         """Has nobody of this instance written to it?"""
@@ -80,9 +92,13 @@ class Place:
         if way is not Way.SHARED:
             return way, b""
         spec = kinds.spec(handler)
-        if spec is not None and self.shared and self._has_room(spec.to_json()):
+        if spec is not None and self.takes(spec):
             return way, spec.to_json()
         return (Way.EXCLUSIVE if kinds.rotates(handler) else way), b""
+
+    def takes(self, spec: Spec) -> bool:
+        """May the collector write this file?"""
+        return self.shared and not _is_special(spec.path) and self._has_room(spec.to_json())
 
     def _has_room(self, spec: bytes) -> bool:
         way = funnel.current()
@@ -98,7 +114,10 @@ class Place:
     # --- telling ----------------------------------------------------------------------------
 
     def tell(self, path: str, who: str, way: Way) -> None:
-        """Say once what becomes of this file."""
+        """Say once what becomes of this file; in a rehearsal of that of slot 0."""
+        if self.moves(path):
+            way = Way.LEAVE
+            path = with_slot(path, 0) if self._rehearsal else path
         self._tell(path, f"log file {path} ({who}): {_WORDS[way]}")
 
     def tell_failure(self, handler: logging.FileHandler, error: Exception) -> None:
@@ -106,15 +125,32 @@ class Place:
         path, who = handler.baseFilename, type(handler).__name__
         self._tell(path, f"log file {path} ({who}): left as it is ({error})")
 
+    def tell_trouble(self, path: str, why: str) -> None:
+        """Say what this file is held by, at most once a second, and ("") that it goes on."""
+        before, now = self._troubles.get(path, ""), time.monotonic()
+        if why == before or (why and now < self._tell_at.get(path, 0.0)):
+            return
+        self._troubles[path], self._tell_at[path] = why, now + _TELL_EVERY
+        if why:
+            self.complain("error", f"log file {path}: {why}")
+        else:
+            self.complain("info", f"log file {path}: can be written again")
+
     def _tell(self, path: str, line: str) -> None:
         if self._told.get(path) != line:
             self._told[path] = line
             if self._say is not None:
                 self._say(line)
 
-    def say(self, say: Callable[[str], object]) -> None:
+    def say(
+        self,
+        say: Callable[[str], object],
+        complain: Callable[[str, str], object] | None = None,
+    ) -> None:
         """Say what was not said yet, and all from now on."""
         self._say = say
+        if complain is not None:
+            self.complain = complain
         for line in self._told.values():
             say(line)
 

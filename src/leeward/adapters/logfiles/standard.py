@@ -2,8 +2,8 @@
 rotating, or emptying, what their siblings write.
 
 Each is the application's own object with its formatter, filters, level and terminator.
-What is exchanged is its stream, and of the object the methods `emit`, `shouldRollover`
-and `doRollover`: what derives from it and calls its parent's still works.
+What is exchanged is its stream, and of the object the methods `emit`, `shouldRollover`,
+`doRollover` and `handleError`: what derives from it and calls its parent's still works.
 
 Replacing `FileHandler._open` and giving `BaseRotatingHandler` a `handle` reaches those that
 are made later.  Replacing the constructors does not do: a handler's attributes are only
@@ -16,23 +16,26 @@ import contextlib
 import functools
 import logging
 import os
+import sys
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from logging.handlers import BaseRotatingHandler
 from typing import TYPE_CHECKING, Any
 
 from leeward._sys import whole
+from leeward._sys.appending import flushed
 from leeward._sys.sharing import SharedStream, reachable
 from leeward.adapters.logfiles import exclusive, kinds
 from leeward.adapters.logfiles.kinds import Way
+from leeward.adapters.logfiles.refused import Refused
 
 if TYPE_CHECKING:
     from leeward.adapters.logfiles.place import Place
 
 _FILE_OPEN = logging.FileHandler._open
 _HANDLE = logging.Handler.handle
-_OURS = ("emit", "shouldRollover", "doRollover")
+_OURS = ("emit", "shouldRollover", "doRollover", "handleError")
 
 
 class Taken:
@@ -43,6 +46,8 @@ class Taken:
         self.way = Way.LEAVE
         self.spec = b""
         self.directory: exclusive.Directory | None = None
+        self.refused: Refused | None = None
+        self.emitting = self.failed = False
         self._before = {it: vars(handler)[it] for it in _OURS if it in vars(handler)}
         self._ours: dict[str, Any] = {}
 
@@ -58,11 +63,13 @@ class Taken:
         self._ours = {}
 
     def emit(self, handler: logging.FileHandler, record: logging.LogRecord) -> None:
-        """As the handler would without us."""
-        if (patched := self._before.get("emit")) is not None:
-            patched(record)
-        else:
-            type(handler).emit(handler, record)
+        self.own(handler, "emit", record)
+
+    def own(self, handler: logging.FileHandler, name: str, *args: Any) -> Any:
+        """Its method of that name, as it is without us."""
+        if (patched := self._before.get(name)) is not None:
+            return patched(*args)
+        return getattr(type(handler), name)(handler, *args)
 
 
 def install(place: Place) -> None:
@@ -85,10 +92,25 @@ def uninstall() -> None:
 
 def take_all(place: Place) -> None:
     """All that there are, anew: this process has become a worker."""
+    for handler in _all():
+        _take_or_tell(handler, place)
+
+
+def tell_all(place: Place) -> None:
+    """What would become of each in a worker; nothing is done to it."""
+    for handler in _all():
+        taken: Taken | None = vars(handler).get("_leeward")
+        # Of one that was taken our own methods would count as a rotation of its own.
+        way = taken.way if taken is not None else place.choose(handler)[0]
+        if way is not Way.LEAVE or place.moves(handler.baseFilename):
+            place.tell(handler.baseFilename, type(handler).__name__, way)
+
+
+def _all() -> Iterator[logging.FileHandler]:
     for reference in list(logging._handlerList):  # type: ignore[attr-defined]
         handler = reference()
         if isinstance(handler, logging.FileHandler) and not _is_closed(handler):
-            _take_or_tell(handler, place)
+            yield handler
 
 
 def _take_or_tell(handler: logging.FileHandler, place: Place) -> None:
@@ -124,7 +146,7 @@ def _take(handler: logging.FileHandler, place: Place) -> None:
     if taken.way is Way.SHARED:
         _share(handler, taken, place)
     elif taken.way is Way.EXCLUSIVE:
-        _exclude(handler, taken)
+        _exclude(handler, taken, place)
     stream = getattr(handler, "stream", None)  # there is none yet in its constructor
     if stream is not None:
         _renew_stream(handler, stream, taken, place, moved)
@@ -202,13 +224,15 @@ def _roll_once(reference: weakref.ref[logging.FileHandler], place: Place) -> Non
 # --- by its own code ------------------------------------------------------------------------
 
 
-def _exclude(handler: logging.FileHandler, taken: Taken) -> None:
+def _exclude(handler: logging.FileHandler, taken: Taken, place: Place) -> None:
     reference = weakref.ref(handler)
+    refused = taken.refused = taken.refused or Refused(place)
 
     def emit(record: logging.LogRecord) -> None:
         mine = reference()
-        if mine is None:
+        if mine is None or refused.held():
             return
+        taken.emitting, taken.failed = True, False
         try:
             taken.directory = exclusive.directory(mine.baseFilename)
             with taken.directory.alone() as alone:
@@ -219,8 +243,37 @@ def _exclude(handler: logging.FileHandler, taken: Taken) -> None:
                     logging.FileHandler.emit(mine, record)
         except OSError:
             mine.handleError(record)
+        finally:
+            taken.emitting = False
+        if not taken.failed:
+            refused.taken(mine.baseFilename)
 
-    taken.patch(handler, emit=emit)
+    def handle_error(record: logging.LogRecord) -> None:
+        """What the file has refused is counted; all else is the handler's."""
+        mine, error = reference(), sys.exc_info()[1]
+        taken.failed = True
+        if mine is None:
+            return
+        counted = isinstance(error, OSError) and refused.refuse(mine.baseFilename, error)
+        if not counted or type(mine).handleError is not logging.Handler.handleError:
+            taken.own(mine, "handleError", record)
+
+    def do_rollover() -> None:
+        """A disk that is full is no reason to refuse what the file that there is would take."""
+        mine = reference()
+        if mine is None or (taken.emitting and not refused.may_rotate()):
+            return
+        try:
+            taken.own(mine, "doRollover")
+        except OSError as error:
+            if not taken.emitting:
+                raise
+            refused.not_rotated(mine.baseFilename, error)
+
+    methods: dict[str, Any] = {"emit": emit, "handleError": handle_error}
+    if isinstance(handler, BaseRotatingHandler):
+        methods["doRollover"] = do_rollover
+    taken.patch(handler, **methods)
 
 
 def _catch_up(handler: Any) -> None:
@@ -274,14 +327,18 @@ def _opener(place: Place) -> Callable[[logging.FileHandler], Any]:
 
 
 def _open_really(handler: logging.FileHandler, place: Place) -> Any:
-    if not kinds.empties(handler):
-        return whole.in_place_of(_FILE_OPEN(handler))
-    place.empty_once(handler.baseFilename)
-    handler.mode, mode = handler.mode.replace("w", "a"), handler.mode
+    mode = handler.mode
+    if kinds.empties(handler):
+        place.empty_once(handler.baseFilename)
+        handler.mode = mode.replace("w", "a")
     try:
-        return _FILE_OPEN(handler)
+        stream = _FILE_OPEN(handler)
     finally:
         handler.mode = mode
+    taken: Taken | None = vars(handler).get("_leeward")
+    if taken is not None and taken.way is Way.EXCLUSIVE:
+        return flushed(stream)
+    return whole.in_place_of(stream)
 
 
 def _handler(place: Place) -> Callable[[Any, logging.LogRecord], Any]:

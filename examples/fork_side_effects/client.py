@@ -81,9 +81,10 @@ def end(process, rest, number):
     os.killpg(process.pid, number)
     process.wait()
     rest.join(10)
+    process.stdout.close()
 
 
-def run(client, leeward, encoding, form):
+def run(client, leeward, encoding, form, rounds=ROUNDS):
     """(not answered by 200, of these somebody else's reply) requests."""
     options = ["--encoding", encoding]
     provider, silent, said = start(
@@ -102,7 +103,7 @@ def run(client, leeward, encoding, form):
             patience = ["--patience", IN_VAIN] if client == "naive" else []
             served, rest, said = start([*program, *patience, *arguments], "listening")
         try:
-            bad = sum(ab(port) for _ in range(ROUNDS))
+            bad = sum(ab(port) for _ in range(rounds))
         finally:
             # Leeward ends its workers by itself; of the bare program all are in the group.
             end(served, rest, signal.SIGQUIT if leeward else signal.SIGKILL)

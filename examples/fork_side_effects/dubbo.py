@@ -15,6 +15,10 @@ but its line breaks are escaped, as it is JSON, and so `elapsed: …` on a line 
 with the prompt, is the end.  Errors have no such line: they are known by how they begin,
 and end at a prompt with nothing behind it.  An error's text may hold that too, so that its
 end is a guess: its connection is not used again.
+
+A provider that hangs accepts connections all the same, as the kernel does it.  An empty line
+is answered by a bare prompt, in all versions, and does nothing: a connection that is new or
+was idle is asked that before anything is invoked on it.
 """
 
 import json
@@ -26,6 +30,7 @@ from leeward.lineclient import Ended
 PROMPT = b"\r\ndubbo>"
 END = re.compile(rb"\r\nelapsed: \d+ ms\.\r\ndubbo>")
 LONGEST = 60  # bytes that END may have
+CHECK = {"check": b"", "check_end": b"dubbo>", "check_reply": b""}
 DEFAULT = re.compile(rb"Use default service [^\r\n]*\.\r\n")
 ERRORS = (
     b"No such service ",
@@ -71,7 +76,7 @@ class Dubbo:
     """`await dubbo.service.method(args)`; the service's name may have dots."""
 
     def __init__(self, address, encoding="utf-8", **options):
-        self.line = LineClient(address, end=end_of_reply, encoding=encoding, **options)
+        self.line = LineClient(address, end=end_of_reply, encoding=encoding, **{**CHECK, **options})
 
     def __getattr__(self, name):
         if name.startswith("_"):  # Python asks for such names itself

@@ -14,6 +14,7 @@ import math
 import os
 import re
 import ssl
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from types import TracebackType
 from typing import Self
@@ -21,6 +22,7 @@ from typing import Self
 from leeward._core.pool import Limits, State
 from leeward._core.replies import End, Ended, ending, pattern
 from leeward._lines import complaints, forks, sockets
+from leeward._lines.checks import Question, Right, judge
 from leeward._lines.lender import Counts, Lender, Rules
 from leeward.errors import (
     BadReply,
@@ -57,7 +59,8 @@ class LineStats:
     calls … bad_replies:  calls, and how those ended that are over.
     opened, open_failures:  connections.
     stale:       connections found dead, or with something to say, while they were idle.
-    idle … opening:  connections now.  waiting: calls now.
+    checks, failed_checks:  those that were sent, and those whose connection was closed.
+    idle … checking:  connections now.  waiting: calls now.
     """
 
     pid: int
@@ -72,9 +75,12 @@ class LineStats:
     opened: int
     open_failures: int
     stale: int
+    checks: int
+    failed_checks: int
     idle: int = 0
     lent: int = 0
     opening: int = 0
+    checking: int = 0
     waiting: int = 0
 
 
@@ -108,8 +114,20 @@ class LineClient:
                 refused meanwhile.
     peer_timeout:  seconds after which a server is gone whose machine acknowledges nothing;
                 0: as the kernel does it (TCP keep-alive and user timeout).
+    check:      a harmless request, in bytes and without its end, for servers that accept and
+                do not answer; b"": an empty line; None: there are no checks.  A new
+                connection is asked it, and one that was idle for `check_after`, when there
+                is a call for it and before that is sent.  One that fails is closed, with
+                those that were idle for longer, and another is opened.
+    check_end:  where the reply to it ends, like `end`; None: as all replies do.
+    check_reply:  what the reply must be: bytes, a compiled pattern of bytes for all of it, or
+                a function of it that returns whether it is right; None: any is.
+    check_after:  seconds; 0: each time.  Above `idle_timeout` only new ones are asked.
+    check_timeout:  seconds for the reply.  On a connection that has answered before it is
+                less where a call that waits has less: half of what is left to it.
     ssl, server_hostname:  for TLS; the name defaults to the address's host.
 
+    Nothing is checked while nobody calls: no timer wakes an idle process for it.
     Not for several threads.  Raises ValueError for what cannot be.
     """
 
@@ -132,6 +150,11 @@ class LineClient:
         first_pause: float = 0.1,
         longest_pause: float = 5.0,
         peer_timeout: float = 60.0,
+        check: bytes | None = None,
+        check_end: bytes | re.Pattern[bytes] | End | None = None,
+        check_reply: bytes | re.Pattern[bytes] | Callable[[bytes], object] | None = None,
+        check_after: float = 30.0,
+        check_timeout: float = 2.0,
         ssl: ssl.SSLContext | None = None,
         server_hostname: str = "",
     ) -> None:
@@ -139,6 +162,8 @@ class LineClient:
         _seconds(first_pause=first_pause, longest_pause=longest_pause)
         _seconds(wait_timeout=timeout if wait_timeout is None else wait_timeout)
         _seconds(least=0.0, idle_timeout=idle_timeout, peer_timeout=peer_timeout)
+        _seconds(least=0.0, check_after=check_after)
+        _seconds(check_timeout=check_timeout)
         _number(1, connections=connections, max_reply=max_reply)
         _number(0, waiters=waiters)
         codecs.lookup(encoding)
@@ -146,11 +171,13 @@ class LineClient:
         where = sockets.parse(address)
         self._wire = sockets.Wire(where, peer_timeout, ssl, server_hostname or where.host)
         first = ending(greeting) if greeting is not None else None
-        limits = Limits(connections, waiters, idle_timeout, first_pause, longest_pause)
-        self._rules = Rules(ending(end), first, max_reply, connect_timeout, limits)
         self._encoding, self._errors = encoding, errors
         self._request_end = request_end
         self._second = _second_request(request_end)
+        question = self._question(check, check_end, check_reply, end, check_timeout)
+        after = None if question is None else check_after
+        limits = Limits(connections, waiters, idle_timeout, first_pause, longest_pause, after)
+        self._rules = Rules(ending(end), first, max_reply, connect_timeout, question, limits)
         self._timeout = timeout
         self._patience = math.inf if wait_timeout is None else wait_timeout
         self._closed = False
@@ -186,8 +213,7 @@ class LineClient:
 
     async def call_bytes(self, request: bytes, timeout: float | None = None) -> bytes:
         """The same, without an encoding."""
-        if self._second is not None and (found := self._second.search(request)):
-            why = f"byte {found.start()} ends the request ({found[0]!r}), and another would follow"
+        if why := self._why_two(request):
             raise complaints.unsendable(self._wire.address, why)
         if timeout is None:
             timeout = self._timeout
@@ -241,6 +267,34 @@ class LineClient:
             self._lender.abandon()
             self._buried.append(self._lender)
             self._lender = None
+
+    def _question(
+        self,
+        check: bytes | None,
+        check_end: bytes | re.Pattern[bytes] | End | None,
+        check_reply: Right | None,
+        end: bytes | re.Pattern[bytes] | End,
+        timeout: float,
+    ) -> Question | None:
+        if check is None:
+            if check_end is not None or check_reply is not None:
+                raise ValueError("check_end= and check_reply= are for a check=, and there is none")
+            return None
+        if not isinstance(check, bytes):
+            raise ValueError(f"check={check!r}: expected bytes")
+        if why := self._why_two(check):
+            raise ValueError(f"check={check!r}: {why}")
+        request = check + self._request_end
+        if not request:
+            raise ValueError("check=b'': nothing would be sent, as request_end= is empty")
+        found = ending(end if check_end is None else check_end)
+        return Question(request, found, judge(check_reply), timeout)
+
+    def _why_two(self, request: bytes) -> str:
+        """Why it would be more than one request, or ""."""
+        if self._second is None or not (found := self._second.search(request)):
+            return ""
+        return f"byte {found.start()} ends the request ({found[0]!r}), and another would follow"
 
     def _know_process(self) -> None:
         pid = os.getpid()

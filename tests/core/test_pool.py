@@ -12,7 +12,7 @@ from types import ModuleType
 import pytest
 
 from leeward._core import pool as real
-from leeward._core.pool import Close, Command, Lend, Limits, Open, Pool, Refuse, State, Why
+from leeward._core.pool import Check, Close, Command, Lend, Limits, Open, Pool, Refuse, State, Why
 
 SEED = int(os.environ.get("LEEWARD_SEED", random.randrange(10**9)))
 
@@ -228,7 +228,7 @@ def test_closing_refuses_who_waits_and_spares_what_is_lent() -> None:
     assert it.ask(9, 0.0) == [Refuse(9, Why.CLOSED)]
     assert it.answered(1, 1.0) == [Close(1)]
     assert it.dropped(2, 1.0, 0.5) == []
-    assert [it.count(state) for state in State] == [0, 0, 0]
+    assert [it.count(state) for state in State] == [0, 0, 0, 0]
 
 
 def test_an_event_that_cannot_be_raises() -> None:
@@ -243,6 +243,126 @@ def test_an_event_that_cannot_be_raises() -> None:
         it.answered(1, 0.0)
     with pytest.raises(ValueError, match="connection 7 is None"):
         it.opened(7, 0.0)
+
+
+# --- checks -----------------------------------------------------------------------------
+
+
+def idle(it: Pool, *since: float) -> None:
+    """As many connections as times, each of which has answered and is idle since then."""
+    for waiter in range(-len(since), 0):
+        it.ask(waiter, 0.0)
+    for connection in range(1, len(since) + 1):
+        it.opened(connection, 0.0)
+        it.checked(connection, 0.0)
+    for connection, now in enumerate(since, 1):
+        it.answered(connection, now)
+
+
+def test_a_new_connection_is_checked_before_it_is_lent() -> None:
+    """Whether somebody waits for it still or not."""
+    it = pool(check=30.0)
+    assert it.ask(1, 0.0) == [Open(1)]
+    assert it.opened(1, 0.1) == [Check(1, proven=False)]
+    assert (it.count(State.CHECKING), it.count(State.LENT), it.waiting) == (1, 0, 1)
+    assert it.checked(1, 0.2) == [Lend(1, 1)]
+    it.ask(2, 0.3)
+    it.forget(2)
+    assert it.opened(2, 0.4) == [Check(2, proven=False)]
+    assert it.checked(2, 0.5) == []
+    assert it.ask(3, 0.6) == [Lend(3, 2)]
+
+
+def test_one_that_was_idle_for_long_is_checked_and_the_others_are_not() -> None:
+    it = pool(check=30.0)
+    idle(it, 1.0)
+    assert it.ask(1, 30.9) == [Lend(1, 1)]
+    assert it.answered(1, 31.0) == []
+    assert it.ask(2, 61.0) == [Check(1, proven=True)]
+    assert it.checked(1, 61.1) == [Lend(2, 1)]
+
+
+def test_nothing_is_due_for_checks() -> None:
+    """While nobody calls; nor while somebody waits for one, which would spin."""
+    it = pool(check=1.0, idle=0.0)
+    idle(it, 0.0)
+    assert it.due() is None and it.tick(100.0) == []
+    it.ask(1, 100.0)
+    assert it.due() is None
+    it = pool(check=1.0, connections=2, pause=1.0)
+    idle(it, 0.0)
+    assert [it.ask(1, 0.5), it.ask(2, 0.5)] == [[Lend(1, 1)], [Open(2)]]
+    it.dropped(2, 0.5, 1.0)
+    it.tick(1.5)
+    it.opened(3, 1.5)
+    it.ask(3, 9.0)
+    assert it.due() is None
+
+
+def test_who_waits_for_a_check_has_whichever_comes_first() -> None:
+    """One that comes back meanwhile; the one that was checked is then idle, and proven."""
+    it = pool(check=30.0, connections=2)
+    idle(it, 0.0, 0.0)
+    assert it.ask(1, 10.0) == [Lend(1, 2)]
+    assert it.ask(2, 40.0) == [Check(1, proven=True)]
+    assert it.answered(2, 40.5) == [Lend(2, 2)]
+    assert it.checked(1, 41.0) == []
+    assert it.ask(3, 42.0) == [Lend(3, 1)]
+
+
+def test_no_more_are_checked_than_wait() -> None:
+    """Nor one twice; who waits for them is no waiter of those that are bounded."""
+    it = pool(check=30.0, connections=3, waiters=0)
+    idle(it, 0.0, 0.0)
+    assert it.ask(1, 40.0) == [Check(2, proven=True)]
+    assert it.ask(2, 40.0) == [Check(1, proven=True)]
+    assert it.ask(3, 40.0) == [Open(3)]
+    assert it.ask(4, 40.0) == [Refuse(4, Why.FULL)]
+
+
+def test_one_that_fails_takes_those_along_that_were_idle_for_longer() -> None:
+    """Who waits gets a new one, at once: the server has answered before."""
+    it = pool(check=30.0, connections=3)
+    idle(it, 0.0, 5.0, 10.0)
+    assert it.ask(1, 40.0) == [Check(3, proven=True)]
+    assert it.dropped(3, 41.0, 1.0, failed=True) == [Close(1), Close(2), Open(4)]
+    it = pool(check=30.0, connections=3)
+    idle(it, 0.0, 5.0, 10.0)
+    it.ask(1, 40.0)
+    assert it.dropped(3, 41.0, 1.0) == [Check(2, proven=True)]
+
+
+def test_a_new_one_that_fails_is_a_failure_to_connect() -> None:
+    """Who waits is refused, and nothing is opened in the pause; a check that passes ends it."""
+    it = pool(check=30.0, connections=2, pause=1.0)
+    it.ask(1, 0.0)
+    it.opened(1, 0.0)
+    assert it.dropped(1, 1.0, 1.0, failed=True) == [Refuse(1, Why.DOWN)]
+    assert it.ask(2, 1.5) == [Refuse(2, Why.DOWN)]
+    assert [it.ask(3, 2.0), it.ask(4, 2.0)] == [[Open(2)], []]
+    assert it.opened(2, 2.0) == [Check(2, proven=False)]
+    assert it.ask(5, 2.0) == [], "one tries whether it is up again"
+    assert it.checked(2, 2.1) == [Lend(3, 2), Open(3)]
+
+
+def test_nobody_waits_for_check_after_check() -> None:
+    """However soon a connection is doubted."""
+    it = pool(check=0.0)
+    idle(it, 0.0)
+    assert it.ask(1, 0.0) == [Check(1, proven=True)]
+    assert it.checked(1, 0.0) == [Lend(1, 1)]
+    assert it.answered(1, 0.0) == []
+    assert it.ask(2, 0.0) == [Check(1, proven=True)]
+
+
+def test_closing_ends_checks() -> None:
+    it = pool(check=0.0)
+    it.ask(1, 0.0)
+    it.opened(1, 0.0)
+    assert it.close() == [Refuse(1, Why.CLOSED), Close(1)]
+    assert [it.count(state) for state in State] == [0, 0, 0, 0]
+    with pytest.raises(ValueError, match=r"None, not State\.CHECKING"):
+        it.checked(1, 0.0)
 
 
 # --- weather ----------------------------------------------------------------------------
@@ -260,12 +380,17 @@ class World:
             idle=self.random.choice([0.0, 3.0]),
             pause=0.5,
             longest=4.0,
+            check=self.random.choice([None, 0.0, 1.0]),
         )
         self.pool = core.Pool(self.limits)
         self.now = 0.0
         self.waiting: list[int] = []
         self.lent: dict[int, int] = {}
         self.opening: set[int] = set()
+        self.checking: set[int] = set()
+        self.new: set[int] = set()
+        #: The one whose check has just passed may be lent, however soon it is doubted.
+        self.passed = 0
         self.idle: dict[int, float] = {}
         self.answered: set[int] = set()
         self.silent_until = 0.0
@@ -279,8 +404,19 @@ class World:
                 case core.Open(connection):
                     assert self.now >= self.silent_until, "opened in a pause"
                     self.opening.add(connection)
+                case core.Check(connection, proven):
+                    assert proven == (connection in self.answered)
+                    wanted = len(self.waiting) > len(self.opening) + len(self.checking)
+                    if connection in self.new:
+                        self.new.remove(connection)
+                    else:
+                        assert self.doubtful(connection) and wanted, "checked for nothing"
+                    del self.idle[connection]
+                    self.checking.add(connection)
                 case core.Lend(waiter, connection):
                     assert waiter == self.waiting[0], "not the first"
+                    assert connection not in self.new, "lent unchecked"
+                    assert connection == self.passed or not self.doubtful(connection)
                     del self.idle[connection]
                     assert connection not in self.lent
                     if self.random.random() < 0.1:
@@ -289,25 +425,36 @@ class World:
                         self.lent[connection] = self.waiting.pop(0)
                 case core.Close(connection):
                     self.opening.discard(connection)
+                    self.checking.discard(connection)
                     self.lent.pop(connection, None)
                     self.idle.pop(connection, None)
                 case core.Refuse(waiter, why):
                     self.waiting.remove(waiter)
                     self.outcomes[waiter] += 1
                     if why is core.Why.FULL:
-                        assert len(self.waiting) - len(self.opening) >= self.limits.waiters
+                        coming = len(self.opening) + len(self.checking)
+                        assert len(self.waiting) - coming >= self.limits.waiters
                     elif why is core.Why.DOWN:
                         assert not self.lent and not self.idle and not self.opening
+                        assert not self.checking
+        self.passed = 0
         self.check()
+
+    def doubtful(self, connection: int) -> bool:
+        check = self.limits.check
+        return check is not None and self.now >= self.idle[connection] + check
 
     def check(self) -> None:
         it = self.pool
         assert (it.waiting, it.count(self.core.State.LENT)) == (len(self.waiting), len(self.lent))
         assert it.count(self.core.State.OPENING) == len(self.opening)
+        assert it.count(self.core.State.CHECKING) == len(self.checking)
         assert it.count(self.core.State.IDLE) == len(self.idle)
-        alive = len(self.lent) + len(self.idle) + len(self.opening)
+        coming = len(self.opening) + len(self.checking)
+        alive = len(self.lent) + len(self.idle) + coming
         assert alive <= self.limits.connections
-        assert not (self.waiting and self.idle), "waits beside an idle one"
+        assert not self.new, "neither idle nor checked"
+        assert not (len(self.waiting) > coming and self.idle), "waits beside an idle one"
         assert not (self.waiting and not alive), "waits for nothing"
         assert len(self.waiting) + len(self.lent) <= self.limits.waiters + self.limits.connections
 
@@ -329,7 +476,27 @@ class World:
             connection = self.random.choice(sorted(self.opening))
             self.opening.remove(connection)
             self.idle[connection] = self.now
+            if self.limits.check is not None:
+                self.new.add(connection)
             self.carry_out(self.pool.opened(connection, self.now))
+
+    def pass_check(self) -> None:
+        if self.checking:
+            self.passed = connection = self.random.choice(sorted(self.checking))
+            self.checking.remove(connection)
+            self.answered.add(connection)
+            self.silent_until = self.idle[connection] = self.now
+            self.carry_out(self.pool.checked(connection, self.now))
+
+    def fail_check(self) -> None:
+        if self.checking:
+            connection = self.random.choice(sorted(self.checking))
+            self.checking.remove(connection)
+            failed = self.random.random() < 0.8
+            doubted = set(filter(self.doubtful, self.idle))
+            self.drop(connection, failed, failed and connection not in self.answered)
+            left = doubted & (self.idle.keys() | self.checking | self.lent.keys())
+            assert not (failed and left), "is asked in its turn"
 
     def fail(self) -> None:
         if self.opening:
@@ -379,19 +546,21 @@ class World:
     def live(self, turns: int) -> None:
         events = [
             *[self.ask] * 6, self.forget, *[self.open] * 3, self.fail, *[self.answer] * 4,
-            self.lose, self.die_idle, *[self.pass_time] * 3,
+            self.lose, self.die_idle, *[self.pass_check] * 3, self.fail_check,
+            *[self.pass_time] * 3,
         ]  # fmt: skip
         for _ in range(turns):
             self.random.choice(events)()
 
     def calm_down(self) -> None:
         for _ in range(1000):
-            if not (self.waiting or self.lent or self.opening):
+            if not (self.waiting or self.lent or self.opening or self.checking):
                 break
             self.pass_time()
             self.open()
+            self.pass_check()
             self.answer()
-        assert not self.waiting and not self.lent and not self.opening
+        assert not self.waiting and not self.lent and not self.opening and not self.checking
         assert set(self.outcomes) == set(range(1, self.number + 1)), "never heard of it"
         assert set(self.outcomes.values()) <= {1}, "heard of it twice"
 
@@ -411,7 +580,14 @@ def test_the_rules_hold_in_any_weather(first: int) -> None:
 
 #: Mistakes that the weather must notice.
 MUTANTS = {
-    "lends to the last who came": ("popitem(last=False)[0]", "popitem()[0]"),
+    "lends to the last who came": (
+        "commands.append(self._lend(self._waiting.popitem(last=False)[0]))",
+        "commands.append(self._lend(self._waiting.popitem()[0]))",
+    ),
+    "lends what was checked to the last who came": (
+        "lent = [self._lend(self._waiting.popitem(last=False)[0])]",
+        "lent = [self._lend(self._waiting.popitem()[0])]",
+    ),
     "lends what is lent": (
         "connection, _ = self._idle.popitem()",
         "connection = next(iter(self._idle))",
@@ -424,7 +600,10 @@ MUTANTS = {
     "knows no pause": ("or now < self._not_before:\n", "or False:\n"),
     "counts a broken opening on": ("        self._opening -= opening\n", ""),
     "counts an opened one on": ("        self._opening -= 1\n", ""),
-    "opens none for who is left": ("len(self._waiting) > self._opening and", "not self._lives and"),
+    "opens none for who is left": (
+        "while len(self._waiting) > self._coming and self._may_open(now):",
+        "while self._waiting and not self._lives and self._may_open(now):",
+    ),
     "leaves waiting when all is down": (
         "for waiter in self._waiting]\n            self._waiting.clear()",
         "for waiter in self._waiting]",
@@ -435,20 +614,42 @@ MUTANTS = {
         "        return []\n\n    def _bury",
     ),
     "does not serve after a loss": (
-        "        self._bury(connection)\n        return self._serve(now)\n\n    def tick",
-        "        self._bury(connection)\n        return []\n\n    def tick",
+        "        return commands + self._serve(now)\n\n    def tick",
+        "        return commands\n\n    def tick",
     ),
     "a stale one's waiter is the last": ("move_to_end(waiter, last=False)", "move_to_end(waiter)"),
     "refuses too few": ("> self._limits.waiters:", "> self._limits.waiters + 9:"),
     "refuses whom it could serve": (
-        "- self._opening > self._limits.waiters:",
+        "- self._coming > self._limits.waiters:",
         "> self._limits.waiters:",
     ),
     "is due for ever": (
-        "if self._waiting and room and not self._opening:",
+        "if self._waiting and room and not self._coming:",
         "if self._waiting and self._failures:",
     ),
     "does not close the idle": ("            commands.append(Close(oldest))\n", ""),
+    "is due while it checks": (
+        "if self._waiting and room and not self._coming:",
+        "if self._waiting and room and not self._opening:",
+    ),
+    "lends unchecked": ("        if self._limits.check is None:\n", "        if True:\n"),
+    "lends what it doubts": ("return bool(self._idle) and not self._is_doubtful(", "return bool("),
+    "checks after a check": ("if self._waiting else []\n", "if False else []\n"),
+    "checks for nobody": (
+        "while len(self._waiting) > self._coming and self._idle:",
+        "while self._waiting and self._idle:",
+    ),
+    "checks none": (
+        "            commands.append(self._check(self._idle.popitem()[0]))\n",
+        "            break\n",
+    ),
+    "counts a passed check on": ("        self._checking -= 1\n", ""),
+    "counts a failed check on": ("        self._checking -= state is State.CHECKING\n", ""),
+    "asks each in its turn": ("if failed and state is State.CHECKING:", "if False:"),
+    "a check proves nothing": (
+        "        self._checking -= 1\n        self._prove(connection)\n",
+        "        self._checking -= 1\n",
+    ),
     "lends what was not clear": ("        if clear:\n", "        if True:\n"),
 }
 

@@ -19,6 +19,7 @@ APPS = Path(__file__).resolve().parents[1] / "apps"
 PROCESSES = 4
 #: In all 114 kB, in files of 45 kB of which four are kept: rotated in turn, all are there.
 LINES = 500
+needs_loguru = pytest.mark.skipif(find_spec("loguru") is None, reason="loguru is not installed")
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,13 @@ def under_leeward(tmp_path: Path, handler: str, *flags: str, **more: str) -> tup
     return judge(folder), service.log
 
 
+def place(text: str) -> str:
+    """File and number of the application's one line that has this text."""
+    lines = (APPS / "rotates_logs.py").read_text(encoding="utf-8").splitlines()
+    [number] = [number for number, line in enumerate(lines, 1) if text in line]
+    return f"rotates_logs.py:{number};"
+
+
 def whole(verdict: Verdict) -> bool:
     return (verdict.lost, verdict.doubled, verdict.torn) == (0, 0, 0)
 
@@ -123,7 +131,7 @@ def test_a_file_that_each_would_empty(tmp_path: Path) -> None:
     assert whole(verdict) and verdict.files == 1, verdict
 
 
-@pytest.mark.skipif(find_spec("loguru") is None, reason="loguru is not installed")
+@needs_loguru
 def test_loguru(tmp_path: Path) -> None:
     """A sink with rotation, imported once for all workers."""
     assert loses(tmp_path, "loguru") > 0
@@ -147,7 +155,7 @@ def test_a_listener_from_before_the_fork(tmp_path: Path) -> None:
     assert bare(tmp_path, "queue").lost == PROCESSES * LINES
     verdict, log = under_leeward(tmp_path, "queue")
     assert whole(verdict), verdict
-    assert "LW103 a QueueListener of logging runs (rotates_logs.py:" in log
+    assert f"LW103 a QueueListener of logging runs ({place('QueueListener(')} " in log
 
 
 def test_a_file_of_each_workers_own(tmp_path: Path) -> None:
@@ -159,10 +167,27 @@ def test_a_file_of_each_workers_own(tmp_path: Path) -> None:
     assert "app.w0.log (RotatingFileHandler)" in log
 
 
-def test_as_it_is(tmp_path: Path) -> None:
-    """--log-files as-is: nothing is said, and lines are lost as everywhere."""
-    verdict, log = under_leeward(tmp_path, "rotating", "--log-files", "as-is")
-    assert verdict.lost > 0 and "log file" not in log and "LW150" in log
+@pytest.mark.parametrize(
+    ("handler", "by", "made"),
+    [
+        ("rotating", "a RotatingFileHandler", "return rotating("),
+        ("timed", "a TimedRotatingFileHandler", 'return timed(PATH, when="S"'),
+        pytest.param("loguru", "loguru", "logger.add(", marks=needs_loguru),
+    ],
+)
+def test_as_it_is(tmp_path: Path, handler: str, by: str, made: str) -> None:
+    """--log-files as-is: each writes for itself, and is told where that was said in the code."""
+    _, log = under_leeward(tmp_path, handler, "--log-files", "as-is")
+    [told] = [line for line in log.splitlines() if "LW150" in line and " zygote " in line]
+    path = tmp_path / "log" / "app.log"
+    assert f"LW150 {path} is rotated by {by}, held by " in told and f"({place(made)} " in told
+    assert "log file" not in log
+
+
+def test_as_it_is_lines_are_lost(tmp_path: Path) -> None:
+    """As everywhere: it is what LW150 tells of."""
+    verdict, _ = under_leeward(tmp_path, "rotating", "--log-files", "as-is")
+    assert verdict.lost > 0
 
 
 def test_what_appends(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 from typing import Any
 
 import pytest
@@ -54,12 +55,32 @@ def test_an_address_that_is_none(given: Any) -> None:
         ("connections", 1.5),
         ("waiters", -1),
         ("max_reply", 0),
+        ("check", "ls"),
+        ("check_after", -1),
+        ("check_timeout", 0),
     ],
 )
 def test_an_option_that_cannot_be(option: str, value: Any) -> None:
     """It is named."""
     with pytest.raises(ValueError, match=f"{option}={value!r}: expected"):
         LineClient("h:1", end=b"\n", **{option: value})
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        ({"check_reply": b"OK"}, "are for a check="),
+        ({"check_end": b">"}, "are for a check="),
+        ({"check": b"ls\n"}, r"byte 2 ends the request \(b'\\n'\), and another would follow"),
+        ({"check": b"", "request_end": b""}, "nothing would be sent"),
+        ({"check": b"ls", "check_end": b""}, "cannot end by nothing"),
+        ({"check": b"ls", "check_reply": "OK"}, "the right reply is bytes, .* not 'OK'"),
+        ({"check": b"ls", "check_reply": re.compile("OK")}, "a pattern of bytes, not 'OK'"),
+    ],
+)
+def test_a_check_that_cannot_be(options: dict[str, Any], why: str) -> None:
+    with pytest.raises(ValueError, match=why):
+        LineClient("h:1", end=b"\n", **options)
 
 
 def test_a_charset_that_is_none() -> None:

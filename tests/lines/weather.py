@@ -46,6 +46,9 @@ class Provider(asyncio.Protocol):
             self.answer(line.decode(self.encoding))
 
     def answer(self, line: str) -> None:
+        if not line:  # a check
+            self.transport.write(b"dubbo>")
+            return
         mood = self.weather.random()
         if mood < 0.01:
             reply = f"No such service {line}, dubbo> or not\r\ndubbo>"
@@ -168,14 +171,21 @@ def process(client: LineClient, seed: int, count: int, forks: int, results: Any)
     results.put(caller.found)
 
 
-def storm(count: int, seed: int, encoding: str, processes: int = 4, forks: int = 3) -> Counter[str]:
-    """How `count` calls ended."""
+def storm(count: int, seed: int, encoding: str, check_after: float) -> Counter[str]:
+    """How `count` calls ended, of four processes that fork three times each."""
+    processes, forks = 4, 3
     fork = multiprocessing.get_context("fork")
     results: Any = fork.SimpleQueue()
     with socket.create_server(("127.0.0.1", 0), backlog=512) as listener:
         address = f"127.0.0.1:{listener.getsockname()[1]}"
         client = LineClient(
-            address, end=DUBBO["end_of_reply"], encoding=encoding, connections=8, first_pause=0.01
+            address,
+            end=DUBBO["end_of_reply"],
+            encoding=encoding,
+            connections=8,
+            first_pause=0.01,
+            check_after=check_after,
+            **DUBBO["CHECK"],
         )
         provider = fork.Process(target=provide, args=(listener, seed, encoding), daemon=True)
         provider.start()

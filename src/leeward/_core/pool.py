@@ -1,12 +1,14 @@
 """Who is lent which connection, when another one is opened, and who is refused.
 
     OPENING ──opened──► IDLE ⇄ LENT          any of them ──dropped, closed──► gone
+        └─► CHECKING ─checked─► ┘            with checks; from IDLE too, after `Limits.check`
 
 One call is in flight on a connection, so a connection is lent to one waiter at a time and
 comes back only by `answered`.  There are no timers for trying again: while the other side
-is down, calls are refused at once, and the first one after the pause tries.  A state has
-no deadline here: OPENING and LENT end by the deadlines of whoever carries this out, IDLE
-by `Limits.idle`.
+is down, calls are refused at once, and the first one after the pause tries.  Nor are there
+any for checks: a connection is checked because somebody waits, and he has whichever may be
+lent first, that one or another.  A state has no deadline here: OPENING, CHECKING and LENT
+end by the deadlines of whoever carries this out, IDLE by `Limits.idle`.
 
 Connections and waiters are numbers; times are seconds on the caller's clock.
 """
@@ -25,6 +27,8 @@ class Limits:
     waiters:      calls that may wait for a connection, beyond those one is opened for.
     idle:         seconds after which an idle connection is closed; 0.0: never.
     pause, longest:  seconds before the first and before any new try to open one.
+    check:        seconds after which an idle connection is checked before it is lent, as
+                  a new one is; None: neither.
     """
 
     connections: int = 4
@@ -32,6 +36,7 @@ class Limits:
     idle: float = 60.0
     pause: float = 0.1
     longest: float = 5.0
+    check: float | None = None
 
 
 class Why(enum.Enum):
@@ -42,12 +47,20 @@ class Why(enum.Enum):
 
 class State(enum.Enum):
     OPENING = "opening"
+    CHECKING = "checking"
     IDLE = "idle"
     LENT = "lent"
 
 
 class Open(NamedTuple):
     connection: int
+
+
+class Check(NamedTuple):
+    """Ask it something harmless; `proven`: it has answered before."""
+
+    connection: int
+    proven: bool
 
 
 class Lend(NamedTuple):
@@ -64,13 +77,14 @@ class Refuse(NamedTuple):
     why: Why
 
 
-Command = Open | Lend | Close | Refuse
+Command = Open | Check | Lend | Close | Refuse
 
 
 class Pool:
     """Each method is an event and returns what is to be done, in this order."""
 
     __slots__ = (
+        "_checking",
         "_failures",
         "_idle",
         "_limits",
@@ -92,6 +106,7 @@ class Pool:
         #: Those that have answered once.
         self._proven: set[int] = set()
         self._opening = 0
+        self._checking = 0
         self._next = 0
         self._failures = 0
         self._not_before = float("-inf")
@@ -103,13 +118,13 @@ class Pool:
         """Somebody wants a connection."""
         if self.closed:
             return [Refuse(waiter, Why.CLOSED)]
-        if self._idle:
+        if self._may_lend(now):
             return [self._lend(waiter)]
         if not self._lives and now < self._not_before:
             return [Refuse(waiter, Why.DOWN)]
         self._waiting[waiter] = None
         commands = self._serve(now)
-        if len(self._waiting) - self._opening > self._limits.waiters:
+        if len(self._waiting) - self._coming > self._limits.waiters:
             del self._waiting[waiter]
             return [*commands, Refuse(waiter, Why.FULL)]
         return commands
@@ -119,10 +134,22 @@ class Pool:
         self._waiting.pop(waiter, None)
 
     def opened(self, connection: int, now: float) -> list[Command]:
-        """It may be lent."""
+        """It may be lent, or checked."""
         self._expect(connection, State.OPENING)
         self._opening -= 1
-        return self._put_back(connection, now)
+        if self._limits.check is None:
+            return self._put_back(connection, now)
+        return [self._check(connection)]
+
+    def checked(self, connection: int, now: float) -> list[Command]:
+        """It has answered as it should."""
+        self._expect(connection, State.CHECKING)
+        self._checking -= 1
+        self._prove(connection)
+        self._lives[connection], self._idle[connection] = State.IDLE, now
+        # Whatever `Limits.check` is: nobody may wait for check after check.
+        lent = [self._lend(self._waiting.popitem(last=False)[0])] if self._waiting else []
+        return [*lent, *self._serve(now)]
 
     def answered(self, connection: int, now: float, clear: bool = True) -> list[Command]:
         """The call on it is over.
@@ -131,9 +158,7 @@ class Pool:
                 is not lent again.
         """
         self._expect(connection, State.LENT)
-        self._proven.add(connection)
-        # An accept proves little: a balancer whose servers are all down accepts as well.
-        self._failures, self._not_before = 0, float("-inf")
+        self._prove(connection)
         if clear:
             return self._put_back(connection, now)
         self._bury(connection)
@@ -155,14 +180,23 @@ class Pool:
         draw:    0 to 1, by chance, so that many processes do not try at once.
         failed:  the other side's doing: it counts if the connection never answered.
         """
-        opening = self._lives[connection] is State.OPENING
+        state = self._lives[connection]
+        opening = state is State.OPENING
         self._opening -= opening
+        self._checking -= state is State.CHECKING
         if opening or (failed and connection not in self._proven):
             self._failures += 1
             pause = self._limits.pause * 2.0 ** min(self._failures - 1, 30)
             self._not_before = now + min(pause, self._limits.longest) * (0.5 + draw / 2)
         self._bury(connection)
-        return self._serve(now)
+        commands: list[Command] = []
+        if failed and state is State.CHECKING:
+            # What has befallen it has befallen those that were idle for longer: asking each
+            # in turn would take all the time of whoever waits.
+            for other in [it for it in self._idle if self._is_doubtful(it, now)]:
+                self._bury(other)
+                commands.append(Close(other))
+        return commands + self._serve(now)
 
     def tick(self, now: float) -> list[Command]:
         """Time has passed: see `due`."""
@@ -183,7 +217,7 @@ class Pool:
         unused = [it for it, state in self._lives.items() if state is not State.LENT]
         for connection in unused:
             self._bury(connection)
-        self._opening = 0
+        self._opening = self._checking = 0
         return [*refused, *map(Close, unused)]
 
     # --- what is so ---------------------------------------------------------------------
@@ -192,7 +226,7 @@ class Pool:
         """When `tick` will have something to do; None: not before another event."""
         times = []
         room = len(self._lives) < self._limits.connections
-        if self._waiting and room and not self._opening:
+        if self._waiting and room and not self._coming:
             times.append(self._not_before)
         if self._idle and self._limits.idle:
             times.append(next(iter(self._idle.values())) + self._limits.idle)
@@ -201,8 +235,9 @@ class Pool:
     def count(self, state: State) -> int:
         if state is State.IDLE:
             return len(self._idle)
-        lent = len(self._lives) - len(self._idle) - self._opening
-        return self._opening if state is State.OPENING else lent
+        if state is State.LENT:
+            return len(self._lives) - len(self._idle) - self._coming
+        return self._opening if state is State.OPENING else self._checking
 
     @property
     def waiting(self) -> int:
@@ -215,11 +250,18 @@ class Pool:
 
     # --- decisions ----------------------------------------------------------------------
 
+    @property
+    def _coming(self) -> int:
+        """So many may be lent soon."""
+        return self._opening + self._checking
+
     def _serve(self, now: float) -> list[Command]:
         commands: list[Command] = []
-        while self._waiting and self._idle:
+        while self._waiting and self._may_lend(now):
             commands.append(self._lend(self._waiting.popitem(last=False)[0]))
-        while len(self._waiting) > self._opening and self._may_open(now):
+        while len(self._waiting) > self._coming and self._idle:
+            commands.append(self._check(self._idle.popitem()[0]))
+        while len(self._waiting) > self._coming and self._may_open(now):
             self._next += 1
             self._opening += 1
             self._lives[self._next] = State.OPENING
@@ -233,7 +275,25 @@ class Pool:
         if len(self._lives) >= self._limits.connections or now < self._not_before:
             return False
         # Whether it is up again is tried by one, not by all.
-        return not (self._failures and self._opening)
+        return not (self._failures and self._coming)
+
+    def _is_doubtful(self, connection: int, now: float) -> bool:
+        check = self._limits.check
+        return check is not None and now >= self._idle[connection] + check
+
+    def _may_lend(self, now: float) -> bool:
+        """One is idle, and not in doubt.  If the one used last is, all are."""
+        return bool(self._idle) and not self._is_doubtful(next(reversed(self._idle)), now)
+
+    def _check(self, connection: int) -> Check:
+        self._lives[connection] = State.CHECKING
+        self._checking += 1
+        return Check(connection, connection in self._proven)
+
+    def _prove(self, connection: int) -> None:
+        self._proven.add(connection)
+        # An accept proves little: a balancer whose servers are all down accepts as well.
+        self._failures, self._not_before = 0, float("-inf")
 
     def _lend(self, waiter: int) -> Lend:
         connection, _ = self._idle.popitem()

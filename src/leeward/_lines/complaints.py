@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 from leeward._core.replies import Reply, TooLarge, Wrong
@@ -19,6 +20,10 @@ from leeward.errors import (
 
 #: Bytes of what came that are shown.
 SHOWN = 60
+
+
+class Unhealthy(Exception):
+    """What a check got in place of its reply."""
 
 
 class Timed(Protocol):
@@ -40,8 +45,7 @@ def down(address: Address, error: BaseException | None, pause: float) -> LineDow
     return LineDown(f"{address}: no connection: {why}", f"The next try is in {pause:.2f} s.")
 
 
-def waited(address: Address, call: Timed, now: float, opening: bool) -> LineError:
-    what = "to be connected" if opening else "for a connection that no other call uses"
+def waited(address: Address, call: Timed, now: float, what: str) -> LineError:
     text = f"{address}: waited {now - call.asked:.2f} s {what}; nothing was sent"
     if call.patience < call.deadline:
         return LineBusy(text, "Give LineClient more connections=, or a longer wait_timeout=.")
@@ -50,11 +54,41 @@ def waited(address: Address, call: Timed, now: float, opening: bool) -> LineErro
 
 def late(address: Address, call: Timed, now: float, begun: bytes) -> LineTimeout:
     waits = f"sent after {call.sent - call.asked:.2f} s, then waited {now - call.sent:.2f} s"
-    came = f"{len(begun)} bytes had come" + (f", the last: {begun[-SHOWN:]!r}" if begun else "")
     remedy = "A longer timeout= bears it."
     if begun:
         remedy = "If that is all of the reply, LineClient's end= is not what this server sends."
-    return LineTimeout(f"{address}: no reply: {waits}; {came}. The connection is closed.", remedy)
+    text = f"{address}: no reply: {waits}; {_begun(begun)}. The connection is closed."
+    return LineTimeout(text, remedy)
+
+
+def silence(request: bytes, since: float, begun: bytes) -> str:
+    """Of a check."""
+    return f"the check {request!r} got no reply in {since:.2f} s; {_begun(begun)}"
+
+
+def unhealthy(
+    request: bytes, outcome: Reply | Exception, is_right: Callable[[bytes], object]
+) -> Unhealthy | None:
+    """What is wrong with a check's outcome, or None."""
+    why = ""
+    if isinstance(outcome, TooLarge):
+        why = f"{outcome.size} bytes and no end"
+    elif isinstance(outcome, Wrong):
+        why = f"what the function given as check_end= fails at: {outcome}"
+    elif isinstance(outcome, Exception):
+        why = f"no reply: {_reason(outcome)}"
+    elif outcome.excess:
+        why = f"more than one reply: {len(outcome.excess)} bytes behind: {outcome.excess[:SHOWN]!r}"
+    else:
+        shown = repr(outcome.body[:SHOWN])
+        try:
+            if not is_right(outcome.body):
+                why = f"{shown}, which is not what check_reply= says"
+            elif not outcome.clear:
+                why = f"{shown}, whose end is a guess (check_end=)"
+        except Exception as error:  # a function for replies is the application's
+            why = f"{shown}, at which the function given as check_reply= fails: {error!r}"
+    return Unhealthy(f"the check {request!r} got {why}") if why else None
 
 
 def broken(address: Address, outcome: Exception, limit: int) -> LineError:
@@ -96,7 +130,13 @@ def closed(address: Address) -> LineClosed:
     return LineClosed(f"{address}: this LineClient is closed")
 
 
+def _begun(begun: bytes) -> str:
+    return f"{len(begun)} bytes had come" + (f", the last: {begun[-SHOWN:]!r}" if begun else "")
+
+
 def _reason(error: BaseException) -> str:
+    if isinstance(error, Unhealthy):
+        return str(error)
     if isinstance(error, EOFError):
         return "the server closed it"
     if isinstance(error, TimeoutError) and not str(error):

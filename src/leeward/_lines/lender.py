@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import math
 import random
 import socket
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from leeward._core.pool import Close, Command, Lend, Limits, Open, Pool, Refuse, State, Why
+from leeward._core.pool import Check, Close, Command, Lend, Limits, Open, Pool, Refuse, State, Why
 from leeward._core.replies import End, Replies, Reply
 from leeward._lines import complaints, sockets
+from leeward._lines.checks import Checks, Question
 from leeward._lines.connection import Connection, Outcome, Unexpected
 from leeward.errors import LineDown, LineError
 
@@ -21,13 +23,15 @@ from leeward.errors import LineDown, LineError
 class Rules:
     """end, greeting:  of a reply, and of what the server says first (None: nothing).
     max_reply:      bytes of one reply, its end included.
-    connect_timeout:  seconds until a connection may be lent, greeting included.
+    connect_timeout:  seconds until there is a connection, greeting included.
+    question:       for its checks; None: there are none.
     """
 
     end: End
     greeting: End | None
     max_reply: int
     connect_timeout: float
+    question: Question | None
     limits: Limits
 
 
@@ -44,6 +48,8 @@ class Counts:
     opened: int = 0
     open_failures: int = 0
     stale: int = 0
+    checks: int = 0
+    failed_checks: int = 0
 
 
 class Call:
@@ -94,6 +100,7 @@ class Lender:
         self._connections: dict[int, Connection] = {}
         self._openings: dict[int, asyncio.Task[None]] = {}
         self._greetings: dict[int, asyncio.Future[Outcome]] = {}
+        self._checks = Checks(loop, rules.question, rules.max_reply, self._unhealthy)
         self._waiting: dict[int, Call] = {}
         #: By the connection that it is lent.
         self._lent: dict[int, Call] = {}
@@ -113,6 +120,7 @@ class Lender:
         self._carry_out(self.pool.ask(call.number, call.asked))
         if not call.future.done() and call.timer is None:
             self._set_timer(call, call.patience)
+            self._checks.hurry(call.patience)
         try:
             return await call.future
         finally:
@@ -154,6 +162,9 @@ class Lender:
             if not greeting.done():
                 greeting.set_result(outcome)
             return
+        if self._checks.is_asked(connection.number):
+            self._checked(connection, outcome)
+            return
         call = self._lent.get(connection.number)
         if isinstance(outcome, Exception):
             if call is None:
@@ -189,6 +200,8 @@ class Lender:
                     self._open(command.connection), context=contextvars.Context()
                 )
                 self._openings[command.connection] = task
+            elif isinstance(command, Check):
+                left.extend(self._check(command))
             elif isinstance(command, Close):
                 self._shut(command.connection)
             else:
@@ -211,6 +224,36 @@ class Lender:
         connection.send(call.request)
         return []
 
+    def _check(self, command: Check) -> list[Command]:
+        number, proven = command
+        connection = self._connections[number]
+        if not connection.is_silent():
+            self.counts.stale += 1
+            self._shut(number)
+            self._last_error = complaints.Unhealthy(
+                "the server closed it, or said something (greeting=?), before the check"
+            )
+            # One that was idle is stale, as when it is lent.  Of a new one it is a failure:
+            # another would be opened at once, and another.
+            now = self.loop.time()
+            return self.pool.dropped(number, now, random.random(), failed=not proven)
+        self.counts.checks += 1
+        patience = min((call.patience for call in self._waiting.values()), default=math.inf)
+        self._checks.ask(connection, proven, patience)
+        return []
+
+    def _checked(self, connection: Connection, outcome: Outcome) -> None:
+        wrong = self._checks.verdict(connection.number, outcome)
+        if wrong is not None:
+            self._unhealthy(connection, wrong)
+            return
+        connection.replies = Replies(self._rules.end, self._rules.max_reply)
+        self._carry_out(self.pool.checked(connection.number, self.loop.time()))
+
+    def _unhealthy(self, connection: Connection, error: complaints.Unhealthy) -> None:
+        self.counts.failed_checks += 1
+        self._drop(connection, error, failed=True)
+
     def _refuse(self, command: Refuse) -> None:
         call = self._waiting.pop(command.waiter)
         address, pool = self._wire.address, self.pool
@@ -227,6 +270,7 @@ class Lender:
         call.end(error)
 
     def _shut(self, number: int) -> None:
+        self._checks.forget(number)
         if (task := self._openings.get(number)) is not None:
             task.cancel()
         elif (connection := self._connections.pop(number, None)) is not None:
@@ -314,12 +358,14 @@ class Lender:
         now = self.loop.time()
         if self._waiting.pop(call.number, None) is not None:
             self.pool.forget(call.number)
-            opening = self.pool.count(State.LENT) == 0
+            what = self._checks.told() or "for a connection that no other call uses"
+            if not self.pool.count(State.LENT) and not self.pool.count(State.CHECKING):
+                what = "to be connected"
             if call.patience < call.deadline:
                 self.counts.busy += 1
             else:
                 self.counts.timeouts += 1
-            call.end(complaints.waited(self._wire.address, call, now, opening))
+            call.end(complaints.waited(self._wire.address, call, now, what))
         elif call.connection is not None and not call.future.done():
             self.counts.timeouts += 1
             begun = bytes(call.connection.replies.begun)

@@ -88,6 +88,15 @@ class Socket(tornado.websocket.WebSocketHandler):
         self.write_message(message)
 
 
+class Room(Socket):
+    """Its clients know codes of their own."""
+
+    def close(self, code=None, reason=None) -> None:
+        if code in (1001, 1012):
+            code, reason = code + 3000, f"{reason}, in our words"
+        super().close(code, reason)
+
+
 def make_app() -> tornado.web.Application:
     atexit.register(mark, "factory-atexit")
     return tornado.web.Application(
@@ -98,6 +107,7 @@ def make_app() -> tornado.web.Application:
             ("/stubborn/(.*)", Stubborn),
             ("/threaded/(.*)", Threaded),
             ("/ws", Socket),
+            ("/room", Room),
         ],
         log_function=lambda handler: None,
     )

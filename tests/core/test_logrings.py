@@ -40,6 +40,9 @@ def test_what_is_told() -> None:
         "6 log lines refused by a full ring: "
         "2 of requests, 1 below WARNING, 3 too long for any ring"
     )
+    assert logrings.telling((0, 2, 0, 0, 0), "lost (nobody reads)") == (
+        "2 log lines lost (nobody reads): 2 below WARNING"
+    )
     counts[UNWRITTEN] = 7
     assert logrings.telling(tuple(counts)).endswith(
         "3 too long for any ring; 7 log lines refused by a file that could not be written"

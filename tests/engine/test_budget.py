@@ -8,6 +8,7 @@ import os
 import socket
 import tracemalloc
 import zlib
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -20,8 +21,11 @@ from tornado.routing import PathMatches, Rule, RuleRouter
 from tornado.web import Application, RequestHandler, stream_request_body
 from tornado.websocket import WebSocketHandler
 
+import leeward
 from leeward._core.config import Config
 from leeward._core.connection import Life
+from leeward._core.record import replace
+from leeward.limits import DECLARED
 
 BOUND = 16 * MIB
 LOOPS = pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
@@ -100,6 +104,13 @@ def application(**settings: Any) -> Application:
         log_function=lambda _: None,
         **settings,
     )
+
+
+@pytest.fixture(autouse=True)
+def _undeclared() -> Iterator[None]:
+    before = frozenset(DECLARED)
+    yield
+    DECLARED.intersection_update(before)
 
 
 @pytest.fixture(scope="module")
@@ -460,6 +471,51 @@ def test_a_stalled_reader_is_cut(loop: str, handler: bytes) -> None:
             with pytest.raises(ConnectionResetError):  # the kernel keeps nothing for it
                 while await asyncio.wait_for(stalled.reader.read(MIB), PATIENCE):
                     pass
+
+    run(loop, case)
+
+
+@LOOPS
+@pytest.mark.parametrize("handler", [b"hasty/echo", b"hasty/large?size=60000000"])
+def test_a_stalled_reader_is_cut_when_its_route_says_so(loop: str, handler: bytes) -> None:
+    """Not before, not by the settings, and nobody else; the kernel knows of it too."""
+    hasty, patient = leeward.deadlines(write=1.5, ping=0), leeward.deadlines(write=0, ping=0)
+    kinds = {"large": Large, "echo": Echo}
+    rows: Any = [
+        (f"/{name}/{path}", said(type(path, (kind,), {})))
+        for name, said in (("hasty", hasty), ("patient", patient))
+        for path, kind in kinds.items()
+    ]
+    rows.extend((f"/{path}", kind) for path, kind in kinds.items())
+
+    async def case() -> None:
+        config = Config("", write_timeout=90.0, given=("write_timeout",))
+        async with served(Application(rows, log_function=lambda _: None), config) as here:
+            silent = {}
+            for path in (handler, handler.replace(b"hasty/", b"patient/"), handler[6:]):
+                client = await here.connect(65536)
+                if b"echo" in path:
+                    await client.upgrade(path)
+                    client.writer.write(frame(bytes(6 * MIB)))
+                else:
+                    client.writer.write(b"GET /%b HTTP/1.1\r\nHost: a\r\n\r\n" % path)
+                await here.until(lambda: len(here.engine.live) == len(silent) + 1, "accepted")
+                (member,) = set(here.engine.live) - set(silent)
+                await here.until(lambda it=member: it._paused_writing, "it waits for its reader")
+                sock = member.transport.get_extra_info("socket")
+                option = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
+                silent[member] = option / 1000
+            assert [*silent.values()] == [60.0, 0.0, 0.0], "the longer of it and --peer-timeout"
+            _, *others = silent
+            here.engine.tune(replace(config, write_timeout=0.0))
+            started = asyncio.get_running_loop().time()
+            await here.until(lambda: len(here.engine.live) == 2, "cut")
+            assert asyncio.get_running_loop().time() - started >= 0.8
+            assert here.engine.live == set(others)
+            here.engine.tune(replace(config, write_timeout=1.0))
+            await here.until(lambda: len(here.engine.live) == 1, "cut by the setting")
+            assert here.engine.live == {others[0]}
+            assert here.engine.ends.counts == {"write": 2}
 
     run(loop, case)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Awaitable
 from typing import Any
 
@@ -18,6 +19,7 @@ from tornado.httputil import (
 )
 from tornado.routing import HostMatches, PathMatches, Router, Rule, RuleRouter
 from tornado.web import Application, RequestHandler
+from tornado.websocket import WebSocketHandler
 
 import leeward
 
@@ -33,6 +35,17 @@ class Hasty(RequestHandler):
 
     async def post(self) -> None:
         self.write(f"{len(self.request.body)}")
+
+
+@leeward.deadlines(poll=0.2)
+class Polled(RequestHandler):
+    async def get(self) -> None:
+        await asyncio.Event().wait()
+
+
+@leeward.deadlines(ping=0.2, write=500)
+class Talks(WebSocketHandler):
+    def on_message(self, message: str | bytes) -> None: ...
 
 
 class Patient(RequestHandler):
@@ -73,7 +86,8 @@ class Own(Router):
 
 
 def plain() -> Application:
-    rules: list[Any] = [("/hasty", Hasty), ("/patient", Patient)]
+    rules: list[Any] = [("/hasty", Hasty), ("/patient", Patient), ("/polled", Polled)]
+    rules.append(("/talks", Talks))
     return Application(rules, log_function=lambda handler: None)
 
 
@@ -126,5 +140,44 @@ def test_whatever_leads_to_it(name: str, by: str) -> None:
             assert await asyncio.wait_for(patient.readuntil(b"here"), PATIENCE)
             for it in writers:
                 it.close()
+
+    asyncio.run(main())
+
+
+UPGRADE = (
+    b"GET /talks HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+)
+
+
+@pytest.mark.parametrize("by", ["engine", "engine plain", "adapter"])
+@pytest.mark.parametrize("name", sorted(routers()))
+def test_a_websocket_has_its_own_whatever_leads_to_it(name: str, by: str) -> None:
+    """Pings on either server; how long it may take nothing on ours, and the kernel bears it too."""
+
+    async def main() -> None:
+        async with serving(routers()[name], by) as (port, server):
+            talks, writer = await ask(port, UPGRADE)
+            await asyncio.wait_for(talks.readuntil(b"\r\n\r\n"), PATIENCE)
+            assert (await asyncio.wait_for(talks.readexactly(10), PATIENCE))[0] == 0x89
+            if by != "adapter":
+                (member,) = server.live
+                sock: Any = member.transport.get_extra_info("socket")
+                silent = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
+                assert (member.own.write, silent) == (500.0, 500_000)
+            writer.close()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("by", ["engine", "engine plain"])
+@pytest.mark.parametrize("name", sorted(routers()))
+def test_a_poll_has_its_own_whatever_leads_to_it(name: str, by: str) -> None:
+    async def main() -> None:
+        async with serving(routers()[name], by) as (port, server):
+            polled, writer = await ask(port, b"GET /polled HTTP/1.1\r\nHost: a\r\n\r\n")
+            assert b"Retry-After: 1" in await ended(polled)
+            assert server.ends.counts == {"poll": 1}  # type: ignore[union-attr]
+            writer.close()
 
     asyncio.run(main())

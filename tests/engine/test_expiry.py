@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import fields
 from typing import Any
 
 import pytest
@@ -21,7 +22,7 @@ from leeward._core.connection import Life
 from leeward._core.record import replace
 from leeward.engine.connection import Connection
 from leeward.engine.engine import Engine
-from leeward.limits import DECLARED
+from leeward.limits import ATTRIBUTE, DECLARED, Deadlines
 
 GET = b"GET /%s HTTP/1.1\r\nHost: a\r\n\r\n"
 POST = b"POST /%s HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n"
@@ -145,9 +146,10 @@ def answer(transport: hall.Transport) -> bytes:
 
 @pytest.fixture(autouse=True)
 def _undeclared() -> Iterator[None]:
+    before = frozenset(DECLARED)
     yield
     DECLARING.clear()
-    DECLARED.clear()
+    DECLARED.intersection_update(before)
     Poll.left = Slowly.left = 0
 
 
@@ -440,10 +442,172 @@ def test_a_route_has_its_own_deadlines() -> None:
     run(case)
 
 
-@pytest.mark.parametrize("value", [-1, "5s", float("nan"), True])
-def test_a_deadline_is_a_number_of_seconds(value: Any) -> None:
-    with pytest.raises(ValueError, match=r"deadlines\(body="):
-        leeward.deadlines(body=value)
+@pytest.mark.parametrize("value", [-1, "5s", float("nan"), float("inf"), True])
+@pytest.mark.parametrize("name", [it.name for it in fields(Deadlines)])
+def test_a_deadline_is_a_number_of_seconds(name: str, value: Any) -> None:
+    """Who reads the error is told of which class it is."""
+    with pytest.raises(ValueError, match=rf"test_expiry\.Poll: deadlines\({name}=.*expected"):
+        leeward.deadlines(**{name: value})(Poll)
+    assert not hasattr(Poll, ATTRIBUTE) and Poll not in DECLARED
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("header", "no route is known yet then; --header-timeout is for all"),
+        ("silent", "no route is known yet then; --silent-timeout is for all"),
+        ("hander", "expected one of body, rate, handler, poll, write, idle, ping, ping_timeout"),
+    ],
+)
+def test_what_is_no_deadline_of_a_route_says_why(name: str, why: str) -> None:
+    other: dict[str, Any] = {name: 5.0}
+    with pytest.raises(TypeError, match=rf"test_expiry\.Poll: deadlines\({name}=…\): {why}"):
+        leeward.deadlines(**other)(Poll)
+    assert not hasattr(Poll, ATTRIBUTE) and Poll not in DECLARED
+
+
+@pytest.mark.parametrize(("rate", "lives"), [(10, True), (0, True), (1000, False)])
+def test_a_route_has_its_own_rate(rate: int, lives: bool) -> None:
+    """50 bytes a second are too few by the settings."""
+
+    @leeward.deadlines(rate=rate)
+    class Own(Hello):
+        pass
+
+    DECLARING["own"] = Own
+
+    async def case(here: World) -> None:
+        (own, first), (other, second) = here.connect(), here.connect()
+        own.data_received(POST % (b"own", 100_000))
+        other.data_received(POST % (b"", 100_000))
+        for _ in range(100):
+            for member, transport in ((own, first), (other, second)):
+                if not transport.closed:
+                    member.data_received(b"x" * 50)
+            await here.clock.advance(1.0)
+        assert (not first.closed, second.closed) == (lives, True)
+        assert here.engine.ends.counts["body"] == (1 if lives else 2)
+
+    run(case)
+
+
+@pytest.mark.parametrize("settings", [{}, {"max_poll_age": 200.0}, {"handler_timeout": 1.0}])
+def test_a_route_has_its_own_age_of_polls(
+    settings: dict[str, float], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Ended as by the setting, in whose place it stands, and in that of --handler-timeout."""
+    caplog.set_level(logging.INFO)
+
+    @leeward.deadlines(poll=20)
+    class Own(Poll):
+        pass
+
+    DECLARING["own"] = Own
+
+    async def case(here: World) -> None:
+        (member, transport), (late, late_transport) = here.connect(), here.connect()
+        member.data_received(GET % b"own")
+        assert 19.0 <= await here.ends(transport, 30.0) <= 22.0
+        assert b"503 Service Unavailable" in answer(transport)
+        assert b"Retry-After" in answer(transport)
+        assert here.engine.ends.counts["poll"] == 1
+        late.data_received(GET % b"own?begin=1")  # a chunked answer that is silent for as long
+        assert 38.0 <= await here.ends(late_transport, 50.0) <= 44.0
+        assert answer(late_transport).endswith(b"0\r\n\r\n")
+
+    run(case, silent_timeout=0.0, **settings)
+    assert "Older than deadlines(poll=20) from" in caplog.text
+    assert "behind GET '/own'" in caplog.text
+
+
+def test_a_route_may_poll_for_ever() -> None:
+    @leeward.deadlines(poll=0)
+    class Own(Poll):
+        pass
+
+    DECLARING["own"] = Own
+
+    async def case(here: World) -> None:
+        (own, first), (other, second) = here.connect(), here.connect()
+        own.data_received(GET % b"own")
+        other.data_received(GET % b"poll")
+        assert 4.0 <= await here.ends(second, 10.0) <= 7.0
+        assert await here.lives(first, 600.0)
+
+    run(case, max_poll_age=5.0)
+
+
+@pytest.mark.parametrize("path", [b"own", b"socket"])
+def test_a_route_has_its_own_patience_with_readers(path: bytes) -> None:
+    """Of an answer and of a WebSocket; one that says 0 is never cut."""
+
+    @leeward.deadlines(write=10)
+    class Own(Poll):
+        pass
+
+    @leeward.deadlines(write=0)
+    class Patient(Poll):
+        pass
+
+    @leeward.deadlines(write=10, ping=0)
+    class Talks(Socket):
+        pass
+
+    @leeward.deadlines(write=0, ping=0)
+    class Listens(Socket):
+        pass
+
+    ours: tuple[type[RequestHandler], ...] = (Own, Patient)
+    if path == b"socket":
+        ours = (Talks, Listens)
+    DECLARING.update(zip(("own", "patient"), ours, strict=True))
+
+    async def case(here: World) -> None:
+        ask = UPGRADE.replace(b"/ws", b"/%s") if path == b"socket" else GET
+        members = [here.connect() for _ in range(3)]
+        for (member, _), name in zip(members, (b"own", b"patient", b"ws"), strict=True):
+            member.data_received(ask % (b"poll" if (name, ask) == (b"ws", GET) else name))
+            await here.clock.advance(0.1)
+            member.pause_writing()
+        assert 8.0 <= await here.ends(members[0][1], 20.0) <= 11.0
+        assert await here.ends(members[2][1], 60.0) >= 40.0
+        assert await here.lives(members[1][1], 600.0)
+        assert here.engine.ends.counts == {"write": 2}
+        again, transport = here.connect()  # of the same class: the watch is there
+        again.data_received(ask % b"own")
+        again.pause_writing()
+        again.resume_writing()
+        assert await here.lives(transport, 15.0)
+
+    run(case, ws_ping_interval=0.0)
+
+
+@pytest.mark.parametrize(("own", "within"), [(20.0, 22.0), (0.0, 62.0)])
+def test_the_last_bytes_have_the_patience_of_their_route(own: float, within: float) -> None:
+    """Of a connection that closes behind them, when its request is over; never is a minute."""
+
+    @leeward.deadlines(write=own)
+    class Own(Hello):
+        pass
+
+    DECLARING["own"] = Own
+
+    async def case(here: World) -> None:
+        member, transport = here.connect()
+        transport.get_write_buffer_size = lambda: 9  # type: ignore[method-assign]
+        gone: list[float] = []
+        transport.abort = lambda: gone.append(here.clock.now())  # type: ignore[method-assign]
+        close = GET.replace(b"Host", b"Connection: close\r\nHost")
+        started = here.clock.now()
+        member.data_received(close % b"own")
+        await here.clock.advance(0.1)  # the handler begins at once, or in the loop's next turn
+        assert member.life is Life.CLOSING and member.exchange is None
+        while not gone:
+            assert here.clock.now() - started < 100.0
+            await here.clock.advance(0.25, 0.25)
+        assert within - 5.0 <= gone[0] - started <= within
+
+    run(case, write_timeout=5.0)
 
 
 def test_a_programs_own_timeouts_are_honoured() -> None:
@@ -549,6 +713,52 @@ def test_settings_that_change_leave_a_route_its_own() -> None:
         assert await here.ends(first, 60.0) <= 4.0
 
     run(case, idle_timeout=75.0)
+
+
+def test_settings_that_change_are_none_of_a_routes() -> None:
+    """Of the requests that are under way, and of those that come."""
+
+    @leeward.deadlines(handler=9, body=9)
+    class Own(Poll):
+        async def post(self) -> None:
+            self.write("posted")
+
+    @leeward.deadlines(poll=9)
+    class Old(Poll):
+        pass
+
+    @leeward.deadlines(write=9, poll=0)
+    class Large(Poll):
+        pass
+
+    DECLARING.update(own=Own, old=Old, large=Large)
+
+    async def case(here: World) -> None:
+        async def ask() -> list[hall.Transport]:
+            transports = []
+            for request in (GET % b"own", POST % (b"own", 10), GET % b"old", GET % b"large"):
+                member, transport = here.connect()
+                member.data_received(request)
+                transports.append(transport)
+            member.pause_writing()
+            await here.clock.advance(0.1)
+            return transports
+
+        async def all_end() -> None:
+            await here.clock.advance(6.5)
+            assert not any(it.closed for it in transports)
+            await here.clock.advance(5.0)
+            assert all(it.closed for it in transports)
+
+        transports = await ask()
+        short = {"handler_timeout": 0.0, "body_timeout": 2.0, "max_poll_age": 2.0}
+        here.engine.tune(replace(here.engine.config, write_timeout=2.0, **short))
+        await all_end()
+        transports = await ask()
+        await all_end()
+        assert here.engine.ends.counts == {"handler": 2, "body": 2, "poll": 2, "write": 2}
+
+    run(case)
 
 
 def balanced(caplog: pytest.LogCaptureFixture, header: bytes, **settings: Any) -> list[str]:

@@ -14,23 +14,32 @@ import socket
 import threading
 import time
 import zlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 
 import pytest
 from tornado.web import Application
 from tornado.websocket import WebSocketHandler
 
+import leeward
 from leeward._core.config import Config
 from leeward._core.record import replace
 from leeward.adapters.serving import server
 from leeward.adapters.streams import Stream
+from leeward.limits import DECLARED, Deadlines
 
 INTERVAL = 0.2
 #: Client and server share a loop, on a machine that may be busy: what is to survive has more.
 AMPLE = 2.0
 PING, PONG, CLOSE, TEXT = 9, 10, 8, 1
 both = pytest.mark.parametrize("by", ["leeward", "tornado"])
+
+
+@pytest.fixture(autouse=True)
+def _undeclared() -> Iterator[None]:
+    before = frozenset(DECLARED)
+    yield
+    DECLARED.intersection_update(before)
 
 
 class Counters:
@@ -117,7 +126,7 @@ class Served:
         self.clients: list[Client] = []
 
     async def client(
-        self, query: str = "", *, compressed: bool = False, small: bool = False
+        self, query: str = "", *, path: str = "", compressed: bool = False, small: bool = False
     ) -> Client:
         """small:  it takes no more than it reads."""
         sock = socket.socket(socket.AF_UNIX if isinstance(self.path, str) else socket.AF_INET)
@@ -128,7 +137,7 @@ class Served:
         reader, writer = await asyncio.open_connection(sock=sock, limit=2048 if small else 65536)
         key = base64.b64encode(os.urandom(16)).decode()
         lines = [
-            f"GET /?{query} HTTP/1.1",
+            f"GET /{path}?{query} HTTP/1.1",
             "Host: x",
             "Upgrade: websocket",
             "Connection: Upgrade",
@@ -499,7 +508,7 @@ def test_pings_are_spread() -> None:
         async with served("leeward", interval=60.0) as it:
             for _ in range(40):
                 await it.client()
-            moments = set(it.pings._wheel._places.values())
+            moments = set(it.pings.of(Deadlines()).wheel._places.values())
             assert len(moments) > 10
 
     run(story)
@@ -562,6 +571,106 @@ def test_who_is_connected_already_is_asked_as_is_set_later(by: str) -> None:
             assert (await client.closed())[:2] == b"\x03\xf3"
             await it.until(lambda: it.told[-1] == "close")
             assert it.pings.failures == {"no answer": 1}
+
+    run(story)
+
+
+def routes(told: list[Any], **own: dict[str, float]) -> Application:
+    """A handler of its own class for each, with deadlines of its own."""
+    rules: list[Any] = [("/", Quiet, {"told": told})]
+    for name, said in own.items():
+        kind = leeward.deadlines(**said)(type(name, (Quiet,), {}))
+        rules.append((f"/{name}", kind, {"told": told}))
+    return Application(rules, log_function=lambda handler: None)
+
+
+@both
+def test_a_route_has_its_own_pings(by: str) -> None:
+    """More often than the others, or never, whatever is set while it is connected."""
+
+    async def story() -> None:
+        quick = {"ping": INTERVAL, "ping_timeout": 2 * INTERVAL}
+        application = routes([], quick=quick, never={"ping": 0}, mute={"ping_timeout": 0})
+        async with served(by, interval=60.0, application=application) as it:
+            others = [await it.client(path=path) for path in ("", "never", "mute")]
+            client = await it.client(path="quick")
+            await client.pinged(2)
+            assert len(it.pings) == 2, "the two that are asked at all"
+            long = {"ws_ping_interval": 0.0, "ws_ping_timeout": 50.0, "peer_timeout": 70.0}
+            config = replace(it.made.config, **long)
+            it.made.tune(config)
+            assert len(it.pings) == 1
+            await client.pinged(2)
+            it.made.tune(replace(config, ws_ping_interval=INTERVAL))
+            await others[0].pinged()
+            client.answers = False
+            assert await client.closed() == b"\x03\xf3ping timeout"
+            assert it.pings.failures == {"no answer": 1}
+            assert others[1].pings == others[2].pings == []
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(3 * INTERVAL):
+                    await others[1].frame()
+
+    run(story)
+
+
+@both
+def test_a_route_is_asked_where_pings_are_off(by: str) -> None:
+    """--ws-ping-interval 0s is for those that say nothing."""
+
+    async def story() -> None:
+        application = routes([], quick={"ping": INTERVAL})
+        async with served(by, interval=0.0, application=application) as it:
+            client = await it.client(path="quick")
+            await client.pinged(2)
+
+    run(story)
+
+
+@both
+def test_an_application_that_asks_by_itself_does_so_for_its_routes(by: str) -> None:
+    """There is never a second one who asks."""
+
+    async def story() -> None:
+        application = routes([], quick={"ping": INTERVAL})
+        application.settings["websocket_ping_interval"] = 30
+        async with served(by, application=application) as it:
+            await it.client(path="quick")
+            assert len(it.pings) == 0
+
+    run(story)
+
+
+def test_who_never_answers_is_told_with_its_routes_time(caplog: pytest.LogCaptureFixture) -> None:
+    async def story() -> None:
+        own = {"ping": INTERVAL, "ping_timeout": INTERVAL / 2}
+        async with served("leeward", timeout=INTERVAL, application=routes([], own=own)) as it:
+            clients = [await it.client(path=path) for path in ("own", "")]
+            for client in clients:
+                client.answers = False
+                await client.pinged(4)
+            assert it.pings.failures == {"never answered": 2}
+            for timeout in (INTERVAL, INTERVAL / 2):  # the second of them a second later
+                await it.until(lambda it=timeout: f"within {it:g} s: 1, " in caplog.text)
+
+    with caplog.at_level(logging.INFO, "leeward.pings"):
+        run(story)
+
+
+def test_who_stops_reading_has_the_patience_of_its_route() -> None:
+    """Pings that wait behind what it does not take are not held against it before."""
+
+    async def story() -> None:
+        own = {"write": 30.0, "ping": INTERVAL, "ping_timeout": INTERVAL}
+        async with served("leeward", patience=0.5, application=routes([], own=own)) as it:
+            client = await it.client(path="own", small=True)
+            await client.pinged(2)
+            handler = next(iter(it.made.live))._websocket
+            handler.write_message(b"x" * 3_000_000, binary=True)
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(3.0):
+                    await it.until(lambda: not it.made.live)
+            assert not it.pings.failures
 
     run(story)
 

@@ -14,6 +14,7 @@ from leeward._core.config import NEEDS_RESTART, TUNABLE, Config
 from leeward._core.record import replace
 from leeward.adapters.tornado import TornadoServer
 from leeward.engine.timeouts import Timeouts, timeouts, tuned
+from leeward.limits import Deadlines
 
 
 def of(config: Config, **own: Any) -> Timeouts:
@@ -51,6 +52,28 @@ def test_never_is_longer_than_any_time() -> None:
     assert (found.silent, found.header, found.idle) == (0.0, 0.0, 0.0)
     found = of(config, idle_connection_timeout=5)
     assert (found.silent, found.header, found.idle) == (5.0, 5.0, 5.0)
+
+
+@pytest.mark.parametrize(
+    ("handler", "poll", "own", "expected"),
+    [
+        (5.0, 0.0, None, 5.0),
+        (0.0, 7.0, None, 7.0),
+        (5.0, 7.0, Deadlines(write=1.0), 5.0),
+        (5.0, 7.0, Deadlines(handler=0.0), 0.0),
+        (5.0, 7.0, Deadlines(handler=2.0, poll=9.0), 2.0),
+        (5.0, 7.0, Deadlines(handler=0.0, poll=9.0), 9.0),
+        (5.0, 7.0, Deadlines(poll=9.0), 9.0),
+        (5.0, 7.0, Deadlines(poll=0.0), 5.0),
+        (0.0, 7.0, Deadlines(poll=0.0), 0.0),
+    ],
+)
+def test_what_a_class_says_of_its_answer_comes_first(
+    handler: float, poll: float, own: Deadlines | None, expected: float
+) -> None:
+    """Of its long-poll it has said by the one that there is no deadline of the other kind."""
+    found = of(Config("", handler_timeout=handler, max_poll_age=poll)).answer(own)
+    assert (found[0] or found[1]) == expected
 
 
 def test_a_program_bounds_the_whole_body() -> None:

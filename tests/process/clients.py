@@ -190,11 +190,15 @@ class WebSocket(_Closing):
 
     def close_code(self, *, answer: bool = True) -> int:
         """The code of the close frame that comes next; answered, as browsers do."""
+        return self.farewell(answer=answer)[0]
+
+    def farewell(self, *, answer: bool = True) -> tuple[int, str]:
+        """The same, with its reason."""
         opcode, payload = self._frame()
         assert opcode == 8, (opcode, payload)
         if answer:
             self._send(8, payload[:2])
-        return int.from_bytes(payload[:2], "big")
+        return int.from_bytes(payload[:2], "big"), payload[2:].decode()
 
     def _send(self, opcode: int, payload: bytes) -> None:
         assert len(payload) < 126

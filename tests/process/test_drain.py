@@ -207,6 +207,27 @@ def test_a_window_of_nothing_closes_all_at_once() -> None:
             assert close_times(sockets)[-1] - begun < 1.0
 
 
+@pytest.mark.parametrize("engine", ["leeward", "tornado"])
+def test_a_client_is_told_the_applications_own_code(engine: str) -> None:
+    """Whose handler has it in the place of ours: in a reload as on a stop, which end as ever."""
+    flags = ("--engine", engine, "--drain-window", "200ms")
+    with serve("held", *flags, cwd=APPS) as service:
+        address = address_of(service.wait_ready(1))
+        old = old_pids(service)
+        with WebSocket(address, "/room") as room, WebSocket(address) as plain:
+            for socket in (room, plain):
+                assert json.loads(socket.hear())["generation"] == "1"
+            reload_done(service)
+            assert room.farewell() == (4012, "restarting, in our words")
+            assert plain.farewell() == (1012, "restarting")
+        assert_only_generation_2(service, old)
+        with WebSocket(address, "/room") as room:
+            room.hear()
+            service.signal(signal.SIGTERM)
+            assert room.farewell() == (4001, "going away, in our words")
+            assert service.wait() == 0
+
+
 def test_a_stop_hurries_a_drain_that_is_under_way() -> None:
     """WebSockets that wait for their turn of the window get 1001 at once on a stop."""
     with serve("held", "--drain-window", "20s", cwd=APPS) as service:

@@ -1,4 +1,5 @@
 """Who may still write into a log ring, how long somebody waits, and what is said of the rest.
+Lines that wait in a worker for a reader of stderr are dealt with alike.
 
 A ring that fills is one whose collector, or whose disk, is slower than its worker.  Lines of
 requests go first: they have the first half of it.  Other lines below WARNING have three
@@ -53,7 +54,7 @@ def patience(level: int) -> float:
     return PATIENCE if level >= ERROR else BRIEF
 
 
-def telling(counts: tuple[int, ...]) -> str:
+def telling(counts: tuple[int, ...], what: str = "refused by a full ring") -> str:
     """What is said of lines that were refused: so many of each kind."""
     parts = [f"{it} {name}" for it, name in zip(counts, NAMES, strict=True) if it]
     unwritten = counts[UNWRITTEN]
@@ -61,7 +62,7 @@ def telling(counts: tuple[int, ...]) -> str:
     told = []
     if total:
         of_ring = ", ".join(parts[: len(parts) - bool(unwritten)])
-        told.append(f"{total} log line{'s' * (total != 1)} refused by a full ring: {of_ring}")
+        told.append(f"{total} log line{'s' * (total != 1)} {what}: {of_ring}")
     if unwritten:
         told.append(f"{unwritten} log line{'s' * (unwritten != 1)} refused {NAMES[UNWRITTEN]}")
     return "; ".join(told)

@@ -56,21 +56,34 @@ def tune(sockets: Iterable[int], config: Config) -> None:
     _set(sockets, _options(config) if config.peer_timeout else _NOTHING)
 
 
+def bear(fd: int, config: Config, write: float) -> None:
+    """Of one connection whose route has a `write` of its own: the same in its place.
+
+    write:  seconds for a peer that takes nothing, 0 for ever.
+    """
+    if config.peer_timeout:
+        _set([fd], _silence(config.peer_timeout, write))
+
+
 def _options(config: Config) -> tuple[tuple[int, int, int], ...]:
     timeout = config.peer_timeout
     idle = min(max(1, int(timeout / 2)), _LONGEST)
     interval = min(max(1, round(timeout / _PROBES)), _LONGEST)
     count = min(max(1, math.ceil((timeout - idle) / interval)), 127)
     patience = config.write_timeout if "write_timeout" in config.given else timeout
-    silent = max(timeout, patience) if patience else 0.0
     tcp = socket.IPPROTO_TCP
     return (
         (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
         (tcp, socket.TCP_KEEPIDLE, idle),
         (tcp, socket.TCP_KEEPINTVL, interval),
         (tcp, socket.TCP_KEEPCNT, count),
-        (tcp, socket.TCP_USER_TIMEOUT, min(int(silent * 1000), 2**31 - 1)),
+        *_silence(timeout, patience),
     )
+
+
+def _silence(timeout: float, patience: float) -> tuple[tuple[int, int, int], ...]:
+    silent = max(timeout, patience) if patience else 0.0
+    return ((socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, min(int(silent * 1000), 2**31 - 1)),)
 
 
 def _set(sockets: Iterable[int], options: Iterable[tuple[int, int, int]]) -> None:

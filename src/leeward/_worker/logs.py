@@ -12,14 +12,14 @@ from __future__ import annotations
 
 import logging
 import os
-import select
 import time
 from typing import TYPE_CHECKING
 
+from leeward._core import logrings
 from leeward._sys import lines, whole
+from leeward._worker.batch import Batch, marked
 
 if TYPE_CHECKING:
-    from leeward._worker.access.batch import Sink
     from leeward._worker.ringed import Outlet
 
 LEVELS = {
@@ -33,9 +33,6 @@ LEVELS = {
 #: The logger on which Tornado tells of requests.
 ACCESS = "tornado.access"
 
-#: Seconds that a line of our own waits for a reader of a full pipe.
-READER_PATIENCE = 0.1
-
 
 class Log:
     """Leeward's own lines in a worker, and the look of all.
@@ -44,7 +41,7 @@ class Log:
                        process that the application forks prints under its own.
     level:             lines below it are not printed.
     form:              auto | pretty | json.
-    outlet:            takes all lines; None: they are written to `fd`.
+    outlet:            takes all lines; None: they are written to `fd`, by `batch`.
     terminal:          `fd` leads to one, through a pipe.
     mark:              in front of each line on its way there (`leeward._core.capturing`).
     """
@@ -68,25 +65,14 @@ class Log:
         self.terminal = terminal
         self.mark = mark
         self.look = self.look_of(form)
-        #: Has taken lines that belong before the next one (`leeward._worker.access`).
-        self.earlier: Sink | None = None
+        #: None where there is an outlet, and in a process that the application forked.
+        self.batch = Batch(fd, self._lost, mark) if outlet is None else None
 
     def say(self, level: str, text: str) -> None:
         """Print a line of leeward's own.  Never raises and never waits for long."""
         if LEVELS[level] < self.level:
             return
-        self._earlier_first()  # they may fill what room there is
-        if self.outlet is not None or self._writable():
-            self._write(self.render(time.time(), level, lines.OURS, text, ""), LEVELS[level])
-
-    def _writable(self) -> bool:
-        """Does somebody read?  POLLOUT on a pipe promises room for a line (PIPE_BUF).
-
-        A drain must not stand still because the reader of the log does.
-        """
-        poll = select.poll()
-        poll.register(self.fd, select.POLLOUT)
-        return bool(poll.poll(READER_PATIENCE * 1000))
+        self.write(self.render(time.time(), level, lines.OURS, text, ""), LEVELS[level])
 
     def render(self, when: float, level: str, name: str, text: str, trace: str) -> str:
         """One record, complete with its line ends."""
@@ -104,43 +90,38 @@ class Log:
         return look
 
     def write(self, text: str, level: int = logging.INFO) -> None:
-        """Write all of `text`, or as much as can be: a full disk, a closed pipe and
-        a non-blocking pipe that nobody reads are no reason to fail a request."""
-        self._earlier_first()
-        self._write(text, level)
-
-    def _earlier_first(self) -> None:
-        if self.earlier is not None:
-            self.earlier.flush()
-
-    def _write(self, text: str, level: int) -> None:
+        """Print one record.  A full disk, a closed pipe and one that nobody reads are no reason
+        to fail a request, or to hold one up."""
         if self.outlet is not None:
             self.outlet.write(level, text.encode("utf-8", "backslashreplace"))
-            return
-        data = self.marked(text).encode("utf-8", "backslashreplace")
+        elif self.batch is not None:
+            self.batch.write(level, text)
+        else:
+            self._write_as_a_child(text)
+
+    def _write_as_a_child(self, text: str) -> None:
+        """And wait for the reader: nobody would come back to what it has not taken."""
+        data = marked(text, self.mark).encode("utf-8", "backslashreplace")
         try:
             while data:
                 data = data[whole.write(self.fd, data) :]
         except OSError:
             return
 
-    def marked(self, text: str) -> str:
-        """Lines as they go to `fd`."""
-        if not self.mark:
-            return text
-        return self.mark + text[:-1].replace("\n", f"\n{self.mark}") + text[-1:]
+    def _lost(self, counts: tuple[int, ...], why: str) -> str:
+        text = logrings.telling(counts, f"lost ({why})")
+        return self.render(time.time(), "warning", lines.OURS, text, "")
 
     def end(self, patience: float) -> None:
         """The process ends: wait up to `patience` seconds for the reader of what is left."""
-        if self.earlier is not None:
-            self.earlier.end(patience)
+        if self.batch is not None:
+            self.batch.end(patience)
 
     def abandon(self) -> None:
         """In a process that the application forked: what the worker has not written is not ours."""
-        if self.earlier is not None:
-            self.earlier.abandon()
-            self.earlier = None
-        self.outlet = None
+        if self.batch is not None:
+            self.batch.abandon()
+        self.batch = self.outlet = None
 
 
 class Printer(logging.Handler):

@@ -152,10 +152,12 @@ class Obedient:
         # Whoever is told before it is ready begins with them.
         self.birth = replace(self.birth, config=config)
         logs.tune(self.log, config.log_level)
+        if self.acceptor is not None:
+            self.acceptor.tune(config)
         if self.server is not None:
+            # Behind what the kernel is told for all connections: some have deadlines of their own.
             self.server.tune(config)
         if self.acceptor is not None and self.server is not None and self.limits is not None:
-            self.acceptor.tune(config)
             self.limits.tune(config)
             self.server.most = self.limits.most
             if 0 < self.limits.most <= self.row.requests:

@@ -58,20 +58,10 @@ class Outlet:
         """Lines of one record.  What the ring refuses it counts."""
         self._writer.write(self._sink, level, data, logrings.patience(level))
 
-    # --- as a `leeward._worker.access.batch.Sink` ----------------------------------------
-
     def put(self, line: str) -> None:
+        """As a `leeward._worker.batch.Sink`."""
         data = line.encode("utf-8", "backslashreplace")
         self._writer.write(self._requests, _INFO, data)
-
-    def flush(self) -> bool:
-        return True
-
-    def end(self, patience: float) -> None:
-        """What is in the ring leaves it without us."""
-
-    def abandon(self) -> None:
-        """Nothing is held here."""
 
 
 def spec(config: Config, slot: int, generation: int) -> sinks.Spec | None:

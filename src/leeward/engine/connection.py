@@ -24,6 +24,7 @@ from leeward.engine.exchange import Exchange
 from leeward.engine.head import HEAD_ENDS, BadRequest, Head, find_head
 from leeward.engine.reading import AHEAD, Reading
 from leeward.engine.rules import too_large
+from leeward.limits import ATTRIBUTE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -224,9 +225,7 @@ class Connection(Reading):
         self._step = self._chunks = None
         exchange.read_finished = True
         own, timeouts = exchange.own, self.server.timeouts
-        timeout = timeouts.handler or timeouts.poll
-        if own is not None and own.handler is not None:
-            timeout = own.handler
+        timeout = timeouts.handler or timeouts.poll if own is None else self.obey(own)
         self.deadline = self.server.deadline(timeout) if timeout else 0.0
         if exchange.write_finished:
             self._exchange_over(exchange)
@@ -274,6 +273,7 @@ class Connection(Reading):
             self.deadline = 0.0  # the handler has done its part
 
     def _exchange_over(self, exchange: Exchange) -> None:
+        own = self._own = exchange.own
         if self.counts_as and exchange.read_finished:
             self.server.spokesmen.answered(self)
         if exchange.disconnect or (self.ended and not self._buffer):
@@ -293,8 +293,7 @@ class Connection(Reading):
         if stops and not self._buffer and not self._bytes_come():
             self.close()
             return
-        own, idle = exchange.own, self.server.timeouts.idle
-        self._own_idle = own is not None and own.idle is not None
+        idle = self.server.timeouts.idle
         if own is not None and own.idle is not None:
             idle = own.idle
         if self.server.notice.left:
@@ -318,6 +317,8 @@ class Connection(Reading):
     def detach(self, exchange: Exchange) -> None:
         """The application takes the stream over, as a WebSocket or for a use of its own."""
         if exchange._websocket is not None:
+            if exchange.own is None:  # nobody may know before it what leads to it
+                exchange.own = getattr(type(exchange._websocket), ATTRIBUTE, None)
             self.websocket_begins(exchange._websocket)
         if self.life is _ACTIVE:
             self.server.in_flight(-1)
@@ -328,7 +329,8 @@ class Connection(Reading):
         self.account.since, self.account.taken_by = monotonic(), exchange
         if exchange.counts_as:
             self.server.spokesmen.taken_over(self, exchange)
-        self.exchange = self._delegate = None
+        self.exchange, self._delegate, self._own = None, None, exchange.own
+        self.bear()
         stream, rest = self.stream, bytes(self._buffer)
         self._buffer.clear()
         self.read_on()

@@ -50,8 +50,9 @@ class Declared(HTTPMessageDelegate):
         handler = exchange.handler
         if exchange.own is None and handler is not None:
             own = exchange.own = getattr(type(handler), ATTRIBUTE, None)
-            if own is not None and own.handler is not None:
-                exchange.connection.deadline = exchange.connection.server.deadline(own.handler)
+            if own is not None:
+                member = exchange.connection
+                member.deadline = member.server.deadline(member.obey(own))
 
     def on_connection_close(self) -> None:
         self.delegate.on_connection_close()

@@ -27,7 +27,7 @@ from leeward.engine.execute import Dispatch, Handling, dispatch
 from leeward.engine.head import Parser
 from leeward.engine.inflate import Measured
 from leeward.engine.leaving import Leaving
-from leeward.engine.outbox import Watch
+from leeward.engine.outbox import Watches
 from leeward.engine.pings import Pings
 from leeward.engine.registry import Registry
 from leeward.engine.spokesmen import Spokesmen
@@ -115,7 +115,7 @@ class Engine(Registry["Link"]):
         # Bodies are measured when the handler may have set a limit of its own.
         self.parser = Parser(max_body_size=None, cache=config.head_cache)
         self.timeouts = timeouts(config, self.params)
-        self.writers = Watch(self.loop, self.context, self.timeouts.write)
+        self.writers = Watches(self.loop, self.context, self.timeouts.write)
         self._set_budget()
         options = http.ssl_options if tls is None else tls
         self._tls = (
@@ -227,6 +227,9 @@ class Engine(Registry["Link"]):
         if self.timeouts != before:
             for member in self.live:
                 member.restart_waiting()
+        if DECLARED:
+            for member in self.live:
+                member.bear()  # the kernel may have been told otherwise for all of them
 
     def _set_bounds(self) -> None:
         #: May a request be one too many?

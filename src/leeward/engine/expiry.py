@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from leeward.engine.engine import Engine
+    from leeward.limits import Deadlines
 
 #: Seconds for bytes that the kernel has and we have not read yet.
 _ON_THE_WAY = 1.0
@@ -39,14 +40,13 @@ _ACTIVE, _IDLE = Life.ACTIVE, Life.IDLE
 class Expiring(Link):
     """A link whose requests have deadlines."""
 
-    __slots__ = ("_came", "_own_idle", "_pace")
+    __slots__ = ("_came", "_pace")
 
     def __init__(self, server: Engine, address: Any) -> None:
         super().__init__(server, address)
         self.exchange = None
         self._pace: Pace | None = None  # of a body that did not come at once
         self._came = 0  # bytes of the body
-        self._own_idle = False  # it waits as long as its last handler's class says
 
     @abc.abstractmethod
     def _tell_delegate(self) -> None:
@@ -65,11 +65,14 @@ class Expiring(Link):
         if exchange is None or exchange.body_timeout is not None:
             return False  # a program's own limit is for the whole
         own = exchange.own
-        patience = timeouts.body if own is None or own.body is None else own.body
+        patience, rate = timeouts.body, timeouts.rate
+        if own is not None:
+            patience = patience if own.body is None else own.body
+            rate = rate if own.rate is None else own.rate
         if patience:
             now = self.server.loop.time()
             if self._pace is None:
-                self._pace = Pace(now, patience, timeouts.rate)
+                self._pace = Pace(now, patience, rate)
             self.deadline = self.server.deadline(self._pace.deadline(now, self._came) - now)
         return False
 
@@ -80,10 +83,17 @@ class Expiring(Link):
             if self._pace is not None:
                 self._pace.pause(self.server.loop.time())
 
+    def obey(self, own: Deadlines) -> float:
+        """A whole request is here, whose handler's class says `own`.  Seconds for its answer."""
+        self.bear()
+        handler, poll = self.server.timeouts.answer(own)
+        return handler or poll
+
     def restart_waiting(self) -> None:
         """The settings have changed: wait as they say, from now on."""
-        idle = self.life is _IDLE
-        if self.life in WAITING and self._connected and not (idle and self._own_idle):
+        idle, own = self.life is _IDLE, self._own
+        its_own = idle and own is not None and own.idle is not None
+        if self.life in WAITING and self._connected and not its_own:
             timeouts = self.server.timeouts
             self.deadline = self.server.deadline(timeouts.idle if idle else timeouts.silent)
 

@@ -23,6 +23,7 @@ from tornado.websocket import WebSocketHandler
 
 from leeward._core.connection import WAITING, Life
 from leeward._core.pace import Progress
+from leeward._sys import peers
 from leeward.engine import unclosed
 from leeward.engine.kernel import bytes_wait, gauge, unsent
 from leeward.engine.linger import Linger
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from leeward.engine.leaving import Working
     from leeward.engine.pings import Asked
     from leeward.engine.standing import Standing
+    from leeward.limits import Deadlines
 
 #: Seconds without progress for the last bytes of a connection that we close, where there
 #: is no --write-timeout.
@@ -65,6 +67,7 @@ class Link(Sending):
         "_connected",
         "_half_head",
         "_linger",
+        "_own",
         "_stream",
         "_websocket",
         "address",
@@ -102,6 +105,7 @@ class Link(Sending):
         self._connected = False
         self._half_head = False  # a request has begun whose head is not whole yet
         self._linger: Linger | None = None
+        self._own: Deadlines | None = None  # of the request that was answered last, or took over
         self._stream: TransportStream | None = None
         self._websocket: WebSocketHandler | None = None
         self._asked: Asked | None = None
@@ -110,6 +114,16 @@ class Link(Sending):
     def context(self) -> Any:
         """Tornado's request context: address and protocol, as a proxy may have told them."""
         return None if self.serving is None else self.serving.context
+
+    @property
+    def own(self) -> Deadlines | None:
+        return self._own if self.exchange is None else self.exchange.own
+
+    def bear(self) -> None:
+        """The kernel, too, is to bear a client that takes nothing for as long as its route does."""
+        own = self.own
+        if own is not None and own.write is not None and self.descriptor >= 0 and not self.lost:
+            peers.bear(self.descriptor, self.server.config, own.write)
 
     def __repr__(self) -> str:
         return f"<connection {self.life.name}>"
@@ -277,7 +291,8 @@ class Link(Sending):
             if self.progress is NONE:
                 self.progress = Progress()
             every = _FAREWELL if ending else HALF_CLOSED
-            patience = (self.server.timeouts.write or _CLOSING) if ending else HALF_CLOSED
+            write = self.server.timeouts.writing(self.own)
+            patience = (write or _CLOSING) if ending else HALF_CLOSED
             stalled = self.progress.stalled(self.mark(), now, patience, every)
             if (waiting and not stalled) if ending else (self._paused_writing or not stalled):
                 self.deadline = self.server.deadline(every)

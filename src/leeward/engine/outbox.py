@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     import asyncio
     import contextvars
 
+    from leeward.limits import Deadlines
+
 #: What a write costs besides its bytes: a future that somebody may wait for, and its place.
 #: Two-byte pongs would else be counted at a hundredth of what they take.
 OVERHEAD = 256
@@ -161,6 +163,31 @@ class Watch:
             self._timer = None
         if self._waiting and timeout:
             self._schedule()
+
+
+class Watches:
+    """A `Watch` for the instance's timeout, and one for each that handlers' classes have."""
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, context: contextvars.Context, timeout: float
+    ) -> None:
+        self._loop = loop
+        self._context = context
+        self._default = Watch(loop, context, timeout)
+        self._own: dict[float, Watch] = {}
+
+    def of(self, own: Deadlines | None) -> Watch:
+        """For whom waits behind a handler whose class says `own`."""
+        timeout = None if own is None else own.write
+        if timeout is None:
+            return self._default
+        if timeout not in self._own:
+            self._own[timeout] = Watch(self._loop, self._context, timeout)
+        return self._own[timeout]
+
+    def tune(self, timeout: float) -> None:
+        """Another one for the instance."""
+        self._default.tune(timeout)
 
 
 def acknowledged(sock: socket.socket | None) -> int:

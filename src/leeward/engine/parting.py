@@ -38,25 +38,23 @@ class Parting(Expiring):
         return self.life is Life.ACTIVE and self.exchange is not None and self.exchange.endless
 
     def _request_expires(self) -> None:
-        exchange, timeouts = self.exchange, self.server.timeouts
-        if (
-            exchange is None
-            or not exchange.read_finished
-            or timeouts.handler
-            or not timeouts.poll
-            or (exchange.own is not None and exchange.own.handler is not None)
-        ):
-            super()._request_expires()
-        else:
-            self._is_old(exchange)
+        exchange = self.exchange
+        if exchange is not None and exchange.read_finished:
+            handler, poll = self.server.timeouts.answer(exchange.own)
+            if poll and not handler:
+                self._is_old(exchange, poll)
+                return
+        super()._request_expires()
 
-    def _is_old(self, exchange: Exchange) -> None:
+    def _is_old(self, exchange: Exchange, poll: float) -> None:
         """A long-poll has reached its age; what sends something is another thing."""
         sends, self._sent_then = self.sent != self._sent_then, self.sent
         if exchange.begun and sends and not exchange.endless:
-            self.deadline = self.server.deadline(self.server.timeouts.poll)
+            self.deadline = self.server.deadline(poll)
             return
-        self.server.ends(self, "poll", "Older than --max-poll-age")
+        own = exchange.own is not None and exchange.own.poll is not None
+        age = f"deadlines(poll={poll:g})" if own else "--max-poll-age"
+        self.server.ends(self, "poll", f"Older than {age}")
         self.server.end_old(self)
 
     def close_websocket(self, code: int) -> bool:

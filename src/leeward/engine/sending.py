@@ -30,6 +30,8 @@ from leeward.engine.telling import Account
 
 if TYPE_CHECKING:
     from leeward.engine.engine import Engine
+    from leeward.engine.outbox import Watch
+    from leeward.limits import Deadlines
 
 _UPGRADED, _ENDING = Life.UPGRADED, Life.CLOSING
 
@@ -56,6 +58,7 @@ class Sending(asyncio.BufferedProtocol, abc.ABC):
         "_outbox",
         "_paused_reading",
         "_paused_writing",
+        "_watch",
         "account",
         "choked",
         "life",
@@ -67,6 +70,7 @@ class Sending(asyncio.BufferedProtocol, abc.ABC):
     )
 
     transport: asyncio.Transport
+    _watch: Watch  # while it waits for its client to take something
 
     def __init__(self, server: Engine) -> None:
         self.server = server
@@ -91,6 +95,11 @@ class Sending(asyncio.BufferedProtocol, abc.ABC):
     @abc.abstractmethod
     def context(self) -> Any:
         """Tornado's request context."""
+
+    @property
+    @abc.abstractmethod
+    def own(self) -> Deadlines | None:
+        """What the class of its handler says (`leeward.deadlines`), None for nothing."""
 
     @abc.abstractmethod
     def what(self) -> str:
@@ -158,7 +167,8 @@ class Sending(asyncio.BufferedProtocol, abc.ABC):
         if not self._paused_writing:
             self._paused_writing = True
             self.progress = Progress()
-            self.server.writers.add(self)
+            self._watch = self.server.writers.of(self.own)
+            self._watch.add(self)
 
     def resume_writing(self) -> None:
         self._full = False
@@ -169,7 +179,7 @@ class Sending(asyncio.BufferedProtocol, abc.ABC):
             return
         self._paused_writing = False
         self._outbox = None
-        self.server.writers.discard(self)
+        self._watch.discard(self)
         flushed, self._flushing = self._flushing, []
         for future in flushed:
             if not future.done():
@@ -204,7 +214,8 @@ class Sending(asyncio.BufferedProtocol, abc.ABC):
     def _forget_unsent(self, error: Exception | None) -> None:
         """The connection is lost: nothing more can be sent."""
         self._outbox = None
-        self.server.writers.discard(self)
+        if self._paused_writing:
+            self._watch.discard(self)
         for future in self._flushing:
             if not future.done():
                 future.set_exception(StreamClosedError(real_error=error))

@@ -10,6 +10,7 @@ from leeward._core.record import replace
 
 if TYPE_CHECKING:
     from leeward._core.config import Config
+    from leeward.limits import Deadlines
 
 #: HTTPServer's idle_connection_timeout where the program has not said any.
 _TORNADOS = 3600
@@ -39,6 +40,22 @@ class Timeouts:
     write: float
     handler: float
     poll: float
+
+    def answer(self, own: Deadlines | None) -> tuple[float, float]:
+        """`handler` and `poll` for a class that says `own`; where the first is, the second is not.
+
+        Who says one of them has said what kind of answer this is: the instance's other does not
+        come before it.
+        """
+        if own is None or (own.handler is None and own.poll is None):
+            return self.handler, self.poll
+        if own.handler is not None:
+            return own.handler, own.poll or 0.0
+        return (0.0, own.poll) if own.poll else (self.handler, 0.0)
+
+    def writing(self, own: Deadlines | None) -> float:
+        """`write` for a class that says `own`."""
+        return self.write if own is None or own.write is None else own.write
 
 
 def timeouts(config: Config, params: Any) -> Timeouts:

@@ -29,8 +29,8 @@ from leeward.engine.accelerate.pristine import find
 if TYPE_CHECKING:
     from tornado.web import Application, RequestHandler
 
-    from leeward._worker.access.batch import Sink
     from leeward._worker.access.formats import Format
+    from leeward._worker.batch import Sink
     from leeward._worker.logs import Printer
 
 #: What a record goes through on its way, any of which instruments replace (Sentry does).

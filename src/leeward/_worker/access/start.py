@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import time
 from typing import TYPE_CHECKING
 
-from leeward._sys import lines
 from leeward._worker import logs
 from leeward._worker.access import formats
-from leeward._worker.access.batch import Batch, Sink
 from leeward._worker.access.hook import AccessLog
 
 if TYPE_CHECKING:
     from leeward._core.config import Config
+    from leeward._worker.batch import Sink
     from leeward._worker.logs import Log
 
 
@@ -25,14 +23,10 @@ def start(log: Log, config: Config) -> AccessLog:
     printer = logs.install(log, config.access_log)
     form = config.access_log_format
     look = log.look_of("pretty") if form == "pretty" else log.look
-    sink: Sink | None = None
-    if config.access_log and log.outlet is not None:
-        sink = log.outlet
-    elif config.access_log:
-        sink = batch = Batch(log.fd, lambda number, why: _lost(log, number, why), log.mark)
+    if log.batch is not None:
         # A context of its own: that of a request would live as long as the batch.
-        batch.begin(asyncio.get_running_loop(), contextvars.Context())
-        log.earlier = batch
+        log.batch.begin(asyncio.get_running_loop(), contextvars.Context())
+    sink: Sink | None = (log.outlet or log.batch) if config.access_log else None
     access = AccessLog(printer, formats.make(form, look, log.identity()), sink)
     access.install()
     return access
@@ -46,8 +40,3 @@ def tell(access: AccessLog, log: Log, config: Config) -> None:
             "the application logs requests in its own way: "
             f"--access-log-format {config.access_log_format} does not apply",
         )
-
-
-def _lost(log: Log, number: int, why: str) -> str:
-    words = "1 line was" if number == 1 else f"{number} lines were"
-    return log.render(time.time(), "warning", lines.OURS, f"access log: {words} lost ({why})", "")

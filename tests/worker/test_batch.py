@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
+import logging
 import os
+import re
 import select
 import socket
+import termios
 import threading
 import time
 
 import pytest
 
+from leeward._core import logrings
 from leeward._sys import whole
-from leeward._worker.access import batch
-from leeward._worker.access.batch import Batch
+from leeward._worker import batch
+from leeward._worker.batch import Batch
 from leeward._worker.logs import Log
 
 
@@ -47,8 +52,8 @@ def pipe():
             continue
 
 
-def lost(number, why):
-    return f"lost {number}: {why}\n"
+def lost(counts, why):
+    return f"lost {sum(counts)}: {why}\n"
 
 
 def drained(reader):
@@ -106,6 +111,9 @@ class Loop:
     def is_closed(self):
         return False
 
+    def call_soon_threadsafe(self, call, *args, context):
+        self.calls.append((0.0, lambda: call(*args)))
+
     def call_soon(self, call, *, context):
         self.calls.append((0.0, call))
 
@@ -155,14 +163,14 @@ def test_a_very_long_turn_is_written_before_its_end(pipe):
         for _ in range(100_000):
             sink.put("x" * 99 + "\n")
         assert sink._size < batch._FULL
-        assert sink._dropped == 0
+        assert not any(sink._dropped)
     loop.close()
 
 
 def test_a_line_of_the_log_comes_behind_the_requests_before_it(pipe):
     log = Log(0, 1, "info", "pretty", pipe[1])
     loop = asyncio.new_event_loop()
-    log.earlier = sink = Batch(pipe[1], lost)
+    sink = log.batch
     sink.begin(loop, contextvars.Context())
     sink.put("first\n")
     log.say("info", "second")
@@ -229,7 +237,7 @@ def test_every_kind_of_descriptor_is_written_to(tmp_path, kind):
         with open(path, "ab") as file:
             sink = Batch(file.fileno(), lost)
             sink.put("there\n")
-            assert sink._dropped == 0
+            assert not any(sink._dropped)
         assert kind == "null" or path.read_text() == "there\n"
 
 
@@ -269,9 +277,9 @@ def test_a_full_pipe_holds_nothing_up(pipe, without, clock, monkeypatch):
     drained(pipe[0])
     assert sink.flush()
     lines = drained(pipe[0]).splitlines()
-    # 200 of 10 characters, and one that was about to be written.
-    assert lines[:-1] == [f"line {n:04d}" for n in range(201)]
-    assert lines[-1] == "lost 799: nobody reads"
+    # 100 of 10 characters, in the half that is for requests, and one that was about to be written.
+    assert lines[:-1] == [f"line {n:04d}" for n in range(101)]
+    assert lines[-1] == "lost 899: nobody reads"
     sink.put("after\n")
     assert drained(pipe[0]) == "after\n"
 
@@ -301,7 +309,7 @@ def test_a_pipe_that_was_full_is_tried_again_by_itself(pipe):
 
 
 def test_losses_are_told_once_a_second(pipe, clock, monkeypatch):
-    monkeypatch.setattr(batch, "_MOST", 20)
+    monkeypatch.setattr(batch, "_MOST", 40)
     told = []
     sink = Batch(pipe[1], lost)
     for _ in range(30):
@@ -313,7 +321,7 @@ def test_losses_are_told_once_a_second(pipe, clock, monkeypatch):
         told += [it for it in drained(pipe[0]).splitlines() if it.startswith("lost")]
         clock.now += 0.1
     assert len(told) == 3
-    assert sink._dropped + sum(int(it.split()[1][:-1]) for it in told) == 30 * 3
+    assert sum(sink._dropped) + sum(int(it.split()[1][:-1]) for it in told) == 30 * 3
 
 
 @pytest.mark.parametrize("how", ["closed", "nobody", "full disk"])
@@ -332,10 +340,10 @@ def test_a_descriptor_that_fails_is_left_alone_for_a_second(pipe, how, clock, mo
     for _ in range(1000):
         sink.put("unheard\n")
     assert len(calls) == 1
-    assert (sink._dropped, len(sink._lines), sink._piece) == (1000, 0, b"")
+    assert (sum(sink._dropped), len(sink._lines), sink._piece) == (1000, 0, b"")
     clock.now += 1.1
     sink.put("unheard\n")
-    assert (len(calls), sink._dropped) == (2, 1001)
+    assert (len(calls), sum(sink._dropped)) == (2, 1001)
     if how == "full disk":
         os.close(writer)
 
@@ -355,42 +363,219 @@ def test_a_disk_that_has_room_again_hears_of_it(tmp_path, clock):
 
 def test_a_telling_that_fails_is_counted_right(pipe, clock, monkeypatch):
     sink = Batch(pipe[1], lost)
-    sink._dropped, sink._why = 40, "nobody reads"
+    sink._dropped, sink._why = [30, 8, 2, 0, 0], "nobody reads"
     os.close(pipe[0])
     sink.flush()
-    assert sink._dropped == 40
+    assert sink._dropped == [30, 8, 2, 0, 0]
+
+
+# --- records of the application ------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def unread(kind, tmp_path):
+    """Something that nobody reads, full: its two ends."""
+    if kind == "pipe":
+        ours, theirs = os.pipe()
+    elif kind == "fifo":
+        os.mkfifo(tmp_path / "fifo")
+        ours = os.open(tmp_path / "fifo", os.O_RDONLY | os.O_NONBLOCK)
+        theirs = os.open(tmp_path / "fifo", os.O_WRONLY)
+    elif kind == "socket":
+        ours, theirs = (it.detach() for it in socket.socketpair())
+    else:
+        ours, theirs = os.openpty()
+        if kind == "stopped terminal":
+            termios.tcflow(theirs, termios.TCOOFF)
+    os.set_blocking(ours, False)
+    try:
+        yield ours, theirs
+    finally:
+        os.close(ours)
+        os.close(theirs)
+
+
+@pytest.mark.parametrize("kind", ["pipe", "fifo", "socket", "terminal", "stopped terminal"])
+def test_nothing_is_held_up_and_nothing_torn(tmp_path, kind):
+    """6 MB: the last of it is lost, and counted to the line.  Others' blocking stays as it is."""
+    with unread(kind, tmp_path) as (ours, theirs):
+        sink = Batch(theirs, lost)
+        line = "x" * 94
+        for n in range(60_000):  # a write that waited would wait for ever
+            sink.write(logging.INFO, f"{n:05d} {line}\n")
+        assert os.get_blocking(theirs)
+        if kind == "stopped terminal":
+            termios.tcflow(theirs, termios.TCOON)
+        got = ""
+        while "lost" not in got or not got.endswith("\n"):
+            sink.flush()
+            if select.select([ours], [], [], 0.01)[0]:
+                with contextlib.suppress(BlockingIOError):
+                    got += os.read(ours, 65536).decode().replace("\r\n", "\n")
+        *lines, told = got.splitlines()
+        assert len(lines) > 7000
+        assert lines == [f"{n:05d} {line}" for n in range(len(lines))]
+        assert told == f"lost {60_000 - len(lines)}: nobody reads"
+        if sink._terminal >= 0:
+            os.close(sink._terminal)
+
+
+def test_requests_go_first_and_a_quarter_is_kept_for_warnings(pipe, clock, monkeypatch):
+    monkeypatch.setattr(batch, "_MOST", 4000)
+    told = []
+    sink = Batch(pipe[1], lambda counts, why: told.append(counts) or "told\n")
+    fill(pipe[1])
+    sink.put("request 00\n")  # in the piece that is about to leave
+    for _ in range(300):
+        sink.put("request 1\n")
+    for _ in range(300):
+        sink.write(logging.INFO, "info 4567\n")
+    for _ in range(300):
+        sink.write(logging.WARNING, "warning 8\n")
+    drained(pipe[0])
+    assert sink.flush()
+    lines = drained(pipe[0]).splitlines()
+    assert lines == [
+        *("request 00", *["request 1"] * 200),
+        *("info 4567",) * 100,
+        *("warning 8",) * 100,
+        "told",
+    ]
+    assert told == [(100, 200, 200, 0, 0)]
+
+
+def test_an_error_is_waited_for_and_others_are_not(pipe, monkeypatch):
+    monkeypatch.setattr(logrings, "PATIENCE", 3600)
+    sink = Batch(pipe[1], lost)
+    fill(pipe[1])
+    sink.write(logging.INFO, "info\n")
+    sink.write(logging.WARNING, "warning\n")  # they returned: nobody reads
+    waits, plain = threading.Event(), batch._writable
+    monkeypatch.setattr(batch, "_writable", lambda *args: waits.set() or plain(*args))
+    got = []
+
+    def read():
+        waits.wait(20)
+        got.append(drained(pipe[0]))
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    sink.write(logging.ERROR, "error\n")
+    reader.join()
+    assert waits.is_set()
+    assert (got[0] + drained(pipe[0])).lstrip(".") == "info\nwarning\nerror\n"
+
+
+def test_a_flood_of_errors_waits_once(pipe, monkeypatch):
+    """Until somebody has read again."""
+    monkeypatch.setattr(logrings, "PATIENCE", 0.05)
+    sink = Batch(pipe[1], lost)
+    patiences, plain = [], sink._wait
+    sink._wait = lambda patience: patiences.append(patience) or plain(patience)
+    for times in (1, 2):
+        fill(pipe[1])
+        for _ in range(50):
+            sink.write(logging.CRITICAL, "error\n")
+        assert patiences == [0.05] * times
+        drained(pipe[0])
+        assert sink.flush()
+        assert drained(pipe[0]) == "error\n" * 50
+
+
+def test_lines_from_before_the_loop_leave_by_it(pipe):
+    sink, loop = Batch(pipe[1], lost), Loop()
+    fill(pipe[1])
+    sink.write(logging.INFO, "early\n")
+    drained(pipe[0])
+    sink.begin(loop, contextvars.Context())
+    while loop.calls:
+        loop.calls.pop()[1]()
+    assert drained(pipe[0]) == "early\n"
+
+
+def test_each_line_of_a_record_has_its_mark(pipe):
+    sink = Batch(pipe[1], lost, "~")
+    sink.write(logging.ERROR, "failed\n| trace\n")
+    assert drained(pipe[0]) == "~failed\n~| trace\n"
 
 
 # --- others --------------------------------------------------------------------------------------
 
 
-def test_a_thread_and_a_signal_s_handler_are_kept_out(pipe):
-    """What they log goes first; what waits is written once."""
-    loop = asyncio.new_event_loop()
+def test_a_signal_s_handler_waits_its_turn(pipe):
+    """It interrupts a write of its own thread: its line comes behind, and once; it waits for
+    nobody, as it could only wait for itself."""
     sink = Batch(pipe[1], lost)
-    sink.begin(loop, contextvars.Context())
-    sink.put("once\n")
-    other = threading.Thread(target=sink.flush)
-    other.start()
-    other.join()
-    assert drained(pipe[0]) == ""
     plain = sink._write
 
     def interrupted(data):
-        sent = plain(data)
-        assert not sink.flush()
-        return sent
+        sink._write = plain
+        sink.write(logging.ERROR, "the handler's\n")
+        return plain(data)
 
     sink._write = interrupted
-    assert sink.flush()
-    assert drained(pipe[0]) == "once\n"
-    loop.close()
+    sink.write(logging.INFO, "the thread's\n")
+    assert drained(pipe[0]) == "the thread's\nthe handler's\n"
+    assert not sink._in_vain
+
+
+def test_threads_write_whole_lines_and_lose_none_uncounted(pipe, monkeypatch):
+    monkeypatch.setattr(batch, "_MOST", 20_000)
+    sink = Batch(pipe[1], lost)
+    fill(pipe[1])
+
+    def log(thread):
+        for n in range(1000):
+            sink.write(logging.INFO, f"{thread} {n:04d} {'x' * 90}\n")
+
+    threads = [threading.Thread(target=log, args=(n,)) for n in range(4)]
+    for it in threads:
+        it.start()
+    while not any(sink._dropped):
+        time.sleep(0)
+    got = ""
+    while any(it.is_alive() for it in threads):
+        got += drained(pipe[0])
+        time.sleep(0)
+    for it in threads:
+        it.join()
+    sink.end(20.0)
+    lines = (got + drained(pipe[0])).lstrip(".").splitlines()
+    told = [it for it in lines if it.startswith("lost")]
+    taken = [it for it in lines if not it.startswith("lost")]
+    assert all(re.fullmatch(r"[0-3] \d{4} x{90}", it) for it in taken)
+    assert len(taken) + sum(int(it.split()[1][:-1]) for it in told) == 4000
+    for thread in "0123":
+        mine = [it for it in taken if it[0] == thread]
+        assert mine == sorted(mine)
+
+
+def test_what_a_thread_could_not_write_the_loop_does(pipe):
+    async def main():
+        loop = asyncio.get_running_loop()
+        sink = Batch(pipe[1], lost)
+        sink.begin(loop, contextvars.Context())
+        fill(pipe[1])
+        await loop.run_in_executor(None, sink.write, logging.INFO, "the thread's\n")
+        came, got = asyncio.Event(), []
+
+        def readable():
+            got.append(drained(pipe[0]))
+            if got[-1].endswith("the thread's\n"):
+                came.set()
+
+        loop.add_reader(pipe[0], readable)
+        async with asyncio.timeout(20):
+            await came.wait()
+        loop.remove_reader(pipe[0])
+
+    asyncio.run(main())
 
 
 def test_a_forked_child_does_not_write_what_is_its_parent_s(pipe):
     loop = asyncio.new_event_loop()
     log = Log(0, 1, "info", "pretty", pipe[1])
-    log.earlier = sink = Batch(pipe[1], lost)
+    sink = log.batch
     sink.begin(loop, contextvars.Context())
     sink.put("the parent's\n")
     log.abandon()

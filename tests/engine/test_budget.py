@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gzip
 import os
 import socket
@@ -19,7 +20,7 @@ from tornado.httpserver import HTTPServer
 from tornado.httputil import HTTPHeaders, ResponseStartLine
 from tornado.routing import PathMatches, Rule, RuleRouter
 from tornado.web import Application, RequestHandler, stream_request_body
-from tornado.websocket import WebSocketHandler
+from tornado.websocket import WebSocketClosedError, WebSocketHandler
 
 import leeward
 from leeward._core.config import Config
@@ -191,7 +192,8 @@ def test_who_does_not_read_what_is_published_is_cut(
             async with asyncio.timeout(PATIENCE):
                 while len(Feed.readers) == 2:
                     for reader in Feed.readers:
-                        reader.write_message(b"x" * 65536, binary=True)
+                        with contextlib.suppress(WebSocketClosedError):  # until it has been told
+                            reader.write_message(b"x" * 65536, binary=True)
                     published += 65536
                     here.held()
                     await asyncio.sleep(0.001)

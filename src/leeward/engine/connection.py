@@ -126,10 +126,13 @@ class Connection(Reading):
         if self.lost:
             self._tell_delegate()
             self.exchange = self._delegate = None
+        callback = None
         if exchange is not None and exchange.read_finished:
+            callback = exchange.client_left()
+        if callback is not None:
             # A turn later, as under Tornado: its handler may be about to begin.
             context = self.server.context.copy()
-            self.server.loop.call_soon(_tell, exchange.client_left, context=context)
+            self.server.loop.call_soon(_tell, callback, context=context)
 
     def flushed(self) -> None:
         if self.exchange is not None and self.exchange.write_finished:

@@ -259,13 +259,12 @@ class Exchange(HTTPConnection):
 
     # --- the client leaves -----------------------------------------------------------------------
 
-    def client_left(self) -> None:
-        """Tell whoever wants to know, once."""
+    def client_left(self) -> Callable[[], None] | None:
+        """Who wants to know it, once."""
         if self._websocket is not None and not self.connection.lost:
-            return  # it has said FIN: a WebSocket begins all the same, and sees it when it reads
+            return None  # it has said FIN: a WebSocket begins all the same, and sees it in reading
         callback, self._close_callback = self._close_callback, None
-        if callback is not None:
-            callback()
+        return callback
 
 
 #: What has no meaning once the stream was detached.

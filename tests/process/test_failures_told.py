@@ -73,3 +73,21 @@ def test_handlers_that_cannot_be_ended(engine: str) -> None:
                 gate.hold(client, "stubborn")
             until(lambda: row.stubborn, "it to be given up")
             assert told(service, "orphans") == {"stubborn": 1, "in_threads": 1}
+
+
+def test_requests_that_are_refused() -> None:
+    """Counted, and each named by its rule in the log."""
+    with serve("held", cwd=APPS) as service:
+        address = address_of(service.wait_ready(1))
+        (worker,) = service.ps()["workers"]
+        assert worker["refused"] == 0
+        for request, rule in (
+            (b"GET / HTTP/1.1\r\n\r\n", "host"),
+            (b"GET / HTTP/1.1\r\nHost: x\r\n" + b"X: " + b"a" * 70_000, "header-size"),
+        ):
+            with socket.create_connection(address) as client:
+                client.sendall(request)
+                assert client.recv(100).startswith(b"HTTP/1.1 4")
+            service.wait_line(rf"\[{rule}")
+        (worker,) = service.ps()["workers"]
+        assert worker["refused"] == 2

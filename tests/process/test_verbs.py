@@ -85,6 +85,7 @@ WORKER = {
     "full": bool,
     "evicted": int,
     "shed": int,
+    "refused": int,
     "ping_failures": dict,
     "orphans": dict,
     "in_flight": int,

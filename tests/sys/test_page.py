@@ -18,7 +18,7 @@ WORDS = (
     *("pid", "slot", "generation", "open", "accepted", "requests", "in_flight"),
     *("busy_since", "turns", "beats"),
     *("accepts", "woken", "brief", "evicted", "shed"),
-    *("ping_no_answer", "ping_reset", "ping_deaf", "stubborn", "in_threads"),
+    *("ping_no_answer", "ping_reset", "ping_deaf", "stubborn", "in_threads", "refused"),
 )
 
 

@@ -198,6 +198,7 @@ class View:
             "full": row.accepts == FULL,
             "evicted": row.evicted,
             "shed": row.shed,
+            "refused": row.refused,
             "ping_failures": {
                 "no_answer": row.ping_no_answer,
                 "reset": row.ping_reset,

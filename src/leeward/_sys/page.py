@@ -34,6 +34,7 @@ PID, SLOT, GENERATION, OPEN, ACCEPTED, REQUESTS, IN_FLIGHT, BUSY_SINCE, TURNS, B
 NEW, UPGRADED, CLOSING = range(10, 13)
 ACCEPTS, WOKEN, BRIEF, EVICTED, SHED = range(13, 18)
 PING_NO_ANSWER, PING_RESET, PING_DEAF, STUBBORN, IN_THREADS = range(18, 23)
+REFUSED = 23
 # And in the head.
 AWAKE, USED = range(2)
 # What ACCEPTS says: not (starting, draining, aside, gone), yes, or not while it is full.
@@ -262,6 +263,15 @@ class Row:
     @in_threads.setter
     def in_threads(self, value: int) -> None:
         self.words[IN_THREADS] = value
+
+    @property
+    def refused(self) -> int:
+        """Requests that were refused by a rule of `leeward.engine.rules`."""
+        return self.words[REFUSED]
+
+    @refused.setter
+    def refused(self, value: int) -> None:
+        self.words[REFUSED] = value
 
     def add_open(self, by: int = 1) -> None:
         self.words[OPEN] += by

@@ -127,7 +127,7 @@ class _Nowhere:
     """Counters of a process that is no worker any more."""
 
     open = accepted = requests = in_flight = new = upgraded = closing = brief = evicted = shed = 0
-    ping_no_answer = ping_reset = ping_deaf = stubborn = in_threads = 0
+    ping_no_answer = ping_reset = ping_deaf = stubborn = in_threads = refused = 0
 
 
 class Worker(Obedient):

@@ -98,6 +98,7 @@ class TornadoServer(Registry["Connection | Newcomer"]):
 
     def refused(self, rule: str) -> None:
         self.refusals[rule] += 1
+        self.tells("refused", self.refusals.total())
 
     def tune(self, config: Config) -> None:
         """Tornado has one number for the wait for a request and for its header.

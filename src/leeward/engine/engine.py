@@ -310,6 +310,7 @@ class Engine(Registry["Link"]):
 
     def refused(self, rule: str) -> None:
         self.refusals[rule] += 1
+        self.tells("refused", self.refusals.total())
 
 
 class _TooMany(Exception):
@@ -320,7 +321,7 @@ class _Nobody:
     """Counters that nobody reads."""
 
     open = requests = in_flight = new = upgraded = closing = brief = evicted = shed = 0
-    ping_no_answer = ping_reset = ping_deaf = stubborn = in_threads = 0
+    ping_no_answer = ping_reset = ping_deaf = stubborn = in_threads = refused = 0
 
 
 class ServerConnection:

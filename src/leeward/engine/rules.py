@@ -184,6 +184,19 @@ SHARED = (
     Rule("chunk-overhead", "RFC 9112 §7.1.1", "refuses all extensions", "bounds them"),
     Rule("trailer-field", "RFC 9110 §6.5.1", "refuses all trailers", "checks them"),
     Rule("trailer-size", "RFC 9112 §7.1.2", "refuses all trailers", "bounds them"),
+    Rule("header-size", "RFC 6585 §5", "answers 431 above its limit", "the same"),
+    Rule(
+        "inflate-ratio",
+        "RFC 9110 §15.5.14",
+        "unpacks a body of any ratio up to its limit",
+        "answers 413 above `--max-inflate-ratio`",
+    ),
+    Rule(
+        "application",
+        "",
+        "refuses what the application does (`HTTPInputError`), and too many arguments",
+        "the same",
+    ),
 )
 
 NAMES = frozenset(rule.name for rule in (*STRICTER, *LEGAL, *SHARED))

@@ -126,13 +126,12 @@ class Connection(Reading):
         if self.lost:
             self._tell_delegate()
             self.exchange = self._delegate = None
-        callback = None
-        if exchange is not None and exchange.read_finished:
-            callback = exchange.client_left()
-        if callback is not None:
-            # A turn later, as under Tornado: its handler may be about to begin.
+        if exchange is None or not exchange.read_finished:
+            return
+        if (callback := exchange.client_left()) is not None:
+            # A turn later, as under Tornado: its handler may be about to begin, or to finish.
             context = self.server.context.copy()
-            self.server.loop.call_soon(_tell, callback, context=context)
+            self.server.loop.call_soon(_tell_unfinished, exchange, callback, context=context)
 
     def flushed(self) -> None:
         if self.exchange is not None and self.exchange.write_finished:
@@ -344,6 +343,11 @@ class Connection(Reading):
             self.server.serving_ended(self.serving)
         if self.server.draining:
             self.server.upgraded_in_drain(self)
+
+
+def _tell_unfinished(exchange: Exchange, callback: Callable[[], None]) -> None:
+    if not exchange.write_finished:
+        _tell(callback)
 
 
 def _tell(callback: Callable[[], None]) -> None:

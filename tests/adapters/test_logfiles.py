@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import datetime
 import errno
@@ -10,7 +9,6 @@ import gc
 import logging
 import logging.config
 import os
-import resource
 import subprocess
 import sys
 import time
@@ -26,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from full_disk import full_at
 
 from leeward._core import logrings
 from leeward._core.config import Config
@@ -444,17 +443,6 @@ def test_levels_of_the_applications_own(
 
 
 # --- a full disk ------------------------------------------------------------------------------
-
-
-@contextlib.contextmanager
-def full_at(octets: int) -> Iterator[None]:
-    """Files of this process become no longer, as on a disk that is full (SIGXFSZ is ignored)."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (octets, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def unwritten(worker: Worker) -> int:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import resource
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from full_disk import full_at
 
 from leeward._sys.appending import Appender, Flushed, StandardError, empty_once, flushed
 
@@ -28,17 +26,6 @@ def test_lines_follow_the_name_of_the_file(tmp_path: Path) -> None:
     assert path.read_bytes() == b"three\n"
     appender.close()
     appender.close()
-
-
-@contextlib.contextmanager
-def full_at(octets: int) -> Iterator[None]:
-    """Files of this process become no longer, as on a disk that is full (SIGXFSZ is ignored)."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (octets, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_a_line_is_there_whole_or_not_at_all(tmp_path: Path) -> None:

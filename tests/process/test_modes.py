@@ -79,6 +79,28 @@ def test_auto_spawns_for_an_application_with_a_thread() -> None:
         assert service.ps()["zygotes"] == []
 
 
+@pytest.mark.parametrize(
+    ("target", "flags", "mode", "hooks"),
+    [
+        ("counts_audit_hooks:make_app", (), "zygote", 1),
+        ("counts_audit_hooks:make_app", ("--start", "spawn"), "spawn", 0),
+        ("counts_and_has_a_thread:make_app", (), "spawn", 0),
+    ],
+)
+def test_a_spawned_worker_carries_no_audit_hook(
+    tmp_path: Path, target: str, flags: tuple[str, ...], mode: str, hooks: int
+) -> None:
+    """They cannot be taken off, so only a zygote has one, and with it what it forks."""
+    (tmp_path / "counts_and_has_a_thread.py").write_text(
+        f"{THREAD}\nfrom counts_audit_hooks import make_app\n__all__ = ['make_app']\n"
+    )
+    environ = {"PYTHONPATH": str(APPS)}
+    with serve(target, "-w", "1", *flags, cwd=tmp_path, env=environ) as service:
+        service.wait_ready(1)
+        assert mode_of(service)[0] == mode
+        assert get(address_of(service)).json == {"hooks": hooks}
+
+
 def test_zygote_by_force_says_what_it_forks_in_spite_of() -> None:
     """--start zygote is obeyed; the hazard is a warning."""
     with serve("has_a_thread", "--start", "zygote", cwd=APPS) as service:

@@ -14,6 +14,7 @@ The function stays as it is: tests call it.  Alone, in `python app.py`, nobody d
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable
 from types import CodeType
@@ -35,7 +36,7 @@ class Job(Record):
 
     def __str__(self) -> str:
         code = _code(self.function)
-        name = getattr(self.function, "__name__", self.key)
+        name = _named(self.function).__name__
         name += "".join(self.key.partition("#")[1:])
         where = "?" if code is None else f"{shown(code.co_filename)}:{code.co_firstlineno}"
         return f"{name} ({where})"
@@ -57,8 +58,8 @@ def on_one_worker(*, every: float | str) -> Callable[[F], F]:
     def declare(function: F) -> F:
         if not callable(function):
             raise TypeError(f"on_one_worker decorates a function, not {function!r}")
-        module = getattr(function, "__module__", "?")
-        key = _free(f"{module}:{getattr(function, '__qualname__', repr(function))}", function)
+        named = _named(function)
+        key = _free(f"{named.__module__}:{named.__qualname__}", function)
         DECLARED[key] = Job(function, interval, key)
         return function
 
@@ -80,5 +81,17 @@ def _free(name: str, function: Callable[[], Any]) -> str:
     return key
 
 
+def _named(function: Callable[[], Any]) -> Any:
+    """What has a name that every process gives it: a `partial`'s function, an object's class.
+
+    Their `repr` has an address in it: each spawned worker would have a job of its own.
+    """
+    while isinstance(function, functools.partial):
+        function = function.func
+    return function if hasattr(function, "__qualname__") else type(function)
+
+
 def _code(function: Callable[[], Any]) -> CodeType | None:
-    return getattr(inspect.unwrap(function), "__code__", None)
+    named = _named(function)
+    called = named.__call__ if isinstance(named, type) else named
+    return getattr(inspect.unwrap(called), "__code__", None)

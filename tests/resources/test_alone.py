@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import leeward
-from leeward import opening
+from leeward import jobs, opening
 from leeward.resources import DECLARED, Resource, mentioned
 from leeward.testing import opened, replaced
 
@@ -423,6 +423,39 @@ def test_what_is_wrong_with_a_declaration_is_said_at_once() -> None:
         leeward.on_one_worker(every=0)
     with pytest.raises(TypeError, match="on_one_worker decorates a function"):
         leeward.on_one_worker(every=1)(7)  # type: ignore[type-var]
+
+
+def test_a_job_has_the_same_key_in_every_process() -> None:
+    """Whatever is called: what has no name of its own goes by its function, or its class."""
+
+    class Purge:
+        def __call__(self) -> None: ...
+
+        def all(self) -> None: ...
+
+    def purge(table: str) -> None: ...
+
+    each = [
+        functools.partial(purge, "sessions"),
+        functools.partial(functools.partial(purge), "rooms"),
+        Purge(),
+        Purge().all,
+    ]
+    before = set(jobs.DECLARED)
+    try:
+        for function in each:
+            leeward.on_one_worker(every=1)(function)
+        made = [jobs.DECLARED[key] for key in jobs.DECLARED if key not in before]
+    finally:
+        for key in set(jobs.DECLARED) - before:
+            del jobs.DECLARED[key]
+    here = f"{__name__}:{test_a_job_has_the_same_key_in_every_process.__name__}.<locals>."
+    names = ["purge", "purge#2", "Purge", "Purge.all"]
+    assert [job.key for job in made] == [here + name for name in names]
+    assert [job.function for job in made] == each
+    shown = [str(job).partition(" (")[0] for job in made]
+    assert shown == ["purge", "purge#2", "Purge", "all"]
+    assert all("test_alone.py:" in str(job) for job in made)
 
 
 def test_mentions_are_found_without_calling_anything() -> None:

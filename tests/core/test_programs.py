@@ -54,6 +54,10 @@ def test_the_usual_names(text: str, usual: str) -> None:
         ("tornado.process.fork_processes(0)", "fork_processes() in line 1"),
         ("IOLoop.current().start()", "start() in line 1"),
         ("tornado.ioloop.IOLoop.instance().start()", "start() in line 1"),
+        ("server.io_loop.start()", "start() in line 1"),
+        ("self._loop.start()", "start() in line 1"),
+        ("mainloop = x\nmain_loop.start()", "start() in line 2"),
+        ("blooper.start()", ""),
         ("asyncio.run(main())", "run() in line 1"),
         ("loop.run_forever()", "run_forever() in line 1"),
         ("thread.start()", ""),
@@ -124,6 +128,35 @@ def test_how_a_program_serves(text: str, serves: str) -> None:
 def test_which_files_are_programs(text: str | bytes, program: bool) -> None:
     """One that serves and has no application, or that would serve when imported."""
     assert look(text).is_program is program
+
+
+@pytest.mark.parametrize(
+    ("text", "runs"),
+    [
+        ("if __name__ == '__main__':\n    main()", 'its `if __name__ == "__main__"` in line 1'),
+        ("\nif '__main__' == __name__:\n    x = f()", 'its `if __name__ == "__main__"` in line 2'),
+        ("if __name__ == '__main__':\n    pass", ""),
+        ("x = 1\nsys.exit(main())", "its last line, 2"),
+        ("raise SystemExit(main())", "its last line, 1"),
+        ("main()", "its last line, 1"),
+        ("launch_new_instance()", "its last line, 1"),
+        ("ServerApp.launch_instance()", "its last line, 1"),
+        ("Server().run()", "its last line, 1"),
+        ("main()\nx = 1", ""),
+        ("x = main()", ""),
+        ("runner()", ""),
+        ("setup_logging()", ""),
+        ("sys.exit(1)", ""),
+        ("raise ImportError(name())", ""),
+        ("raise", ""),
+        ("", ""),
+    ],
+)
+def test_a_program_whose_serving_stands_elsewhere(text: str, runs: str) -> None:
+    """It is for the one who runs the file; beside an application it is not asked for."""
+    assert look(text).runs == runs
+    assert look(text).is_program is bool(runs)
+    assert not look(f"app = 1\n{text}").is_program
 
 
 def test_what_cannot_be_parsed_shows_nothing() -> None:

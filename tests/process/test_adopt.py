@@ -460,6 +460,28 @@ def test_auto_tells_a_program_from_an_application(tmp_path: Path) -> None:
         service.wait_line(r"found +Tornado program: wild\.py")
 
 
+def test_auto_tells_a_program_whose_serving_stands_in_its_package(tmp_path: Path) -> None:
+    """As of a library's launcher, which looks at the socket that it was given."""
+    (tmp_path / "launcher.py").write_text(
+        "from adopted import IOLoop, HTTPServer, application\n"
+        "from tornado import netutil\n"
+        "def launch(port):\n"
+        "    sockets = netutil.bind_sockets(port, '127.0.0.1')\n"
+        "    for each in sockets:\n"
+        "        assert each.getsockname()[0] == '127.0.0.1', each.getsockname()\n"
+        "    HTTPServer(application()).add_sockets(sockets)\n"
+        "    IOLoop.current().start()\n"
+    )
+    (tmp_path / "run.py").write_text(
+        "import sys\nfrom launcher import launch\nsys.exit(launch(int(sys.argv[1])))\n"
+    )
+    more: Any = {"cwd": tmp_path, "bind": None, "env": {"PYTHONPATH": str(APPS)}}
+    with serve("run.py", "-w", "2", args=("0",), **more) as service:
+        service.wait_ready(2)
+        assert get(service)["argv"] == ["run.py", "0"]
+        service.wait_line(r"found +Tornado program: run\.py")
+
+
 def test_auto_prefers_an_application(tmp_path: Path) -> None:
     """A file with both is imported, and a note says how to have it run."""
     (tmp_path / "both.py").write_text(

@@ -8,6 +8,7 @@ differently.
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 
 from leeward._core.record import Record
@@ -21,6 +22,10 @@ _OPENS = frozenset({"bind_sockets", "add_sockets", "add_socket", "fork_processes
 #: Keywords of Tornado's own `bind`.
 _BIND = frozenset({"port", "address", "family", "backlog", "flags", "reuse_port"})
 _RUNS = frozenset({"run_forever", "run_until_complete", "run_sync"})
+#: What a loop is called whose `start()` a program calls: `loop`, `self.io_loop`, `main_loop`.
+_LOOP = re.compile(r"(?:^|_)(?:io_?)?loop$", re.IGNORECASE)
+#: What the last line of a program calls, as of `ServerApp.launch_instance()`.
+_LAUNCH = re.compile(r"(?:main|run|cli|serve|start|launch)(?:_|$)")
 
 
 class Look(Record):
@@ -29,17 +34,21 @@ class Look(Record):
     usual:   the first of `USUAL` that importing the file would define, or "".
     serves:  "listen() in line 12", the first call by which it would serve; or "".
     at_once: merely importing the file would run that call.
+    runs:    "its last line, 12": what makes it a program where the call stands in another file.
     broken:  it is no Python; whoever loads it will say why.
     """
 
     usual: str = ""
     serves: str = ""
     at_once: bool = False
+    runs: str = ""
     broken: bool = False
 
     @property
     def is_program(self) -> bool:
-        return bool(self.serves) and (self.at_once or not self.usual)
+        return bool(self.serves and self.at_once) or bool(
+            not self.usual and (self.serves or self.runs)
+        )
 
 
 def look(source: bytes | str) -> Look:
@@ -52,7 +61,7 @@ def look(source: bytes | str) -> Look:
     usual = next((name for name in USUAL if name in names), "")
     calls = [call for node in tree.body for call in _serving(node)]
     if not calls:
-        return Look(usual)
+        return Look(usual, runs=_runs(tree.body))
     first = min(calls, key=lambda call: call.lineno)
     serves = f"{_called(first)}() in line {first.lineno}"
     functions = {
@@ -107,6 +116,34 @@ def _is_main_guard(test: ast.expr) -> bool:
     return any(isinstance(it, ast.Name) and it.id == "__name__" for it in ast.walk(test))
 
 
+# --- a program, whoever serves for it ------------------------------------------------------
+
+
+def _runs(body: list[ast.stmt]) -> str:
+    """What of it is for the one who runs the file, and nobody who imports it."""
+    for node in body:
+        if isinstance(node, ast.If) and _is_main_guard(node.test) and _calls(node.body):
+            return f'its `if __name__ == "__main__"` in line {node.lineno}'
+    if body and _is_launch(body[-1]):
+        return f"its last line, {body[-1].lineno}"
+    return ""
+
+
+def _calls(body: list[ast.stmt]) -> bool:
+    return any(isinstance(it, ast.Call) for node in body for it in ast.walk(node))
+
+
+def _is_launch(node: ast.stmt) -> bool:
+    """`main()`, `sys.exit(main())`, `raise SystemExit(main())`."""
+    value = node.exc if isinstance(node, ast.Raise) else getattr(node, "value", None)
+    if not isinstance(value, ast.Call):
+        return False
+    name = _called(value)
+    if name in ("exit", "SystemExit"):
+        return _calls([ast.Expr(it) for it in value.args])
+    return isinstance(node, ast.Expr) and _LAUNCH.match(name) is not None
+
+
 # --- by what it would serve ----------------------------------------------------------------
 
 
@@ -137,8 +174,13 @@ def _is_serving(call: ast.Call) -> bool:
     owner = call.func.value if isinstance(call.func, ast.Attribute) else None
     if name == "run":
         return isinstance(owner, ast.Name) and owner.id in ("asyncio", "uvloop")
-    # IOLoop.current().start(), ioloop.IOLoop.instance().start()
-    return name == "start" and owner is not None and "IOLoop" in ast.dump(owner)
+    # IOLoop.current().start(), ioloop.IOLoop.instance().start(), server.io_loop.start()
+    return name == "start" and owner is not None and _is_loop(owner)
+
+
+def _is_loop(owner: ast.expr) -> bool:
+    name: str = getattr(owner, "attr", "") or getattr(owner, "id", "")
+    return "IOLoop" in ast.dump(owner) or _LOOP.search(name) is not None
 
 
 def _gives_a_port(call: ast.Call, name: str) -> bool:

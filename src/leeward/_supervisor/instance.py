@@ -404,9 +404,13 @@ class Instance:
         """Nothing is left of the instance when this returns."""
         self._guard.run(self._rings.last_words, self._posix.monotonic() + _LAST_LINES)
         if end.code:
-            target = self._roll_out.config.target
+            config, target = self._roll_out.config, self._roll_out.config.target
             why = self._processes.explained(end.why)
-            self._voice.fail(f"{target} {why}\nTry it alone: leeward check {target}")
+            remedy = f"Try it alone: leeward check {target}"
+            loaded = any(it.ever_loaded for it in self._core.generations.values())
+            if why != end.why and not loaded and target.endswith(".py") and config.kind != "script":
+                remedy += "; if it serves by itself, it is a program: --kind script"
+            self._voice.fail(f"{target} {why}\n{remedy}")
             self._notify.status(f"failed: {end.why.splitlines()[0]}")
         else:
             self._voice.say("stopped")

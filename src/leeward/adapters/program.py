@@ -224,15 +224,19 @@ class Program:
     def placeholders(self, want: Want) -> list[socket.socket]:
         """One socket for each listener, that knows its name and nothing more."""
         made: list[socket.socket] = []
-        for fd, _ in self.listeners or ((-1, ""),):
-            name = None
-            if fd >= 0:
-                with socket.socket(fileno=os.dup(fd)) as real:
-                    name = real.getsockname()
+        for name in self._names() or [_name_of(want)]:
             placeholder = Placeholder()
             placeholder.want, placeholder.name = want, name
             made.append(placeholder)
         return made
+
+    def _names(self) -> list[Any]:
+        """Of the listeners; in a rehearsal there are none."""
+        names = []
+        for fd, _ in self.listeners:
+            with socket.socket(fileno=os.dup(fd)) as real:
+                names.append(real.getsockname())
+        return names
 
     def give(self, server: TCPServer, wants: list[Want]) -> None:
         """`server` has these addresses, and serves from now on."""
@@ -369,6 +373,16 @@ def _end_child(error: BaseException | None) -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
     os._exit(status & 0xFF)
+
+
+def _name_of(want: Want) -> Any:
+    """What a socket there would say of itself: programs compare it with what they asked for."""
+    try:
+        found = sockets.resolve(sockets.parse(want.address))[0]
+    except (BindError, UsageError, IndexError):  # whoever binds it says why it cannot be
+        return None
+    name = (found.host, found.port)
+    return (*name, 0, 0) if ":" in found.host else name
 
 
 def _text(port: Any, address: str | None, family: int) -> str:

@@ -39,7 +39,7 @@ def kind(target: Value, given: Value, directory: str, notes: list[str]) -> Value
         return given
     seen = _look(os.path.join(directory, path)) if is_file else Look()
     if seen.is_program:
-        why = f"it serves by {seen.serves}"
+        why = f"it serves by {seen.serves}" if seen.serves else f"it is run by {seen.runs}"
         if seen.usual:
             why += f", and would when imported for its {seen.usual}"
         return Value("script", f"{given.origin.partition(' (')[0]} ({why})")

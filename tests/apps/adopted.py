@@ -97,6 +97,22 @@ def asyncio_run() -> None:
         print("the program goes on", flush=True)
 
 
+def run_until_complete() -> None:
+    async def main() -> None:
+        application().listen(PORT, "127.0.0.1")
+        await asyncio.Event().wait()
+
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    try:
+        loop.run_until_complete(main())
+    except KeyboardInterrupt:
+        print("the program goes on", flush=True)
+    finally:
+        loop.run_until_complete(asyncio.sleep(0))
+        print("the program cleans up", flush=True)
+
+
 def run_sync() -> None:
     async def main() -> None:
         application().listen(PORT, "127.0.0.1")

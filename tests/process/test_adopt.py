@@ -27,6 +27,7 @@ FORMS = {
     "fork_processes": (2, "zygote"),
     "asyncio_run": (1, "zygote"),
     "run_sync": (1, "spawn"),
+    "run_until_complete": (1, "spawn"),
     "listen_then_asyncio_run": (1, "zygote"),
     "subclass": (1, "zygote"),
 }
@@ -262,6 +263,12 @@ def test_asyncio_run_ends_as_by_ctrl_c() -> None:
     """The main task is cancelled and cleans up, and KeyboardInterrupt comes out of run()."""
     done = adopted_output("asyncio_run")
     assert "the program cleans up\nthe program goes on\n" in done
+    assert "Traceback" not in done
+
+
+def test_run_until_complete_ends_as_by_ctrl_c() -> None:
+    done = adopted_output("run_until_complete")
+    assert "the program goes on\nthe program cleans up\n" in done
     assert "Traceback" not in done
 
 

@@ -6,7 +6,8 @@
 Everything is attached to the loop that the program runs, in its first turn after
 the server got an address.  When the drain is done the program is let go on as it
 would end by itself: `IOLoop.start()` returns, the main task of `asyncio.run` is
-cancelled as by Ctrl-C.  What it does then has the time of `leave.BUDGET`.
+cancelled as by Ctrl-C, which comes out of a loop's `run_until_complete`.  What it
+does then has the time of `leave.BUDGET`.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import sys
 import threading
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -29,6 +31,7 @@ from leeward.errors import ChannelClosed, TargetError
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
+    from types import FrameType
 
     from tornado.httpserver import HTTPServer
 
@@ -127,7 +130,12 @@ class Adopted(Worker):
         self.end_turns()
         leave.guard(self.budget())
         if self._main is None:
-            self.loop.stop()
+            if _until_complete():
+                # Stopped, it says "Event loop stopped before Future completed", which no
+                # program expects.
+                self.loop.call_soon(_interrupt)
+            else:
+                self.loop.stop()
             return
         for task in asyncio.all_tasks(self.loop):
             if task.get_coro() is self._main:
@@ -185,6 +193,21 @@ class Adopted(Worker):
         """Leaving needs one: asyncio.run has closed its own, or there never was any."""
         if not hasattr(self, "loop") or self.loop.is_closed():
             self.loop = asyncio.new_event_loop()
+
+
+def _until_complete() -> bool:
+    """Does the program run its loop by asyncio's `run_until_complete`?  uvloop's shows no frame."""
+    frame: FrameType | None = sys._getframe()
+    while frame is not None:
+        if frame.f_code is asyncio.BaseEventLoop.run_until_complete.__code__:
+            return True
+        frame = frame.f_back
+    return False
+
+
+def _interrupt() -> None:
+    """As Ctrl-C does; a loop lets it through."""
+    raise KeyboardInterrupt
 
 
 def _in_order() -> bool:

@@ -126,7 +126,7 @@ def test_by_code_of_the_application(tmp_path: Path) -> None:
 
 def test_a_file_that_each_would_empty(tmp_path: Path) -> None:
     """Mode w, made by each worker: nobody empties what a sibling has written."""
-    assert bare(tmp_path, "mode-w", WHERE="factory").lost > 0
+    assert loses(tmp_path, "mode-w", WHERE="factory") > 0
     verdict, _ = under_leeward(tmp_path, "mode-w", WHERE="factory")
     assert whole(verdict) and verdict.files == 1, verdict
 
@@ -186,8 +186,9 @@ def test_as_it_is(tmp_path: Path, handler: str, by: str, made: str) -> None:
 
 def test_as_it_is_lines_are_lost(tmp_path: Path) -> None:
     """As everywhere: it is what LW150 tells of."""
-    verdict, _ = under_leeward(tmp_path, "rotating", "--log-files", "as-is")
-    assert verdict.lost > 0
+    flags = ("--log-files", "as-is")
+    tries = (under_leeward(tmp_path / str(n), "rotating", *flags)[0].lost for n in range(5))
+    assert any(tries)  # a race, as in `loses`
 
 
 def test_what_appends(tmp_path: Path) -> None:

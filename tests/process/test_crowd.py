@@ -33,8 +33,9 @@ SIZE = int(os.environ.get("SOAK_CROWD", "1000"))
 LONG = SIZE > 1000
 #: They are divided among these: each needs a descriptor for each of its own.
 PROCESSES = 4
-#: Evenness needs processes that run (see test_accept.py), so an uneven wave may come again.
-TRIES = 5
+#: Evenness needs processes that run (see test_accept.py), so an uneven wave may come again: as
+#: often as to outlast a neighbour that wants both cores for ten seconds.
+TRIES = 12
 EVEN = 1.05
 #: Peak memory of the last wave, in parts of the first one's.
 GROWTH = 1.03 if LONG else 1.10

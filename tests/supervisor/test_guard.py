@@ -31,6 +31,7 @@ from leeward._supervisor.rings import Rings
 from leeward._supervisor.say import Voice
 from leeward._sys.channel import Channel
 from leeward._sys.posix import POSIX
+from leeward._sys.procfs import fd_count
 from leeward._sys.ring import RingWriter
 
 
@@ -224,6 +225,41 @@ def test_what_came_with_a_message_that_is_no_request_is_closed() -> None:
     fd = os.dup(0)
     requests.take(Client.__new__(Client), m.Renew((m.Descriptor(fd),)))
     assert [it.code for it in answers] == [2]
+    with pytest.raises(OSError, match="Bad file"):
+        os.fstat(fd)
+
+
+def test_what_comes_behind_the_resolvers_word_is_closed() -> None:
+    """It says one thing; whoever writes into its channel says more, or another."""
+    said: list[str] = []
+    fd = os.dup(0)
+    for kinds in (
+        (m.Unresolved("no"), m.Resolved("{}", (m.Descriptor(fd),))),
+        (m.Watched(m.Descriptor(fd)),),
+    ):
+        ours, theirs = Channel.pair()
+        resolver = Resolver.__new__(Resolver)
+        resolver._loop = Loop.__new__(Loop)
+        resolver._loop._callbacks = {}
+        resolver._channel, resolver._on_failure = ours, said.append
+        for message in kinds:
+            theirs.send(message)
+        before = fd_count(os.getpid())
+        resolver._receive(0)
+        assert fd_count(os.getpid()) == before - 1, "the channel, and nothing more"
+        theirs.close()
+    assert said == ["no"]
+    os.close(fd)
+
+
+def test_what_came_with_a_word_that_is_not_a_workers_is_closed(voice: Said) -> None:
+    """It is told, and no descriptor stays."""
+    processes = Processes.__new__(Processes)
+    processes._voice, processes._posix = voice, POSIX
+    fd = os.dup(0)
+    it = Process(1, "zygote", 1, Limits(), State.STARTING, 0.0)
+    processes._heard(it, m.Renew((m.Descriptor(fd),)))
+    assert "said Renew, which is not its to say" in voice.lines[0][1]
     with pytest.raises(OSError, match="Bad file"):
         os.fstat(fd)
 

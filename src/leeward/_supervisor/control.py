@@ -14,7 +14,7 @@ from collections.abc import Callable
 from leeward._core.messages import Answer, BadMessage, Message, Progress
 from leeward._supervisor.guard import told
 from leeward._supervisor.loop import Loop
-from leeward._sys.channel import Channel, ChannelFull
+from leeward._sys.channel import Channel, ChannelFull, discard
 from leeward.errors import ChannelClosed
 
 #: Clients at a time, and seconds to say what one wants or to read the answer.
@@ -135,18 +135,24 @@ class Control:
         except BadMessage as error:
             messages = []
             self.answer(client, Answer(2, f"not understood: {error}"))
-        for message in messages:
-            if client.asked:
-                self._drop(client)
-                return
-            client.asked, client.deadline = True, None
-            try:
-                self._on_request(client, message)
-            except Exception as error:
-                if not client.answered:
-                    self.answer(client, Answer(1, f"it failed inside leeward: {told(error)}"))
-                raise  # to be told in the log too
-        self._watch(client)
+        request = [] if client.asked else messages[:1]
+        more = messages[len(request) :]
+        discard(more)
+        for message in request:
+            self._take(client, message)
+        if more:
+            self._drop(client)
+        else:
+            self._watch(client)
+
+    def _take(self, client: Client, request: Message) -> None:
+        client.asked, client.deadline = True, None
+        try:
+            self._on_request(client, request)
+        except Exception as error:
+            if not client.answered:
+                self.answer(client, Answer(1, f"it failed inside leeward: {told(error)}"))
+            raise  # to be told in the log too
 
     def _send(self, client: Client, message: Message) -> None:
         if self._clients.get(client.channel.fileno()) is not client:

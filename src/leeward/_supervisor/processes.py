@@ -30,7 +30,7 @@ from leeward._supervisor.loop import Loop
 from leeward._supervisor.report import End, Facts
 from leeward._supervisor.rings import Rings
 from leeward._supervisor.say import Voice
-from leeward._sys.channel import Channel, ChannelFull
+from leeward._sys.channel import Channel, ChannelFull, discard
 from leeward._sys.page import OUT, Page
 from leeward._sys.posix import Posix
 from leeward.errors import ChannelClosed
@@ -407,6 +407,7 @@ class Processes:
                 else:
                     self._core.leaving(it.id)
             case _:
+                discard([message])
                 self._say(it, f"said {type(message).__name__}, which is not its to say", "error")
 
     def _born(self, process: int, pid: int, now: float) -> None:

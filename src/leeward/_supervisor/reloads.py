@@ -18,6 +18,7 @@ from leeward._supervisor import certificates
 from leeward._supervisor.children import Children
 from leeward._supervisor.control import Client, Control
 from leeward._supervisor.loop import Loop
+from leeward._sys.channel import discard
 from leeward.errors import ChannelClosed
 
 #: Exit codes of `leeward reload` (docs/reference/exit-codes.md).
@@ -61,13 +62,17 @@ class Resolver:
             self._close()
             self._on_failure(f"the settings could not be resolved: the resolver ended ({error})")
             return
-        for message in messages:
-            self._close()
-            if isinstance(message, Resolved):
-                self._judge(message)
-            elif isinstance(message, Unresolved):
-                self._on_failure(message.text)
+        if not messages:
             return
+        self._close()
+        message, *more = messages
+        discard(more)
+        if isinstance(message, Resolved):
+            self._judge(message)
+        elif isinstance(message, Unresolved):
+            self._on_failure(message.text)
+        else:
+            discard([message])
 
     def _judge(self, resolved: Resolved) -> None:
         try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Callable
 
@@ -21,6 +20,7 @@ from leeward._supervisor.rings import Rings
 from leeward._supervisor.roll_out import RollOut
 from leeward._supervisor.setting_aside import SettingAside
 from leeward._supervisor.tuning import Tuning
+from leeward._sys.channel import discard
 
 
 class Requests(Record):
@@ -77,7 +77,6 @@ class Requests(Record):
             case m.ModulesRequest():
                 control.answer(client, Answer(0, "", json.dumps(sorted(sys.modules))))
             case _:
-                for fd in m.encode(message)[1]:
-                    os.close(fd)
+                discard([message])
                 text = f"{type(message).__name__} is no request"
                 control.answer(client, Answer(reloads.REFUSED, text))

@@ -23,6 +23,7 @@ import socket
 import struct
 import time
 from collections import deque
+from collections.abc import Iterable
 
 from leeward._core.messages import BadMessage, Message, decode, encode
 from leeward._sys.posix import LONGEST_WAIT, MEMFD_LIMIT, memfd, read_memfd
@@ -318,6 +319,13 @@ class Channel:
         while self._outbox:
             self._outbox.popleft().close()
         self._outbox_bytes = 0
+
+
+def discard(messages: Iterable[Message]) -> None:
+    """Closes the descriptors in what nobody takes: they would stay open for ever."""
+    for message in messages:
+        for fd in encode(message)[1]:
+            os.close(fd)
 
 
 def _message(data: bytes, descriptors: list[int]) -> tuple[Message, int]:

@@ -18,6 +18,7 @@ import errno
 import fcntl
 import os
 import select
+import signal
 import time
 from collections import deque
 from collections.abc import Callable
@@ -41,7 +42,8 @@ class Voice:
 
     def __init__(self, form: str, level: str, fd: int = 2) -> None:
         self._fd, self._own = fd, -1
-        if os.isatty(fd):
+        self._terminal = os.isatty(fd)
+        if self._terminal:
             with contextlib.suppress(OSError):  # no /proc, or another user's: it may wait then
                 self._fd = self._own = os.open(f"/proc/self/fd/{fd}", _FLAGS)
         self._look = lines.Look(form, fd)
@@ -151,7 +153,7 @@ class Voice:
                 return self._gone(poll)
             line = self._pending[0]
             try:
-                written = os.write(self._fd, line)
+                written = self._take(line)
             except OSError as error:
                 if error.errno == errno.EAGAIN:
                     return False
@@ -168,6 +170,19 @@ class Voice:
             else:
                 self._pending.popleft()
         return True
+
+    def _take(self, line: bytes) -> int:
+        """How much of it was written."""
+        if not self._terminal:
+            return os.write(self._fd, line)
+        # In the background of one with `stty tostop` the kernel answers each write by SIGTTOU,
+        # which we catch, and EINTR, after which Python tries again: for ever, at 100 % of a
+        # core, O_NONBLOCK or not.  Who blocks the signal may write.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTTOU,))
+        try:
+            return os.write(self._fd, line)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     @property
     def waits(self) -> bool:

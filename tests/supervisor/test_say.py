@@ -1,10 +1,12 @@
 """The supervisor's voice never blocks, never raises, and counts what it could not say."""
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
 import select
+import socket
 import subprocess
 import sys
 import threading
@@ -94,6 +96,75 @@ def test_a_reader_that_has_stopped_blocks_nobody(pipe):
     lost = int(said.split()[1])
     assert numbers == list(range(len(numbers)))
     assert lost > 0 and lost + len(numbers) == 1500
+
+
+@pytest.mark.parametrize("kind", ["pipe", "pipe of another user", "socket"])
+def test_a_worker_that_takes_the_last_room_blocks_nobody(pipe, monkeypatch, kind):
+    """It writes to the same stderr, between our look at the room there and our own line."""
+    reader, writer = pipe
+    ends = socket.socketpair()
+    if kind == "socket":
+        reader, writer = (end.fileno() for end in ends)
+    given = os.open
+
+    def refused(path, flags):
+        raise PermissionError(path)
+
+    if kind == "pipe of another user":
+        monkeypatch.setattr(os, "open", refused)
+    voice = Voice("pretty", "info", writer)
+    monkeypatch.setattr(os, "open", given)
+
+    class Late:
+        """What it has found is true no more when it returns."""
+
+        def __init__(self):
+            self.poll_now = poll()
+            self.register = self.poll_now.register
+
+        def poll(self, timeout):
+            found = self.poll_now.poll(timeout)
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    os.pwritev(writer, [b"x" * 4096], -1, os.RWF_NOWAIT)
+            return found
+
+    poll = select.poll
+    try:
+        os.pwritev(writer, [b"x"], -1, os.RWF_NOWAIT)
+    except OSError:
+        pytest.skip("Linux 6.4 or later")
+    read_all(reader)
+    monkeypatch.setattr(select, "poll", Late)
+    talker = threading.Thread(target=voice.say, args=("event",), daemon=True)
+    talker.start()
+    talker.join(10)
+    assert not talker.is_alive() and voice.waits
+    monkeypatch.setattr(select, "poll", poll)
+    read_all(reader)
+    assert voice.flush() and "event" in read_all(reader)
+    assert os.get_blocking(writer)
+    voice.close()
+    for end in ends:
+        end.close()
+
+
+def test_writes_that_wait_do_where_the_kernel_knows_no_others(pipe, monkeypatch):
+    """Linux before 6.4: the poll before each is what there is."""
+
+    def unknown(*args):
+        raise OSError(errno.EOPNOTSUPP, "Operation not supported")
+
+    reader, writer = pipe
+    monkeypatch.setattr(os, "open", unknown)
+    monkeypatch.setattr(os, "pwritev", unknown)
+    voice = Voice("pretty", "info", writer)
+    for word in ("one", "two"):
+        voice.say(word)
+        assert read_all(reader).split()[-1] == word
+    os.write(writer, b"x" * 4096)
+    voice.say("three")
+    assert voice.waits
 
 
 def test_a_reader_that_has_gone_is_forgotten(pipe):

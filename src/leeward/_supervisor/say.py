@@ -2,13 +2,14 @@
 
 A line never blocks and never raises.  The reader of stderr may have stopped
 (Ctrl-S, a stuck log shipper), gone away, or its disk may be full; the
-supervisor must go on replacing workers all the same.  So each write is preceded
-by a poll: POLLOUT on a pipe promises PIPE_BUF (4096) bytes, and a line is never
-longer.  O_NONBLOCK would be simpler, but it belongs to the open file, which the
-shell and the workers share.
+supervisor must go on replacing workers all the same.  O_NONBLOCK would do it, but
+it belongs to the open file, which the shell and the workers share.  So a pipe and a
+terminal are opened once more, for ourselves, non-blocking.
 
-Of a terminal POLLOUT promises one byte: where nobody reads it (a frozen ssh), a write waited for
-ever, and so did the service.  So a terminal is opened once more, for ourselves, non-blocking.
+Where that cannot be done (a socket, a pipe of another user), each write alone is told not to
+wait, which Linux can since 6.4.  Before that a poll must do: POLLOUT on a pipe promises PIPE_BUF
+(4096) bytes, and a line is never longer.  It promises them as long as no worker writes between
+the poll and our write; and of a terminal it promises one byte.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import fcntl
 import os
 import select
 import signal
+import stat
 import time
 from collections import deque
 from collections.abc import Callable
@@ -31,8 +33,10 @@ _LONGEST = 4096
 _PENDING = 1000
 #: Seconds that a line waits for the end of another on the same terminal, while that has room.
 _TORN = 2.0
-#: For a terminal of our own.
+#: For a pipe or a terminal of our own.
 _FLAGS = os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+#: This kernel, or its guard (seccomp), does not know writes that do not wait.
+_UNKNOWN = frozenset({errno.EOPNOTSUPP, errno.ENOSYS, errno.EPERM})
 #: Seconds between two looks at whether that line has ended, when we are about to leave.
 _AGAIN = 0.01
 
@@ -42,10 +46,13 @@ class Voice:
 
     def __init__(self, form: str, level: str, fd: int = 2) -> None:
         self._fd, self._own = fd, -1
+        kind = _kind(fd)
         self._terminal = os.isatty(fd)
-        if self._terminal:
-            with contextlib.suppress(OSError):  # no /proc, or another user's: it may wait then
+        if self._terminal or stat.S_ISFIFO(kind):
+            with contextlib.suppress(OSError):  # no /proc, or another user's
                 self._fd = self._own = os.open(f"/proc/self/fd/{fd}", _FLAGS)
+        #: Each write is to be told not to wait.
+        self._hurried = self._own < 0 and (stat.S_ISFIFO(kind) or stat.S_ISSOCK(kind))
         self._look = lines.Look(form, fd)
         self._level = LEVELS[level]
         self._pending: deque[bytes] = deque()
@@ -172,7 +179,14 @@ class Voice:
         return True
 
     def _take(self, line: bytes) -> int:
-        """How much of it was written."""
+        """How much of it was written.  Raises BlockingIOError if there is no room."""
+        if self._hurried:
+            try:
+                return os.pwritev(self._fd, (line,), -1, os.RWF_NOWAIT)
+            except OSError as error:
+                if error.errno not in _UNKNOWN:
+                    raise
+                self._hurried = False
         if not self._terminal:
             return os.write(self._fd, line)
         # In the background of one with `stty tostop` the kernel answers each write by SIGTTOU,
@@ -222,3 +236,11 @@ class Voice:
         if self._own >= 0:
             os.close(self._own)
             self._fd = self._own = -1
+
+
+def _kind(fd: int) -> int:
+    """As in `stat.S_ISFIFO`; 0 of one that is closed."""
+    try:
+        return os.fstat(fd).st_mode
+    except OSError:
+        return 0

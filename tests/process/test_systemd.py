@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import re
@@ -19,6 +20,7 @@ import pytest
 from process.clients import address_of, get, reload
 from process.support import APPS, PATIENCE
 
+from leeward._sys import procfs
 from leeward.testing import Service, serve
 
 #: socket(7), which the standard library has no name for.
@@ -150,6 +152,24 @@ def test_a_reload_that_fails_ends_ready_again(one_manager: Manager, tmp_path: Pa
         assert service.leeward("reload").returncode == 3
         one_manager.until("RELOADING")
         assert "generation 1" in one_manager.until("READY")["STATUS"]
+
+
+def test_a_ready_that_the_manager_could_not_take_comes_later(one_manager: Manager) -> None:
+    """Its queue was full when the service was ready; nothing else happens until it has room."""
+    with contextlib.ExitStack() as stack:
+        for _ in range(3):  # each sender has a bound of its own
+            other = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
+            other.setblocking(False)
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    other.sendto(b"X_OF_ANOTHER=1", one_manager.name)
+        with serve("held", cwd=APPS, env={"NOTIFY_SOCKET": one_manager.name}) as service:
+            service.wait_ready(1)
+            before = procfs.cpu_seconds(service.pid) or 0.0
+            assert one_manager.until("READY")["READY"] == "1"
+            assert one_manager.said("X_OF_ANOTHER")
+            assert (procfs.cpu_seconds(service.pid) or 0.0) - before < 0.2
+            assert service.stop() == 0
 
 
 def test_the_status_follows_the_workers(one_manager: Manager) -> None:

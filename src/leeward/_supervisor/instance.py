@@ -102,7 +102,7 @@ class Instance:
         self._watching = Watching(
             self._core, posix, self._loop, self._children, self._page, self._processes, voice
         )
-        self._notify = Notify(environ, posix.getpid())
+        self._notify = Notify(environ, posix.getpid(), partial(voice.say, level="warning"))
         sock = socket.socket(fileno=handover.control_fd)
         self._control = Control(
             sock,
@@ -222,9 +222,7 @@ class Instance:
         due = [self._core.next_deadline(), self._control.next_deadline(), self._banner_by]
         due += [self._roll_out.next_deadline(), self._renewal.next_deadline()]
         due += [self._delay.due, self._watching.next_deadline(), self._tuning.next_deadline()]
-        due.append(self._rings.next_deadline())
-        if self._notify.interval is not None:
-            due.append(self._notify.due)
+        due += [self._rings.next_deadline(), self._notify.next_deadline()]
         if self._voice.waits:
             due.append(now + _VOICE_RETRY)
         times = [it for it in due if it is not None]
@@ -414,6 +412,7 @@ class Instance:
             self._notify.status(f"failed: {end.why.splitlines()[0]}")
         else:
             self._voice.say("stopped")
+        self._notify.close()
         self._waiting.all_end(reloads.STOPPING, "it has stopped")
         self._guard.run(self._rings.finish)
         self._control.close()

@@ -70,16 +70,54 @@ def test_a_supervisor_that_keeps_silent_is_named_with_what_to_do(tmp_path: Path)
         gone.set()
 
 
-def test_a_supervisor_that_ends_before_its_answer_is_told(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("lives", "said"),
+    [
+        (True, r"closed the connection before it answered\nleeward ps chat "),
+        (False, "ended before it answered\nits log says why"),
+    ],
+    ids=["it lives", "it has ended"],
+)
+def test_a_supervisor_that_closes_before_its_answer_is_told(
+    tmp_path: Path, lives: bool, said: str
+) -> None:
+    """And whether it has ended: who is told so looks for a crash."""
+
     def behave(channel: Channel) -> None:
         channel.wait(5)
 
     with (
         supervisor(tmp_path / "chat.sock", behave) as instance,
         Client(instance) as client,
-        pytest.raises(LeewardError, match="ended before it answered"),
+        subprocess.Popen(["true"]) as ended,
     ):
-        client.ask(PsRequest(), 5)
+        ended.wait(10)
+        if not lives:
+            client.pid = ended.pid
+        with pytest.raises(LeewardError, match=said):
+            client.ask(PsRequest(), 5)
+
+
+def test_why_it_has_closed_before_it_was_asked_is_read(tmp_path: Path) -> None:
+    """Too many others ask: the request cannot be sent any more."""
+    refused = Answer(1, "too many others are asking\nAsk again")
+    closed = threading.Event()
+
+    def behave(channel: Channel) -> None:
+        channel.send(refused)
+        channel.close()
+        closed.set()
+
+    for ask in (Client.ask, Client.data):
+        closed.clear()
+        path = tmp_path / f"{ask.__name__}.sock"
+        with supervisor(path, behave) as instance, Client(instance) as client:
+            assert closed.wait(10)
+            if ask is Client.ask:
+                assert client.ask(PsRequest(), 5) == refused
+            else:
+                with pytest.raises(LeewardError, match="too many others are asking"):
+                    client.data(PsRequest())
 
 
 def test_an_answer_in_another_language_is_told(tmp_path: Path) -> None:

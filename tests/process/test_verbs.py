@@ -20,7 +20,7 @@ import pytest
 from process.clients import Gate, Http, address_of, get
 from process.support import APPS, gone, links, until
 
-from leeward._core.messages import Message, PsRequest, ReloadRequest, StopRequest
+from leeward._core.messages import Answer, Message, PsRequest, ReloadRequest, StopRequest
 from leeward._sys.channel import Channel, ChannelFull
 from leeward._sys.procfs import fd_count
 from leeward.errors import ChannelClosed
@@ -565,6 +565,31 @@ def test_silent_clients_keep_nobody_out() -> None:
                 stack.enter_context(at(control))
             assert service.ps()["state"] == "serving"
         assert_undisturbed(service, fds)
+
+
+def test_many_who_wait_for_a_reload_keep_nobody_out(tmp_path: Path) -> None:
+    """40 jobs wait for a generation that hangs: `ps`, `rollback` and `stop` do what they say."""
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    release = tmp_path / "release.py"
+    release.write_text((APPS / "hello.py").read_text())
+    with serve("release", cwd=tmp_path) as service, contextlib.ExitStack() as stack:
+        control = service.wait_ready().ps()["control"]
+        release.write_text(f"open({str(gate)!r}).read()\n")
+        jobs = [Channel(stack.enter_context(at(control)).dup()) for _ in range(40)]
+        for job in jobs:
+            stack.callback(job.close)
+            job.send(ReloadRequest(wait=True))
+        with open(gate, "w"):
+            assert service.ps()["state"] == "rolling"
+            done = service.leeward("rollback")
+            assert done.returncode == 0, done
+            assert service.leeward("stop").returncode == 0
+        assert service.wait() == 0
+        for job in jobs:
+            while not isinstance(message := job.wait(5), Answer):
+                assert message is not None
+            assert message.code in (1, 3)
 
 
 def test_a_full_queue_is_waited_for_and_not_for_ever() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import socket
 import time
 from collections.abc import Iterator
@@ -44,7 +45,7 @@ class Room:
 
     def turn(self) -> None:
         """Until nothing is left to be done."""
-        for _ in range(8):
+        while select.select([self.loop._epoll], [], [], 0)[0]:
             self.loop.turn(0.0)
 
     def close(self) -> None:
@@ -86,3 +87,91 @@ def test_what_comes_behind_a_request_is_closed(room: Room, late: bool) -> None:
     assert [type(message) for _, message in room.asked] == [m.ReloadRequest]
     client.close()
     assert fd_count(os.getpid()) == before
+
+
+def words(client: Channel) -> tuple[int, str]:
+    """Of the answer that has come."""
+    message = client.wait(5)
+    assert isinstance(message, m.Answer)
+    return message.code, message.text
+
+
+def waiting(room: Room, count: int) -> list[Channel]:
+    clients = []
+    for _ in range(count):
+        clients.append(room.connect())
+        clients[-1].send(m.ReloadRequest(True))
+        room.turn()
+    return clients
+
+
+def test_who_waits_for_an_outcome_keeps_nobody_out(room: Room) -> None:
+    """40 CI jobs in `leeward reload`: `ps` is answered, and each job hears how its own ends."""
+    jobs = waiting(room, 40)
+    for _ in range(3):
+        ps = room.connect()
+        ps.send(m.PsRequest())
+        room.turn()
+        assert words(ps)[0] == 0
+    for client, message in room.asked:
+        if isinstance(message, m.ReloadRequest):
+            room.control.answer(client, m.Answer(0, "generation 2 serves"))
+    assert [words(job) for job in jobs] == [(0, "generation 2 serves")] * 40
+
+
+@pytest.mark.parametrize(("descriptors", "most"), [(-1, 256), (1 << 20, 256), (64, 16)])
+def test_one_too_many_does_not_wait_and_is_told_so(
+    room: Room, monkeypatch: pytest.MonkeyPatch, descriptors: int, most: int
+) -> None:
+    """What it asked for goes on; most of our descriptors are for our own work."""
+    monkeypatch.setattr(os, "sysconf", lambda name: descriptors)
+    jobs = waiting(room, most + 1)
+    assert len(room.asked) == most + 1
+    code, text = words(jobs[-1])
+    assert code == 1 and text.startswith(f"{most} others wait already; what was asked for goes on")
+    assert closed(jobs[-1])
+    assert not any(closed(job) for job in jobs[:-1])
+    for client, _ in room.asked:
+        room.control.answer(client, m.Answer(0, "generation 2 serves"))
+    assert [words(job)[0] for job in jobs[:-1]] == [0] * most
+
+
+def test_who_gives_up_his_place_is_told_why(room: Room) -> None:
+    """The oldest who has asked nothing; it may be one that was just about to."""
+    silent = [room.connect() for _ in range(32)]
+    room.turn()
+    ps = room.connect()
+    ps.send(m.PsRequest())
+    room.turn()
+    assert words(ps)[0] == 0
+    code, text = words(silent[0])
+    assert code == 1 and text.startswith("too many others are asking")
+    assert closed(silent[0])
+    assert not any(closed(client) for client in silent[1:])
+
+
+def test_who_has_its_answer_gives_up_its_place_first(room: Room) -> None:
+    """It loses nothing: the answer is on its way, even if nobody reads it yet."""
+    told = []
+    for _ in range(31):
+        told.append(room.connect())
+        told[-1].send(m.PsRequest())
+    silent = room.connect()
+    room.turn()
+    late = room.connect()
+    late.send(m.StopRequest(now=False))
+    room.turn()
+    assert isinstance(room.asked[-1][1], m.StopRequest)
+    assert not closed(silent)
+    assert [words(client)[0] for client in told] == [0] * 31
+
+
+def test_rubbish_is_all_that_its_client_may_say(room: Room) -> None:
+    """It is answered, and ended if it goes on."""
+    client = room.connect()
+    os.write(client.fileno(), b"rubbish")
+    room.turn()
+    assert words(client)[0] == 2
+    client.send(m.PsRequest())
+    room.turn()
+    assert closed(client) and not room.asked

@@ -2,7 +2,8 @@
 
 One connection asks one thing and gets one `Answer`, with `Progress` before it.
 A client that says nothing, reads nothing or vanishes is dropped by a deadline,
-or sooner if its place is needed; what it asked for goes on.
+or sooner if its place is needed; what it asked for goes on.  One that waits for an
+outcome has a place of another kind: those keep nobody out who asks for a stop.
 """
 
 from __future__ import annotations
@@ -17,9 +18,14 @@ from leeward._supervisor.loop import Loop
 from leeward._sys.channel import Channel, ChannelFull, discard
 from leeward.errors import ChannelClosed
 
-#: Clients at a time, and seconds to say what one wants or to read the answer.
+#: Clients at a time, without those that wait for an outcome, and seconds to say what one wants
+#: or to read the answer.
 _CLIENTS = 32
 _PATIENCE = 10.0
+#: Clients at a time that wait for an outcome; and this part of our descriptors at most, the
+#: rest is for our own work.
+_WAITING = 256
+_PART = 4
 #: Seconds for which nobody is accepted when there is no descriptor for him: he stays in the
 #: queue, and would wake us for ever.
 _FULL = 1.0
@@ -33,8 +39,13 @@ class Client:
         self.deadline: float | None = deadline
         self.asked = False
         self.answered = False
-        #: Somebody else speaks with it, at a copy of its socket.
-        self.handed_on = False
+        #: It is closed as soon as our answer is on its way.
+        self.leaves = False
+
+    @property
+    def waits(self) -> bool:
+        """For the outcome of what it asked for."""
+        return self.asked and not self.answered
 
 
 class Control:
@@ -74,6 +85,8 @@ class Control:
 
     def answer(self, client: Client, answer: Answer) -> None:
         """The last word; the connection closes once it has been read."""
+        if client.answered:
+            return  # it did not wait for this
         client.answered = True
         client.deadline = self._monotonic() + _PATIENCE
         self._send(client, answer)
@@ -83,7 +96,7 @@ class Control:
 
         Ours is closed at once: else the client would not see that the other has died.
         """
-        client.handed_on = True
+        client.leaves = True
         self.answer(client, answer)
 
     def close(self) -> None:
@@ -105,25 +118,41 @@ class Control:
             return
         channel = Channel(sock)
         _, uid, _ = channel.peer()
-        if uid not in (0, os.geteuid()) or not self._has_room():
+        if uid not in (0, os.geteuid()):
             channel.close()
             return
+        self._make_room()
         client = Client(channel, self._monotonic() + _PATIENCE)
         self._clients[channel.fileno()] = client
         self._loop.watch(channel.fileno(), lambda events: self._serve(client))
 
-    def _has_room(self) -> bool:
-        """Is there a place?  The oldest who has asked nothing yet gives up his.
+    def _make_room(self) -> None:
+        """For one more.  Who has its answer gives up its place, else who has asked nothing yet.
 
         Else whoever connects and keeps silent (a scanner, a script that hangs)
         would keep `leeward ps` out for as long as it likes.
         """
-        if len(self._clients) < _CLIENTS:
-            return True
-        silent = next((it for it in self._clients.values() if not it.asked), None)
-        if silent is not None:
-            self._drop(silent)
-        return silent is not None
+        held = [it for it in self._clients.values() if not it.waits]
+        if len(held) < _CLIENTS:
+            return
+        told = [it for it in held if it.answered and not it.channel.wants_write]
+        silent = [it for it in held if not it.asked]
+        leaving = (told or silent or held)[0]
+        self._dismiss(leaving, "too many others are asking\nAsk again")
+        self._drop(leaving)
+
+    def _keep_waiting(self, client: Client) -> None:
+        """Until the outcome, if not too many do.  What it asked for goes on without it."""
+        waiting = sum(it.waits for it in self._clients.values())
+        limit = os.sysconf("SC_OPEN_MAX")
+        most = _WAITING if limit < 0 else min(_WAITING, limit // _PART)
+        if waiting > most:
+            text = f"{most} others wait already; what was asked for goes on"
+            self._dismiss(client, f"{text}\nleeward ps  shows how far it is")
+
+    def _dismiss(self, client: Client, text: str) -> None:
+        client.leaves = True
+        self.answer(client, Answer(1, text))
 
     def _serve(self, client: Client) -> None:
         try:
@@ -133,7 +162,7 @@ class Control:
             self._drop(client)
             return
         except BadMessage as error:
-            messages = []
+            messages, client.asked = [], True
             self.answer(client, Answer(2, f"not understood: {error}"))
         request = [] if client.asked else messages[:1]
         more = messages[len(request) :]
@@ -153,6 +182,8 @@ class Control:
             if not client.answered:
                 self.answer(client, Answer(1, f"it failed inside leeward: {told(error)}"))
             raise  # to be told in the log too
+        if client.waits:
+            self._keep_waiting(client)
 
     def _send(self, client: Client, message: Message) -> None:
         if self._clients.get(client.channel.fileno()) is not client:
@@ -167,7 +198,7 @@ class Control:
     def _watch(self, client: Client) -> None:
         fd = client.channel.fileno()
         write = client.channel.wants_write
-        if client.handed_on and not write:
+        if client.leaves and not write:
             self._drop(client)
         elif self._clients.get(fd) is client:
             self._loop.watch(fd, lambda events: self._serve(client), write=write)

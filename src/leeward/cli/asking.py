@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from leeward._core.conns import Conn
 from leeward._core.messages import Answer, BadMessage, ConnsRequest, Piece
 from leeward._sys import procfs
-from leeward.cli.client import ANSWER_TIMEOUT, Client
+from leeward.cli.client import ANSWER_TIMEOUT, Client, refusal
 from leeward.errors import ChannelClosed, LeewardError
 
 #: Whether a worker has ended meanwhile is looked at this often.
@@ -59,7 +59,7 @@ class _Gathering:
         client = self._client
         answer_by = time.monotonic() + ANSWER_TIMEOUT
         try:
-            client.channel.send(self._request)
+            client.send(self._request)
             while self._open is None or self._open:
                 now = time.monotonic()
                 if self._open is None and now >= answer_by:
@@ -83,7 +83,7 @@ class _Gathering:
 
     def _begin(self, answer: Answer) -> None:
         if answer.code:
-            raise _refusal(answer)
+            raise refusal(answer)
         deadline = time.monotonic() + self._patience
         self._open = {}
         for it in json.loads(answer.data)["workers"]:
@@ -140,9 +140,3 @@ _WHY: dict[str | None, str] = {
 
 def _line(it: _Worker, why: str) -> str:
     return f"slot {it.slot} (pid {it.pid}) {why}"
-
-
-def _refusal(answer: Answer) -> LeewardError:
-    error = LeewardError(answer.text)
-    error.exit_code = answer.code
-    return error

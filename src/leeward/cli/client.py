@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import select
 import socket
@@ -9,6 +11,7 @@ import struct
 import time
 from collections.abc import Callable
 from types import TracebackType
+from typing import Any
 
 from leeward._core.messages import Answer, BadMessage, Message, Progress
 from leeward._sys.channel import Channel
@@ -89,7 +92,7 @@ class Client:
         """
         deadline = time.monotonic() + timeout
         try:
-            self.channel.send(request)
+            self.send(request)
             while True:
                 message = self.channel.wait(max(0.0, deadline - time.monotonic()))
                 if isinstance(message, Answer):
@@ -105,7 +108,26 @@ class Client:
         except BadMessage as error:
             raise self.misunderstood(error) from None
 
+    def data(self, request: Message) -> Any:
+        """The data of the answer to `request`.  Raises `LeewardError` if there is none."""
+        answer = self.ask(request)
+        if answer.code:
+            raise refusal(answer)
+        return json.loads(answer.data)
+
+    def send(self, request: Message) -> None:
+        """It may have closed already, and said why: that is still to be read."""
+        with contextlib.suppress(ChannelClosed):
+            self.channel.send(request)
+
     def ended(self) -> LeewardError:
+        from leeward._sys import procfs
+
+        if self.pid and procfs.state_of(self.pid) not in (None, "Z", "X"):
+            return LeewardError(
+                f"{self.instance.name} (pid {self.pid}) closed the connection before it answered",
+                f"leeward ps {self.instance.name}  shows whether it serves",
+            )
         return LeewardError(
             f"{self.instance.name} (pid {self.pid}) ended before it answered",
             "its log says why",
@@ -132,6 +154,13 @@ class Client:
             f"{self.instance.name} (pid {self.pid}) did not answer within {timeout:g} s{stopped}",
             f"kill -CONT {self.pid} lets it go on; kill -KILL {self.pid} ends it and its workers",
         )
+
+
+def refusal(answer: Answer) -> LeewardError:
+    """What an answer says whose code is not 0."""
+    error = LeewardError(answer.text)
+    error.exit_code = answer.code
+    return error
 
 
 class ProcessEnd:

@@ -18,7 +18,7 @@ from leeward._core import tuning
 from leeward._core.messages import SetRequest
 from leeward._core.record import replace
 from leeward.cli import instances, output
-from leeward.cli.client import Client
+from leeward.cli.client import Client, refusal
 from leeward.cli.layers import Value
 from leeward.cli.options import SettingsVerb, resolved
 from leeward.cli.resolution import Resolution
@@ -45,7 +45,10 @@ def with_runtime(resolution: Resolution) -> dict[str, Value]:
         return found
     try:
         with Client(running[0]) as client:
-            overrides = tuning.parse(client.ask(SetRequest("{}")).data)
+            answer = client.ask(SetRequest("{}"))
+        if answer.code:
+            raise refusal(answer)
+        overrides = tuning.parse(answer.data)
     except LeewardError as error:
         output.complain(f"what was set while running is not known: {error}")
         return found

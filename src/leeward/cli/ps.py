@@ -75,5 +75,5 @@ def snapshot(instance: instances.Instance) -> dict[str, Any]:
 def ask(instance: instances.Instance) -> dict[str, Any]:
     """The supervisor's answer."""
     with Client(instance) as client:
-        found: dict[str, Any] = json.loads(client.ask(PsRequest()).data)
+        found: dict[str, Any] = client.data(PsRequest())
     return found

@@ -9,7 +9,6 @@ Requests in flight may finish, up to its --graceful-timeout; WebSockets are told
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from typing import Any
@@ -68,7 +67,7 @@ def _waiting_for(instance: instances.Instance) -> str:
     """What the workers that are left still do; asked anew, on a connection of its own."""
     try:
         with Client(instance) as client:
-            workers: list[dict[str, Any]] = json.loads(client.ask(PsRequest()).data)["workers"]
+            workers: list[dict[str, Any]] = client.data(PsRequest())["workers"]
     except (LeewardError, ChannelClosed):
         return "waiting for its last processes"
     busy = [

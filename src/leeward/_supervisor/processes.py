@@ -306,7 +306,7 @@ class Processes:
         return True
 
     def _not_started(self, process: int, error: OSError) -> None:
-        death = Death(f"could not be started: {error.strerror or error}")
+        death = Death(f"could not be started: {error.strerror or error}", unborn=True)
         it = self._core.roster.get(process)
         if it is not None:
             self._say(it, death.why, "error")
@@ -382,7 +382,8 @@ class Processes:
                 lost = self._core.roster.get(worker)
                 if lost is not None:
                     self._say(lost, f"could not be forked: {error}", "error")
-                self._core.died(worker, Death(f"could not be forked: {error}"), now)
+                death = Death(f"could not be forked: {error}", unborn=True)
+                self._core.died(worker, death, now)
             case m.Ready():
                 self._ready(it, message, now)
             case m.Failed(stage, text):

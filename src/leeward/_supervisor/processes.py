@@ -227,11 +227,17 @@ class Processes:
 
     # --- certificates ---------------------------------------------------------------------
 
+    def fits(self, fds: tuple[int, ...]) -> bool:
+        """May this certificate be shown without a reload?"""
+        return self.certificates.fits(fds, (self._core.serving, self._core.candidate))
+
     def renew(self, fds: tuple[int, ...]) -> set[int]:
         """Has every process show this certificate.  The workers whose word is to be awaited."""
         self.certificates.replace(fds)
-        for process in self._channels:
-            self._send(process, m.Renew(tuple(map(m.Descriptor, fds))))
+        for it in self._core.roster:
+            if it.id in self._channels:
+                mine = self.certificates.of(it.generation)
+                self._send(it.id, m.Renew(tuple(map(m.Descriptor, mine))))
         serve = (it.id for it in self._core.roster.of("worker") if it.state is State.SERVING)
         return {it for it in serve if it in self._channels}
 

@@ -103,6 +103,10 @@ def make(kind: str, path: str) -> logging.FileHandler:
         handler = RotatingFileHandler(path, **sized)  # type: ignore[arg-type]
         handler.namer = lambda name: f"{name}.old"
         return handler
+    if kind == "words":
+        handler = TimedRotatingFileHandler(path, "midnight", backupCount=7)
+        handler.suffix = "%d-%b-%Y"
+        return handler
     made: dict[str, Any] = {
         "rotating": lambda: RotatingFileHandler(path, **sized),  # type: ignore[arg-type]
         "delayed": lambda: RotatingFileHandler(path, delay=True, **sized),  # type: ignore[arg-type]
@@ -157,7 +161,7 @@ def test_what_the_collector_can_rotate_goes_to_it(
     ]
 
 
-@pytest.mark.parametrize("kind", ["subclass", "namer", "strange"])
+@pytest.mark.parametrize("kind", ["subclass", "namer", "strange", "words"])
 def test_what_only_it_can_rotate_stays_its_own(
     worker: Worker, logger: logging.Logger, tmp_path: Path, kind: str
 ) -> None:

@@ -182,6 +182,49 @@ def test_so_many_are_kept_and_strangers_are_left_alone(
     assert strangers <= set(there(tmp_path))
 
 
+STRANGERS = ("1-incident-of-may", "20240101.sql", "2026-11-21.sql", "7.old.gz", "12.5.2026")
+
+
+@pytest.mark.parametrize(
+    ("settings", "more"),
+    [
+        ({"suffix": "%Y-%m-%d", "compress": True}, ["7.gz", "7", "2026-11"]),
+        ({"suffix": "%d-%b-%Y"}, ["7.gz", "21-nov-2026x"]),
+        ({"compress": True}, ["2026-11-21", "7.1", "7.1.gz"]),
+        ({}, ["2026-11-21.gz"]),
+    ],
+)
+def test_names_that_only_begin_as_rotated_ones_do_are_strangers(
+    tmp_path: Path, files: Callable[..., File], settings: dict[str, object], more: list[str]
+) -> None:
+    """However old, they are neither removed nor compressed."""
+    strangers = {f"app.log.{it}": b"a stranger's" for it in [*STRANGERS, *more]}
+    for name, data in strangers.items():
+        (tmp_path / name).write_bytes(data)
+        os.utime(tmp_path / name, (0, 0))
+    file = files(rotate_bytes=5, keep=1, **settings)
+    for n in range(4):
+        write(file, b"line%d" % n)
+        while file._shrinker:
+            file._shrinker.step()
+    found = there(tmp_path)
+    assert {name: data for name, data in found.items() if name in strangers} == strangers
+    known = settings.get("suffix") != "%d-%b-%Y"
+    assert len(found) == len(strangers) + (2 if known else 4), sorted(found)
+
+
+def test_a_batch_is_found_under_a_stranger_s_name(
+    tmp_path: Path, files: Callable[..., File]
+) -> None:
+    """logrotate may have renamed the file, while the collector was dead."""
+    file = files(suffix="%Y-%m-%d")
+    write(file, b"before\n")
+    place = write(file, b"the batch\n")
+    file.close()
+    (tmp_path / "app.log").rename(tmp_path / "app.log.1")
+    assert files(suffix="%Y-%m-%d").find(place, b"the batch\n")
+
+
 def test_compressed_a_little_at_a_time(tmp_path: Path) -> None:
     """While the next rotations go on; content, mode and time stay."""
     shrinker = Shrinker()

@@ -45,6 +45,7 @@ class File(Stream):
     ) -> None:
         super().__init__(-1)
         self.spec = spec
+        self._named = _named(spec)
         self._shrinker = shrinker
         self._fresh = fresh
         self._now = now
@@ -162,7 +163,7 @@ class File(Stream):
         elif self.spec.suffix:
             target = self._dated(modified)
         else:
-            for old, new in sinks.shift(set(self._numbers())):
+            for old, new in sinks.shift(self._numbers()):
                 for end in ("", GZ):
                     with contextlib.suppress(FileNotFoundError):
                         os.rename(f"{path}.{old}{end}", f"{path}.{new}{end}")
@@ -206,36 +207,28 @@ class File(Stream):
         if not keep:
             return
         if not (self.spec.suffix or self.spec.begun):
-            for number in sinks.surplus(set(self._numbers()), keep):
+            for number in sinks.surplus(self._numbers(), keep):
                 _remove(f"{path}.{number}")
                 _remove(f"{path}.{number}{GZ}")
             return
         for name in sorted(self._rotated(), key=_age, reverse=True)[keep:]:
             _remove(name)
 
-    def _numbers(self) -> dict[int, str]:
-        """Rotated files by number."""
-        found = {}
-        for name in self._rotated():
-            match = re.fullmatch(r"\.([1-9][0-9]{0,8})(\.gz)?", name[len(self.spec.path) :])
-            if match:
-                found[int(match[1])] = name
-        return found
+    def _numbers(self) -> set[int]:
+        """Of rotated files that are called by one."""
+        return {int(it.removesuffix(GZ).rpartition(".")[2]) for it in self._rotated()}
 
     def _rotated(self) -> list[str]:
-        """Everything beside the file that one of us may have named."""
-        directory, base = os.path.split(self.spec.path)
-        pattern = re.escape(base) + r"\.[0-9][^/]*"
-        if self.spec.begun:
-            root, ending = os.path.splitext(base)
-            pattern = re.escape(root) + _BEGUN_PATTERN + re.escape(ending) + r"(\.gz)?"
+        """Everything beside the file that one of us has named, and nothing else: what is surplus
+        of it is removed, and `app.log.1-of-may` and `app.log.20261121.sql` are somebody's.
+        """
+        return self._beside(self._named) if self._named else []
+
+    def _beside(self, pattern: str) -> list[str]:
+        directory = os.path.dirname(self.spec.path)
         with os.scandir(directory) as entries:
             names = [it.name for it in entries]
-        return [
-            os.path.join(directory, name)
-            for name in names
-            if re.fullmatch(pattern, name) and not name.endswith(PART)
-        ]
+        return [os.path.join(directory, it) for it in names if re.fullmatch(pattern, it, re.ASCII)]
 
     def tidy(self) -> None:
         """What a collector that was killed has left half done; once."""
@@ -251,9 +244,27 @@ class File(Stream):
                 self._shrinker.add(self.spec.path, name, self._rotated)
 
     def _candidates(self) -> list[str]:
+        # Somebody else may have renamed it, to a name of his own; it is known by its inode.
+        others = re.escape(os.path.basename(self.spec.path)) + r"\.[0-9].*"
         with contextlib.suppress(OSError):
-            return [self.spec.path, *self._rotated()]
+            return [self.spec.path, *dict.fromkeys([*self._rotated(), *self._beside(others)])]
         return [self.spec.path]
+
+
+def _named(spec: Spec) -> str | None:
+    """A regular expression for the names of rotated files; None if there is none."""
+    base = os.path.basename(spec.path)
+    if spec.begun:
+        root, ending = os.path.splitext(base)
+        found = re.escape(root) + _BEGUN_PATTERN + re.escape(ending)
+    elif spec.suffix:
+        suffix = rollover.pattern(spec.suffix)
+        if suffix is None:
+            return None
+        found = re.escape(base) + rf"\.{suffix}(\.\d+)?"
+    else:
+        found = re.escape(base) + r"\.[1-9]\d{0,8}"
+    return found + r"(\.gz)?"
 
 
 def _is_taken(name: str) -> bool:

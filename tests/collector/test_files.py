@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import errno
 import gzip
 import logging
 import os
@@ -43,12 +44,20 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def files(tmp_path: Path, clock: Clock) -> Iterator[Callable[..., File]]:
+def said() -> list[tuple[str, str]]:
+    """(level, text) of what the operator was told."""
+    return []
+
+
+@pytest.fixture
+def files(
+    tmp_path: Path, clock: Clock, said: list[tuple[str, str]]
+) -> Iterator[Callable[..., File]]:
     made: list[File] = []
 
     def make(**settings: object) -> File:
         spec = Spec("file", str(tmp_path / "app.log"), utc=True, **settings)  # type: ignore[arg-type]
-        made.append(File(spec, Shrinker(), now=clock))
+        made.append(File(spec, Shrinker(), now=clock, say=lambda *it: said.append(it)))
         return made[-1]
 
     yield make
@@ -211,6 +220,87 @@ def test_names_that_only_begin_as_rotated_ones_do_are_strangers(
     assert {name: data for name, data in found.items() if name in strangers} == strangers
     known = settings.get("suffix") != "%d-%b-%Y"
     assert len(found) == len(strangers) + (2 if known else 4), sorted(found)
+
+
+def compress_all(file: File) -> None:
+    while file._shrinker:
+        file._shrinker.step()
+    assert not file._shrinker.errors
+
+
+@pytest.mark.parametrize("suffix", ["", "%Y"])
+def test_a_directory_with_the_name_of_an_old_file_is_left_alone(
+    tmp_path: Path, files: Callable[..., File], said: list[object], suffix: str
+) -> None:
+    """Rotation, retention and compression go on around it, and nothing is said."""
+    for name in ("app.log.2023", "app.log.2022.gz"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "app.log.2021").symlink_to(tmp_path / "app.log.2023")
+    (tmp_path / "app.log.2020").write_bytes(b"an old one")
+    os.utime(tmp_path / "app.log.2020", (0, 0))
+    file = files(rotate_bytes=5, keep=1, compress=True, suffix=suffix)
+    for n in range(4):
+        write(file, b"line%d" % n)
+        compress_all(file)
+    strangers = {"app.log.2023", "app.log.2022.gz", "app.log.2021"}
+    [old] = {it.name for it in tmp_path.iterdir()} - strangers - {"app.log"}
+    assert gzip.decompress((tmp_path / old).read_bytes()) == b"line2"
+    assert strangers <= {it.name for it in tmp_path.iterdir()} and not said
+
+
+def test_a_directory_in_the_place_of_the_youngest_is_moved_on(
+    tmp_path: Path, files: Callable[..., File]
+) -> None:
+    (tmp_path / "app.log.1").mkdir()
+    file = files(rotate_bytes=5, keep=1)
+    for n in range(3):
+        write(file, b"line%d" % n)
+    assert (tmp_path / "app.log.1").read_bytes() == b"line1"
+    assert (tmp_path / "app.log.3").is_dir()
+
+
+def test_what_cannot_be_removed_stops_nothing(
+    tmp_path: Path,
+    files: Callable[..., File],
+    said: list[tuple[str, str]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It is told once; what is behind it is removed."""
+    unlink = os.unlink
+    theirs = [f"{tmp_path}/app.log.{year}" for year in (2023, 2022)]
+
+    def sticky(path: str) -> None:
+        if path in theirs:
+            raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+        unlink(path)
+
+    monkeypatch.setattr(os, "unlink", sticky)
+    for age, name in enumerate([*theirs, f"{tmp_path}/app.log.2020"]):
+        Path(name).write_bytes(b"an old one")
+        os.utime(name, (1000 - age, 1000 - age))
+    file = files(rotate_bytes=5, keep=1, suffix="%Y")
+    for n in range(3):
+        write(file, b"line%d" % n)
+    assert said == [
+        ("warning", f"{theirs[0]}: cannot be removed: Operation not permitted, and 1 more")
+    ]
+    assert not (tmp_path / "app.log.2020").exists()
+    del theirs[0]
+    write(file, b"line3")
+    theirs.append(f"{tmp_path}/app.log.2019")
+    Path(theirs[-1]).write_bytes(b"an old one")
+    os.utime(theirs[-1], (0, 0))
+    write(file, b"line4")
+    assert len(said) == 2
+
+
+def test_what_was_left_half_done_and_cannot_be_removed_holds_no_line(
+    tmp_path: Path, files: Callable[..., File], said: list[tuple[str, str]]
+) -> None:
+    part = tmp_path / "app.log.gz.part"
+    part.mkdir()
+    write(files(compress=True), b"line\n")
+    assert said == [("warning", f"{part}: cannot be removed: Is a directory")]
 
 
 def test_a_batch_is_found_under_a_stranger_s_name(

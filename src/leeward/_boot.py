@@ -154,7 +154,7 @@ def _be_spawned(fd: int) -> NoReturn:
         config = Config.from_json(begin.config)
         terminal = redirect(order, config)
         settle(begin, config, channel)
-        logfiles.before_loading(config, begin.supervisor)
+        logfiles.before_loading(config, begin.supervisor, begin.began)
         # The module may ask for its slot while it is imported.
         _set_names(begin, order, os.environ.get("LEEWARD_INSTANCE", ""))
         if config.kind == "script":

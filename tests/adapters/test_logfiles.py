@@ -34,12 +34,15 @@ from leeward._sys.sharing import SharedStream
 from leeward.adapters.logfiles import refused, standard
 from leeward.adapters.logfiles.place import Place
 
+#: When this process did, or a little later.
+BEGAN = time.time()
+
 
 class Worker:
     """This process as a worker with a ring, and what it has said."""
 
     def __init__(self, log_files: str = "shared") -> None:
-        self.place = Place(Config("t", log_files=log_files), os.getpid())
+        self.place = Place(Config("t", log_files=log_files), os.getpid(), BEGAN)
         self.said: list[str] = []
         fd = ring.create(1 << 18)
         self.writer, self.reader = ring.RingWriter(fd), ring.RingReader(fd)
@@ -103,6 +106,10 @@ def make(kind: str, path: str) -> logging.FileHandler:
         handler = RotatingFileHandler(path, **sized)  # type: ignore[arg-type]
         handler.namer = lambda name: f"{name}.old"
         return handler
+    if kind == "words":
+        handler = TimedRotatingFileHandler(path, "midnight", backupCount=7)
+        handler.suffix = "%d-%b-%Y"
+        return handler
     made: dict[str, Any] = {
         "rotating": lambda: RotatingFileHandler(path, **sized),  # type: ignore[arg-type]
         "delayed": lambda: RotatingFileHandler(path, delay=True, **sized),  # type: ignore[arg-type]
@@ -157,7 +164,7 @@ def test_what_the_collector_can_rotate_goes_to_it(
     ]
 
 
-@pytest.mark.parametrize("kind", ["subclass", "namer", "strange"])
+@pytest.mark.parametrize("kind", ["subclass", "namer", "strange", "words"])
 def test_what_only_it_can_rotate_stays_its_own(
     worker: Worker, logger: logging.Logger, tmp_path: Path, kind: str
 ) -> None:
@@ -392,7 +399,7 @@ def test_a_file_is_emptied_once_by_all(logger: logging.Logger, tmp_path: Path) -
     path.write_text("of yesterday\n")
     os.utime(path, (time.time() - 1e6,) * 2)
     for rehearsal, left in ((True, "of yesterday\n"), (False, ""), (False, "")):
-        place = Place(Config("t"), os.getpid(), rehearsal)
+        place = Place(Config("t"), os.getpid(), BEGAN, rehearsal)
         standard.install(place)
         try:
             handler = handler_of(logger, logging.FileHandler(path, "w"))
@@ -403,7 +410,7 @@ def test_a_file_is_emptied_once_by_all(logger: logging.Logger, tmp_path: Path) -
         handler.close()
     with path.open("a") as file:
         file.write("of today\n")
-    standard.install(Place(Config("t"), os.getpid()))
+    standard.install(Place(Config("t"), os.getpid(), BEGAN))
     try:
         handler_of(logger, logging.FileHandler(path, "w"))
     finally:
@@ -428,6 +435,25 @@ def test_a_new_file_at_the_start_is_begun_once(
     assert (tmp_path / "app.log.1").read_text() == "of yesterday\n"
     assert path.read_text() == "of today\n" * 3
     assert not (tmp_path / "app.log.2").exists()
+
+
+@pytest.mark.parametrize("hours", [1, -1])
+def test_no_file_is_older_by_a_clock_that_is_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hours: int
+) -> None:
+    """What was written since the instance began is neither emptied nor put away, be it before the
+    clock was set or after it; nor in processes that begin later."""
+    path, clock = tmp_path / "app.log", time.time
+    before = clock()
+    forked = Place(Config("t"), os.getpid(), BEGAN)
+    monkeypatch.setattr(time, "time", lambda: clock() + hours * 3600)
+    for place in (forked, Place(Config("t"), os.getpid(), BEGAN)):
+        for written in (before, before + hours * 3600):
+            path.write_text("of today\n")
+            os.utime(path, (written, written))
+            assert not place.is_older(str(path))
+            place.empty_once(str(path))
+            assert path.read_text() == "of today\n"
 
 
 @pytest.mark.parametrize("level", [-5, 100_000])
@@ -564,7 +590,7 @@ LOGURU = """
 import os, sys, time
 from leeward._core.config import Config
 from leeward.adapters.logfiles import install
-install.before_loading(Config("t"), os.getpid())
+install.before_loading(Config("t"), os.getpid(), time.time())
 assert "loguru" not in sys.modules
 from loguru import logger
 logger.remove()
@@ -606,11 +632,11 @@ def test_loguru_is_seen_to_when_it_is_imported(tmp_path: Path) -> None:
 
 
 RINGED = """
-import os, resource, sys
+import os, resource, sys, time
 from leeward._core.config import Config
 from leeward._sys import ring
 from leeward.adapters.logfiles import install, refused
-install.before_loading(Config("t"), os.getpid())
+install.before_loading(Config("t"), os.getpid(), time.time())
 from loguru import logger
 logger.remove()
 path = sys.argv[1]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import errno
 import gzip
 import logging
 import os
@@ -43,12 +44,20 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def files(tmp_path: Path, clock: Clock) -> Iterator[Callable[..., File]]:
+def said() -> list[tuple[str, str]]:
+    """(level, text) of what the operator was told."""
+    return []
+
+
+@pytest.fixture
+def files(
+    tmp_path: Path, clock: Clock, said: list[tuple[str, str]]
+) -> Iterator[Callable[..., File]]:
     made: list[File] = []
 
     def make(**settings: object) -> File:
         spec = Spec("file", str(tmp_path / "app.log"), utc=True, **settings)  # type: ignore[arg-type]
-        made.append(File(spec, Shrinker(), now=clock))
+        made.append(File(spec, Shrinker(), now=clock, say=lambda *it: said.append(it)))
         return made[-1]
 
     yield make
@@ -180,6 +189,130 @@ def test_so_many_are_kept_and_strangers_are_left_alone(
     strangers = {"app.log.bak", "app.logs.1", "other.log.9", "app.log.01"}
     assert set(there(tmp_path)) - strangers == {"app.log", "app.log.1", "app.log.2"}
     assert strangers <= set(there(tmp_path))
+
+
+STRANGERS = ("1-incident-of-may", "20240101.sql", "2026-11-21.sql", "7.old.gz", "12.5.2026")
+
+
+@pytest.mark.parametrize(
+    ("settings", "more"),
+    [
+        ({"suffix": "%Y-%m-%d", "compress": True}, ["7.gz", "7", "2026-11"]),
+        ({"suffix": "%d-%b-%Y"}, ["7.gz", "21-nov-2026x"]),
+        ({"compress": True}, ["2026-11-21", "7.1", "7.1.gz"]),
+        ({}, ["2026-11-21.gz"]),
+    ],
+)
+def test_names_that_only_begin_as_rotated_ones_do_are_strangers(
+    tmp_path: Path, files: Callable[..., File], settings: dict[str, object], more: list[str]
+) -> None:
+    """However old, they are neither removed nor compressed."""
+    strangers = {f"app.log.{it}": b"a stranger's" for it in [*STRANGERS, *more]}
+    for name, data in strangers.items():
+        (tmp_path / name).write_bytes(data)
+        os.utime(tmp_path / name, (0, 0))
+    file = files(rotate_bytes=5, keep=1, **settings)
+    for n in range(4):
+        write(file, b"line%d" % n)
+        while file._shrinker:
+            file._shrinker.step()
+    found = there(tmp_path)
+    assert {name: data for name, data in found.items() if name in strangers} == strangers
+    known = settings.get("suffix") != "%d-%b-%Y"
+    assert len(found) == len(strangers) + (2 if known else 4), sorted(found)
+
+
+def compress_all(file: File) -> None:
+    while file._shrinker:
+        file._shrinker.step()
+    assert not file._shrinker.errors
+
+
+@pytest.mark.parametrize("suffix", ["", "%Y"])
+def test_a_directory_with_the_name_of_an_old_file_is_left_alone(
+    tmp_path: Path, files: Callable[..., File], said: list[object], suffix: str
+) -> None:
+    """Rotation, retention and compression go on around it, and nothing is said."""
+    for name in ("app.log.2023", "app.log.2022.gz"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "app.log.2021").symlink_to(tmp_path / "app.log.2023")
+    (tmp_path / "app.log.2020").write_bytes(b"an old one")
+    os.utime(tmp_path / "app.log.2020", (0, 0))
+    file = files(rotate_bytes=5, keep=1, compress=True, suffix=suffix)
+    for n in range(4):
+        write(file, b"line%d" % n)
+        compress_all(file)
+    strangers = {"app.log.2023", "app.log.2022.gz", "app.log.2021"}
+    [old] = {it.name for it in tmp_path.iterdir()} - strangers - {"app.log"}
+    assert gzip.decompress((tmp_path / old).read_bytes()) == b"line2"
+    assert strangers <= {it.name for it in tmp_path.iterdir()} and not said
+
+
+def test_a_directory_in_the_place_of_the_youngest_is_moved_on(
+    tmp_path: Path, files: Callable[..., File]
+) -> None:
+    (tmp_path / "app.log.1").mkdir()
+    file = files(rotate_bytes=5, keep=1)
+    for n in range(3):
+        write(file, b"line%d" % n)
+    assert (tmp_path / "app.log.1").read_bytes() == b"line1"
+    assert (tmp_path / "app.log.3").is_dir()
+
+
+def test_what_cannot_be_removed_stops_nothing(
+    tmp_path: Path,
+    files: Callable[..., File],
+    said: list[tuple[str, str]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It is told once; what is behind it is removed."""
+    unlink = os.unlink
+    theirs = [f"{tmp_path}/app.log.{year}" for year in (2023, 2022)]
+
+    def sticky(path: str) -> None:
+        if path in theirs:
+            raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+        unlink(path)
+
+    monkeypatch.setattr(os, "unlink", sticky)
+    for age, name in enumerate([*theirs, f"{tmp_path}/app.log.2020"]):
+        Path(name).write_bytes(b"an old one")
+        os.utime(name, (1000 - age, 1000 - age))
+    file = files(rotate_bytes=5, keep=1, suffix="%Y")
+    for n in range(3):
+        write(file, b"line%d" % n)
+    assert said == [
+        ("warning", f"{theirs[0]}: cannot be removed: Operation not permitted, and 1 more")
+    ]
+    assert not (tmp_path / "app.log.2020").exists()
+    del theirs[0]
+    write(file, b"line3")
+    theirs.append(f"{tmp_path}/app.log.2019")
+    Path(theirs[-1]).write_bytes(b"an old one")
+    os.utime(theirs[-1], (0, 0))
+    write(file, b"line4")
+    assert len(said) == 2
+
+
+def test_what_was_left_half_done_and_cannot_be_removed_holds_no_line(
+    tmp_path: Path, files: Callable[..., File], said: list[tuple[str, str]]
+) -> None:
+    part = tmp_path / "app.log.gz.part"
+    part.mkdir()
+    write(files(compress=True), b"line\n")
+    assert said == [("warning", f"{part}: cannot be removed: Is a directory")]
+
+
+def test_a_batch_is_found_under_a_stranger_s_name(
+    tmp_path: Path, files: Callable[..., File]
+) -> None:
+    """logrotate may have renamed the file, while the collector was dead."""
+    file = files(suffix="%Y-%m-%d")
+    write(file, b"before\n")
+    place = write(file, b"the batch\n")
+    file.close()
+    (tmp_path / "app.log").rename(tmp_path / "app.log.1")
+    assert files(suffix="%Y-%m-%d").find(place, b"the batch\n")
 
 
 def test_compressed_a_little_at_a_time(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import select
 from collections.abc import Iterator
 from pathlib import Path
 from random import Random
@@ -9,6 +11,7 @@ from random import Random
 import pytest
 from collector.harness import Follower, Scene
 
+from leeward._collector.tails import Tails
 from leeward._core import collector_messages as c
 from leeward._core import messages as m
 from leeward._core.sinks import Spec
@@ -76,3 +79,36 @@ def test_a_word_that_is_not_understood_ends_nobody(scene: Scene) -> None:
     assert isinstance(piece, m.Piece) and piece.last and "nothing that is reached" in piece.error
     ours.close()
     scene.finish()
+
+
+FRAMES = "".join(f'| File "shop.py", line {n}, in größer\n' for n in range(300))
+
+
+@pytest.mark.parametrize("shift", range(4))
+def test_of_a_long_record_the_end_is_shown_too(shift: int) -> None:
+    """By whole characters, and with the number of octets that are missing."""
+    first, last = "w0 " + "x" * shift + " failed:\n", "| ValueError: größer 🦉 als erlaubt"
+    text = f"{first}{FRAMES.replace('größer', '🦉ü€' * 5)}{last}\n"
+    shown = shown_of(text.encode())
+    assert len(shown) <= 4096
+    head, octets, tail = re.split(r" \[(\d+) octets cut\] ", shown.decode())
+    assert head.startswith(first) and tail.endswith(f"\n{last}\n")
+    assert len(head.encode()) > 1020 and len(shown) > 4080
+    missing = len(text.encode()) - len((head + tail).encode())
+    assert int(octets) == missing
+    assert text.startswith(head) and text.endswith(tail)
+
+
+def test_octets_that_are_no_text_are_cut_all_the_same() -> None:
+    """Nobody promises UTF-8; and what is not too long stays as it is."""
+    shown = shown_of(b"\x80" * 10_000)
+    assert shown.count(b"\x80") + 20 < 4096 and b" octets cut] " in shown
+    assert shown_of(b"\x80" * 4096) == b"\x80" * 4096
+
+
+def shown_of(line: bytes) -> bytes:
+    """What is kept of it."""
+    tails = Tails(select.poll())
+    tails.printed(0, 20, [line])
+    [(_, _, shown, _, _)] = tails._recent
+    return shown

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import os
 import random
+import re
 import sys
 import time
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from leeward._core.rollover import WHENS, after, begins
+from leeward._core.rollover import WHENS, after, begins, pattern
 
 SEED = int(os.environ.get("SEED", random.SystemRandom().randrange(1 << 30)))
 UNIT = {"S": 1, "M": 60, "H": 3600, "D": 86400, "MIDNIGHT": 86400}
@@ -111,3 +112,29 @@ def test_names_across_a_change_of_the_clocks(zone: str) -> None:
         if then[-1] != summer:
             then = time.localtime(due - interval + (3600 if summer else -3600))
         assert time.localtime(begins(due, interval, False, now, time.localtime)) == then
+
+
+@pytest.mark.parametrize(
+    ("suffix", "strangers"),
+    [
+        ("%Y-%m-%d", "2026-11 2026-11-21.sql 2026-11-21.1 20261121 2026-11-21_14 x2026-11-21"),
+        ("%Y-%m-%d_%H-%M-%S", "2026-11-21 2026-11-21_14-03-12_315000"),
+        ("%F.%T%%", "2026-11-21.14:03:12 2026-11-21x14:03:12%"),
+        ("old.%y%j+%G%V%u", "old.26325 oldx26325+2026476"),
+        ("kept", "kep kept1"),
+    ],
+)
+def test_names_are_known_and_strangers_are_not(suffix: str, strangers: str) -> None:
+    """Whatever the moment, and as little else as can be."""
+    known, rng = pattern(suffix), random.Random(SEED)
+    assert known is not None
+    for _ in range(200):
+        name = time.strftime(suffix, time.gmtime(rng.randrange(1 << 32)))
+        assert re.fullmatch(known, name), name
+    assert not [it for it in strangers.split() if re.fullmatch(known, it)]
+
+
+@pytest.mark.parametrize("suffix", ["%d-%b-%Y", "%A", "%c", "%-d", "%Y%"])
+def test_names_with_words_are_not_known(suffix: str) -> None:
+    """They differ by locale."""
+    assert pattern(suffix) is None

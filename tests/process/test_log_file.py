@@ -10,6 +10,7 @@ from collections import Counter
 from contextlib import ExitStack
 from pathlib import Path
 
+import pytest
 from process.clients import Http, address_of
 from process.support import APPS, gone, until
 
@@ -222,3 +223,50 @@ def test_leeward_logs(tmp_path: Path) -> None:
             assert service.stop() == 0
             assert "has ended" in follower.communicate(timeout=20)[1]
         assert follower.returncode == 1
+
+
+#: sitecustomize: the clock of each process is ahead by what the file says.
+AHEAD = """
+import os, time
+clock = time.time
+def ahead():
+    try:
+        with open(os.environ["AHEAD"]) as file:
+            return clock() + float(file.read())
+    except OSError:
+        return clock()
+time.time = ahead
+"""
+
+EMPTIES = """
+import logging, os, tornado.web
+log = logging.getLogger("app")
+log.addHandler(logging.FileHandler("app.log", "w"))
+def make_app():
+    log.warning("generation %s", os.environ["LEEWARD_GENERATION"])
+    return tornado.web.Application()
+"""
+
+
+@pytest.mark.parametrize("mode", ["zygote", "spawn"])
+def test_a_file_is_not_emptied_again_because_the_clock_was_set(tmp_path: Path, mode: str) -> None:
+    """An hour ahead, by a reload and by a replacement: the lines of before are still there."""
+    (tmp_path / "sitecustomize.py").write_text(AHEAD)
+    (tmp_path / "empties.py").write_text(EMPTIES)
+    log = tmp_path / "app.log"
+    log.write_text("of the run before\n")
+    os.utime(log, (1e9, 1e9))
+    env = {
+        "AHEAD": str(tmp_path / "ahead"),
+        "PYTHONPATH": f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}",
+    }
+    with serve("empties:make_app", "--start", mode, cwd=tmp_path, env=env) as service:
+        [worker] = service.wait_ready(1).workers()
+        until(lambda: log.read_text() == "generation 1\n", "the first line")
+        (tmp_path / "ahead").write_text("3600")
+        mark = service.mark()
+        os.kill(worker["pid"], signal.SIGKILL)
+        service.wait_line("ready", after=mark)
+        assert service.leeward("reload").returncode == 0
+        assert service.stop() == 0
+    assert log.read_text() == "generation 1\n" * 2 + "generation 2\n"

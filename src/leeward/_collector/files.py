@@ -13,7 +13,7 @@ import os
 import re
 import stat
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from leeward._collector.shrink import GZ, PART, Shrinker
 from leeward._collector.streams import BATCH, Stream
@@ -34,6 +34,7 @@ class File(Stream):
 
     shrinker:  compresses what was rotated, a little at a time.
     fresh:     whether it is to be emptied at its first opening (`Spec.truncate`).
+    say:       called with (level, text) of what the operator must know.
     """
 
     def __init__(
@@ -42,12 +43,16 @@ class File(Stream):
         shrinker: Shrinker,
         fresh: bool = False,
         now: Callable[[], float] = time.time,
+        say: Callable[[str, str], object] = lambda level, text: None,
     ) -> None:
         super().__init__(-1)
         self.spec = spec
+        self._named = _named(spec)
         self._shrinker = shrinker
         self._fresh = fresh
         self._now = now
+        self._say = say
+        self._stuck: set[str] = set()  # could not be removed when that was tried last
         self._size = 0
         self._identity = (0, 0)
         self._period: tuple[int, ...] = ()
@@ -162,7 +167,9 @@ class File(Stream):
         elif self.spec.suffix:
             target = self._dated(modified)
         else:
-            for old, new in sinks.shift(set(self._numbers())):
+            # Whatever has such a name, a directory too, is in the way.
+            taken = {_number(it.path) for it in self._beside(self._named)}
+            for old, new in sinks.shift(taken):
                 for end in ("", GZ):
                     with contextlib.suppress(FileNotFoundError):
                         os.rename(f"{path}.{old}{end}", f"{path}.{new}{end}")
@@ -170,7 +177,7 @@ class File(Stream):
         # FileNotFoundError: somebody else was quicker.
         with contextlib.suppress(FileNotFoundError):
             os.rename(path, target)
-        self._remove_surplus()
+        self._remove(self._surplus())
         if self.spec.compress:
             self._shrinker.add(path, target, self._rotated)
 
@@ -196,73 +203,91 @@ class File(Stream):
             number += 1
         return target
 
-    def _remove_surplus(self) -> None:
-        path, keep = self.spec.path, self.spec.keep
+    def _surplus(self) -> list[str]:
+        old, keep = self._rotated(), self.spec.keep
+        found = []
         if self.spec.keep_for:
             oldest = self._now() - self.spec.keep_for
-            for name in self._rotated():
-                if _age(name)[0] <= oldest:
-                    _remove(name)
-        if not keep:
-            return
+            found = [it for it in old if _age(it)[0] <= oldest]
         if not (self.spec.suffix or self.spec.begun):
-            for number in sinks.surplus(set(self._numbers()), keep):
-                _remove(f"{path}.{number}")
-                _remove(f"{path}.{number}{GZ}")
-            return
-        for name in sorted(self._rotated(), key=_age, reverse=True)[keep:]:
-            _remove(name)
-
-    def _numbers(self) -> dict[int, str]:
-        """Rotated files by number."""
-        found = {}
-        for name in self._rotated():
-            match = re.fullmatch(r"\.([1-9][0-9]{0,8})(\.gz)?", name[len(self.spec.path) :])
-            if match:
-                found[int(match[1])] = name
+            numbers = sinks.surplus({_number(it) for it in old}, keep)
+            found += [it for it in old if _number(it) in numbers]
+        elif keep:
+            found += sorted(old, key=_age, reverse=True)[keep:]
         return found
 
+    def _remove(self, names: Iterable[str]) -> None:
+        """What cannot be removed stays, and is told once: all else goes on."""
+        before, self._stuck = self._stuck, set()
+        why = ""
+        for name in names:
+            try:
+                os.unlink(name)
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                self._stuck.add(name)
+                why = why or f"{name}: cannot be removed: {error.strerror}"
+        if self._stuck - before:
+            others = len(self._stuck) - 1
+            self._say("warning", why + (f", and {others} more" if others else ""))
+
     def _rotated(self) -> list[str]:
-        """Everything beside the file that one of us may have named."""
-        directory, base = os.path.split(self.spec.path)
-        pattern = re.escape(base) + r"\.[0-9][^/]*"
-        if self.spec.begun:
-            root, ending = os.path.splitext(base)
-            pattern = re.escape(root) + _BEGUN_PATTERN + re.escape(ending) + r"(\.gz)?"
-        with os.scandir(directory) as entries:
-            names = [it.name for it in entries]
-        return [
-            os.path.join(directory, name)
-            for name in names
-            if re.fullmatch(pattern, name) and not name.endswith(PART)
-        ]
+        """Everything beside the file that one of us has named, and nothing else: what is surplus
+        of it is removed, and `app.log.1-of-may` and `app.log.20261121.sql` are somebody's.
+        """
+        return [it.path for it in self._beside(self._named) if it.is_file(follow_symlinks=False)]
+
+    def _beside(self, pattern: str | None) -> list[os.DirEntry[str]]:
+        if not pattern:
+            return []
+        with os.scandir(os.path.dirname(self.spec.path)) as entries:
+            return [it for it in entries if re.fullmatch(pattern, it.name, re.ASCII)]
 
     def tidy(self) -> None:
         """What a collector that was killed has left half done; once."""
         if not self.spec.compress or self._tidied:
             return
         self._tidied = True
-        _remove(self.spec.path + PART)
-        for name in self._rotated():
-            if name.endswith(GZ):
-                _remove(name.removesuffix(GZ))  # it was complete, or had no such name
+        old = self._rotated()
+        complete = [it for it in old if it + GZ in old]  # or it had no such name
+        self._remove([self.spec.path + PART, *complete])
         for name in self._rotated():
             if not name.endswith(GZ):
                 self._shrinker.add(self.spec.path, name, self._rotated)
 
     def _candidates(self) -> list[str]:
+        # Somebody else may have renamed it, to a name of his own; it is known by its inode.
+        others = re.escape(os.path.basename(self.spec.path)) + r"\.[0-9].*"
         with contextlib.suppress(OSError):
-            return [self.spec.path, *self._rotated()]
+            found = [*self._beside(self._named), *self._beside(others)]
+            return [self.spec.path, *dict.fromkeys(it.path for it in found)]
         return [self.spec.path]
+
+
+def _named(spec: Spec) -> str | None:
+    """A regular expression for the names of rotated files; None if there is none."""
+    base = os.path.basename(spec.path)
+    if spec.begun:
+        root, ending = os.path.splitext(base)
+        found = re.escape(root) + _BEGUN_PATTERN + re.escape(ending)
+    elif spec.suffix:
+        suffix = rollover.pattern(spec.suffix)
+        if suffix is None:
+            return None
+        found = re.escape(base) + rf"\.{suffix}(\.\d+)?"
+    else:
+        found = re.escape(base) + r"\.[1-9]\d{0,8}"
+    return found + r"(\.gz)?"
 
 
 def _is_taken(name: str) -> bool:
     return os.path.exists(name) or os.path.exists(name + GZ)
 
 
-def _remove(path: str) -> None:
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(path)
+def _number(path: str) -> int:
+    """Of a rotated file that is called by one."""
+    return int(path.removesuffix(GZ).rpartition(".")[2])
 
 
 def _age(path: str) -> tuple[float, str]:

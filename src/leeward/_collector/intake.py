@@ -253,7 +253,7 @@ class Intake:
                 # Said before it is done: a successor must not do it again, to our lines.
                 self._emptied.add(spec.path)
                 self._empties(spec.path)
-            return File(spec, self.shrinker, fresh)
+            return File(spec, self.shrinker, fresh, say=self._say)
         if spec.kind in (SYSLOG, JOURNAL):
             return Socket(spec, self._say)
         fd = 1 if spec.kind == "stdout" else 2

@@ -23,9 +23,11 @@ from leeward._sys.channel import Channel, ChannelFull
 from leeward._sys.ring import Record
 from leeward.errors import ChannelClosed
 
-#: Lines, and octets of a line, that are kept for who asks later.
+#: Lines, and octets of a line, that are kept for who asks later; of one that is longer, so many
+#: of its beginning.  Most are of its end: that of a traceback is the exception itself.
 _KEPT = 1000
 _LONGEST = 4096
+_HEAD = 1024
 #: Octets of one message.
 _PIECE = 32 * 1024
 #: Who may ask at once.
@@ -94,7 +96,7 @@ class Tails:
     def written(self, worker: int, slot: int, records: Iterable[Record]) -> None:
         """These lines have reached their sink, or did so before: they are known by sequence."""
         self._written(
-            [(slot, it.level, it.line[:_LONGEST], (worker, it.sink), it.sequence) for it in records]
+            [(slot, it.level, _cut(it.line), (worker, it.sink), it.sequence) for it in records]
         )
 
     def printed(self, slot: int, level: int, lines: Iterable[bytes]) -> None:
@@ -103,7 +105,7 @@ class Tails:
         for line in lines:
             # The clock: what a successor numbers comes behind what we do.
             self._printed = max(self._printed + 1, time.monotonic_ns())
-            found.append((slot, level, line[:_LONGEST], _PRINTED, self._printed))
+            found.append((slot, level, _cut(line), _PRINTED, self._printed))
         self._written(found)
 
     def _written(self, lines: list[_Line]) -> None:
@@ -189,6 +191,20 @@ def _is_there(channel: Channel) -> bool:
     except (ChannelClosed, m.BadMessage):
         return False
     return True
+
+
+def _cut(line: bytes) -> bytes:
+    """Without its middle, of which is said how long it was, if it is too long; by whole characters
+    if it is UTF-8."""
+    if len(line) <= _LONGEST:
+        return line
+    note = b" [%d octets cut] "
+    start, end = _HEAD, len(line) - (_LONGEST - _HEAD - len(note % len(line)))
+    # Of a character there are at most three octets behind its first.
+    for _ in range(3):
+        start -= line[start] & 0xC0 == 0x80
+        end += line[end] & 0xC0 == 0x80
+    return line[:start] + note % (end - start) + line[end:]
 
 
 def _pieces(lines: list[_Line]) -> list[m.Piece]:

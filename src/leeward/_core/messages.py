@@ -82,6 +82,8 @@ class Begin(Message):
     bell: tuple[Descriptor, ...] = ()
     #: Only load, audit and report: `leeward check`.
     rehearse: bool = False
+    #: When the supervisor began, in seconds since the epoch, as the clock told then.
+    began: float = 0.0
 
 
 class Fork(Message):

@@ -7,6 +7,7 @@ days on which the clocks change.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 #: `when` as its attribute is, in capitals.
@@ -16,6 +17,18 @@ _HOUR, _DAY, _WEEK = 3600, 86400, 604800
 
 #: Of time.localtime and gmtime: hour, minute, second, weekday (Monday 0), is it summer time.
 _HOURS, _MINUTES, _SECONDS, _WEEKDAY, _SUMMER = 3, 4, 5, 6, 8
+
+#: Of strftime, the directives that make nothing but digits, and what they make.
+_DIGITS = {
+    **dict.fromkeys("CHIMSUVWdgmy", r"\d\d"),
+    **dict.fromkeys("uw", r"\d"),
+    **dict.fromkeys("GY", r"\d{4}"),
+    "j": r"\d{3}",
+    "F": r"\d{4}-\d\d-\d\d",
+    "R": r"\d\d:\d\d",
+    "T": r"\d\d:\d\d:\d\d",
+    "%": "%",
+}
 
 #: time.localtime, or time.gmtime.
 Split = Callable[[float], tuple[int, ...]]
@@ -63,3 +76,19 @@ def begins(due: int, interval: int, utc: bool, now: int, split: Split) -> int:
     if summer == then:
         return begin
     return begin + (_HOUR if summer else -_HOUR)
+
+
+def pattern(suffix: str) -> str | None:
+    """A regular expression for what strftime makes of `suffix`, and for little else.
+
+    None where it has words, which differ by locale: `%b` may be anything.
+    """
+    found = ""
+    for directive, text in re.findall(r"(?s)%(.?)|([^%]+)", suffix):
+        if text:
+            found += re.escape(text)
+        elif directive in _DIGITS:
+            found += _DIGITS[directive]
+        else:
+            return None
+    return found

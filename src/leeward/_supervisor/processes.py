@@ -79,6 +79,7 @@ class Processes:
         self._voice = voice
         self._rings = rings
         self._coroner = Coroner()
+        self._began = posix.time()
         self._channels: dict[int, Channel] = {}
         #: memfds that hold a process's stack if its start takes too long.
         self._stacks: dict[int, int] = {}
@@ -306,6 +307,7 @@ class Processes:
                 baseline=() if baseline is None else (m.Descriptor(baseline),),
                 tls=tuple(map(m.Descriptor, self.certificates.of(generation))),
                 bell=() if self.bell < 0 else (m.Descriptor(self.bell),),
+                began=self._began,
             ),
         )
         self._core.forked(process, pid, self._posix.monotonic())

@@ -153,7 +153,7 @@ def _live(channel: Channel, import_worker: Callable[[Config], Become]) -> NoRetu
     _mark(begin)
     with contextlib.suppress(OSError):  # no /proc: only a name in `ps`
         set_comm("leeward zygote")
-    logfiles.before_loading(config, begin.supervisor, begin.rehearse)
+    logfiles.before_loading(config, begin.supervisor, begin.began, begin.rehearse)
     zygote = _Zygote(channel, begin, config, import_worker)
     if config.start != "spawn":  # a rehearsal: there would be no zygote
         zygote.watch.arm()

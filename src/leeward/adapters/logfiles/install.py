@@ -17,12 +17,15 @@ if TYPE_CHECKING:
 _place: Place | None = None
 
 
-def before_loading(config: Config, supervisor: int, rehearsal: bool = False) -> None:
-    """From now on no log file is rotated, or emptied, that siblings write to, and no line torn."""
+def before_loading(config: Config, supervisor: int, began: float, rehearsal: bool = False) -> None:
+    """From now on no log file is rotated, or emptied, that siblings write to, and no line torn.
+
+    supervisor, began:  as `Place` has them.
+    """
     global _place
     if config.log_files != "as-is":
         whole.take_stdio()
-        _place = Place(config, supervisor, rehearsal)
+        _place = Place(config, supervisor, began, rehearsal)
         standard.install(_place)
         loguru.watch(_place)
 

@@ -14,7 +14,7 @@ from enum import Enum
 from logging.handlers import BaseRotatingHandler, RotatingFileHandler, TimedRotatingFileHandler
 from typing import Any
 
-from leeward._core.rollover import WHENS
+from leeward._core.rollover import WHENS, pattern
 from leeward._core.sinks import Spec
 
 
@@ -103,6 +103,8 @@ def spec(handler: logging.FileHandler) -> Spec | None:
     at = handler.atTime
     if handler.when not in WHENS or handler.interval < 1 or handler.interval % 1:
         return None
+    if handler.backupCount > 0 and pattern(handler.suffix) is None:
+        return None  # which files are its old ones only `extMatch` may know
     return Spec(
         "file",
         path,

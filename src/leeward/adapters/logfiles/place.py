@@ -34,16 +34,19 @@ class Place:
 
     config:      its `log_files`.
     supervisor:  pid.  What was written before that process began is of an earlier instance.
+    began:       when it did, in seconds since the epoch, as the clock told then.
     rehearsal:   a start for nobody: it empties no file.
     """
 
-    def __init__(self, config: Config, supervisor: int, rehearsal: bool = False) -> None:
+    def __init__(
+        self, config: Config, supervisor: int, began: float, rehearsal: bool = False
+    ) -> None:
         self.shared = config.log_files == "shared"
         self.per_worker = config.log_files == "per-worker"
         self.slot: int | None = None
         self._pid = os.getpid()
         self._rehearsal = rehearsal
-        self._began = time.time() - (procfs.age(supervisor) or 0.0)
+        self._supervisor, self._began = supervisor, began
         self._told: dict[str, str] = {}
         self._say: Callable[[str], object] | None = None
         #: Called with (level, text) of what the operator must know.
@@ -77,12 +80,23 @@ class Place:
             told = os.stat(path)
         except OSError:
             return False
-        return told.st_size > 0 and told.st_mtime < self._began
+        return told.st_size > 0 and told.st_mtime < self._since()
 
     def empty_once(self, path: str) -> None:
         """Raises OSError."""
         if not self._rehearsal and not _is_special(path):
-            empty_once(path, self._began)
+            empty_once(path, self._since())
+
+    def _since(self) -> float:
+        """When the supervisor began: all that is younger was written since.
+
+        The clock may have been set meanwhile, and the times of files are not: of what it told
+        then and would tell now, the earlier, so that a file is rather kept than emptied.
+        """
+        age = procfs.age(self._supervisor)
+        if age is not None:
+            self._began = min(self._began, time.time() - age)
+        return self._began
 
     # --- handlers ---------------------------------------------------------------------------
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -151,3 +153,61 @@ def test_rings_that_do_not_come_are_not_waited_for_for_ever(
         assert scene.check() == (3, 0)
     finally:
         scene.close()
+
+
+# --- what is in a ring is written, whenever there is a collector -----------------------------
+
+
+@pytest.fixture
+def unloadable(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """A deploy is under way, in whose middle a file of ours is missing; until it is undone."""
+    monkeypatch.setitem(sys.modules, "leeward._supervisor.collecting", None)
+    return monkeypatch
+
+
+def test_a_worker_that_dies_while_no_collector_can_be_started(
+    house: House, unloadable: pytest.MonkeyPatch
+) -> None:
+    """Its ring is kept until there is one."""
+    with unloadable.context() as brief:
+        brief.setattr("leeward._supervisor.rings._LOAD_AGAIN", 0.01)
+        house.write(1, "one\n")
+        house.rings.ended(1)
+    assert "the log collector cannot be started" in house.said.read_text()
+    unloadable.undo()
+    house.turn_until(lambda: house.text() == "one\n" and not house.rings.held)
+
+
+def test_a_stop_is_another_chance(house: House, unloadable: pytest.MonkeyPatch) -> None:
+    house.write(1, "one\n")
+    house.rings.ended(1)
+    unloadable.undo()
+    house.rings.finish()
+    assert house.text() == "one\n"
+
+
+def test_what_is_never_written_is_told(house: House, unloadable: pytest.MonkeyPatch) -> None:
+    """Rings of the dead are kept in a bounded number."""
+    unloadable.setattr("leeward._supervisor.rings._KEPT", 2)
+    for worker in range(1, 5):
+        house.write(worker, f"{worker}\n")
+        house.rings.ended(worker)
+    assert list(house.rings.held) == [3, 4]
+    lost = re.compile(r"(\d+) octets of log lines are lost")
+    assert lost.findall(house.said.read_text()) == ["32", "32"]
+    house.rings.finish()
+    assert lost.findall(house.said.read_text()) == ["32", "32", "64"]
+
+
+def test_what_is_told_at_the_end_is_in_the_log_file(house: House) -> None:
+    """That of a flood something was refused."""
+    house.rings.open_log()
+    writer = RingWriter(*map(int, house.rings.ring(1, 0, 1)))
+    sink = writer.sink(house.spec)
+    while writer.write(sink, 20, b"x" * 60_000 + b"\n"):
+        pass
+    writer.close()
+    house.rings.ended(1)
+    house.rings.finish()
+    assert "1 log line" in house.said.read_text()
+    assert "1 log line" in house.text()

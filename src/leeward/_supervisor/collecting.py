@@ -241,7 +241,9 @@ class Collecting:
     def finish(self) -> None:
         """All workers are dead: have what is left written, and end the collector."""
         deadline = self._posix.monotonic() + _LAST
-        while self._posix.monotonic() < deadline:
+        # What one tells at last goes into our own ring, for a second.  What that tells does not.
+        left = 2
+        while left and self._posix.monotonic() < deadline:
             if self._channel is None:
                 if self._all_empty():
                     break
@@ -249,7 +251,7 @@ class Collecting:
                 if self._channel is None:
                     break
             if self._wait(deadline):
-                break
+                left -= 1
         if self._pid:
             self._children.signal(self._pid, signal.SIGKILL)
             self._posix.waitpid(self._pid, 0)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -211,3 +213,36 @@ def test_what_is_told_at_the_end_is_in_the_log_file(house: House) -> None:
     house.rings.finish()
     assert "1 log line" in house.said.read_text()
     assert "1 log line" in house.text()
+
+
+def test_an_end_that_a_stopped_collector_has_no_room_for(house: House) -> None:
+    """It is told again: no ring stays, in the supervisor or in the collector."""
+    house.write(1, "one\n")
+    house.turn_until(lambda: house.text() == "one\n")
+    house.rings.ended(1)
+    house.turn_until(lambda: not house.rings.held)
+    (collector,) = house.children.collectors
+    before = _rings_of(collector)
+    # More than a channel holds: 342 small messages, half as many with a descriptor.
+    many = range(2, 502)
+    for worker in many:
+        house.rings.ring(worker, worker, 1)
+    house.turn_until(lambda: all(it.handed for it in house.rings.held.values()))
+    os.kill(collector, signal.SIGSTOP)
+    try:
+        for worker in many:
+            house.rings.ended(worker)
+    finally:
+        os.kill(collector, signal.SIGCONT)
+    house.turn_until(lambda: not house.rings.held)
+    assert house.children.collectors == [collector]
+    house.turn_until(lambda: _rings_of(collector) <= before)
+
+
+def _rings_of(pid: int) -> int:
+    """Rings that it holds; ours too, as it was forked from us."""
+    many = 0
+    for it in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # it was closed since
+            many += "leeward-log" in os.readlink(it)
+    return many

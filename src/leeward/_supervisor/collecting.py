@@ -79,7 +79,7 @@ class Collecting:
             elif self._due is None:
                 self.begin()  # it died before it could ring
         elif held.handed:
-            self._tell(c.RingEnds(worker))
+            self.hand_over()
 
     # --- the process -----------------------------------------------------------------------
 
@@ -97,7 +97,7 @@ class Collecting:
         self._channel = channel
         self._loop.watch(channel.fileno(), lambda events: self._listen())
         for held in self._rings.held.values():
-            held.handed = False
+            held.handed = held.end_told = False
         for captured in self._captured():
             captured.handed = False
         bell = m.Descriptor(self._rings.bell.fd)
@@ -108,16 +108,27 @@ class Collecting:
         self.hand_over()
 
     def hand_over(self) -> None:
-        """Give the collector rings and pipes that it has not got, the oldest first."""
+        """Give the collector rings and pipes that it has not got, the oldest first, and tell it
+        whose writers are dead.
+
+        What a collector that reads nothing (a dead disk, SIGSTOP) has no room for comes again.
+        """
         if self._channel is None:
             return
         left, taken = _AT_ONCE, True
         for worker, held in self._rings.held.items():
-            if not held.handed and left and taken:
+            if not (left and taken):
+                break
+            if not held.handed:
                 fd = m.Descriptor(held.fd)
                 message = c.Ring(worker, held.slot, held.generation, fd, held.ended)
                 taken = held.handed = self._tell(message)
-                left -= 1
+                held.end_told = taken and held.ended
+            elif held.ended and not held.end_told:
+                taken = held.end_told = self._tell(c.RingEnds(worker))
+            else:
+                continue
+            left -= 1
         for it in self._captured():
             if not it.handed and left and taken:
                 stream, fd = it.way.streams[-1], m.Descriptor(it.fd)
@@ -125,13 +136,14 @@ class Collecting:
                 taken = self._tell(c.Output(*whose, stream, it.way.form, it.mark, fd))
                 it.handed = taken
                 left -= 1
-        if not self._all_handed():
+        if not self._all_told():
             # It writes nothing before it has all of them.
             self._due = self._posix.monotonic() + (0.0 if taken else _AGAIN)
 
-    def _all_handed(self) -> bool:
+    def _all_told(self) -> bool:
         mine = self._rings.held.values()
-        return all(it.handed for it in mine) and all(it.handed for it in self._captured())
+        told = all(it.handed and it.end_told >= it.ended for it in mine)
+        return told and all(it.handed for it in self._captured())
 
     def _captured(self) -> list[Captured]:
         capturing = self._rings.capturing

@@ -43,7 +43,10 @@ _TURN = 0.05
 
 
 class Held:
-    """A ring.  handed:  the collector of now has it.  ended:  its writer is dead."""
+    """A ring.  ended:  its writer is dead.
+
+    handed, end_told:  the collector of now has it, and knows that its writer is.
+    """
 
     def __init__(self, slot: int, generation: int, fd: int) -> None:
         self.slot = slot
@@ -51,6 +54,7 @@ class Held:
         self.fd = fd
         self.ended = False
         self.handed = False
+        self.end_told = False
 
 
 class Rings:

@@ -59,7 +59,8 @@ def on_one_worker(*, every: float | str) -> Callable[[F], F]:
         if not callable(function):
             raise TypeError(f"on_one_worker decorates a function, not {function!r}")
         named = _named(function)
-        key = _free(f"{named.__module__}:{named.__qualname__}", function)
+        module = getattr(named, "__module__", "?")
+        key = _free(f"{module}:{named.__qualname__}", function)
         DECLARED[key] = Job(function, interval, key)
         return function
 
@@ -69,16 +70,21 @@ def on_one_worker(*, every: float | str) -> Callable[[F], F]:
 def _free(name: str, function: Callable[[], Any]) -> str:
     """The key of `function`: `name`, and a number behind it if that is another job's.
 
-    The same `def` executed again, in a loop say, makes another job.  A module that is loaded
-    once more has other code, and declares its jobs once more.
+    The same `def` executed again, in a loop say, makes another job; so does another `def` of
+    one name (`def _():`).  A module that is loaded once more declares its jobs once more.
     """
     key, number = name, 1
     while (known := DECLARED.get(key)) and known.function != function:
-        if _code(known.function) is not _code(function):
+        before, code = _code(known.function), _code(function)
+        if before is not code and _place(before) == _place(code):
             break
         number += 1
         key = f"{name}#{number}"
     return key
+
+
+def _place(code: CodeType | None) -> tuple[str, int] | None:
+    return None if code is None else (code.co_filename, code.co_firstlineno)
 
 
 def _named(function: Callable[[], Any]) -> Any:

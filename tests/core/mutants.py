@@ -328,6 +328,43 @@ MUTANTS = (
         "it.state in (State.SPAWNING, State.STARTING)",
         "it.state in (State.STARTING,)",
     ),
+    # --- what the system refuses ---------------------------------------------------------------
+    _decision(
+        "what is refused is held against the code",
+        "(self._refused if unborn else self._strike)(it, why, now)",
+        "self._strike(it, why, now)",
+    ),
+    _decision("refused zygotes are not paused", "all(it.over(now) for it in", "any(True for it in"),
+    _decision(
+        "refused workers are not paused",
+        "not (generation.pauses.over(now) and generation.birth_pauses.over(now))",
+        "not generation.pauses.over(now)",
+    ),
+    _decision(
+        "a birth ends no row of refusals",
+        "                self.generations[it.generation].birth_pauses.strikes = 0\n",
+        "                pass\n",
+    ),
+    _decision("refused boots give up at once", ">= BOOT_TRIES and self", ">= 1 and self"),
+    _decision("refused boots never give up", ">= BOOT_TRIES and self", ">= 1000 and self"),
+    _decision("refused rolls give up at once", "now + pause > pauses.first + longest", "True"),
+    _decision("refused rolls never give up", "now + pause > pauses.first + longest", "False"),
+    _decision(
+        "who is refused on the way back is lost",
+        '                self.previous, self.lost = back, ""',
+        "                pass",
+    ),
+    _decision(
+        "refusals of before shorten the way back",
+        "        generation.birth_pauses = Pauses()\n",
+        "",
+    ),
+    Mutant(
+        "a row of strikes began long ago",
+        "generation",
+        "            self.first = now\n",
+        "            pass\n",
+    ),
     # --- pauses -------------------------------------------------------------------------------
     Mutant("pauses do not double", "generation", "FIRST_PAUSE * 2.0 **", "FIRST_PAUSE * 1.0 **"),
     Mutant(
@@ -718,8 +755,8 @@ MUTANTS = (
     ),
     _decision(
         "workers are started during a pause",
-        "if not generation.mode or not generation.pauses.over(now):",
-        "if not generation.mode:",
+        "not (generation.pauses.over(now) and generation.birth_pauses.over(now))",
+        "not generation.birth_pauses.over(now)",
     ),
     _decision(
         "asked of a zygote that still loads",
@@ -757,8 +794,8 @@ MUTANTS = (
         "if on_trial and not generation.ever_ready and not forking:",
         "if on_trial and not generation.ever_ready:",
     ),
-    _decision("boots give up at once", "strikes >= BOOT_TRIES", "strikes >= 1"),
-    _decision("boots never give up", "strikes >= BOOT_TRIES", "strikes >= 1000"),
+    _decision("boots give up at once", "strikes >= BOOT_TRIES:", "strikes >= 1:"),
+    _decision("boots never give up", "strikes >= BOOT_TRIES:", "strikes >= 1000:"),
     _decision(
         "rolls never give up",
         "self.serving is not None and strikes >= ROLL_TRIES",

@@ -47,9 +47,21 @@ def test_code_on_trial_is_forgiven_nothing() -> None:
     assert pauses.strikes == 3
 
 
+def test_a_row_knows_when_it_began() -> None:
+    """With its first strike; the next row, after a quiet time or a birth, anew."""
+    pauses = Pauses()
+    for now, first in ((3.0, 3.0), (5.0, 3.0), (40.0, 40.0)):
+        pauses.strike(now, "")
+        assert pauses.first == first
+    pauses.strikes = 0
+    pauses.strike(41.0, "", on_trial=True)
+    assert (pauses.strikes, pauses.first) == (1, 41.0)
+
+
 def test_a_generation_begins_unproven() -> None:
     """Neither ready nor loaded, and free to start at any time, with pauses of its own."""
     one, two = (Generation(n, Limits(), "", False, 1) for n in (1, 2))
     assert not one.ever_ready and not one.ever_loaded
     one.pauses.strike(0.0, "")
     assert two.pauses.over(0.0) and one.zygote_pauses.over(0.0)
+    assert [it.over(0.0) for it in one.start_pauses] == [False, True, True]

@@ -13,6 +13,7 @@ from leeward._core.supervisor import Supervisor
 from leeward._core.worker import Event, State
 
 KILLED_UNSERVED = Death("killed by SIGKILL", sigkill=True)
+UNBORN = Death("could not be forked: EAGAIN", unborn=True)
 
 
 def kinds(commands: list[c.Command]) -> list[type]:
@@ -726,6 +727,124 @@ def test_a_crash_loop_does_not_go_back_while_new_code_comes() -> None:
     assert hand.serving() == [(0, 3)]
 
 
+def refuse(hand: Hand, times: int) -> list[c.Command]:
+    """The system lets nothing be made, so many times.  What follows the last one."""
+    out: list[c.Command] = []
+    for _ in range(times):
+        while not (asked := [it for it in hand.sup.roster if not it.pid]):
+            due = hand.sup.next_deadline()
+            assert due is not None
+            hand.now = due
+            hand.plan()
+        for it in asked:
+            hand.sup.died(it.id, UNBORN, hand.now)
+        out = hand.plan()
+    return out
+
+
+@pytest.mark.parametrize("role", ["worker", "zygote"])
+def test_what_the_system_refuses_is_never_held_against_the_code(role: str) -> None:
+    """However often: it pauses, goes on by itself, and no old code comes back for it."""
+    hand = kept()
+    if role == "worker":
+        hand.sup.scale(8)
+    else:
+        hand.sup.died(hand.sup.roster.of("zygote", 2)[0].id, SIGKILL, hand.now)
+    hand.plan()
+    assert c.BackedOff(2, 0.4, 3, UNBORN.why) in refuse(hand, 3)
+    assert hand.sup.generations[2].start_pauses[2].why == UNBORN.why
+    assert c.BackedOff(2, 25.6, 9, UNBORN.why) in refuse(hand, 6)
+    generation = hand.sup.generations[2]
+    assert (generation.pauses.strikes, generation.zygote_pauses.strikes) == (0, 0)
+    hand.later(25.6)
+    hand.settle()
+    assert len(hand.serving()) == (8 if role == "worker" else 2)
+    assert hand.count(c.GoesBack) == 0 and {number for _, number in hand.serving()} == {2}
+
+
+def test_refused_births_do_not_add_to_crashes() -> None:
+    """Two of each are not the third strike."""
+    hand = kept(workers=1)
+    hand.sup.died(hand.worker(0).id, SIGKILL, hand.now)
+    hand.plan()
+    refuse(hand, 2)
+    for _ in range(2):
+        hand.later(0.2)
+        hand.settle()
+        hand.sup.died(hand.worker(0).id, SEGV, hand.now)
+        hand.plan()
+    assert hand.only(c.BackedOff).strikes == 2
+    hand.now += 1.0
+    hand.settle()
+    assert hand.serving() == [(0, 2)] and hand.count(c.GoesBack) == 0
+
+
+def test_a_birth_ends_a_row_of_refusals_and_not_its_pause() -> None:
+    """Of four that are asked for at once two come to be: who is missing waits, but not longer."""
+    hand = Hand(workers=1).up()
+    hand.sup.scale(5)
+    hand.plan()
+    for wave in range(2):
+        asked = [it for it in hand.sup.roster.of("worker") if not it.pid]
+        hand.sup.died(asked[0].id, UNBORN, hand.now)
+        hand.forked(asked[1].id)
+        for it in asked[2:]:
+            hand.sup.died(it.id, UNBORN, hand.now)
+        assert kinds(hand.plan()).count(c.BackedOff) == 1
+        assert hand.only(c.BackedOff) == c.BackedOff(1, 0.1, 1, UNBORN.why)
+        assert kinds(hand.later(0.1)) == [c.StartWorker] * (3 - wave)
+
+
+def test_a_first_start_that_is_refused_gives_up() -> None:
+    """After five tries, as one whose workers die without a word."""
+    hand = Hand(start="spawn")
+    hand.plan()
+    end = refuse(hand, 5)[-1]
+    assert end == c.Exit(5, f"{UNBORN.why}, 5 times before it was ever ready")
+
+
+@pytest.mark.parametrize("first", [True, False], ids=["canary", "second"])
+def test_a_roll_out_that_is_refused_is_tried_again_and_ends(first: bool) -> None:
+    """It goes on as soon as there is room; without, it ends within the start time-out."""
+    for frees in (True, False):
+        hand = Hand(workers=2).up()
+        canary = hand.roll_begins()
+        if not first:
+            hand.forked(canary)
+            hand.sup.ready(canary, hand.now)
+            hand.plan()
+        begun = hand.now
+        assert c.BackedOff(2, 3.2, 6, UNBORN.why) in refuse(hand, 6)
+        if frees:
+            hand.later(3.2)
+            hand.settle()
+            assert hand.serving() == [(0, 2), (1, 2)]
+            continue
+        why = f"{UNBORN.why}, 7 times within 10 s (--start-timeout)"
+        assert c.RolledBack(2, why) in refuse(hand, 1)
+        assert hand.now <= begun + 10.0
+        hand.settle()
+        assert hand.serving() == [(0, 1), (1, 1)]
+
+
+def test_who_is_refused_on_the_way_back_can_be_gone_back_to_later() -> None:
+    """Nothing has shown that the old generation fails; a later rollback has all its tries."""
+    hand = kept()
+    assert hand.sup.rollback(hand.now) == 1
+    hand.plan()
+    assert c.RolledBack(1, f"{UNBORN.why}, 7 times within 10 s (--start-timeout)") in refuse(
+        hand, 7
+    )
+    assert (hand.sup.previous, hand.sup.lost) == (1, "")
+    assert hand.serving() == [(0, 2), (1, 2)]
+    assert hand.sup.rollback(hand.now) == 1
+    hand.plan()
+    assert c.BackedOff(1, 0.1, 1, UNBORN.why) in refuse(hand, 1)
+    hand.later(0.1)
+    hand.settle()
+    assert hand.serving() == [(0, 1), (1, 1)]
+
+
 def test_without_its_zygote_a_generation_is_not_gone_back_to() -> None:
     """Another zygote would import what stands on the disk now."""
     hand = kept()
@@ -932,7 +1051,7 @@ def test_a_fork_that_fails_is_an_answer_too() -> None:
     hand.plan()
     first, *others = [it for it in hand.sup.roster.of("worker") if it.state is State.SPAWNING]
     hand.now += 3.0
-    hand.sup.died(first.id, Death("could not be forked: EAGAIN"), hand.now)
+    hand.sup.died(first.id, UNBORN, hand.now)
     assert [it.deadline for it in others] == [hand.now + 5.0] * 2
 
 

@@ -18,7 +18,8 @@ The rules, by the function that holds them:
     _on_aside         who is looked at is replaced first, stays its time, and dies unjudged
     _too_many         old generations that drain are few, the others are hurried
     _on_backed_off …  a pause needs a guilty death and doubles; each reload has
-                      exactly one answer; proven code goes back after 3 strikes
+                      exactly one answer; proven code goes back after 3 strikes,
+                      never for a birth that the system refuses
     _check_processes  nobody outlives its deadline, the dead are forgotten
     _check_slots      what is missing and may be started has been started
     calm_down, end    after the weather n workers serve and nothing else is left;
@@ -179,6 +180,7 @@ class World:
         self.lateness = 0.0  # how far the clock may step between two plans
         self.late_since_stop = 0.0
         self.forks_fail_until = 0.0
+        self.forks_fail_often = 1.0
         self.nasty = True  # strays, unkillables
         self.turns = 0
         self.said: list[Any] = []  # every command except Forget, for directed tests
@@ -209,6 +211,11 @@ class World:
         self.strikes: Counter[tuple[int, str]] = Counter()
         self.struck_at: dict[tuple[int, str], float] = {}
         self.paused: dict[tuple[int, str], float] = {}
+        #: By generation: since when the system refuses it processes, and how often it had done
+        #: so in a row before what the last plan has not seen.
+        self.refused_since: dict[int, float] = {}
+        self.refused_before: dict[int, int] = {}
+        self.born_since: set[int] = set()
         #: Until when workers of a generation that reach a limit have to wait, and how long that is.
         self.rest_until: dict[int, float] = {}
         self.rests: dict[int, float] = {}
@@ -348,6 +355,23 @@ class World:
         forking = it.role == "zygote" and it.generation in self.ever_loaded
         self.guilty.setdefault(it.generation, set()).add("zygote" if forking else "worker")
 
+    def _refuse(self, it: Fake) -> None:
+        """It could not be made: no fault of the code, and answered by a pause all the same."""
+        kinds = self.guilty.setdefault(it.generation, set())
+        if "birth" not in kinds:
+            self.refused_before[it.generation] = self.strikes[it.generation, "birth"]
+            self.born_since.discard(it.generation)
+        kinds.add("birth")
+
+    def _ends_refusals(self, it: Fake) -> None:
+        """It was born: the row has ended, of those too that no plan has seen yet."""
+        self.strikes[it.generation, "birth"] = 0
+        self.born_since.add(it.generation)
+
+    def _faults(self, number: int) -> set[str]:
+        """What the code has done since the last plan."""
+        return self.guilty.get(number, set()) - {"birth"}
+
     def _check_processes(self) -> None:
         now = self.now - EPSILON
         for it in self.fakes.values():
@@ -394,11 +418,12 @@ class World:
             zygotes = [z for z in fakes if z.role == "zygote" and z.generation == number]
             zygote = next((z for z in zygotes if z.stays), None)
             if mode != "spawn" and zygote is None:
-                self.require(self._resting(number, "worker", "zygote"), f"no zygote for {number}")
+                rests = self._resting(number, "worker", "zygote", "birth")
+                self.require(rests, f"no zygote for {number}")
             if mode == "spawn":
                 self.require(zygote is None, f"a zygote that nobody needs for {number}")
             able = mode == "spawn" or (mode and zygote is not None and zygote.ready is not None)
-            if not able or self._resting(number, "worker"):
+            if not able or self._resting(number, "worker", "birth"):
                 continue
             mine = [w for w in fakes if w.role == "worker" and w.generation == number and w.stays]
             filled = {w.slot for w in mine}
@@ -467,7 +492,8 @@ class World:
         self.require(self.modes.get(number) != "spawn", "a zygote in spawn mode")
         back = number == self.candidate and self.serving is not None and number < self.serving
         self.require(not back, "a generation that one goes back to is imported anew")
-        self.require(not self._resting(number, "worker", "zygote"), "a zygote during a pause")
+        rests = self._resting(number, "worker", "zygote", "birth")
+        self.require(not rests, "a zygote during a pause")
         it = self._started(command, "zygote")
         self._exec(it)
 
@@ -475,7 +501,7 @@ class World:
         number, slot = command.generation, command.slot
         fakes = self.fakes.values()
         self.require(0 <= slot < self.sup.workers, f"slot {slot} is not wanted")
-        self.require(not self._resting(number, "worker"), "a worker during a pause")
+        self.require(not self._resting(number, "worker", "birth"), "a worker during a pause")
         mine = [w for w in fakes if w.role == "worker" and w.generation == number and w.stays]
         overdue = self.now - FORK + EPSILON
         there = [w for w in mine if w.born is not None or w.waits_from > overdue]
@@ -508,17 +534,19 @@ class World:
         self.at(self.random.choice((0.001, 0.01, 0.3)), self._fork, zygote, it)
 
     def _forks_fail(self) -> bool:
-        return self.now < self.forks_fail_until and not self.calm
+        fail = self.now < self.forks_fail_until and not self.calm
+        return fail and self.random.random() < self.forks_fail_often
 
     def _exec(self, it: Fake) -> None:
         """posix_spawn: it works at once or not at all."""
         if self._forks_fail():
             it.dead = True
-            self._guilt(it)
-            death = self.core.roster.Death(f"{it.role} could not be started")
+            self._refuse(it)
+            death = self.core.roster.Death(f"{it.role} could not be started", unborn=True)
             self.sup.died(it.id, death, self.now)
             return
         it.pid, it.exists, it.born = next(self._pids), True, self.now
+        self._ends_refusals(it)
         self.sup.forked(it.id, it.pid, self.now)
         if it.role == "zygote":
             self._load(it)
@@ -561,13 +589,15 @@ class World:
         if it.id in self.fakes and not it.dead:
             it.dead = True
             if it.leave_by is None and it.killed is None:
-                self._guilt(it)
-        self.sup.died(it.id, self.core.roster.Death("could not be forked"), self.now)
+                self._refuse(it)
+        death = self.core.roster.Death("could not be forked", unborn=True)
+        self.sup.died(it.id, death, self.now)
 
     def _told_birth(self, it: Fake) -> None:
         self._answers(it)
         if it.born is None and it.id in self.fakes and not it.dead:
             it.born = self.now
+            self._ends_refusals(it)
         self.sup.forked(it.id, it.pid, self.now)
         if it.unclaimed is not None:
             death, it.unclaimed = it.unclaimed, None
@@ -920,10 +950,20 @@ class World:
             assert self.serving is not None
             gone = number < self.serving and not self._warm(number)
             self.require(gone, f"{number} could be had again")
+        elif self._tells_a_refusal(why):
+            self.require("birth" in self.guilty[number], f"{number} was refused nothing")
+            tries = self.refused_before[number]
+            pause, longest = min(30.0, 0.1 * 2.0**tries), self.codes[number].start_timeout
+            lasts = self.now - self.refused_since[number] if tries else 0.0
+            self.require(lasts + pause > longest - EPSILON, f"{number} may be tried again")
+            assert self.serving is not None
+            if number < self.serving:
+                self.previous = number  # it has not failed
         else:
-            self.require(number in self.guilty, f"{number} did nothing wrong")
-            if number in self.ever_ready or self.guilty[number] == {"zygote"}:
-                strikes = max(self.strikes[number, kind] for kind in self.guilty[number])
+            faults = self._faults(number)
+            self.require(bool(faults), f"{number} did nothing wrong")
+            if number in self.ever_ready or faults == {"zygote"}:
+                strikes = max(self.strikes[number, kind] for kind in faults)
                 self.require(strikes == 2, f"rolled back after {strikes + 1} strikes")
         self.candidate = None
         for it in self.fakes.values():
@@ -936,9 +976,10 @@ class World:
         self.require(self.candidate is None and self.resolving is None, "back from two")
         self.require(to == self.previous and self.now < self.settled, f"{to} is not kept")
         looped = max(self.strikes[number, "worker"], self.strikes[number, "zygote"]) >= 3
-        self.require(self.asked_back or (looped and number in self.guilty), "back for nothing")
+        looped = looped and bool(self._faults(number))
+        self.require(self.asked_back or looped, "back for nothing")
         self.candidate, self.previous = to, None
-        for kind in ("worker", "zygote"):
+        for kind in ("worker", "zygote", "birth"):
             self.strikes[to, kind] = 0
             self.paused.pop((to, kind), None)
 
@@ -947,9 +988,15 @@ class World:
         for command in out:
             if type(command) is not c.BackedOff or command.strikes < 3:
                 continue
+            if self._tells_a_refusal(command.why):
+                continue  # the old code would be refused as well
             idle = self.candidate is None and self.resolving is None and self.moved != self.now
             if command.generation == self.serving and idle and self._can_go_back():
                 self.require(any(type(it) is c.GoesBack for it in out), "it does not go back")
+
+    @staticmethod
+    def _tells_a_refusal(why: str) -> bool:
+        return "could not be started" in why or "could not be forked" in why
 
     def _on_backed_off(self, command: Any) -> None:
         number, strikes = command.generation, command.strikes
@@ -957,23 +1004,33 @@ class World:
         self.require(number in (self.serving, self.candidate), f"{number} pauses and is past")
         kinds, why = self.guilty[number], command.why
         forking = why.startswith("zygote") or "fork request" in why or "imported within" in why
-        kind = "zygote" if "zygote" in kinds and (forking or len(kinds) == 1) else "worker"
+        kind = "zygote" if "zygote" in kinds and (forking or "worker" not in kinds) else "worker"
+        if self._tells_a_refusal(why):
+            kind = "birth"
+        rightly = "birth" in kinds if kind == "birth" else bool(self._faults(number))
+        self.require(rightly, f"{number} did nothing of the kind: {why}")
         key = (number, kind)
         trial = number == self.candidate
         quiet = self.now - self.struck_at.get(key, -1e9)
         fresh = strikes == 1 and not trial and quiet > 10.0
-        self.require(
-            strikes == self.strikes[key] + 1 or fresh,
-            f"strike {strikes} after {self.strikes[key]}",
-        )
+        before = self.refused_before[number] if kind == "birth" else self.strikes[key]
+        self.require(strikes == before + 1 or fresh, f"strike {strikes} after {before}")
         pause = min(30.0, 0.1 * 2.0 ** (strikes - 1))
         self.require(abs(command.delay - pause) < EPSILON, f"{command.delay} s, not {pause}")
         self.require(not self._resting(number, kind), "a pause within a pause")
-        if trial:
+        if strikes == 1 and kind == "birth":
+            self.refused_since[number] = self.now
+        if trial and self.up and kind == "birth":
+            lasts = self.now + pause - self.refused_since[number]
+            longest = self.codes[number].start_timeout
+            self.require(lasts < longest + EPSILON, f"{number} is refused for {lasts} s")
+        elif trial:
             self.require(strikes < (3 if self.up else 5), f"{strikes} strikes on trial")
             if self.up and kind == "worker":
                 self.require(number in self.ever_ready, "a second try for a canary")
         self.strikes[key], self.struck_at[key] = strikes, self.now
+        if kind == "birth" and number in self.born_since:
+            self.strikes[key] = 0
         self.paused[key] = self.now + pause
 
     def _on_rests(self, command: Any) -> None:
@@ -1011,7 +1068,7 @@ class World:
         if command.code:
             self.require(not self.up, "a service that was up gives up")
             self.require(bool(command.why), "gives up without a word")
-            strikes = max(self.strikes[1, "worker"], self.strikes[1, "zygote"])
+            strikes = max(self.strikes[1, kind] for kind in ("worker", "zygote", "birth"))
             self.require(command.code == 3 or strikes == 4, f"gives up after {strikes + 1}")
             self.require(command.code == 5 or self.words, f"code 3 after {strikes + 1}")
         else:
@@ -1187,6 +1244,8 @@ class World:
         self.reload()
         for _ in range(2):
             self.at(self.random.uniform(1.0, 8.0), self._rollback)
+            if self.random.random() < 0.3:
+                self.at(self.random.uniform(1.0, 8.0), self._no_forks)
 
     def _kill_zygote_of(self, number: int | None) -> None:
         for it in list(self.fakes.values()):
@@ -1213,7 +1272,8 @@ class World:
         self.sup.scale(wanted)
 
     def _no_forks(self) -> None:
-        self.forks_fail_until = self.now + self.random.uniform(0.1, 3.0)
+        self.forks_fail_until = self.now + self.random.choice((0.1, 1.0, 3.0, 15.0))
+        self.forks_fail_often = self.random.choice((1.0, 0.6))
 
     def stop(self, timeout: float, kill: bool = False) -> None:
         by = self.now + timeout
@@ -1291,7 +1351,7 @@ _WEATHER: tuple[Callable[[World], None], ...] = (
     *[World._turns_bad] * 2,
     World._storm,
     *[World._scale] * 2,
-    World._no_forks,
+    *[World._no_forks] * 2,
     World._stop_perhaps,
 )
 

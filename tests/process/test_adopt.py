@@ -489,6 +489,24 @@ def test_auto_tells_a_program_whose_serving_stands_in_its_package(tmp_path: Path
         service.wait_line(r"found +Tornado program: run\.py")
 
 
+def test_a_program_that_compares_its_port_is_served_at_another(tmp_path: Path) -> None:
+    """Bokeh's server does: it is shown the port that it asked for."""
+    (tmp_path / "compares.py").write_text(
+        "from adopted import IOLoop, HTTPServer, application\n"
+        "from tornado import netutil\n"
+        "sockets = netutil.bind_sockets(5006, '127.0.0.1')\n"
+        "assert {each.getsockname()[1] for each in sockets} == {5006}\n"
+        "HTTPServer(application()).add_sockets(sockets)\n"
+        "IOLoop.current().start()\n"
+    )
+    more: Any = {"cwd": tmp_path, "env": {"PYTHONPATH": str(APPS)}}
+    with serve("compares.py", **more) as service:
+        service.wait_ready(1)
+        assert get(service)["name"] == "adopted"
+    with serve("compares.py", bind=f"unix:{tmp_path}/s", **more) as service:
+        service.wait_ready(1)
+
+
 def test_auto_prefers_an_application(tmp_path: Path) -> None:
     """A file with both is imported, and a note says how to have it run."""
     (tmp_path / "both.py").write_text(

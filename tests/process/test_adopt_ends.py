@@ -71,6 +71,24 @@ def test_each_way_to_run_the_loop_is_rehearsed_and_served(tmp_path: Path, way: s
         assert "Traceback" not in service.log
 
 
+@pytest.mark.parametrize("prepares", ["asyncio.sleep(0.1)", "work('prepared')"])
+def test_a_preparation_behind_listen(tmp_path: Path, prepares: str) -> None:
+    """As by itself: not the loop of the preparation serves, but the one that runs then."""
+    text = f"loop = IOLoop.current()\n{LISTEN}asyncio.run({prepares})\nloop.start()\nsay('ends')\n"
+    with program(tmp_path, text) as service:
+        assert answers(service)
+        assert service.stop() == 0
+        assert "ends" in service.log
+        assert "Traceback" not in service.log
+
+
+def test_a_long_preparation_behind_listen_is_refused(tmp_path: Path) -> None:
+    """By then its loop serves, as that of a program which never gets to another."""
+    text = f"loop = IOLoop.current()\n{LISTEN}asyncio.run(asyncio.sleep(2.5))\nloop.start()\n"
+    with program(tmp_path, text) as service:
+        service.wait_line("listens, prepares by asyncio.run\\(\\) for more than 2 s and serves by")
+
+
 def test_builtins_is_a_module(tmp_path: Path) -> None:
     """`__builtins__` of ``__main__`` is the module, as the interpreter makes it."""
     with program(tmp_path, "assert __builtins__ is builtins\nasyncio.run(main())\n") as service:
@@ -133,6 +151,24 @@ def test_what_stands_behind_the_serving_is_done(tmp_path: Path, way: str) -> Non
         assert service.stop() == 0
         assert re.search("first\n(.*\n)*second\n", service.log), service.log
         assert "Traceback" not in service.log
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (f"{LISTEN}try:\n    IOLoop.current().start()\nfinally:\n    oops\n", "NameError"),
+        ("async def clean():\n    try:\n        await main()\n    finally:\n        1 / 0\n"
+         "asyncio.run(clean())\n", "ZeroDivisionError"),
+        (f"{LISTEN}IOLoop.current().start()\nsys.exit('the disk is full')\n", "the disk is full"),
+    ],
+    ids=["start", "asyncio_run", "sys_exit"],
+)  # fmt: skip
+def test_a_clean_up_that_fails_is_told(tmp_path: Path, text: str, told: str) -> None:
+    with program(tmp_path, text) as service:
+        assert answers(service)
+        assert service.stop() == 0
+        assert told in service.log
+        assert ('own.py", line' in service.log) is ("Error" in told)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import resource
 import select
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -76,6 +76,74 @@ def test_forks_that_fail_are_tried_again_with_pauses(mode: str, tmp_path: Path) 
         limit_processes(python, tmp_path, forks, 0)
         service.wait_line(r"worker=0 gen=1 pid=\d+ ready", mark)
         assert not gone(sibling, 0)
+
+
+def without_processes(service: Service, python: str, directory: Path) -> Callable[[], None]:
+    """Forks of its zygotes fail from now on.  To be called when there are processes again."""
+    pids = [it["pid"] for it in service.ps()["zygotes"]]
+
+    def limit(soft: int) -> None:
+        for pid in pids:
+            limit_processes(python, directory, pid, soft)
+
+    limit(1)
+    return lambda: limit(0)
+
+
+def test_forks_that_fail_bring_no_old_code_back(tmp_path: Path) -> None:
+    """EAGAIN soon after a good deploy, again and again: the new code waits for processes."""
+    python = unprivileged(tmp_path)
+    with serve("hello", "-w", "1", "--start", "zygote", cwd=APPS, python=python) as service:
+        service.wait_ready(1)
+        assert service.leeward("reload").returncode == 0
+        free = without_processes(service, python, tmp_path)
+        assert service.leeward("scale", "3").returncode == 0
+        service.wait_line(r"generation 2: could not be forked: .*; pausing 1.6 s \(5 in a row\)")
+        assert service.ps()["previous"]["generation"] == 1
+        mark = service.mark()
+        free()
+        for slot in (1, 2):
+            service.wait_line(rf"worker={slot} gen=2 pid=\d+ ready", mark)
+        assert "going back" not in service.log
+
+
+def test_a_rollback_without_processes_may_be_asked_for_again(tmp_path: Path) -> None:
+    """It ends within the start time-out, by name; the old code has done nothing wrong."""
+    python = unprivileged(tmp_path)
+    flags = ("-w", "1", "--start", "zygote", "--start-timeout", "4s")
+    with serve("hello", *flags, cwd=APPS, python=python) as service:
+        service.wait_ready(1)
+        assert service.leeward("reload").returncode == 0
+        free = without_processes(service, python, tmp_path)
+        done = service.leeward("rollback")
+        assert done.returncode == 3, done
+        why = r"generation 1 could not be forked: .*, \d+ times within 4 s \(--start-timeout\)"
+        assert re.search(why, done.stderr) and "generation 2 serves on" in done.stderr, done
+        free()
+        done = service.leeward("rollback")
+        assert (done.returncode, done.stderr) == (0, ""), done
+        assert service.ps()["generation"] == 1
+
+
+def test_a_reload_without_processes_ends(tmp_path: Path) -> None:
+    """EAGAIN from its zygote's first fork on: told with the reason, and the old code serves on."""
+    python = unprivileged(tmp_path)
+    (tmp_path / "hello.py").write_text((APPS / "hello.py").read_text())
+    flags = ("-w", "1", "--start", "zygote", "--start-timeout", "4s")
+    with serve("hello", *flags, cwd=tmp_path, python=python) as service:
+        service.wait_ready(1)
+        with (tmp_path / "hello.py").open("a") as file:
+            file.write(
+                "\nimport resource\n_, hard = resource.getrlimit(resource.RLIMIT_NPROC)\n"
+                "resource.setrlimit(resource.RLIMIT_NPROC, (1, hard))\n"
+            )
+        done = service.leeward("reload")
+        assert done.returncode == 3, done
+        why = r"generation 2 could not be forked: .*, \d+ times within 4 s \(--start-timeout\)"
+        assert re.search(why, done.stderr), done
+        assert "generation 1 serves on" in done.stderr, done
+        assert service.ps()["state"] == "serving"
+        assert get(address_of(service)).status == 200
 
 
 @pytest.mark.parametrize("mode", MODES)

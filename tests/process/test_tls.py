@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -382,6 +383,43 @@ def test_clients_must_show_a_certificate_where_cas_are_named(tmp_path: Path) -> 
                 stranger.get()
             files.renew()
             assert service.leeward("reload", "--tls").returncode == 0
+
+
+@pytest.mark.parametrize("come", [True, False], ids=["come", "go"])
+def test_a_renewal_does_not_ask_what_served_before(tmp_path: Path, come: bool) -> None:
+    """CAs came or went by a reload: the generation that is kept has other ones, and its own."""
+    files, others = Files(tmp_path), Authority(tmp_path / "others")
+    mine, my_key = tmp_path / "mine.pem", tmp_path / "mine.key"
+    others.make(mine, my_key, name="client")
+    settings = tmp_path / "leeward.toml"
+    plain = f'ssl-certfile = "{files.certificate.name}"\nssl-keyfile = "key.pem"\n'
+    strict = f'{plain}ssl-ca-certs = "{others.certificate}"\n'
+    (tmp_path / "held.py").write_text((APPS / "held.py").read_text())
+
+    def shows_the_newest(asks: bool) -> None:
+        known = files.authority.client(mine, my_key)
+        with Https(files, address, context=known) as client:
+            assert client.certificate == files.shown
+            assert client.get().status == 200
+        with Https(files, address) as stranger, contextlib.ExitStack() as stack:
+            if asks:
+                stack.enter_context(pytest.raises(OSError))
+            stranger.get()
+            stranger.get()
+
+    settings.write_text(plain if come else strict)
+    with serve("held", "-w", "1", "--start", "zygote", cwd=tmp_path) as service:
+        service.wait_ready()
+        address = address_of(service)
+        settings.write_text(strict if come else plain)
+        assert service.leeward("reload").returncode == 0
+        files.renew()
+        done = service.leeward("reload", "--tls")
+        assert (done.returncode, done.stderr) == (0, ""), done
+        shows_the_newest(asks=come)
+        assert service.leeward("rollback").returncode == 0
+        shows_the_newest(asks=not come)
+        assert "keeps the old certificate" not in service.log
 
 
 def test_tls_does_not_come_or_go_while_running(tmp_path: Path) -> None:

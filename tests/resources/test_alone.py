@@ -440,6 +440,9 @@ def test_a_job_has_the_same_key_in_every_process() -> None:
         functools.partial(functools.partial(purge), "rooms"),
         Purge(),
         Purge().all,
+        (5).__abs__,
+        lambda: 1,
+        lambda: 2,
     ]
     before = set(jobs.DECLARED)
     try:
@@ -450,12 +453,13 @@ def test_a_job_has_the_same_key_in_every_process() -> None:
         for key in set(jobs.DECLARED) - before:
             del jobs.DECLARED[key]
     here = f"{__name__}:{test_a_job_has_the_same_key_in_every_process.__name__}.<locals>."
-    names = ["purge", "purge#2", "Purge", "Purge.all"]
-    assert [job.key for job in made] == [here + name for name in names]
+    names = ["purge", "purge#2", "Purge", "Purge.all", "<lambda>", "<lambda>#2"]
+    keys = [here + name for name in names]
+    assert [job.key for job in made] == [*keys[:4], "?:int.__abs__", *keys[4:]]
     assert [job.function for job in made] == each
     shown = [str(job).partition(" (")[0] for job in made]
-    assert shown == ["purge", "purge#2", "Purge", "all"]
-    assert all("test_alone.py:" in str(job) for job in made)
+    assert shown == ["purge", "purge#2", "Purge", "all", "__abs__", "<lambda>", "<lambda>#2"]
+    assert [str(job).count("test_alone.py:") for job in made] == [1, 1, 1, 1, 0, 1, 1]
 
 
 def test_mentions_are_found_without_calling_anything() -> None:

@@ -59,6 +59,56 @@ def test_it_keeps_the_cas_of_its_own_settings(made: list[int]) -> None:
         them.forget(number)
 
 
+def texts(fds: tuple[int, ...]) -> list[bytes]:
+    return [os.pread(fd, 99, 0) for fd in fds]
+
+
+def written(made: list[int], *them: bytes) -> tuple[int, ...]:
+    fds = credentials(made, len(them))
+    for fd, text in zip(fds, them, strict=True):
+        os.write(fd, text)
+    return fds
+
+
+@pytest.mark.parametrize("cas_came", [True, False])
+def test_a_renewal_fits_what_serves_and_not_what_did(made: list[int], cas_came: bool) -> None:
+    """With CAs or without is judged by who serves or comes; those before keep their own of it."""
+    them = Certificates()
+    with_cas, without = (b"old cert", b"old key", b"CAs"), (b"old cert", b"old key")
+    before, now = (without, with_cas) if cas_came else (with_cas, without)
+    them.keep(1, written(made, *before))
+    them.keep(2, written(made, *now))
+    them.keep(3, written(made, *now))
+    new = written(made, b"cert", b"key", *((b"new CAs",) if cas_came else ()))
+    assert them.fits(new, (2, None)) and them.fits(new, (1, 2)) and not them.fits(new, (1, None))
+    assert not them.fits((), (1, 2))
+    for _ in range(2):  # renewed again: what was made for the first renewal is closed
+        them.replace(new)
+        made += them.of(1)
+        assert texts(them.of(1)) == [b"cert", b"key", *before[2:]]
+        assert them.of(2) == them.of(3) == new
+        new = written(made, *texts(new))
+    for number in (2, 3, 1):
+        them.forget(number)
+    for fd in new:
+        os.close(fd)
+
+
+def test_what_is_offered_late_shows_the_newest(made: list[int]) -> None:
+    """Read before a renewal: the renewed certificate, with the CAs of the new settings."""
+    them = Certificates()
+    them.keep(1, written(made, b"newest", b"its key"))
+    same = them.instead(written(made, b"older", b"older key"), 1)
+    assert same == them.of(1)
+    mixed = them.instead(written(made, b"older", b"older key", b"CAs"), 1)
+    made += mixed
+    assert texts(mixed) == [b"newest", b"its key", b"CAs"]
+    them.keep(2, same)
+    them.keep(3, mixed)
+    for number in (1, 2, 3):
+        them.forget(number)
+
+
 def test_without_tls_there_is_nothing_to_hand_on() -> None:
     """Plain http stays plain."""
     them = Certificates()

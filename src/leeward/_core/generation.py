@@ -7,6 +7,9 @@ hundred such kills in a row never cause a pause.  Strikes pause the generation f
 0.4 s … 30 s, in waves: four workers that die together are one strike.
 (Without a pause the usual process managers fork 82-96 times in ten seconds for
 a worker that dies at once; this makes it 7.)
+
+What the system refuses (no process, no descriptor) is no death: nothing ran that could be
+to blame.  It pauses in the same way, by a row of its own that a birth ends.
 """
 
 from __future__ import annotations
@@ -44,6 +47,8 @@ class Pauses:
     """Exponential backoff over strikes."""
 
     strikes: int = 0
+    #: When this row of strikes began.
+    first: float = 0.0
     not_before: float = 0.0
     last: float = float("-inf")
     why: str = ""
@@ -60,6 +65,8 @@ class Pauses:
         quiet = max(FORGIVEN, 2 * (self.not_before - self.last))
         if not on_trial and now - self.last > quiet:
             self.strikes = 0
+        if not self.strikes:
+            self.first = now
         self.strikes += 1
         pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(self.strikes - 1, 16))
         self.last = now
@@ -85,5 +92,12 @@ class Generation:
     ever_loaded: bool = False
     pauses: Pauses = field(default_factory=Pauses)
     zygote_pauses: Pauses = field(default_factory=Pauses)
+    #: Between tries to make a process that the system refuses.
+    birth_pauses: Pauses = field(default_factory=Pauses)
     #: Between replacements of workers that reach a limit as soon as they are ready.
     rests: Pauses = field(default_factory=Pauses)
+
+    @property
+    def start_pauses(self) -> tuple[Pauses, ...]:
+        """All that its next process may have to wait for."""
+        return (self.pauses, self.zygote_pauses, self.birth_pauses)

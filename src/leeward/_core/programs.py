@@ -22,8 +22,12 @@ _OPENS = frozenset({"bind_sockets", "add_sockets", "add_socket", "fork_processes
 #: Keywords of Tornado's own `bind`.
 _BIND = frozenset({"port", "address", "family", "backlog", "flags", "reuse_port"})
 _RUNS = frozenset({"run_forever", "run_until_complete", "run_sync"})
-#: What a loop is called whose `start()` a program calls: `loop`, `self.io_loop`, `main_loop`.
-_LOOP = re.compile(r"(?:^|_)(?:io_?)?loop$", re.IGNORECASE)
+#: What a loop is called whose `start()` a program calls: `loop`, `self.io_loop`, `main_loop`;
+#: a `refresh_loop` is somebody's PeriodicCallback.
+_LOOP = re.compile(r"_*(?:main_?)?(?:io_?)?loop", re.IGNORECASE)
+#: A loop that one of these runs may end by itself: beside an application it is no service,
+#: unless the file opens a port too.
+_MAY_END = frozenset({"run_until_complete", "run_sync", "run"})
 #: What the last line of a program calls, as of `ServerApp.launch_instance()`.
 _LAUNCH = re.compile(r"(?:main|run|cli|serve|start|launch)(?:_|$)")
 
@@ -64,6 +68,8 @@ def look(source: bytes | str) -> Look:
         return Look(usual, runs=_runs(tree.body))
     first = min(calls, key=lambda call: call.lineno)
     serves = f"{_called(first)}() in line {first.lineno}"
+    if usual and all(_called(call) in _MAY_END for call in calls):
+        return Look(usual, serves)
     functions = {
         node.name
         for node in tree.body
@@ -120,7 +126,13 @@ def _is_main_guard(test: ast.expr) -> bool:
 
 
 def _runs(body: list[ast.stmt]) -> str:
-    """What of it is for the one who runs the file, and nobody who imports it."""
+    """What of it is for the one who runs the file, and nobody who imports it.
+
+    Nothing where an `import *` may bring an application.
+    """
+    brought = [it for node in body if isinstance(node, ast.ImportFrom) for it in node.names]
+    if any(it.name == "*" for it in brought):
+        return ""
     for node in body:
         if isinstance(node, ast.If) and _is_main_guard(node.test) and _calls(node.body):
             return f'its `if __name__ == "__main__"` in line {node.lineno}'
@@ -180,7 +192,7 @@ def _is_serving(call: ast.Call) -> bool:
 
 def _is_loop(owner: ast.expr) -> bool:
     name: str = getattr(owner, "attr", "") or getattr(owner, "id", "")
-    return "IOLoop" in ast.dump(owner) or _LOOP.search(name) is not None
+    return "IOLoop" in ast.dump(owner) or _LOOP.fullmatch(name) is not None
 
 
 def _gives_a_port(call: ast.Call, name: str) -> bool:

@@ -21,6 +21,7 @@ class Death(Record):
     why: str
     sigkill: bool = False
     served: bool = False  # it had accepted at least one connection
+    unborn: bool = False  # it could not be made at all: nothing of it has run
 
 
 @dataclass

@@ -40,7 +40,7 @@ from leeward._core.roster import Death, Process, Roster
 from leeward._core.worker import Event, State
 
 #: Strikes before a generation that never served gives up, and before one that
-#: is being rolled out goes back.
+#: is being rolled out goes back.  Births that the system refuses count for the first alone.
 BOOT_TRIES = 5
 ROLL_TRIES = 3
 #: The settings' resolver is a fresh interpreter that reads a few files.
@@ -178,6 +178,9 @@ class Supervisor:
         """A process exists: its pid."""
         if (it := self.roster.get(process)) is not None:
             unborn, it.pid = it.pid == 0, pid
+            if unborn:
+                # The row ends, its pause does not: of a wave some may be refused, some not.
+                self.generations[it.generation].birth_pauses.strikes = 0
             self._answers(it, now)
             it.step(Event.FORKED, now)
             # Sent away before it had a pid: no signal could reach it then.
@@ -332,7 +335,7 @@ class Supervisor:
         young = it.ready_at is None or age < YOUNG
         somebody_elses_kill = death.sigkill and (death.served or age >= NEWBORN)
         if (young or it.generation == self.candidate) and not somebody_elses_kill:
-            self._judge(it, it.failure or death.why, now)
+            self._judge(it, it.failure or death.why, now, death.unborn)
 
     # --- what is to be done -----------------------------------------------------------
 
@@ -368,8 +371,7 @@ class Supervisor:
             times.append(self.resolving)
         for number in (self.serving, self.candidate):
             if number is not None and not self.stopping:
-                generation = self.generations[number]
-                pauses = (generation.pauses, generation.zygote_pauses)
+                pauses = self.generations[number].start_pauses
                 times += [it.not_before for it in pauses if it.not_before > seen]
         if self.previous is not None and not self.stopping:
             times.append(self.settled)
@@ -488,7 +490,7 @@ class Supervisor:
         current = [n for n in (self.serving, self.candidate) if n is not None]
         for number in current:
             generation = self.generations[number]
-            resting = not (generation.pauses.over(now) and generation.zygote_pauses.over(now))
+            resting = not all(it.over(now) for it in generation.start_pauses)
             if generation.mode == "spawn" or resting or self.roster.zygote(number):
                 continue
             it = self.roster.add("zygote", number, generation.limits, State.STARTING, now)
@@ -578,7 +580,8 @@ class Supervisor:
 
     def _start(self, slot: int, number: int, now: float) -> None:
         generation = self.generations[number]
-        if not generation.mode or not generation.pauses.over(now):
+        resting = not (generation.pauses.over(now) and generation.birth_pauses.over(now))
+        if not generation.mode or resting:
             return
         zygote = self.roster.zygote(number) if generation.mode == "zygote" else None
         if generation.mode == "zygote" and (zygote is None or zygote.state is not State.SERVING):
@@ -603,11 +606,11 @@ class Supervisor:
         it.told, it.deadline = reason, by
         self._out.append(c.Drain(it.id, reason, max(0.0, by - margin - now)))
 
-    def _judge(self, it: Process, why: str, now: float) -> None:
+    def _judge(self, it: Process, why: str, now: float, unborn: bool = False) -> None:
         """It failed.  Does that speak against code which is to run?"""
         current = it.generation in (self.serving, self.candidate)
         if current and not it.told and not self.stopping:
-            self._strike(it, why, now)
+            (self._refused if unborn else self._strike)(it, why, now)
 
     def _strike(self, it: Process, why: str, now: float) -> None:
         """A failure that speaks against the code."""
@@ -634,6 +637,31 @@ class Supervisor:
             alone = self.candidate is None and self.resolving is None
             if alone and strikes >= ROLL_TRIES and self.can_go_back(now):
                 self._go_back(why)
+
+    def _refused(self, it: Process, why: str, now: float) -> None:
+        """The system lets no process be made, which speaks against no code.
+
+        Nothing goes back for it: the code before would be refused its processes too.  A first
+        start gives up after its tries.  A roll-out goes on for as long as one of its starts
+        may last, since there is room again when those that drain have gone.
+        """
+        generation = self.generations[it.generation]
+        on_trial = it.generation == self.candidate
+        pauses = generation.birth_pauses
+        pause = pauses.strike(now, why, on_trial)
+        if pause is None:
+            return
+        strikes, longest = pauses.strikes, generation.limits.start
+        if strikes >= BOOT_TRIES and self.serving is None:
+            self._give_up(CRASH_LOOP, f"{why}, {strikes} times before it was ever ready")
+        elif on_trial and self.serving is not None and now + pause > pauses.first + longest:
+            back = self.candidate if self._on_its_way_back else None
+            tries = f"{strikes} times within {longest:g} s (--start-timeout)"
+            self._fail_candidate(f"{why}, {tries}")
+            if back is not None:
+                self.previous, self.lost = back, ""  # as good as before: it may be asked for again
+        else:
+            self._out.append(c.BackedOff(it.generation, pause, strikes, why))
 
     def _lose_unborn(self, zygote: Process, now: float) -> None:
         """What a zygote was about to fork is lost with it.
@@ -677,6 +705,7 @@ class Supervisor:
         self.candidate, self.previous = self.previous, None
         generation = self.generations[self.candidate]
         generation.pauses, generation.zygote_pauses = Pauses(), Pauses()
+        generation.birth_pauses = Pauses()
         self._out.append(c.GoesBack(self.serving, self.candidate, why))
 
     def _give_up(self, code: int, why: str) -> None:

@@ -213,7 +213,7 @@ class Instance:
         except Exception as error:
             self._guard.tell(error)
             if isinstance(command, c.StartZygote | c.StartWorker):
-                death = Death(f"could not be started: {told(error)}")
+                death = Death(f"could not be started: {told(error)}", unborn=True)
                 self._core.died(command.process, death, self._posix.monotonic())
 
     def _sleep(self) -> float | None:

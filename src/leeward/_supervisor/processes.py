@@ -227,11 +227,17 @@ class Processes:
 
     # --- certificates ---------------------------------------------------------------------
 
+    def fits(self, fds: tuple[int, ...]) -> bool:
+        """May this certificate be shown without a reload?"""
+        return self.certificates.fits(fds, (self._core.serving, self._core.candidate))
+
     def renew(self, fds: tuple[int, ...]) -> set[int]:
         """Has every process show this certificate.  The workers whose word is to be awaited."""
         self.certificates.replace(fds)
-        for process in self._channels:
-            self._send(process, m.Renew(tuple(map(m.Descriptor, fds))))
+        for it in self._core.roster:
+            if it.id in self._channels:
+                mine = self.certificates.of(it.generation)
+                self._send(it.id, m.Renew(tuple(map(m.Descriptor, mine))))
         serve = (it.id for it in self._core.roster.of("worker") if it.state is State.SERVING)
         return {it for it in serve if it in self._channels}
 
@@ -306,7 +312,7 @@ class Processes:
         return True
 
     def _not_started(self, process: int, error: OSError) -> None:
-        death = Death(f"could not be started: {error.strerror or error}")
+        death = Death(f"could not be started: {error.strerror or error}", unborn=True)
         it = self._core.roster.get(process)
         if it is not None:
             self._say(it, death.why, "error")
@@ -382,7 +388,8 @@ class Processes:
                 lost = self._core.roster.get(worker)
                 if lost is not None:
                     self._say(lost, f"could not be forked: {error}", "error")
-                self._core.died(worker, Death(f"could not be forked: {error}"), now)
+                death = Death(f"could not be forked: {error}", unborn=True)
+                self._core.died(worker, death, now)
             case m.Ready():
                 self._ready(it, message, now)
             case m.Failed(stage, text):

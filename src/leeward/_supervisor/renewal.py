@@ -121,7 +121,7 @@ class Renewal:
     def _read(self, config: Config, resolved: Resolved) -> None:
         self._resolver = None
         fds = tuple(map(int, resolved.tls))
-        if not self._processes.certificates.fits(fds):
+        if not self._processes.fits(fds):
             certificates.close(fds)
             self._refuse("--ssl-ca-certs or --ssl-certfile came or went: that takes leeward reload")
             return

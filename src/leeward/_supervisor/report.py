@@ -171,8 +171,7 @@ class View:
         for number in (self.core.serving, self.core.candidate):
             if number is None:
                 continue
-            generation = self.core.generations[number]
-            for pauses in (generation.pauses, generation.zygote_pauses):
+            for pauses in self.core.generations[number].start_pauses:
                 if pauses.not_before > now:
                     return {"until": pauses.not_before - now, "why": pauses.why}
         return None

@@ -122,11 +122,9 @@ class RollOut:
             for warning in resolved.warnings:
                 self._parts.voice.say(warning, "warning")
                 self._waiting.progress(warning)
-            in_force = self._parts.processes.certificates
-            if self._renewal.since > self._resolving_since and in_force.fits(tls):
+            if tls and self._renewal.since > self._resolving_since:
                 # What this resolver has read is older than what everybody shows by now.
-                certificates.close(tls)
-                tls = in_force.of(core.serving or 0)
+                tls = self._parts.processes.certificates.instead(tls, core.serving or 0)
             self._waiting.progress("settings resolved, loading the new code")
             self.offer(config, tls)
 

@@ -40,6 +40,10 @@ if TYPE_CHECKING:
     from leeward.errors import LeewardError
 
 
+#: Seconds of an `asyncio.run` behind listen() after which it is no preparation: it is to serve.
+PREPARES = 2.0
+
+
 class Adopted(Worker):
     """The last `Stage` of a program: it serves."""
 
@@ -50,6 +54,7 @@ class Adopted(Worker):
         self._main: Coroutine[Any, Any, Any] | None = None
         self._http: HTTPServer | None = None
         self._opening: asyncio.Task[None] | None = None
+        self._guessed = False  # served by a loop that its server was not made for
 
     def begin(self) -> Adopted:
         """Be the supervisor's, before the program goes on."""
@@ -86,9 +91,22 @@ class Adopted(Worker):
         if self.over:
             return  # it cleans up: `leave.guard` sees to its end
         self._main = main
-        if self._http is not None and self.server is None:
-            # Not the one that was current at listen(): bare Tornado would be deaf now.
+        if self._http is None:
+            return
+        if self.server is None and main is None:
             loop.call_soon(self._open)
+        elif self.server is None:
+            # Not the one that was current at listen(): bare Tornado would be deaf by it.  Nor
+            # are we, unless all that it does is prepare.
+            loop.call_later(PREPARES, self._guess)
+        elif self._guessed and self.loop.is_closed() and not self.program.in_run_sync:
+            self.fail(
+                TargetError(
+                    f"{self.program.path} listens, prepares by asyncio.run() for more than "
+                    f"{PREPARES:g} s and serves by another loop",
+                    "Call listen() behind that asyncio.run(): it served by the loop of it",
+                )
+            )
 
     def stop_accepting(self) -> None:
         if self.acceptor is not None:
@@ -96,6 +114,10 @@ class Adopted(Worker):
 
     def is_over(self) -> bool:
         return self.over
+
+    def _guess(self) -> None:
+        self._guessed = self.server is None
+        self._open()
 
     def _open(self) -> None:
         if self.server is not None or self._http is None or not self.program.turns_here():
@@ -147,6 +169,8 @@ class Adopted(Worker):
         if not _in_order():
             with contextlib.suppress(ChannelClosed):  # nobody is left to be told
                 last_words(self.channel, Failed(stage, str(error)))
+            leave.flush()
+            self.log.end(leave.READER_PATIENCE)
             os._exit(TargetError.exit_code)
         self._have_loop()
         self._fail(stage, str(error))
@@ -161,6 +185,10 @@ class Adopted(Worker):
 
     def ended(self, error: BaseException | None) -> NoReturn:
         if self.over:
+            if isinstance(error, SystemExit):
+                leave.exit_status(error)  # says what it says
+            elif error is not None and not _is_our_end(error):
+                self._tell(error)
             self._leave(0)
         if self.acceptor is None:
             listened = self._http is not None
@@ -172,9 +200,7 @@ class Adopted(Worker):
         if isinstance(error, KeyboardInterrupt):
             self._leave(128 + signal.SIGINT)
         if error is not None:
-            told = programs.of(self.birth.config, error, True).message
-            self.log.say("error", told.partition("\n")[0])
-            self.log.write(programs.stack(self.birth.config, error))
+            self._tell(error)
             self._leave(1)
         self.log.say("warning", "the program stopped its event loop and ended: this worker ends")
         if not self.loop.is_closed():
@@ -183,6 +209,11 @@ class Adopted(Worker):
                 self._main = None  # the loop is ours now
                 self.loop.run_forever()
         self._leave(0)
+
+    def _tell(self, error: BaseException) -> None:
+        told = programs.of(self.birth.config, error, True).message
+        self.log.say("error", told.partition("\n")[0])
+        self.log.write(programs.stack(self.birth.config, error))
 
     def _leave(self, status: int) -> NoReturn:
         self.end_turns()
@@ -203,6 +234,12 @@ def _until_complete() -> bool:
             return True
         frame = frame.f_back
     return False
+
+
+def _is_our_end(error: BaseException) -> bool:
+    """Is this how we have ended the loop?  uvloop's `run_until_complete` says it by words."""
+    stopped = isinstance(error, RuntimeError) and str(error).startswith("Event loop stopped")
+    return stopped or isinstance(error, KeyboardInterrupt | asyncio.CancelledError)
 
 
 def _interrupt() -> None:

@@ -18,7 +18,9 @@ its workers inside that call: in each of them it returns, and the program goes o
 from __future__ import annotations
 
 import asyncio
+import atexit
 import builtins
+import contextlib
 import os
 import socket
 import sys
@@ -29,10 +31,10 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from leeward._core.config import Config
-from leeward._core.record import Record
 from leeward._sys import sockets
-from leeward.adapters import blame
+from leeward.adapters import blame, wanted
 from leeward.adapters.target import Application
+from leeward.adapters.wanted import Want
 from leeward.errors import BindError, LeewardError, TargetError, UsageError
 
 if TYPE_CHECKING:
@@ -68,27 +70,6 @@ class Stage(Protocol):
 
     def fail(self, error: LeewardError) -> NoReturn:
         """The program does what cannot be adopted."""
-
-
-class Want(Record):
-    """One address that the program asked for.
-
-    address:  as `--bind` writes it: ":8888", "127.0.0.1:8888", "[::1]:8888".
-    line:     "app.py:12", where it was asked for.
-    """
-
-    address: str
-    line: str
-
-
-class Placeholder(socket.socket):
-    """What `bind_sockets` gives an adopted program: no port is behind it."""
-
-    want: Want
-    name: Any = None
-
-    def getsockname(self) -> Any:
-        return super().getsockname() if self.name is None else self.name
 
 
 @dataclass
@@ -194,7 +175,7 @@ class Program:
 
     def want(self, port: Any, address: str | None, family: int) -> Want:
         """Note an address, and refuse one that this instance does not have."""
-        want = Want(_text(port, address, family), self._line())
+        want = Want(wanted.text(port, address, family), self._line())
         if not self.config.bind and self.listeners and not self._has(want.address):
             self.stage.fail(
                 UsageError(
@@ -223,20 +204,7 @@ class Program:
 
     def placeholders(self, want: Want) -> list[socket.socket]:
         """One socket for each listener, that knows its name and nothing more."""
-        made: list[socket.socket] = []
-        for name in self._names() or [_name_of(want)]:
-            placeholder = Placeholder()
-            placeholder.want, placeholder.name = want, name
-            made.append(placeholder)
-        return made
-
-    def _names(self) -> list[Any]:
-        """Of the listeners; in a rehearsal there are none."""
-        names = []
-        for fd, _ in self.listeners:
-            with socket.socket(fileno=os.dup(fd)) as real:
-                names.append(real.getsockname())
-        return names
+        return wanted.placeholders(want, [fd for fd, _ in self.listeners])
 
     def give(self, server: TCPServer, wants: list[Want]) -> None:
         """`server` has these addresses, and serves from now on."""
@@ -365,31 +333,17 @@ def stack(config: Config, error: BaseException) -> str:
 def _end_child(error: BaseException | None) -> NoReturn:
     """End a process that the program forked, as the interpreter would."""
     status = 0
-    if isinstance(error, SystemExit):
-        status = error.code if isinstance(error.code, int) else int(error.code is not None)
-    elif error is not None:
-        traceback.print_exception(error)
-        status = 1
+    # Closed or absent streams, and a reader that has gone.
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        if isinstance(error, SystemExit):
+            status = error.code if isinstance(error.code, int) else int(error.code is not None)
+            if status and not isinstance(error.code, int):
+                print(error.code, file=sys.stderr)
+        elif error is not None:
+            status = 1
+            traceback.print_exception(error)
+    atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
-        stream.flush()
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            stream.flush()
     os._exit(status & 0xFF)
-
-
-def _name_of(want: Want) -> Any:
-    """What a socket there would say of itself: programs compare it with what they asked for."""
-    try:
-        found = sockets.resolve(sockets.parse(want.address))[0]
-    except (BindError, UsageError, IndexError):  # whoever binds it says why it cannot be
-        return None
-    name = (found.host, found.port)
-    return (*name, 0, 0) if ":" in found.host else name
-
-
-def _text(port: Any, address: str | None, family: int) -> str:
-    """The address as `--bind` writes it."""
-    host = address or ""
-    if not host and family == socket.AF_INET:
-        host = "0.0.0.0"
-    elif not host and family == socket.AF_INET6:
-        host = "::"
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

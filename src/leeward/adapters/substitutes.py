@@ -22,7 +22,7 @@ from tornado.ioloop import IOLoop
 from tornado.platform.asyncio import BaseAsyncIOLoop
 from tornado.tcpserver import TCPServer
 
-from leeward.adapters.program import Placeholder
+from leeward.adapters.wanted import Placeholder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -267,7 +267,7 @@ def test_what_came_with_a_word_that_is_not_a_workers_is_closed(voice: Said) -> N
 def test_without_the_collectors_room_it_goes_on(
     monkeypatch: pytest.MonkeyPatch, loop: Loop, voice: Said
 ) -> None:
-    """Said once, by its name; tried again later; a ring whose worker is dead is given back."""
+    """Said once, by its name; tried again later; until then rings of the dead keep their lines."""
     monkeypatch.setitem(sys.modules, "leeward._supervisor.collecting", None)
     children = Children(POSIX, {}, "/c.sock")
     config = Config(target="chat:app")
@@ -279,10 +279,12 @@ def test_without_the_collectors_room_it_goes_on(
         loop.turn(0.0)
         rings.ended(worker)
         rings.tick(time.monotonic())
-    assert not rings.held
+    assert all(it.ended for it in rings.held.values()) and len(rings.held) == 2
     [(level, text)] = voice.lines
     assert level == "warning" and "the log collector cannot be started" in text
     assert "ModuleNotFoundError" in text and "leeward stop, then serve" in text
     again = rings.next_deadline()
     assert again is not None and again > time.monotonic()
     rings.finish()
+    assert not rings.held
+    assert voice.lines[1:] == [("error", "64 octets of log lines are lost: no log collector")]

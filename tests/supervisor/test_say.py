@@ -5,6 +5,7 @@ import errno
 import fcntl
 import json
 import os
+import resource
 import select
 import socket
 import subprocess
@@ -276,3 +277,29 @@ def test_a_torn_line_of_another_is_waited_for_without_asking_the_terminal():
     finally:
         os.close(reader)
         os.close(writer)
+
+
+@pytest.mark.parametrize("flags", [os.O_APPEND, 0], ids=["appended to", "written to"])
+@pytest.mark.parametrize("cut", [True, False], ids=["taken back", "that has to stay"])
+def test_a_part_of_a_line_on_a_full_disk(tmp_path, monkeypatch, flags, cut):
+    """It is taken back; where it cannot be (chattr +a), the next begins a line of its own."""
+
+    def refuse(fd, size):
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    if not cut:
+        monkeypatch.setattr(os, "ftruncate", refuse)
+    fd = os.open(tmp_path / "log", os.O_WRONLY | os.O_CREAT | flags)
+    voice = Voice("pretty", "info", fd)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, before[1]))
+    try:
+        for line in ("first", "second", "third"):
+            voice.banner([line])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    voice.banner(["fourth"])
+    os.close(fd)
+    part = "" if cut else "seco\n"
+    told = "leeward: 2 lines could not be written\n"
+    assert (tmp_path / "log").read_text() == f"first\n{part}fourth\n{told}"

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import errno
 import logging
 import os
 import re
+import resource
 import select
 import socket
 import termios
@@ -367,6 +369,91 @@ def test_a_telling_that_fails_is_counted_right(pipe, clock, monkeypatch):
     os.close(pipe[0])
     sink.flush()
     assert sink._dropped == [30, 8, 2, 0, 0]
+
+
+# --- a disk that is full in the middle of a line -------------------------------------------------
+
+LINES = [f"a line of 27 octets, no {n:02}\n" for n in range(100)]
+
+
+@contextlib.contextmanager
+def room(octets):
+    """No file of this process can be longer."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (octets, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.fixture(params=[os.O_APPEND, 0], ids=["appended to", "written to"])
+def file(request, tmp_path):
+    fd = os.open(tmp_path / "log", os.O_WRONLY | os.O_CREAT | request.param)
+    yield fd, tmp_path / "log"
+    os.close(fd)
+
+
+def write_into(file, clock, octets=1000):
+    """Write all LINES where there is room for so many octets, and one when there is more."""
+    sink = Batch(file, lost)
+    for line in LINES:
+        sink._take(logrings.ACCESS, line)
+    with room(octets):
+        sink.flush()
+    clock.now += 1.1
+    sink.put("there is room\n")
+    return sink
+
+
+def test_a_part_of_a_line_is_taken_back_and_the_others_counted(file, clock):
+    """Each line is whole or not at all, and what is told is true."""
+    fd, path = file
+    write_into(fd, clock)
+    whole = 1000 // len(LINES[0])
+    told = f"lost {100 - whole}: File too large\n"
+    assert path.read_text() == "".join(LINES[:whole]) + "there is room\n" + told
+
+
+def test_a_part_that_cannot_be_taken_back_has_a_line_of_its_own(file, clock, monkeypatch):
+    """As of a file that can only be appended to (chattr +a)."""
+
+    def refuse(fd, size):
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(os, "ftruncate", refuse)
+    fd, path = file
+    write_into(fd, clock)
+    told = f"lost {100 - 1000 // len(LINES[0])}: File too large\n"
+    assert path.read_text() == "".join(LINES)[:1000] + "\nthere is room\n" + told
+
+
+def test_what_others_have_written_behind_it_stays(tmp_path, clock, monkeypatch):
+    plain, sent = os.write, []
+
+    def short(fd, data):
+        if sent:
+            monkeypatch.setattr(os, "write", plain)
+            plain(fd, b"of another\n")
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        sent.append(plain(fd, data[:1000]))
+        return 1000
+
+    path = tmp_path / "log"
+    with open(path, "ab") as file:
+        monkeypatch.setattr(os, "write", short)
+        write_into(file.fileno(), clock, resource.RLIM_INFINITY)
+    told = f"lost {100 - 1000 // len(LINES[0])}: No space left on device\n"
+    assert path.read_text() == "".join(LINES)[:1000] + "of another\nthere is room\n" + told
+
+
+def test_a_telling_that_was_cut_short_is_told_again(file, clock):
+    fd, path = file
+    sink = Batch(fd, lost)
+    sink._dropped, sink._why = [30, 8, 2, 0, 0], "nobody reads"
+    with room(5):
+        sink.flush()
+    assert (sink._dropped, path.read_text()) == ([30, 8, 2, 0, 0], "")
 
 
 # --- records of the application ------------------------------------------------------------------

@@ -14,6 +14,7 @@ import select
 import stat
 
 from leeward._sys import whole
+from leeward._sys.cutting import cut_back
 from leeward._sys.ring import Intent
 
 #: Octets of a batch.  A write of so many takes 0.1 ms where the page cache takes it.
@@ -74,11 +75,9 @@ class Stream:
         except OSError:
             if not sent:
                 raise
-            # What fitted on a disk that is full.  Only if nobody has written behind it.
-            if os.fstat(self.fd).st_size != place.offset + sent:
-                return sent
-            os.ftruncate(self.fd, place.offset)
-            raise
+            # What fitted on a disk that is full.
+            if cut_back(self.fd, place.offset, place.offset + sent):
+                raise
         return sent
 
     def _offer(self, data: bytes) -> int:
@@ -118,16 +117,30 @@ class Stream:
     # --- after the death of a collector -----------------------------------------------------
 
     def find(self, intent: Intent, data: bytes) -> bool:
-        """Was `data` written?  A part of it is taken back.  Raises OSError."""
+        """Was `data` written?  A part of it is taken back, or has its line ended.
+
+        Raises OSError.
+        """
         for path in self._candidates():
-            try:
-                fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK)
-            except (FileNotFoundError, PermissionError, IsADirectoryError):
+            fd = _open(path)
+            if fd < 0:
                 continue
-            with contextlib.closing(open(fd, "r+b", buffering=0)):
+            with contextlib.closing(open(fd, "rb", buffering=0)):
                 it = os.fstat(fd)
-                if (it.st_dev, it.st_ino) == (intent.device, intent.inode):
-                    return stat.S_ISREG(it.st_mode) and _written(fd, it.st_size, intent, data)
+                if _is_of(it, intent):
+                    ours = self.fd >= 0 and _is_of(os.fstat(self.fd), intent)
+                    writer = self.fd if ours else fd
+                    return stat.S_ISREG(it.st_mode) and _written(fd, writer, intent, data)
+        if self.fd < 0:
+            return False
+        # Given by another user, and we may not even read it (--user, and `2> file` of root's):
+        # what others have written since can not be told from ours.
+        it = os.fstat(self.fd)
+        if not (_is_of(it, intent) and stat.S_ISREG(it.st_mode)):
+            return False
+        if it.st_size >= intent.offset + intent.octets:
+            return True
+        _take_back(self.fd, intent, data[: max(0, it.st_size - intent.offset)])
         return False
 
     def _candidates(self) -> list[str]:
@@ -144,13 +157,39 @@ class Stream:
         """Nor is it ours to close."""
 
 
-def _written(fd: int, size: int, intent: Intent, data: bytes) -> bool:
+def _open(path: str) -> int:
+    """To read, and to write where we may: root's `2> file` is not ours to open.  -1: neither."""
+    # Append: a file may be such that nothing else is allowed (chattr +a).
+    for access in (os.O_RDWR | os.O_APPEND, os.O_RDONLY):
+        try:
+            return os.open(path, access | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+        except PermissionError:
+            continue
+        except (FileNotFoundError, IsADirectoryError):
+            break
+    return -1
+
+
+def _is_of(it: os.stat_result, intent: Intent) -> bool:
+    return (it.st_dev, it.st_ino) == (intent.device, intent.inode)
+
+
+def _written(fd: int, writer: int, intent: Intent, data: bytes) -> bool:
     there = os.pread(fd, len(data), intent.offset)
     if there == data:
         return True
     if data.startswith(there):
-        if there:
-            os.ftruncate(fd, intent.offset)
+        _take_back(writer, intent, there)
         return False
     # Somebody else has written to the file in between.
+    size = os.fstat(fd).st_size
     return data in os.pread(fd, min(size - intent.offset, _SEARCHED), intent.offset)
+
+
+def _take_back(fd: int, intent: Intent, there: bytes) -> None:
+    """The part of a batch that is there, and is written again.  Where it has to stay, its line
+    is ended."""
+    if not there or cut_back(fd, intent.offset, intent.offset + len(there)):
+        return
+    if not there.endswith(b"\n"):
+        os.write(fd, b"\n")

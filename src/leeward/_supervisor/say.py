@@ -27,6 +27,7 @@ from collections.abc import Callable
 
 from leeward._core.config import LEVELS
 from leeward._sys import lines
+from leeward._sys.cutting import cut_back
 
 #: PIPE_BUF: what a pipe takes whole once it says that it is writable.
 _LONGEST = 4096
@@ -67,6 +68,10 @@ class Voice:
         self._locked = False
         #: A terminal has taken a part of the first line that is pending.
         self._torn = False
+        #: Octets of it that a file has taken, and where they end in that.
+        self._part = (0, 0)
+        #: They had to stay: the next line that is written begins a new one.
+        self._glued = False
         self._file_look = lines.Look(form, -1)
         self._file_look.stamped = True
 
@@ -158,24 +163,29 @@ class Voice:
         while self._pending:
             if not any(events & select.POLLOUT for _, events in poll.poll(0)):
                 return self._gone(poll)
-            line = self._pending[0]
+            line = b"\n" * (self._glued and not self._torn) + self._pending[0]
             try:
                 written = self._take(line)
             except OSError as error:
                 if error.errno == errno.EAGAIN:
                     return False
                 # Full disk, no reader, closed: the line is lost, and counted.
+                if self._torn:
+                    self._mend()
                 self._lost += 1
                 written = len(line)
             else:
+                self._glued = self._glued and written < len(line)
                 if self._lost and written == len(line):
                     lost, self._lost = self._lost, 0
                     self._pending.append(f"leeward: {lost} lines could not be written\n".encode())
             self._torn = written < len(line)
             if self._torn:
                 self._pending[0] = line[written:]
+                self._note_part(written)
             else:
                 self._pending.popleft()
+                self._part = (0, 0)
         return True
 
     def _take(self, line: bytes) -> int:
@@ -221,6 +231,18 @@ class Voice:
                 time.sleep(min(left, _AGAIN))
             else:
                 poll.poll(left * 1000)
+
+    def _note_part(self, written: int) -> None:
+        with contextlib.suppress(OSError):  # it is closed: the next write tells
+            if size := os.fstat(self._fd).st_size:  # 0 of what is no file
+                self._part = (self._part[0] + written, size)
+
+    def _mend(self) -> None:
+        """What a full disk has taken of the line, to which the next one would be glued."""
+        octets, end = self._part
+        self._part = (0, 0)
+        if octets and not cut_back(self._fd, end - octets, end):
+            self._glued = True
 
     def _gone(self, poll: select.poll) -> bool:
         """No reader any more?  Then nothing will ever be written: drop it."""

@@ -37,6 +37,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from leeward._core import logrings
 from leeward._sys import rings, whole
+from leeward._sys.cutting import cut_back
 
 if TYPE_CHECKING:
     import asyncio
@@ -88,7 +89,9 @@ class Batch:
         self._size = 0  # characters of those
         self._limits = logrings.limits(_MOST)
         self._piece = b""  # what is left of the octets that are being written
-        self._in_piece = _none()  # lines in those, of each kind
+        self._sent = 0  # those of them that were written
+        #: Where each of its lines ends, its kind, and how many it counts for.
+        self._in_piece: list[tuple[int, int, int]] = []
         self._dropped = _none()
         self._why = ""
         self._quiet_until = float("-inf")  # nothing is tried after an error
@@ -101,6 +104,9 @@ class Batch:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._context: contextvars.Context | None = None
         self._regular = False
+        self._file = (0, 0)  # device and inode of it, where it is regular
+        self._begin = 0  # where the piece begins in it
+        self._torn = (0, 0, 0)  # one that ends in a part of a line, and its size
         self._terminal = -1  # the same as `fd`, opened once more
         self._terminal_is = 0  # its device
         self._nowait = True
@@ -182,13 +188,27 @@ class Batch:
             while self._next_piece():
                 sent = self._write(self._piece)
                 self._piece = self._piece[sent:]
+                self._sent += sent
         except BlockingIOError:
             self._later(_RETRY)
             return False
         except OSError as error:
             self._quiet_until = time.monotonic() + _PAUSE
-            self._forget(error.strerror or str(error))
+            self._forget(error.strerror or str(error), self._mend())
         return True
+
+    def _mend(self) -> int:
+        """Octets of the piece that stay after an error: those of whole lines.
+
+        A part of one would have the next glued to it.
+        """
+        sent = self._sent
+        whole = max((end for end, _, _ in self._in_piece if end <= sent), default=0)
+        if self._regular and sent > whole:
+            end = self._begin + sent
+            if not cut_back(self._fd, self._begin + whole, end):
+                self._torn = (*self._file, end)
+        return whole
 
     def _wait(self, patience: float) -> bool:
         """Wait for the reader of what is left.  False: it has not taken all of it."""
@@ -225,7 +245,8 @@ class Batch:
             return any(self._dropped) and self._tell()
         made: list[bytes] = []
         room = _FULL if self._regular else _PIECE
-        self._in_piece = _none()
+        self._in_piece, self._sent = [], 0
+        octets = 0
         while lines:
             kind, text = lines[0]
             data = marked(text, self._mark).encode("utf-8", "backslashreplace")
@@ -233,7 +254,8 @@ class Batch:
                 break
             room -= len(data)
             made.append(data)
-            self._in_piece[kind] += 1
+            octets += len(data)
+            self._in_piece.append((octets, kind, 1))
             lines.popleft()
             size = len(text)
             self._size -= size
@@ -247,18 +269,22 @@ class Batch:
             self._later(self._tell_at - now)
             return False
         self._tell_at = now + _PAUSE
-        self._in_piece, self._dropped = self._dropped, _none()
-        told = marked(self._lost(tuple(self._in_piece), self._why), self._mark)
-        self._piece = told.encode("utf-8", "backslashreplace")
+        counts, self._dropped = self._dropped, _none()
+        told = marked(self._lost(tuple(counts), self._why), self._mark)
+        self._piece, self._sent = told.encode("utf-8", "backslashreplace"), 0
+        octets = len(self._piece)
+        self._in_piece = [(octets, kind, count) for kind, count in enumerate(counts)]
         return True
 
-    def _forget(self, why: str) -> None:
+    def _forget(self, why: str, kept: int = 0) -> None:
+        """kept:  so many octets of the piece are written."""
         dropped = self._dropped
         self._why = why
         if self._piece:
             self._piece = b""
-            for kind, count in enumerate(self._in_piece):
-                dropped[kind] += count
+            for end, kind, count in self._in_piece:
+                if end > kept:
+                    dropped[kind] += count
         while self._lines:
             kind, text = self._lines.popleft()
             dropped[kind] += 1
@@ -318,6 +344,8 @@ class Batch:
     def _write(self, data: bytes) -> int:
         """Octets that were taken.  Raises BlockingIOError when there is no room."""
         if self._regular:
+            if not self._sent:
+                self._begin_line()
             return os.write(self._fd, data)
         if self._terminal >= 0:
             return os.write(self._terminal, data[:_PIECE])
@@ -335,6 +363,13 @@ class Batch:
         if not _writable(self._fd, 0.0):
             raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
         return os.write(self._fd, data[:_PIECE])
+
+    def _begin_line(self) -> None:
+        """Where the piece begins; on a line of its own, behind a part of one that stays."""
+        it = os.fstat(self._fd)
+        self._file, self._begin = (it.st_dev, it.st_ino), it.st_size
+        if self._torn == (*self._file, it.st_size):
+            self._begin += os.write(self._fd, b"\n")
 
 
 def marked(text: str, mark: str) -> str:

@@ -148,6 +148,8 @@ class Scene:
     follower: Follower | None = None
     #: Run in the collector before it begins.
     first: Callable[[], object] = lambda: None
+    #: Rings that it is promised, and never gets.
+    missing: int = 0
     writers: list[Writer] = field(default_factory=list)
     kills: int = 0
 
@@ -231,8 +233,8 @@ class Scene:
         held = [it for it in self.writers if not it.drained]
         config = Config("nothing").to_json()
         bell = m.Descriptor(self.bell.fd)
-        first = len(held) + (self.follower is not None)
-        self.tell(c.Collect(config, parent, bell, first, tuple(self.emptied)))
+        many = len(held) + self.missing
+        self.tell(c.Collect(config, parent, bell, many, tuple(self.emptied)))
         if self.follower is not None:
             self.follower.ask(self)
         for it in held:

@@ -43,6 +43,10 @@ GATHER = 0.01
 #: no process of it be left.
 LAST = 0.05
 
+#: Seconds for the rings of a predecessor to come: the supervisor may be stopped, and lines of
+#: those that are there wait meanwhile.
+WHOLE = 5.0
+
 #: What is printed counts as, by its stream, in the log file.
 _PRINTED = {1: ("stdout", "info", 20), 2: ("stderr", "warning", 30)}
 
@@ -63,10 +67,7 @@ def run(fd: int) -> NoReturn:
             raise m.BadMessage(f"{type(begin).__name__} instead of Collect")
         _become(begin)
         collector = Collector(channel, signals, begin, quick)
-        for _ in range(begin.rings):
-            message = channel.wait(None)
-            assert message is not None
-            collector.heard(message)
+        collector.take_over(begin.rings)
         collector.live()
     except (ChannelClosed, Orphaned):
         os._exit(0)
@@ -97,6 +98,7 @@ class Collector:
             self._complain, begin.emptied, lambda path: self._say(c.Emptied(path)), quick
         )
         self._deadline: float | None = None
+        self._rings = 0  # that have come
         self._captures = Captures(self._complain, lambda *it: self._tails.printed(*it))
         self._begun = False
         #: Without the pipes: what workers print while we gather shall not wake us.
@@ -108,6 +110,21 @@ class Collector:
         self._poll.register(self._captures.fileno(), select.POLLIN)
         self._tails = Tails(self._poll)
         self._intake.tap = self._tails.written
+
+    def take_over(self, rings: int) -> None:
+        """Wait for so many rings, all that the predecessor may have had.
+
+        Nothing is written before: a batch that it left half written is found, and taken back,
+        only where nobody has written behind it.
+        """
+        by = time.monotonic() + WHOLE
+        while self._rings < rings and self._deadline is None:
+            left = by - time.monotonic()
+            if left <= 0.0:
+                text = f"{rings - self._rings} of {rings} log rings did not come in {WHOLE:g} s"
+                self._complain("warning", text)
+                return
+            self._pause(left, self._gathering)
 
     def live(self) -> NoReturn:
         while True:
@@ -136,6 +153,7 @@ class Collector:
     def heard(self, message: m.Message) -> None:
         match message:
             case c.Ring(worker, slot, generation, ring, ended):
+                self._rings += 1
                 who = f"worker {slot} of generation {generation}" if worker else "the supervisor"
                 self._intake.add(worker, slot if worker else -1, who, int(ring))
                 if ended:

@@ -10,7 +10,10 @@ from leeward._core.messages import Descriptor, Message
 
 
 class Collect(Message):
-    """First message to a collector: what it works with, and how many `Ring`s follow at once."""
+    """First message to a collector: what it works with, and how many `Ring`s there are already.
+
+    It writes nothing before it has these; other messages may come in between.
+    """
 
     config: str  # Config.to_json()
     supervisor: int  # pid

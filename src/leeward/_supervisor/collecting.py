@@ -27,11 +27,13 @@ if TYPE_CHECKING:
 
 #: Seconds at the end for what is left in the rings.
 _LAST = 5.0
+#: And for the collector to leave, which has spent those.
+_GRACE = 0.5
 #: Seconds until a collector that reads nothing is told again.
 _AGAIN = 0.05
 #: The number of our own ring; those of workers begin at 1.
 _OURSELVES = 0
-#: Rings that a collector gets at first; the others follow when it has read those.
+#: Rings that a collector gets in one turn of the loop.
 _AT_ONCE = 32
 
 
@@ -98,32 +100,38 @@ class Collecting:
             held.handed = False
         for captured in self._captured():
             captured.handed = False
-        first = min(len(self._rings.held), _AT_ONCE)
         bell = m.Descriptor(self._rings.bell.fd)
         config = self._config().to_json()
         emptied = tuple(sorted(self._emptied))
-        self._tell(c.Collect(config, self._posix.getpid(), bell, first, emptied))
-        self.hand_over(first)
+        many = len(self._rings.held)
+        self._tell(c.Collect(config, self._posix.getpid(), bell, many, emptied))
+        self.hand_over()
 
-    def hand_over(self, most: int = _AT_ONCE) -> None:
-        """Give the collector the rings and pipes that it has not got."""
+    def hand_over(self) -> None:
+        """Give the collector rings and pipes that it has not got, the oldest first."""
         if self._channel is None:
             return
+        left, taken = _AT_ONCE, True
         for worker, held in self._rings.held.items():
-            if not held.handed and most > 0:
+            if not held.handed and left and taken:
                 fd = m.Descriptor(held.fd)
                 message = c.Ring(worker, held.slot, held.generation, fd, held.ended)
-                held.handed = self._tell(message)
-                most -= 1
+                taken = held.handed = self._tell(message)
+                left -= 1
         for it in self._captured():
-            if not it.handed and most > 0:
+            if not it.handed and left and taken:
                 stream, fd = it.way.streams[-1], m.Descriptor(it.fd)
                 whose = it.worker, it.slot, it.generation
-                it.handed = self._tell(c.Output(*whose, stream, it.way.form, it.mark, fd))
-                most -= 1
+                taken = self._tell(c.Output(*whose, stream, it.way.form, it.mark, fd))
+                it.handed = taken
+                left -= 1
+        if not self._all_handed():
+            # It writes nothing before it has all of them.
+            self._due = self._posix.monotonic() + (0.0 if taken else _AGAIN)
+
+    def _all_handed(self) -> bool:
         mine = self._rings.held.values()
-        if not (all(it.handed for it in mine) and all(it.handed for it in self._captured())):
-            self._due = self._posix.monotonic() + _AGAIN
+        return all(it.handed for it in mine) and all(it.handed for it in self._captured())
 
     def _captured(self) -> list[Captured]:
         capturing = self._rings.capturing
@@ -233,16 +241,17 @@ class Collecting:
     def finish(self) -> None:
         """All workers are dead: have what is left written, and end the collector."""
         deadline = self._posix.monotonic() + _LAST
-        while (left := deadline - self._posix.monotonic()) > 0.0:
+        # What one tells at last goes into our own ring, for a second.  What that tells does not.
+        left = 2
+        while left and self._posix.monotonic() < deadline:
             if self._channel is None:
                 if self._all_empty():
                     break
                 self.begin()
                 if self._channel is None:
                     break
-            self._tell(c.Finish(left))
-            if self._wait(left + 0.5):
-                break
+            if self._wait(deadline):
+                left -= 1
         if self._pid:
             self._children.signal(self._pid, signal.SIGKILL)
             self._posix.waitpid(self._pid, 0)
@@ -254,13 +263,11 @@ class Collecting:
             return False
         return all(rings.is_empty(it.fd) for it in self._rings.held.values())
 
-    def _wait(self, seconds: float) -> bool:
+    def _wait(self, deadline: float) -> bool:
         """Let it end.  Did it, by itself?"""
         pidfd = self._posix.pidfd_open(self._pid)
         try:
-            poll = self._posix.poll()
-            poll.register(pidfd)
-            if not poll.poll(seconds * 1000):
+            if not self._has_ended(pidfd, deadline):
                 return True  # it had its time
         finally:
             self._posix.close(pidfd)
@@ -268,3 +275,22 @@ class Collecting:
         _, status = self._posix.waitpid(self._pid, 0)
         self._gone()
         return os.waitstatus_to_exitcode(status) == 0
+
+    def _has_ended(self, pidfd: int, deadline: float) -> bool:
+        """Tell it to end, once it has all that is held, and wait."""
+        poll = self._posix.poll()
+        poll.register(pidfd)
+        told = False
+        while (left := deadline - self._posix.monotonic()) > (-_GRACE if told else 0.0):
+            pause = _AGAIN
+            if not told:
+                self._due = None
+                self.hand_over()
+                if self._due is None:
+                    told = self._tell(c.Finish(left))
+                else:
+                    pause = max(0.0, self._due - self._posix.monotonic())
+            if poll.poll(pause * 1000):
+                return True
+            self._listen()
+        return False

@@ -10,7 +10,7 @@ What workers print comes the same way where it is captured, through pipes.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from leeward._core import commands as c
@@ -36,6 +36,8 @@ ENOUGH = 128
 #: Seconds until a room that could not be loaded is tried again: a deploy may be under way, in
 #: whose middle our own files are missing.
 _LOAD_AGAIN = 10.0
+#: Rings of dead workers that are kept until then, each of up to 4 MiB.
+_KEPT = 16
 #: Seconds of a turn while we wait for what workers have printed last.
 _TURN = 0.05
 
@@ -157,13 +159,24 @@ class Rings:
         if held is None or held.ended:
             return
         held.ended = True
-        collecting = self._collecting
-        if collecting is None and not rings.is_empty(held.fd):
-            collecting = self._collector()
-        if collecting is None:
+        if self._collecting is None and rings.is_empty(held.fd):
             self.forget(worker)
-        else:
+        elif (collecting := self._collector()) is not None:
             collecting.ended(worker, held)
+        else:
+            self._keep_ended()
+
+    def _keep_ended(self) -> None:
+        """Until the collector's room can be loaded, as many as we can afford."""
+        self._load_at = self._load_at or self._posix.monotonic() + _LOAD_AGAIN
+        ended = [worker for worker, held in self.held.items() if held.ended]
+        for worker in ended[:-_KEPT]:
+            self._tell_lost([self.held[worker]])
+            self.forget(worker)
+
+    def _tell_lost(self, held: Iterable[Held]) -> None:
+        if octets := sum(rings.waiting(it.fd) for it in held):
+            self.voice.say(f"{octets} octets of log lines are lost: no log collector", "error")
 
     def forget(self, worker: int) -> None:
         held = self.held.pop(worker, None)
@@ -173,7 +186,7 @@ class Rings:
     # --- the collector ---------------------------------------------------------------------
 
     def _collector(self) -> Collecting | None:
-        """None where its room cannot be loaded: what goes into rings is not written then."""
+        """None where its room cannot be loaded: what goes into rings is not written until then."""
         if self._collecting is None:
             try:
                 from leeward._supervisor.collecting import Collecting
@@ -228,10 +241,13 @@ class Rings:
     def finish(self) -> None:
         """All workers are dead: have what is left written, and end the collector."""
         self._loop.unwatch(self.bell.fd)
-        if self.capturing is not None and self.capturing.any_waiting():
+        printed = self.capturing is not None and self.capturing.any_waiting()
+        if printed or not all(rings.is_empty(it.fd) for it in self.held.values()):
             self._collector()
         if self._collecting is not None:
             self._collecting.finish()
+        else:
+            self._tell_lost(self.held.values())
         for worker in list(self.held):
             self.forget(worker)
         if self.capturing is not None:

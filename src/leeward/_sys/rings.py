@@ -44,7 +44,12 @@ def create(size: int = SIZE) -> int:
     return fd
 
 
+def waiting(fd: int) -> int:
+    """Octets that were written into the ring and not taken out of it."""
+    head, tail = (int.from_bytes(os.pread(fd, 8, 8 * word), "little") for word in (HEAD, TAIL))
+    return head - tail
+
+
 def is_empty(fd: int) -> bool:
     """Has all that was written into the ring been taken out of it?"""
-    head, tail = (os.pread(fd, 8, 8 * word) for word in (HEAD, TAIL))
-    return head == tail
+    return waiting(fd) == 0

@@ -1,0 +1,213 @@
+"""A collector that takes over from one that was killed, told by the supervisor's side of it."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+from collector.harness import Scene, fork
+
+from leeward._collector.main import run
+from leeward._core.config import Config
+from leeward._core.sinks import Spec
+from leeward._supervisor.guard import Guard
+from leeward._supervisor.loop import Loop
+from leeward._supervisor.rings import Rings
+from leeward._supervisor.say import Voice
+from leeward._sys.channel import Channel
+from leeward._sys.posix import Posix
+from leeward._sys.ring import Intent, RingReader, RingWriter
+
+LONG = 20.0
+
+
+class Children:
+    """Starts collectors that are forked from the test, and counts them."""
+
+    def __init__(self) -> None:
+        self.collectors: list[int] = []
+        self.first: Callable[[], object] = lambda: None
+
+    def start_collector(self, config: Config) -> tuple[int, Channel]:
+        ours, theirs = Channel.pair()
+
+        def body() -> None:
+            self.first()
+            fd = os.dup(theirs.fileno())
+            ours.close()
+            run(fd)
+
+        self.collectors.append(fork(body))
+        theirs.close()
+        return self.collectors[-1], ours
+
+    def signal(self, pid: int, signum: int) -> None:
+        os.kill(pid, signum)
+
+
+class House:
+    """The supervisor's rings, and their workers, who are we.  said: what went to its stderr."""
+
+    def __init__(self, path: Path, said: Path) -> None:
+        self.path = path
+        self.said = said
+        self.children = Children()
+        self._err = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        self.voice = Voice("pretty", "info", self._err)
+        self.loop = Loop(Guard(self.voice, time.monotonic))
+        self.posix = Posix()
+        self.config = Config("nothing", log_file=str(path))
+        children: Any = self.children
+        self.rings = Rings(children, self.loop, self.posix, self.voice, lambda: self.config)
+        self.spec = Spec("file", str(path)).to_json()
+
+    def write(self, worker: int, *lines: str) -> None:
+        """A worker that writes these; it lives on, as far as the supervisor knows."""
+        descriptors = self.rings.ring(worker, worker - 1, 1)
+        writer = RingWriter(*map(int, descriptors))
+        sink = writer.sink(self.spec)
+        for line in lines:
+            assert writer.write(sink, 20, line.encode())
+        writer.close()
+
+    def turn_until(self, done: Callable[[], bool]) -> None:
+        by = time.monotonic() + LONG
+        while not done():
+            now = time.monotonic()
+            assert now < by, self.said.read_text()
+            self.rings.tick(now)
+            due = self.rings.next_deadline()
+            self.loop.turn(0.05 if due is None else min(0.05, max(0.0, due - now)))
+
+    def text(self) -> str:
+        return self.path.read_text() if self.path.exists() else ""
+
+    def close(self) -> None:
+        self.rings.finish()
+        self.loop.close()
+        os.close(self._err)
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[House]:
+    it = House(tmp_path / "app.log", tmp_path / "said")
+    yield it
+    it.close()
+
+
+def test_a_batch_that_was_torn_in_one_of_many_rings(house: House) -> None:
+    """Killed in the middle of a write, with the batch of the last ring of 70 half in the file:
+    nobody's lines come behind that half, and none is there twice."""
+    for worker in range(1, 70):
+        house.write(worker, f"{worker} one\n", f"{worker} two\n")
+    lines = ["70 one\n", "70 two\n", "70 three\n"]
+    house.write(70, *lines)
+    _tear(house, 70, "".join(lines))
+    house.turn_until(lambda: house.text().count("\n") >= 2 * 69 + 3)
+    found = house.text().splitlines(keepends=True)
+    expected = [f"{worker} {word}\n" for worker in range(1, 70) for word in ("one", "two")] + lines
+    assert sorted(found) == sorted(expected)
+
+
+def _tear(house: House, worker: int, text: str) -> None:
+    """As a collector that dies in write(2)."""
+    reader = RingReader(os.dup(house.rings.held[worker].fd))
+    records = reader.read()
+    house.path.write_text(text[: len(text) // 2])
+    it = house.path.stat()
+    reader.intend(0, Intent(records[-1].end, it.st_dev, it.st_ino, 0, len(text)))
+    reader.close()
+
+
+def test_all_of_many_rings_at_the_end(house: House) -> None:
+    """A stop that comes before the collector has been handed all of them."""
+    for worker in range(1, 71):
+        house.write(worker, f"{worker} one\n")
+    for worker in range(1, 71):
+        house.rings.ended(worker)
+    house.rings.finish()
+    assert sorted(house.text().split()[::2]) == sorted(str(it) for it in range(1, 71))
+    assert not house.rings.held
+
+
+def test_rings_that_do_not_come_are_not_waited_for_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The lines of those that have come are written after a while, and it is told."""
+    monkeypatch.setattr("leeward._collector.main.WHOLE", 0.1)
+    scene = Scene(Spec("file", str(tmp_path / "app.log")), Random(1))
+    try:
+        scene.write(3, here=True)
+        scene.missing = 2
+        scene.collect()
+        scene.wait_complaint("2 of 3 log rings did not come in 0.1 s")
+        scene.wait_drained()
+        scene.finish()
+        assert scene.check() == (3, 0)
+    finally:
+        scene.close()
+
+
+# --- what is in a ring is written, whenever there is a collector -----------------------------
+
+
+@pytest.fixture
+def unloadable(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """A deploy is under way, in whose middle a file of ours is missing; until it is undone."""
+    monkeypatch.setitem(sys.modules, "leeward._supervisor.collecting", None)
+    return monkeypatch
+
+
+def test_a_worker_that_dies_while_no_collector_can_be_started(
+    house: House, unloadable: pytest.MonkeyPatch
+) -> None:
+    """Its ring is kept until there is one."""
+    with unloadable.context() as brief:
+        brief.setattr("leeward._supervisor.rings._LOAD_AGAIN", 0.01)
+        house.write(1, "one\n")
+        house.rings.ended(1)
+    assert "the log collector cannot be started" in house.said.read_text()
+    unloadable.undo()
+    house.turn_until(lambda: house.text() == "one\n" and not house.rings.held)
+
+
+def test_a_stop_is_another_chance(house: House, unloadable: pytest.MonkeyPatch) -> None:
+    house.write(1, "one\n")
+    house.rings.ended(1)
+    unloadable.undo()
+    house.rings.finish()
+    assert house.text() == "one\n"
+
+
+def test_what_is_never_written_is_told(house: House, unloadable: pytest.MonkeyPatch) -> None:
+    """Rings of the dead are kept in a bounded number."""
+    unloadable.setattr("leeward._supervisor.rings._KEPT", 2)
+    for worker in range(1, 5):
+        house.write(worker, f"{worker}\n")
+        house.rings.ended(worker)
+    assert list(house.rings.held) == [3, 4]
+    lost = re.compile(r"(\d+) octets of log lines are lost")
+    assert lost.findall(house.said.read_text()) == ["32", "32"]
+    house.rings.finish()
+    assert lost.findall(house.said.read_text()) == ["32", "32", "64"]
+
+
+def test_what_is_told_at_the_end_is_in_the_log_file(house: House) -> None:
+    """That of a flood something was refused."""
+    house.rings.open_log()
+    writer = RingWriter(*map(int, house.rings.ring(1, 0, 1)))
+    sink = writer.sink(house.spec)
+    while writer.write(sink, 20, b"x" * 60_000 + b"\n"):
+        pass
+    writer.close()
+    house.rings.ended(1)
+    house.rings.finish()
+    assert "1 log line" in house.said.read_text()
+    assert "1 log line" in house.text()

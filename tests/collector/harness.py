@@ -158,7 +158,6 @@ class Scene:
         self.channel: Channel | None = None
         self.collector = 0
         self.complaints: list[str] = []
-        self.emptied: list[str] = []
         #: Numbers of the lines that files held, by their writer.
         self.found: defaultdict[int, array[int]] = defaultdict(lambda: array("I"))
 
@@ -234,7 +233,7 @@ class Scene:
         config = Config("nothing").to_json()
         bell = m.Descriptor(self.bell.fd)
         many = len(held) + self.missing
-        self.tell(c.Collect(config, parent, bell, many, tuple(self.emptied)))
+        self.tell(c.Collect(config, parent, bell, many))
         if self.follower is not None:
             self.follower.ask(self)
         for it in held:
@@ -265,8 +264,6 @@ class Scene:
     def _heard(self, message: m.Message) -> None:
         if isinstance(message, c.RingDrained):
             self.writers[message.worker].drained = True
-        elif isinstance(message, c.Emptied):
-            self.emptied.append(message.path)
         elif isinstance(message, c.Complaint):
             self.complaints.append(message.text)
 

@@ -1,4 +1,4 @@
-"""A log file: rotated when it is due, found again, kept, compressed, and emptied once."""
+"""A log file: rotated when it is due, found again, kept and compressed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from collector.harness import Scene
 
 from leeward._collector.files import File
 from leeward._collector.shrink import Shrinker
@@ -458,22 +457,3 @@ def test_what_became_of_a_batch(tmp_path: Path, files: Callable[..., File], what
     assert found == (what in ("whole", "behind another's"))
     if what in ("half", "nothing"):
         assert path.read_bytes() == b"before\n"
-
-
-def test_a_file_is_emptied_once_in_the_life_of_an_instance(tmp_path: Path) -> None:
-    """Not again by the successor of a collector that was killed, nor for the next worker."""
-    path = tmp_path / "app.log"
-    path.write_bytes(b"of the run before\n")
-    scene = Scene(Spec("file", str(path), truncate=True), Random(1))
-    try:
-        scene.end(scene.write(10))
-        scene.collect()
-        scene.wait_drained()
-        scene.kill_collector()
-        scene.end(scene.write(10))
-        scene.collect()
-        scene.wait_drained()
-        scene.finish()
-        assert scene.check() == (20, 0)
-    finally:
-        scene.close()

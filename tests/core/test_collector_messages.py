@@ -11,7 +11,7 @@ from leeward._core.messages import Descriptor, Message, decode, encode
 @pytest.mark.parametrize(
     "message",
     [
-        c.Collect("{}", 1, Descriptor(5), 2, ("/a",)),
+        c.Collect("{}", 1, Descriptor(5), 2),
         c.Ring(1, 0, 3, Descriptor(7), True),
         c.RingEnds(4),
         c.RingDrained(4),
@@ -22,7 +22,6 @@ from leeward._core.messages import Descriptor, Message, decode, encode
         c.Reopen(),
         c.Tail(20, True, -1, 30, Descriptor(9)),
         c.Finish(5.0),
-        c.Emptied("/a"),
         c.Complaint("error", "/a: No space left on device"),
     ],
     ids=lambda it: type(it).__name__,

@@ -33,7 +33,6 @@ class File(Stream):
     """The file at `spec.path`, made where it is missing.
 
     shrinker:  compresses what was rotated, a little at a time.
-    fresh:     whether it is to be emptied at its first opening (`Spec.truncate`).
     say:       called with (level, text) of what the operator must know.
     """
 
@@ -41,7 +40,6 @@ class File(Stream):
         self,
         spec: Spec,
         shrinker: Shrinker,
-        fresh: bool = False,
         now: Callable[[], float] = time.time,
         say: Callable[[str, str], object] = lambda level, text: None,
     ) -> None:
@@ -49,7 +47,6 @@ class File(Stream):
         self.spec = spec
         self._named = _named(spec)
         self._shrinker = shrinker
-        self._fresh = fresh
         self._now = now
         self._say = say
         self._stuck: set[str] = set()  # could not be removed when that was tried last
@@ -107,9 +104,6 @@ class File(Stream):
         it = os.fstat(self.fd)
         self._identity = (it.st_dev, it.st_ino)
         self.regular = stat.S_ISREG(it.st_mode)
-        if self._fresh and self.regular:
-            os.ftruncate(self.fd, 0)
-        self._fresh = False
         written = it.st_mtime if it.st_size else self._now()
         if self.spec.begun and self.regular:
             written = self._begun = self._when_begun(written if it.st_size else 0.0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from _thread import allocate_lock
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from leeward._collector.datagrams import MessageLane, Socket
@@ -47,22 +47,12 @@ class Source:
 
 
 class Intake:
-    """say:      called with (level, text) of what the operator must know.
-    emptied:  files that were emptied already, in the life of this instance.
-    empties:  called with the path of one that is about to be.
-    quick:    what `terminals.opened` has found.
+    """say:    called with (level, text) of what the operator must know.
+    quick:  what `terminals.opened` has found.
     """
 
-    def __init__(
-        self,
-        say: Say,
-        emptied: Iterable[str] = (),
-        empties: Callable[[str], None] = lambda path: None,
-        quick: Mapping[int, int] | None = None,
-    ) -> None:
+    def __init__(self, say: Say, quick: Mapping[int, int] | None = None) -> None:
         self._quick = dict(quick or {})
-        self._emptied = set(emptied)
-        self._empties = empties
         self.sources: dict[int, Source] = {}
         self.shrinker = Shrinker()
         self._say = say
@@ -248,12 +238,7 @@ class Intake:
 
     def _make(self, spec: Spec) -> Stream:
         if spec.kind == "file":
-            fresh = spec.truncate and spec.path not in self._emptied
-            if fresh:
-                # Said before it is done: a successor must not do it again, to our lines.
-                self._emptied.add(spec.path)
-                self._empties(spec.path)
-            return File(spec, self.shrinker, fresh, say=self._say)
+            return File(spec, self.shrinker, say=self._say)
         if spec.kind in (SYSLOG, JOURNAL):
             return Socket(spec, self._say)
         fd = 1 if spec.kind == "stdout" else 2

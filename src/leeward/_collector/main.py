@@ -94,9 +94,7 @@ class Collector:
         self._signals = signals
         self._supervisor = begin.supervisor
         self._bell = Bell(int(begin.bell))
-        self._intake = Intake(
-            self._complain, begin.emptied, lambda path: self._say(c.Emptied(path)), quick
-        )
+        self._intake = Intake(self._complain, quick)
         self._deadline: float | None = None
         self._rings = 0  # that have come
         self._captures = Captures(self._complain, lambda *it: self._tails.printed(*it))

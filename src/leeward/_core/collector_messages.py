@@ -19,7 +19,6 @@ class Collect(Message):
     supervisor: int  # pid
     bell: Descriptor
     rings: int
-    emptied: tuple[str, ...] = ()  # files that a predecessor has emptied already
 
 
 class Ring(Message):
@@ -92,12 +91,6 @@ class Finish(Message):
     """All writers are dead: write what is left within so many seconds, and leave."""
 
     timeout: float
-
-
-class Emptied(Message):
-    """This file is about to be emptied, once in the life of the instance."""
-
-    path: str
 
 
 class Complaint(Message):

@@ -42,7 +42,6 @@ class Spec(Record):
     suffix:        of rotated files, for strftime; "" for .1, .2 … as RotatingFileHandler has it.
     begun:         rotated files are called by the moment at which they were begun, before their
                    ending, as loguru has it: app.2026-11-21_14-03-12_315000.log.
-    truncate:      the file is emptied when an instance opens it for the first time.
     permissions:   of files that are made.
     when, interval, at:  as `_core.rollover.after` has them, instead of `rotate_every`;
     due:           then: when its handler meant to rotate it first, seconds since the epoch.
@@ -61,7 +60,6 @@ class Spec(Record):
     compress: bool = False
     suffix: str = ""
     begun: bool = False
-    truncate: bool = False
     permissions: int = 0o644
     when: str = ""
     interval: int = 0

@@ -54,8 +54,6 @@ class Collecting:
         #: When something is to be done by itself: a start, or a telling.
         self._due: float | None = None
         self._told_failure = ""
-        #: Files that were emptied at their first opening.
-        self._emptied: set[str] = set()
 
     def open_log(self) -> None:
         """What the supervisor says goes to the log file too, if it has one."""
@@ -102,9 +100,8 @@ class Collecting:
             captured.handed = False
         bell = m.Descriptor(self._rings.bell.fd)
         config = self._config().to_json()
-        emptied = tuple(sorted(self._emptied))
         many = len(self._rings.held)
-        self._tell(c.Collect(config, self._posix.getpid(), bell, many, emptied))
+        self._tell(c.Collect(config, self._posix.getpid(), bell, many))
         self.hand_over()
 
     def hand_over(self) -> None:
@@ -233,8 +230,6 @@ class Collecting:
                     self._rings.capturing.forget((worker, stream))
                 case c.LineBegun(begun) if os.isatty(2):
                     self._voice.interrupts = self._end_line if begun else None
-                case c.Emptied(path):
-                    self._emptied.add(path)
                 case c.Complaint(level, text):
                     self._voice.say(text, level)
                     self._told_failure = ""

@@ -799,3 +799,37 @@ def test_a_half_closed_client_has_half_a_minute_more_as_long_as_it_is_sent_somet
         assert b"503" not in answer(transport)
 
     run(case)
+
+
+@pytest.mark.parametrize("path", [b"poll", b"talks"])
+def test_a_half_closed_client_that_takes_its_time_is_not_cut(path: bytes) -> None:
+    """It was, by a look of the one deadline right before the other's, for which it is not late."""
+
+    class Talks(Socket):
+        async def on_message(self, message: str | bytes) -> None:  # type: ignore[override]
+            await self.application.settings["gate"].wait()
+
+    DECLARING["talks"] = Talks
+
+    async def case(here: World) -> None:
+        member, transport = here.connect()
+        waits = 10_000
+        transport.get_write_buffer_size = lambda: waits  # type: ignore[method-assign]
+        if path == b"talks":
+            member.data_received(UPGRADE.replace(b"/ws", b"/talks"))
+            await here.clock.advance(0.1)
+            member.data_received(b"\x81\x81\0\0\0\0a")
+        else:
+            member.data_received(GET % path)
+        await here.clock.advance(0.1)
+        member.pause_writing()
+        assert member.eof_received()
+        # Each 8.3 s, as no multiple of the looks: now and then it is right before one.
+        for _ in range(300):
+            await here.clock.advance(8.3, 0.25)
+            assert not transport.closed
+            waits -= 1
+        assert await here.ends(transport, 70.0) >= 50.0
+        assert here.engine.ends.counts == {"write": 1}
+
+    run(case, ws_ping_interval=0.0, abandon_after=1e6)

@@ -287,14 +287,19 @@ class Link(Sending):
         if self._connected and (self.ended or self.life is _ENDING):
             # A slow reader is no dead one: it stays while bytes go out.
             ending, now = self.life is _ENDING, self.server.loop.time()
+            every = _FAREWELL if ending else HALF_CLOSED
+            if not ending and self._paused_writing:
+                # The `Watch` judges its pace, by longer times than ours: a look of ours in
+                # between shortened them, and a download was reset 3 s behind its last progress.
+                self.deadline = self.server.deadline(every)
+                return
             waiting = self.transport.get_write_buffer_size() + unsent(self.transport)
             if self.progress is NONE:
                 self.progress = Progress()
-            every = _FAREWELL if ending else HALF_CLOSED
             write = self.server.timeouts.writing(self.own)
             patience = (write or _CLOSING) if ending else HALF_CLOSED
             stalled = self.progress.stalled(self.mark(), now, patience, every)
-            if (waiting and not stalled) if ending else (self._paused_writing or not stalled):
+            if not stalled and (waiting or not ending):
                 self.deadline = self.server.deadline(every)
                 return
         self.cut()

@@ -7,12 +7,13 @@ import contextlib
 import socket
 import ssl
 import struct
+import threading
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from certificates import Contexts, contexts, needs_openssl
-from engine.port import Port, run, serving
+from engine.port import PATIENCE, Port, run, serving
 from tornado.httpserver import HTTPServer
 from tornado.web import Application, RequestHandler, stream_request_body
 from tornado.websocket import WebSocketHandler
@@ -389,6 +390,71 @@ def test_a_websocket_that_lags_hears_and_answers_all(
     if end == "close_notify" and not encrypted:
         pytest.skip("is TLS's")
     assert run(main(), loop) == 1000 == Echo.came
+
+
+class Piles(WebSocketHandler):
+    """Awaits nothing that it writes, and writes much more than it reads."""
+
+    slowly: bool
+    answered: int
+    begun: asyncio.Event
+    begin: asyncio.Event
+
+    async def _after_a_while(self) -> None:
+        Piles.begun.set()
+        await Piles.begin.wait()
+        self._answer()
+
+    def on_message(self, message: str | bytes) -> Any:
+        if Piles.slowly:
+            return self._after_a_while()
+        return self._answer()
+
+    def _answer(self) -> None:
+        Piles.answered += 1
+        self.write_message(PILE, binary=True)
+
+
+PILE = 64 * 1024 * b"p"
+
+
+@needs_openssl
+@LOOPS
+@pytest.mark.parametrize("encrypted", [False, True], ids=["plain", "tls"])
+@pytest.mark.parametrize("slowly", [False, True], ids=["at once", "slowly"])
+def test_a_websocket_hears_and_answers_all_though_too_much_waits_for_its_client(
+    slowly: bool, encrypted: bool, loop: str, tls: Contexts
+) -> None:
+    """Of 200 answers a part came: the end was taken for near while the messages waited unread."""
+
+    async def main() -> int:
+        Piles.slowly, Piles.answered = slowly, 0
+        Piles.begun, Piles.begin = asyncio.Event(), asyncio.Event()
+        app = Application([("/", Piles)], log_function=lambda _: None)
+        theirs, ours = tls if encrypted else (None, None)
+        read = threading.Event()
+        async with serving(app, Config(""), theirs) as port:
+            client = asyncio.to_thread(
+                send_and_leave, port, ours, HELLO, 200 * SMALL, sent=lambda: read.wait(PATIENCE)
+            )
+            reading = asyncio.ensure_future(client)
+            if slowly:
+                await Piles.begun.wait()
+                (member,) = port.server.live
+                while not member.ended:  # its messages are all here
+                    await asyncio.sleep(0.001)
+                Piles.begin.set()
+            while not Piles.answered or any(not it.choked for it in port.server.live):
+                await asyncio.sleep(0.001)
+            read.set()
+            back = await reading
+            await port.gone()
+            return back.count(PILE)
+
+    assert run(main(), loop) == 200
+
+
+SMALL = b"\x82\x81" + bytes(4) + b"m"
 
 
 # --- when the application hears of it ---------------------------------------------------------

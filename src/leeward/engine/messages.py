@@ -146,13 +146,17 @@ class Messages(IOStream):
         rest = self._rest()
         self._data += rest if self.asked is None else self.asked.sieve.feed(rest)
 
+    def end(self) -> None:
+        """All that the peer has said was read, and it will say no more."""
+        raise NotImplementedError
+
     def _taken(self) -> None:
         """Something was taken from the front of `_data`."""
         if not self._closed:
             if len(self._data) <= AHEAD:
                 self._connection.read_on()
             if self._ended and not self._data and self.guard is None:
-                self._loop.call_soon(self.close)
+                self._loop.call_soon(self.end)
 
 
 def _resume(future: asyncio.Future[None]) -> None:

@@ -202,8 +202,8 @@ class TransportStream(Messages):
             if self._closed:
                 self._future = self._find = None
                 raise StreamClosedError(real_error=self.error)
-            if self._ended:
-                self.close()  # no more will come
+            if self._ended and not self._connection.choked:
+                self.end()  # no more will come
             # Reading paused when nobody wanted more; what is wanted now may be larger.
             self._connection.read_on()
         return future
@@ -302,6 +302,8 @@ class TransportStream(Messages):
             self._try()
         except UnsatisfiableReadError as error:
             self._unsatisfiable(error)
+        if self._ended and self._future is not None and not self._connection.choked:
+            self.end()  # which a choked stream's reader does not see: more was here
         if not self._closed and (self._future is not None or len(self._data) <= AHEAD):
             self._connection.read_on()
 
@@ -312,8 +314,15 @@ class TransportStream(Messages):
                   end seen by the next read.
         """
         self._ended = True
-        if self._future is not None or not (self._data or at_work):
-            self.close()
+        reads = self._future is not None and not self._connection.choked
+        if reads or not (self._data or at_work):
+            self.end()
+
+    def end(self) -> None:
+        """All that the peer has said was read; what it has not taken yet is still sent."""
+        if not self._closed:
+            self._shut()
+            self._connection.close(lingers=False)
 
     def lost(self, error: BaseException | None) -> None:
         """The transport is gone."""

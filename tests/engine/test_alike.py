@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from engine.hall import ask, served
 from engine.port import run
+from tornado.httputil import HTTPOutputError
 from tornado.iostream import StreamClosedError
 from tornado.web import Application, RequestHandler, stream_request_body
 from tornado.websocket import WebSocketHandler
@@ -68,6 +69,48 @@ def test_another_length_than_was_said(by: str, body: str, caplog: pytest.LogCapt
     lines = [it.getMessage() for it in caplog.records]
     assert sum(it.startswith("200 GET /?") for it in lines) == 1
     assert "Failed to flush partial response" not in lines
+
+
+class WritingOn(Heard):
+    """Has answered, and writes to the connection itself."""
+
+    said: list[str]
+
+    async def get(self) -> None:
+        connection: Any = self.request.connection
+        if self.get_argument("flush", ""):
+            await self.flush()
+        await self.finish("x")
+        await asyncio.sleep(0)
+        try:
+            connection.write(b"HTTP/1.1 200 OK\r\n\r\n")
+        except HTTPOutputError:
+            WritingOn.said.append("refused")
+        except Exception as error:  # Tornado's stream is closed
+            WritingOn.said.append(type(error).__name__)
+
+
+@pytest.mark.parametrize("flush", ["", "flush=1"])
+@pytest.mark.parametrize("by", SERVERS)
+def test_nothing_is_sent_behind_an_answer(by: str, flush: str) -> None:
+    """Behind a proxy that shares connections it was the next client's answer.
+
+    Tornado refuses it where Content-Length has told the answer's length, and there alone.
+    """
+    Heard.heard, WritingOn.said = [], []
+    app = Application([("/", WritingOn)], log_function=lambda _: None)
+
+    async def main() -> bytes:
+        async with served(app, by) as port:
+            return await ask(port, GET.replace(b"/", b"/?" + flush.encode(), 1))
+
+    if by == "tornado" and flush:
+        pytest.skip("sends it")
+    answer = run(main())
+    assert answer.count(b"HTTP/1.1") == 1 and answer.endswith(
+        (b"\r\n\r\nx", b"1\r\nx\r\n0\r\n\r\n")
+    )
+    assert WritingOn.said == ["refused"]
 
 
 # --- a stream that was taken --------------------------------------------------------------------

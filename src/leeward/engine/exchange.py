@@ -226,6 +226,11 @@ class Exchange(HTTPConnection):
         """Send a piece of the answer's body.  The future is done when it has left us."""
         if self.connection.is_over:
             return self.connection.send(b"")
+        if chunk and self.write_finished:
+            # The client would take it for the beginning of the next answer.
+            if not self.disconnect:
+                self.connection.cut()
+            raise HTTPOutputError("Tried to write behind the end of the answer")
         return self.connection.send(self._framed(chunk))
 
     def finish(self) -> None:

@@ -45,6 +45,8 @@ HTTP = """\
 The engine accepts what the installed Tornado accepts, **minus** the first list, **plus** the second, and nothing else.
 Where both refuse, the third list tells under which name. A refusal is answered with 400, where nothing else is said, and names its rule in the log,
 so that it can be explained to whoever owns the client; `leeward ps --json` [counts](ps.md) them.
+Tornado sends a 400, and `100 Continue`, even into an answer that has begun. The engine sends no 100 there, and cuts the connection
+instead of a 400, so that the client can tell such an answer from a whole one.
 
 Tornado 6.4 is laxer than 6.6, so that some of these are a difference only there. Two things that look wrong are right:
 lines may end in LF alone (RFC 9112 §2.2 allows it, and Tornado does it), and octets beyond ASCII may stand in targets

@@ -158,13 +158,13 @@ MUTANTS = (
     Mutant(
         "100 is not sent",
         "reading",
-        "if head.expect and not exchange.write_finished:",
+        "if head.expect and not (exchange.begun or exchange.write_finished):",
         "if False:",
     ),
     Mutant(
         "100 comes behind the body",
         "reading",
-        "if head.expect and not exchange.write_finished:",
+        "if head.expect and not (exchange.begun or exchange.write_finished):",
         "if head.expect and head.length == 0:",
     ),
     # --- one request after the other -------------------------------------------------------------

@@ -247,6 +247,10 @@ class Connection(Reading):
         self.server.refused(rule)
         refusals.tell(error, rule, self.context)
         exchange = self.exchange
+        if exchange is not None and exchange.begun and not exchange.write_finished:
+            self._tell_delegate()
+            self.cut()  # a second status line would be taken for a part of the first one's body
+            return
         if exchange is None or not exchange.write_finished:
             self.send(refusals.answer(getattr(error, "status", 400)))
         self._tell_delegate()

@@ -81,7 +81,7 @@ class Reading(Parting):
         if exchange is None or self.life is _UPGRADED:
             return False
         head = exchange.head
-        if head.expect and not exchange.write_finished:
+        if head.expect and not (exchange.begun or exchange.write_finished):
             self.send(b"HTTP/1.1 100 Continue\r\n\r\n")
         if head.length == 0:
             return self._request_complete()

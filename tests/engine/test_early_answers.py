@@ -1,0 +1,112 @@
+"""An answer that begins, or ends, before all of its request has come."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from certificates import Contexts, contexts, needs_openssl
+from engine.port import Port, run, serving
+from tornado.httputil import HTTPInputError
+from tornado.web import Application, RequestHandler, stream_request_body
+
+from leeward._core.config import Config
+
+LOOPS = pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+ENCRYPTED = pytest.mark.parametrize("encrypted", [False, True], ids=["plain", "tls"])
+HOST = b"Host: localhost\r\n"
+
+
+@pytest.fixture(scope="module")
+def tls(tmp_path_factory: pytest.TempPathFactory) -> Contexts:
+    return contexts(tmp_path_factory.mktemp("ca"))
+
+
+@stream_request_body
+class Begins(RequestHandler):
+    """Sends a part of its answer before it has seen any of the body."""
+
+    heard: list[str]
+
+    async def prepare(self) -> None:
+        self.write("begun ")
+        await self.flush()
+
+    def data_received(self, chunk: bytes) -> None:
+        if chunk == b"bad":
+            raise HTTPInputError("no")
+
+    def post(self) -> None:
+        Begins.heard.append("post")
+        self.finish("ended")
+
+    def on_connection_close(self) -> None:
+        super().on_connection_close()
+        Begins.heard.append("left")
+
+
+async def connect(port: Port, encrypted: bool, ours: Any) -> Any:
+    how = {"ssl": ours, "server_hostname": "localhost"} if encrypted else {}
+    return await port.connect(**how)
+
+
+BAD = {
+    "chunk": (b"POST / HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked\r\n\r\n", b"x\r\n"),
+    "piece": (b"POST / HTTP/1.1\r\n" + HOST + b"Content-Length: 9\r\n\r\n", b"bad"),
+    "1.0": (b"POST / HTTP/1.0\r\nContent-Length: 9\r\n\r\n", b"bad"),
+}
+
+
+@needs_openssl
+@LOOPS
+@ENCRYPTED
+@pytest.mark.parametrize("name", BAD)
+def test_a_refusal_is_not_sent_into_an_answer(
+    name: str, encrypted: bool, loop: str, tls: Contexts
+) -> None:
+    """As Tornado sends it: to an HTTP/1.0 client it was the end of a whole answer."""
+    head, body = BAD[name]
+
+    async def main() -> bytes:
+        Begins.heard = []
+        app = Application([("/", Begins)], log_function=lambda _: None)
+        async with serving(app, Config(""), tls[0] if encrypted else None) as port:
+            reader, writer = await connect(port, encrypted, tls[1])
+            writer.write(head)
+            answer: bytes = await reader.readuntil(b"begun ")
+            writer.write(body)
+            try:
+                while piece := await reader.read(65536):
+                    answer += piece
+            except ConnectionResetError:
+                pass
+            await port.gone()
+            writer.close()
+            return answer
+
+    answer = run(main(), loop)
+    assert answer.count(b"HTTP/1.") == 1 and b"400" not in answer
+    assert not answer.endswith(b"0\r\n\r\n")
+    assert Begins.heard == ["left"]
+
+
+@LOOPS
+def test_100_is_not_sent_into_an_answer(loop: str) -> None:
+    """Its client sees by the answer that it may go on."""
+
+    async def main() -> bytes:
+        Begins.heard = []
+        app = Application([("/", Begins)], log_function=lambda _: None)
+        async with serving(app, Config("")) as port:
+            reader, writer = await port.connect()
+            head = b"POST / HTTP/1.1\r\n" + HOST + b"Content-Length: 4\r\n"
+            writer.write(head + b"Connection: close\r\nExpect: 100-continue\r\n\r\n")
+            answer = await reader.readuntil(b"begun ")
+            writer.write(b"good")
+            answer += await reader.read()
+            writer.close()
+            return answer
+
+    answer = run(main(), loop)
+    assert b"100" not in answer and answer.endswith(b"\r\nended\r\n0\r\n\r\n")
+    assert Begins.heard == ["post"]

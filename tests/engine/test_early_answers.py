@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import socket
+import ssl
 from typing import Any
 
 import pytest
 from certificates import Contexts, contexts, needs_openssl
-from engine.port import Port, run, serving
+from engine.port import PATIENCE, Port, run, serving
 from tornado.httputil import HTTPInputError
 from tornado.web import Application, RequestHandler, stream_request_body
 
@@ -110,3 +113,65 @@ def test_100_is_not_sent_into_an_answer(loop: str) -> None:
     answer = run(main(), loop)
     assert b"100" not in answer and answer.endswith(b"\r\nended\r\n0\r\n\r\n")
     assert Begins.heard == ["post"]
+
+
+@stream_request_body
+class Ends(RequestHandler):
+    """Answers at the first piece of the body, with more than the kernel takes."""
+
+    size: int
+    heard: list[str]
+    told: asyncio.Event
+
+    def data_received(self, chunk: bytes) -> None:
+        Ends.heard.append("piece")
+        self.finish(b"x" * Ends.size)
+
+    def post(self) -> None:
+        Ends.heard.append("post")
+
+    def on_connection_close(self) -> None:
+        super().on_connection_close()
+        Ends.heard.append("left")
+        Ends.told.set()
+
+
+def upload(port: Port, tls: ssl.SSLContext | None) -> bytes:
+    """Go on as the answer begins, and read it to its end."""
+    client = socket.create_connection(port.address, PATIENCE)
+    if tls is not None:
+        client = tls.wrap_socket(client, server_hostname="localhost")
+    with client:
+        client.sendall(b"POST / HTTP/1.1\r\n" + HOST + b"Content-Length: 9\r\n\r\nearly")
+        answer = [client.recv(100)]
+        client.sendall(b"late")
+        while piece := client.recv(65536):
+            answer.append(piece)
+    return b"".join(answer)
+
+
+@needs_openssl
+@LOOPS
+@ENCRYPTED
+@pytest.mark.parametrize("size", [10, 30_000_000])
+@pytest.mark.parametrize("by", ["tornado", "leeward", "leeward plain"])
+def test_a_handler_that_has_answered_early_hears_that_its_body_is_not_read(
+    by: str, size: int, encrypted: bool, loop: str, tls: Contexts
+) -> None:
+    """Whether its client is slow to take the answer or not: its task waited for ever."""
+    if by == "tornado" and (loop == "uvloop" or size == 10):
+        pytest.skip("resets who sends on behind a small answer")
+
+    async def main() -> bytes:
+        Ends.size, Ends.heard, Ends.told = size, [], asyncio.Event()
+        app = Application([("/", Ends)], log_function=lambda _: None)
+        config = Config("", engine=by.split()[0], accelerate=by == "leeward")
+        async with serving(app, config, tls[0] if encrypted else None) as port:
+            answer = await asyncio.to_thread(upload, port, tls[1] if encrypted else None)
+            await Ends.told.wait()
+            await port.gone()
+            return answer
+
+    answer = run(main(), loop)
+    assert answer.startswith(b"HTTP/1.1 200 ") and answer.endswith(b"\r\n\r\n" + size * b"x")
+    assert Ends.heard == ["piece", "left"]

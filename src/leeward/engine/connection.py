@@ -225,13 +225,16 @@ class Connection(Reading):
         exchange, delegate = self.exchange, self._delegate
         assert exchange is not None and delegate is not None
         self._step = self._chunks = None
+        if exchange.write_finished:  # and waits for its client, who has sent on meanwhile
+            self.bear()
+            self._tell_delegate()
+            exchange.read_finished = True
+            self._exchange_over(exchange)
+            return False
         exchange.read_finished = True
         own, timeouts = exchange.own, self.server.timeouts
         timeout = timeouts.handler or timeouts.poll if own is None else self.obey(own)
         self.deadline = self.server.deadline(timeout) if timeout else 0.0
-        if exchange.write_finished:
-            self._exchange_over(exchange)
-            return False
         try:
             delegate.finish()
         except Exception as error:

@@ -5,12 +5,19 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+import threading
 from typing import Any
 
 import pytest
 from certificates import Contexts, contexts, needs_openssl
 from engine.port import PATIENCE, Port, run, serving
-from tornado.httputil import HTTPInputError
+from tornado.httpserver import HTTPServer
+from tornado.httputil import (
+    HTTPConnection,
+    HTTPInputError,
+    HTTPMessageDelegate,
+    HTTPServerConnectionDelegate,
+)
 from tornado.web import Application, RequestHandler, stream_request_body
 
 from leeward._core.config import Config
@@ -175,3 +182,81 @@ def test_a_handler_that_has_answered_early_hears_that_its_body_is_not_read(
     answer = run(main(), loop)
     assert answer.startswith(b"HTTP/1.1 200 ") and answer.endswith(b"\r\n\r\n" + size * b"x")
     assert Ends.heard == ["piece", "left"]
+
+
+@stream_request_body
+class Closes(RequestHandler):
+    """Hangs up at the first piece of the body."""
+
+    heard: list[str]
+
+    def data_received(self, chunk: bytes) -> Any:
+        connection: Any = self.request.connection
+        connection.stream.close()
+        return asyncio.sleep(0)
+
+    def post(self) -> None:
+        Closes.heard.append("post")
+
+
+class Delegate(HTTPMessageDelegate):
+    """Hangs up as it sees the headers."""
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+
+    def headers_received(self, *args: Any) -> None:
+        self._connection.stream.close()
+
+    def data_received(self, chunk: bytes) -> None:
+        Closes.heard.append("piece")
+
+    def finish(self) -> None:
+        Closes.heard.append("finish")
+
+    def on_connection_close(self) -> None:
+        pass
+
+
+class Delegates(HTTPServerConnectionDelegate):
+    def start_request(self, server_conn: object, request_conn: HTTPConnection) -> Delegate:
+        return Delegate(request_conn)
+
+
+@needs_openssl
+@LOOPS
+@pytest.mark.parametrize("how", ["body", "headers", "headers of a GET"])
+def test_a_client_that_is_hung_up_on_does_not_stay(how: str, loop: str, tls: Contexts) -> None:
+    """Over TLS its farewell was waited for without an end, and a request told that was over."""
+
+    async def main() -> None:
+        Closes.heard = []
+        app: Any = Application([("/", Closes)], log_function=lambda _: None)
+        if how.startswith("headers"):
+            app = HTTPServer(Delegates())
+        async with serving(app, Config(""), tls[0]) as port:
+            done = threading.Event()
+            client = asyncio.ensure_future(asyncio.to_thread(hang, port, tls[1], how, done))
+            try:
+                while not port.server.live:
+                    await asyncio.sleep(0.001)
+                async with asyncio.timeout(10):
+                    await port.gone()
+            finally:
+                done.set()
+                await client
+
+    run(main(), loop)
+    assert Closes.heard == []
+
+
+def hang(port: Port, tls: ssl.SSLContext, how: str, done: threading.Event) -> None:
+    """Send a request and read nothing."""
+    with tls.wrap_socket(
+        socket.create_connection(port.address, PATIENCE), server_hostname="localhost"
+    ) as client:
+        if how.endswith("GET"):
+            client.sendall(b"GET / HTTP/1.1\r\n" + HOST + b"\r\n")
+        else:
+            client.sendall(b"POST / HTTP/1.1\r\n" + HOST + b"Content-Length: 5\r\n\r\nearly")
+        done.wait(PATIENCE)

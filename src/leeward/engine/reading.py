@@ -78,8 +78,8 @@ class Reading(Parting):
     def _read_body(self) -> bool:
         """The application has seen the headers: what is to come?"""
         exchange = self.exchange
-        if exchange is None or self.life is _UPGRADED:
-            return False
+        if exchange is None or self.life is not _ACTIVE:
+            return False  # it was taken over, or closed
         head = exchange.head
         if head.expect and not (exchange.begun or exchange.write_finished):
             self.send(b"HTTP/1.1 100 Continue\r\n\r\n")
@@ -182,7 +182,8 @@ class Reading(Parting):
     def _park(self, waiting: Awaitable[Any], then: Callable[[], bool]) -> None:
         """Read no further until `waiting` is done."""
         self._step = None
-        self._awaits_application()
+        if self.life is _ACTIVE:  # else it has a deadline of its own
+            self._awaits_application()
         if len(self._buffer) > AHEAD:
             self._pause_reading()
         gen.convert_yielded(waiting).add_done_callback(lambda it: self._unpark(it, then))

@@ -576,8 +576,9 @@ def test_many_who_wait_for_a_reload_keep_nobody_out(tmp_path: Path) -> None:
     with serve("release", cwd=tmp_path) as service, contextlib.ExitStack() as stack:
         control = service.wait_ready().ps()["control"]
         release.write_text(f"open({str(gate)!r}).read()\n")
-        jobs = [Channel(stack.enter_context(at(control)).dup()) for _ in range(40)]
-        for job in jobs:
+        jobs = []
+        for _ in range(40):  # each asks before the next one comes: who is silent makes room
+            jobs.append(job := Channel(stack.enter_context(at(control)).dup()))
             stack.callback(job.close)
             job.send(ReloadRequest(wait=True))
         with open(gate, "w"):

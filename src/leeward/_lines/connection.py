@@ -9,9 +9,10 @@ import ssl
 from typing import Protocol
 
 from leeward._core.replies import Replies, Reply, TooLarge, Wrong
+from leeward._lines.tls import CHUNK, Tls
 
-#: Bytes taken from the kernel at once.
-CHUNK = 65536
+#: Readings of what is no reply, before a request; a server may not keep us busy with it.
+_READINGS = 8
 
 #: The reply, or why there will be none; a second one cannot come.
 Outcome = Reply | Exception
@@ -33,13 +34,17 @@ class Connection:
     asked:   a reply is expected.
     """
 
-    __slots__ = ("_loop", "_owner", "_poll", "_rest", "asked", "number", "replies", "sock")
+    __slots__ = (
+        "_loop", "_owner", "_poll", "_rest", "_stream", "_tls", "asked", "number", "replies",
+        "sock",
+    )  # fmt: skip
 
     def __init__(
         self,
         number: int,
         loop: asyncio.AbstractEventLoop,
         sock: socket.socket,
+        tls: Tls | None,
         replies: Replies,
         owner: Owner,
     ) -> None:
@@ -49,12 +54,16 @@ class Connection:
         self.asked = False
         self._loop = loop
         self._owner = owner
+        self._tls = tls
+        self._stream = tls or sock
         self._rest = memoryview(b"")
         self._poll = select.poll()
         self._poll.register(sock, select.POLLIN)
 
     def start(self) -> None:
         self._loop.add_reader(self.sock, self._readable)
+        if self.asked and self._tls is not None and not self._tls.is_between_records():
+            self._readable()  # a greeting that has come with the handshake's last
 
     def is_silent(self) -> bool:
         """Has nothing come, not even an end?  To be asked before each request.
@@ -62,23 +71,25 @@ class Connection:
         The kernel may hold what the loop has not told yet: the end of a connection that
         the server has closed for its idleness, or half of a second reply.  1 µs.
         """
-        if not self._poll.poll(0):
-            return True
-        if not isinstance(self.sock, ssl.SSLSocket):
-            return False
-        try:
-            self.sock.recv(1)
-        except ssl.SSLWantReadError:
-            return True  # a session's ticket, which is no reply
-        except OSError:
+        for _ in range(_READINGS):
+            if not self._poll.poll(0):
+                return self._tls is None or self._tls.is_between_records()
+            if self._tls is None:
+                return False
+            try:
+                self._tls.recv(CHUNK)
+            except ssl.SSLWantReadError:
+                continue  # a session's ticket, which is no reply; or half of a record
+            except OSError:
+                return False
             return False
         return False
 
     def send(self, request: bytes) -> None:
         self.asked = True
         try:
-            sent = self.sock.send(request)
-        except (BlockingIOError, ssl.SSLWantWriteError, ssl.SSLWantReadError):
+            sent = self._stream.send(request)
+        except (BlockingIOError, ssl.SSLWantReadError):
             sent = 0
         except OSError as error:
             # Not from within: the owner is in the middle of lending it.
@@ -102,8 +113,8 @@ class Connection:
 
     def _writable(self) -> None:
         try:
-            sent = self.sock.send(self._rest)
-        except (BlockingIOError, ssl.SSLWantWriteError, ssl.SSLWantReadError):
+            sent = self._stream.send(self._rest)
+        except (BlockingIOError, ssl.SSLWantReadError):
             return
         except OSError as error:
             self._failed(error)
@@ -114,8 +125,8 @@ class Connection:
 
     def _readable(self) -> None:
         try:
-            data = self.sock.recv(CHUNK)
-        except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            data = self._stream.recv(CHUNK)
+        except (BlockingIOError, ssl.SSLWantReadError):
             return
         except OSError as error:
             self._failed(error)
@@ -127,11 +138,8 @@ class Connection:
             self._failed(Unexpected(data))
             return
         try:
-            # What TLS has decrypted and not handed out makes no socket readable.
-            while isinstance(self.sock, ssl.SSLSocket) and (left := self.sock.pending()):
-                data += self.sock.recv(left)
             reply = self.replies.feed(data)
-        except (TooLarge, Wrong, OSError) as error:
+        except (TooLarge, Wrong) as error:
             self._failed(error)
             return
         except Exception as error:  # a function for ends is the application's
@@ -142,6 +150,8 @@ class Connection:
                 reply = reply._replace(clear=False)
             self.asked = False
             self._owner.came(self, reply)
+        elif self._tls is not None and self._tls.ended:  # the socket need not say so as well
+            self._failed(EOFError())
 
     def _failed(self, error: Exception) -> None:
         if self.sock.fileno() >= 0:

@@ -284,11 +284,11 @@ class Lender:
         rules, connection = self._rules, None
         try:
             async with asyncio.timeout(rules.connect_timeout):
-                sock = await sockets.connect(
+                sock, tls = await sockets.connect(
                     self.loop, self._wire, rules.connect_timeout, self._sockets
                 )
                 first = Replies(rules.greeting or rules.end, rules.max_reply)
-                connection = Connection(number, self.loop, sock, first, self)
+                connection = Connection(number, self.loop, sock, tls, first, self)
                 self._connections[number] = connection
                 await self._greet(connection)
         except BaseException as error:

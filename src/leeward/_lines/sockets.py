@@ -17,6 +17,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from leeward._lines.tls import Tls
+
 #: Probes in the time of the whole silence: half of them are sent, so that a wire which
 #: loses some packets is borne.
 PROBES = 20
@@ -77,8 +79,8 @@ class Wire:
 
 async def connect(
     loop: asyncio.AbstractEventLoop, wire: Wire, timeout: float, owned: set[socket.socket]
-) -> socket.socket:
-    """A connected, non-blocking socket, its TLS handshake done.  Raises OSError.
+) -> tuple[socket.socket, Tls | None]:
+    """A connected, non-blocking socket, and TLS on it, shaken hands.  Raises OSError.
 
     timeout:  seconds for all addresses of a name together: each has its share, so that
               one behind a black hole does not take the time of the next.
@@ -94,7 +96,7 @@ async def connect(
                 _tune(sock, wire)
             async with asyncio.timeout(timeout / len(found)):
                 await _connect(loop, sock, address)
-                return await _secure(loop, sock, wire, owned) if wire.tls else sock
+                return sock, await _secure(loop, sock, wire)
         except OSError as error:
             last = error
             discard(sock, owned)
@@ -113,7 +115,7 @@ def abandon(sock: socket.socket) -> None:
     """Close a forked child's copy: only the descriptor, with no word to the peer.
 
     The Python object forgets it as well, or its end would close whatever has the number
-    by then.  (`SSLSocket.close()` says nothing to the peer either; `unwrap()` would.)
+    by then.
     """
     with contextlib.suppress(OSError):  # closed by somebody else, who went by numbers
         os.close(sock.detach())
@@ -163,29 +165,20 @@ async def _connect(loop: asyncio.AbstractEventLoop, sock: socket.socket, address
         raise OSError(error, os.strerror(error))
 
 
-async def _secure(
-    loop: asyncio.AbstractEventLoop,
-    sock: socket.socket,
-    wire: Wire,
-    owned: set[socket.socket],
-) -> ssl.SSLSocket:
-    assert wire.tls is not None
-    name = wire.server_name or None
-    secure = wire.tls.wrap_socket(sock, server_hostname=name, do_handshake_on_connect=False)
-    owned.discard(sock)  # detached: the descriptor is the other's now
-    owned.add(secure)
-    try:
-        while True:
-            try:
-                secure.do_handshake()
-                return secure
-            except ssl.SSLWantReadError:
-                await _ready(loop, secure, loop.add_reader, loop.remove_reader)
-            except ssl.SSLWantWriteError:
-                await _ready(loop, secure, loop.add_writer, loop.remove_writer)
-    except BaseException:
-        discard(secure, owned)
-        raise
+async def _secure(loop: asyncio.AbstractEventLoop, sock: socket.socket, wire: Wire) -> Tls | None:
+    if wire.tls is None:
+        return None
+    tls = Tls(sock, wire.tls, wire.server_name or None)
+    while True:
+        try:
+            tls.shake_hands()
+            return tls
+        except ssl.SSLWantReadError:
+            await _ready(loop, sock, loop.add_reader, loop.remove_reader)
+            with contextlib.suppress(BlockingIOError):  # readable, and then not
+                tls.take()
+        except BlockingIOError:
+            await _ready(loop, sock, loop.add_writer, loop.remove_writer)
 
 
 async def _ready(

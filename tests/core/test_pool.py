@@ -83,6 +83,20 @@ def test_a_pause_doubles_up_to_its_bound_and_is_never_less_than_half() -> None:
     assert pauses == [1.0, 2.0, 2.0, 5.0, 2.5]
 
 
+def test_those_that_were_opened_together_are_one_try() -> None:
+    """Refused one after another, they do not lengthen the pause that the first has begun."""
+    it = pool(connections=16, pause=1.0)
+    for waiter in range(16):
+        it.ask(waiter, 0.0)
+    for connection in range(1, 17):
+        it.dropped(connection, connection / 1000, 1.0)
+    assert it.not_before == 1.001
+    [opened] = it.ask(99, 1.001)
+    assert isinstance(opened, Open)
+    it.dropped(opened.connection, 2.0, 1.0)
+    assert it.not_before == 4.0
+
+
 def test_an_answer_ends_the_pauses() -> None:
     """Being opened does not: a balancer without servers accepts as well."""
     it = pool(pause=1.0)
@@ -505,9 +519,10 @@ class World:
             self.drop(connection, failed=True, counts=True)
 
     def drop(self, connection: int, failed: bool, counts: bool) -> None:
+        counts = counts and self.now >= self.pool.not_before
         commands = self.pool.dropped(connection, self.now, self.random.random(), failed)
         if counts:
-            self.silent_until = max(self.now + self.limits.pause / 2, self.silent_until)
+            self.silent_until = self.now + self.limits.pause / 2
         self.carry_out(commands)
 
     def answer(self) -> None:

@@ -185,9 +185,7 @@ class Pool:
         self._opening -= opening
         self._checking -= state is State.CHECKING
         if opening or (failed and connection not in self._proven):
-            self._failures += 1
-            pause = self._limits.pause * 2.0 ** min(self._failures - 1, 30)
-            self._not_before = now + min(pause, self._limits.longest) * (0.5 + draw / 2)
+            self._fail(now, draw)
         self._bury(connection)
         commands: list[Command] = []
         if failed and state is State.CHECKING:
@@ -294,6 +292,13 @@ class Pool:
         self._proven.add(connection)
         # An accept proves little: a balancer whose servers are all down accepts as well.
         self._failures, self._not_before = 0, float("-inf")
+
+    def _fail(self, now: float, draw: float) -> None:
+        if now < self._not_before:
+            return  # it was opened together with the one that has begun the pause: one try
+        self._failures += 1
+        pause = self._limits.pause * 2.0 ** min(self._failures - 1, 30)
+        self._not_before = now + min(pause, self._limits.longest) * (0.5 + draw / 2)
 
     def _lend(self, waiter: int) -> Lend:
         connection, _ = self._idle.popitem()

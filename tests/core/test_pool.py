@@ -178,10 +178,23 @@ def test_a_stale_one_costs_its_waiter_nothing() -> None:
     for connection in (1, 2):
         it.answered(connection, 0.0)
     assert it.ask(3, 9.0) == [Lend(3, 2)]
-    assert it.stale(2, 3, 9.0) == [Lend(3, 1)]
+    assert it.stale(2, 3, 9.0, 1.0) == [Lend(3, 1)]
     assert it.ask(4, 9.0) == [Open(3)]
-    assert it.stale(1, 3, 9.0) == [Open(4)]
+    assert it.stale(1, 3, 9.0, 1.0) == [Open(4)]
     assert it.opened(3, 9.1) == [Lend(3, 3)]
+
+
+@pytest.mark.parametrize("check", [None, 30.0])
+def test_a_stale_one_that_answered_no_call_is_a_failure(check: float | None) -> None:
+    """A check that passed is no call: another would be opened at once, and another."""
+    it = Pool(Limits(connections=1, pause=1.0, check=check))
+    it.ask(1, 0.0)
+    it.opened(1, 0.0)
+    if check:
+        it.checked(1, 0.0)
+    assert it.stale(1, 1, 0.0, 1.0) == [Refuse(1, Why.DOWN)]
+    assert it.ask(2, 0.9) == [Refuse(2, Why.DOWN)]
+    assert it.ask(3, 1.0) == [Open(2)]
 
 
 def test_an_answer_that_may_go_on_ends_its_connection() -> None:
@@ -407,16 +420,16 @@ class World:
         self.passed = 0
         self.idle: dict[int, float] = {}
         self.answered: set[int] = set()
+        self.called: set[int] = set()
         self.silent_until = 0.0
         self.number = 0
         self.outcomes: Counter[int] = Counter()
 
     def carry_out(self, commands: list[Command]) -> None:
-        core, left = self.core, deque(commands)
+        core, left = self.core, deque(self.decided(commands))
         while left:
             match left.popleft():
                 case core.Open(connection):
-                    assert self.now >= self.silent_until, "opened in a pause"
                     self.opening.add(connection)
                 case core.Check(connection, proven):
                     assert proven == (connection in self.answered)
@@ -434,7 +447,11 @@ class World:
                     del self.idle[connection]
                     assert connection not in self.lent
                     if self.random.random() < 0.1:
-                        left += self.pool.stale(connection, waiter, self.now)
+                        draw, before = self.random.random(), self.pool.not_before
+                        commands = self.pool.stale(connection, waiter, self.now, draw)
+                        if connection not in self.called and self.now >= before:
+                            self.silent_until = self.now + self.limits.pause / 2
+                        left += self.decided(commands)
                     else:
                         self.lent[connection] = self.waiting.pop(0)
                 case core.Close(connection):
@@ -453,6 +470,11 @@ class World:
                         assert not self.checking
         self.passed = 0
         self.check()
+
+    def decided(self, commands: list[Command]) -> list[Command]:
+        opens = any(isinstance(it, self.core.Open) for it in commands)
+        assert not opens or self.now >= self.silent_until, "opened in a pause"
+        return commands
 
     def doubtful(self, connection: int) -> bool:
         check = self.limits.check
@@ -530,6 +552,7 @@ class World:
             connection = self.random.choice(sorted(self.lent))
             self.outcomes[self.lent.pop(connection)] += 1
             self.answered.add(connection)
+            self.called.add(connection)
             self.silent_until = self.now
             clear = self.random.random() < 0.8
             self.idle[connection] = self.now
@@ -633,6 +656,10 @@ MUTANTS = {
         "        return commands\n\n    def tick",
     ),
     "a stale one's waiter is the last": ("move_to_end(waiter, last=False)", "move_to_end(waiter)"),
+    "a stale one is no failure": (
+        "        if connection not in self._called:\n",
+        "        if False:\n",
+    ),
     "refuses too few": ("> self._limits.waiters:", "> self._limits.waiters + 9:"),
     "refuses whom it could serve": (
         "- self._coming > self._limits.waiters:",

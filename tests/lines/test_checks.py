@@ -238,6 +238,32 @@ def test_what_has_come_before_the_check_is_not_its_reply(
     run(loop, main())
 
 
+def test_a_server_that_says_more_behind_each_check_is_down(loop: str) -> None:
+    """It is not asked again and again, until the deadline of whoever waits."""
+    lines: list[Line] = []
+
+    async def answer(line: Line, request: bytes) -> None:
+        lines.append(line)
+        await echo(line, request)
+
+    def right(body: bytes) -> bool:
+        os.write(lines[-1].writer.get_extra_info("socket").fileno(), b"> ")
+        return body == b"re status"
+
+    async def main() -> None:
+        options = {**CHECKED, "check_reply": right, "first_pause": 20.0, "longest_pause": 20.0}
+        async with serving(answer) as (server, address), client_of(address, **options) as client:
+            said = r"the server closed it, or said something \(greeting=\?\), before the call"
+            for _ in range(2):
+                with within(0.0), pytest.raises(LineDown, match=f"no connection: {said}"):
+                    await client.call("1")
+            assert server.requests == [b"status"]
+            stats = client.stats()
+            assert (stats.stale, stats.down, stats.opened) == (1, 2, 1)
+
+    run(loop, main())
+
+
 # --- servers that are fine --------------------------------------------------------------------
 
 

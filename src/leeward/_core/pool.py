@@ -84,6 +84,7 @@ class Pool:
     """Each method is an event and returns what is to be done, in this order."""
 
     __slots__ = (
+        "_called",
         "_checking",
         "_failures",
         "_idle",
@@ -103,8 +104,9 @@ class Pool:
         #: The one used last is lent first, so that those which are not needed grow old.
         self._idle: OrderedDict[int, float] = OrderedDict()
         self._waiting: OrderedDict[int, None] = OrderedDict()
-        #: Those that have answered once.
+        #: Those that have answered once, a call or a check; and those that have a call.
         self._proven: set[int] = set()
+        self._called: set[int] = set()
         self._opening = 0
         self._checking = 0
         self._next = 0
@@ -159,14 +161,21 @@ class Pool:
         """
         self._expect(connection, State.LENT)
         self._prove(connection)
+        self._called.add(connection)
         if clear:
             return self._put_back(connection, now)
         self._bury(connection)
         return [Close(connection), *self._serve(now)]
 
-    def stale(self, connection: int, waiter: int, now: float) -> list[Command]:
-        """It was lent, and found dead before anything was sent: its waiter is the next."""
+    def stale(self, connection: int, waiter: int, now: float, draw: float) -> list[Command]:
+        """It was lent, and found dead before anything was sent: its waiter is the next.
+
+        It counts, as in `dropped`, if it never answered a call.  That it has answered a check
+        is not enough: a server may say more behind each.
+        """
         self._expect(connection, State.LENT)
+        if connection not in self._called:
+            self._fail(now, draw)
         self._bury(connection)
         self._waiting[waiter] = None
         self._waiting.move_to_end(waiter, last=False)
@@ -317,6 +326,7 @@ class Pool:
         del self._lives[connection]
         self._idle.pop(connection, None)
         self._proven.discard(connection)
+        self._called.discard(connection)
 
     def _expect(self, connection: int, state: State) -> None:
         found = self._lives.get(connection)

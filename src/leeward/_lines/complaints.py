@@ -91,6 +91,10 @@ def unhealthy(
     return Unhealthy(f"the check {request!r} got {why}") if why else None
 
 
+def early(what: str) -> Unhealthy:
+    return Unhealthy(f"the server closed it, or said something (greeting=?), before the {what}")
+
+
 def broken(address: Address, outcome: Exception, limit: int) -> LineError:
     if isinstance(outcome, TooLarge):
         return BadReply(

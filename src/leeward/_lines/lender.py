@@ -215,7 +215,9 @@ class Lender:
         if not connection.is_silent():
             self.counts.stale += 1
             self._shut(command.connection)
-            return self.pool.stale(command.connection, command.waiter, self.loop.time())
+            self._last_error = complaints.early("call")
+            now = self.loop.time()
+            return self.pool.stale(command.connection, command.waiter, now, random.random())
         call = self._waiting.pop(command.waiter)
         self._lent[command.connection] = call
         call.connection = connection
@@ -230,9 +232,7 @@ class Lender:
         if not connection.is_silent():
             self.counts.stale += 1
             self._shut(number)
-            self._last_error = complaints.Unhealthy(
-                "the server closed it, or said something (greeting=?), before the check"
-            )
+            self._last_error = complaints.early("check")
             # One that was idle is stale, as when it is lent.  Of a new one it is a failure:
             # another would be opened at once, and another.
             now = self.loop.time()

@@ -10,12 +10,14 @@ import socket
 import ssl
 import threading
 from pathlib import Path
+from typing import Any
 
 import certificates
 import pytest
 from lines.server import END, LONG, LOOPS, Line, client_of, echo, run, serving
 
 from leeward import LineClient
+from leeward._lines.lender import Lender
 from leeward.lineclient import (
     BadReply,
     BadRequest,
@@ -98,6 +100,59 @@ def test_half_a_reply_is_shown_when_the_deadline_passes(loop: str) -> None:
                 await client.call("x", timeout=0.1)
             assert "8 bytes had come, the last: b're x\\r\\n> '" in str(caught.value)
             assert "end= is not what this server sends" in str(caught.value)
+
+    run(loop, main())
+
+
+class Soon:
+    """A timer that is none, as uvloop gives for less than half a millisecond: without `when()`."""
+
+    def __init__(self, timer: asyncio.TimerHandle) -> None:
+        self.cancel = timer.cancel
+
+
+@pytest.mark.parametrize("check", [None, b"check"])
+def test_a_timer_may_not_know_when_it_is_due(
+    loop: str, check: bytes | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of calls, of checks and of what is idle."""
+
+    async def main() -> None:
+        running = asyncio.get_running_loop()
+        call_at = running.call_at
+
+        class Loop:
+            def __getattr__(self, name: str) -> Any:
+                return getattr(running, name)
+
+            def call_at(self, *given: Any) -> Any:
+                return Soon(call_at(*given))
+
+        timed = Loop()
+        options = {"connections": 2, "wait_timeout": 10.0, "check": check, "check_after": 0.0}
+        with monkeypatch.context() as patch:
+            patch.setattr(asyncio, "get_running_loop", lambda: timed)
+            async with serving() as (_, address), client_of(address, **options) as client:
+                for _ in range(2):
+                    texts = list("123456")
+                    replies = await asyncio.gather(*map(client.call, texts))
+                    assert replies == [f"re {text}" for text in texts]
+
+    run(loop, main())
+
+
+def test_a_call_that_cannot_begin_is_forgotten(loop: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing of it is sent when its caller has had the exception."""
+
+    async def main() -> None:
+        async with serving() as (server, address), client_of(address) as client:
+            with monkeypatch.context() as patch:
+                patch.setattr(Lender, "_arm", lambda it: 1 // 0)
+                with pytest.raises(ZeroDivisionError):
+                    await client.call("1")
+            assert client.stats().waiting == 0
+            assert await client.call("2") == "re 2"
+            assert server.requests == [b"2"]
 
     run(loop, main())
 

@@ -55,7 +55,8 @@ class _Check:
     connection: Connection
     proven: bool
     asked: float
-    timer: asyncio.TimerHandle
+    due: float
+    timer: asyncio.Handle
 
 
 class Checks:
@@ -81,8 +82,9 @@ class Checks:
         """patience: until when whoever gives up first waits."""
         assert self._question is not None
         now, number = self._loop.time(), connection.number
-        timer = self._loop.call_at(now + self._question.timeout, self._late, number)
-        self._asked[number] = check = _Check(connection, proven, now, timer)
+        due = now + self._question.timeout
+        timer = self._loop.call_at(due, self._late, number)
+        self._asked[number] = check = _Check(connection, proven, now, due, timer)
         self._hurry(check, patience)
         connection.replies = Replies(self._question.end, self._max_reply)
         connection.send(self._question.request)
@@ -122,8 +124,9 @@ class Checks:
         # Half of his time is left for another connection.  A new one has nobody to make
         # room for: it is as slow as the next would be.
         by = self._loop.time() + (patience - self._loop.time()) / 2
-        if check.proven and by < check.timer.when():
+        if check.proven and by < check.due:
             check.timer.cancel()
+            check.due = by
             check.timer = self._loop.call_at(by, self._late, check.connection.number)
 
     def _late(self, number: int) -> None:

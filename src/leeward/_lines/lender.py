@@ -56,7 +56,7 @@ class Call:
     """One request on its way.  Times are the loop's."""
 
     __slots__ = (
-        "asked", "connection", "deadline", "future", "number", "patience", "request", "sent",
+        "asked", "connection", "deadline", "due", "future", "number", "patience", "request", "sent",
         "timer",
     )  # fmt: skip
 
@@ -72,7 +72,10 @@ class Call:
         self.sent = 0.0
         self.connection: Connection | None = None
         self.future: asyncio.Future[Reply]
-        self.timer: asyncio.TimerHandle | None = None
+        # Not by `when()`, here and elsewhere: uvloop's handles of what is due within 0.5 ms
+        # have none.
+        self.timer: asyncio.Handle | None = None
+        self.due = 0.0
 
     def end(self, outcome: Outcome) -> None:
         if self.timer is not None:
@@ -105,7 +108,8 @@ class Lender:
         #: By the connection that it is lent.
         self._lent: dict[int, Call] = {}
         self._next = 0
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.Handle | None = None
+        self._due = 0.0
         self._last_error: BaseException | None = None
         self._empty: asyncio.Future[None] | None = None
 
@@ -117,11 +121,11 @@ class Lender:
         call = Call(self._next, request, self.loop.time(), timeout, patience)
         call.future = self.loop.create_future()
         self._waiting[call.number] = call
-        self._carry_out(self.pool.ask(call.number, call.asked))
-        if not call.future.done() and call.timer is None:
-            self._set_timer(call, call.patience)
-            self._checks.hurry(call.patience)
         try:
+            self._carry_out(self.pool.ask(call.number, call.asked))
+            if not call.future.done() and call.timer is None:
+                self._set_timer(call, call.patience)
+                self._checks.hurry(call.patience)
             return await call.future
         finally:
             self._leave(call)
@@ -349,9 +353,10 @@ class Lender:
 
     def _set_timer(self, call: Call, when: float) -> None:
         if call.timer is not None:
-            if call.timer.when() == when:
+            if call.due == when:
                 return
             call.timer.cancel()
+        call.due = when
         call.timer = self.loop.call_at(when, self._late, call)
 
     def _late(self, call: Call) -> None:
@@ -379,9 +384,10 @@ class Lender:
 
     def _arm(self) -> None:
         due = self.pool.due()
-        if due is not None and (self._timer is None or due < self._timer.when()):
+        if due is not None and (self._timer is None or due < self._due):
             if self._timer is not None:
                 self._timer.cancel()
+            self._due = due
             self._timer = self.loop.call_at(due, self._tick)
 
     def _tick(self) -> None:

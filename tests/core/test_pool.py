@@ -184,6 +184,19 @@ def test_a_stale_one_costs_its_waiter_nothing() -> None:
     assert it.opened(3, 9.1) == [Lend(3, 3)]
 
 
+def test_one_that_is_not_used_is_lent_on() -> None:
+    """To the next; that proves nothing of the other side."""
+    it = pool(connections=1, pause=1.0)
+    it.ask(1, 0.0)
+    it.ask(2, 0.0)
+    assert it.opened(1, 0.1) == [Lend(1, 1)]
+    assert it.unused(1, 0.2) == [Lend(2, 1)]
+    assert it.unused(1, 0.3) == []
+    assert it.ask(3, 0.4) == [Lend(3, 1)]
+    it.dropped(1, 0.5, 1.0, failed=True)
+    assert it.not_before == 1.5
+
+
 @pytest.mark.parametrize("check", [None, 30.0])
 def test_a_stale_one_that_answered_no_call_is_a_failure(check: float | None) -> None:
     """A check that passed is no call: another would be opened at once, and another."""
@@ -446,7 +459,12 @@ class World:
                     assert connection == self.passed or not self.doubtful(connection)
                     del self.idle[connection]
                     assert connection not in self.lent
-                    if self.random.random() < 0.1:
+                    fate = self.random.random()
+                    if fate < 0.05:
+                        self.outcomes[self.waiting.pop(0)] += 1
+                        self.idle[connection] = self.now
+                        left += self.decided(self.pool.unused(connection, self.now))
+                    elif fate < 0.15:
                         draw, before = self.random.random(), self.pool.not_before
                         commands = self.pool.stale(connection, waiter, self.now, draw)
                         if connection not in self.called and self.now >= before:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import random
 import re
 import socket
 import ssl
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +89,50 @@ def test_a_late_reply_reaches_nobody(loop: str, how: str) -> None:
             assert len(server.lines) == 2
             stats = client.stats()
             assert stats.timeouts + stats.cancelled == 1
+
+    run(loop, main())
+
+
+@pytest.mark.parametrize("how", ["deadline", "cancelled"])
+def test_who_has_given_up_is_lent_nothing(loop: str, how: str) -> None:
+    """Though his task has not heard of it yet: nothing is sent, and the connection lives on."""
+    asked = asyncio.Event()
+    gone: list[asyncio.Task[str]] = []
+
+    async def answer(line: Line, request: bytes) -> None:
+        if request == b"1":
+            asked.set()
+        else:
+            await echo(line, request)
+
+    def end(buffer: bytes | bytearray, seen: int) -> Ended | None:
+        for task in gone:  # while the reply is looked at behind which it is lent
+            task.cancel()
+        at = buffer.find(END)
+        return None if at < 0 else Ended(at, at + len(END))
+
+    async def main() -> None:
+        options = {"connections": 1, "end": end}
+        async with serving(answer) as (server, address), client_of(address, **options) as client:
+            first = asyncio.ensure_future(client.call("1"))
+            await asked.wait()
+            timeout = 0.05 if how == "deadline" else LONG
+            second = asyncio.ensure_future(client.call("2", timeout=timeout))
+            third = asyncio.ensure_future(client.call("3"))
+            await asyncio.sleep(0)
+            os.write(server.lines[0].writer.get_extra_info("socket").fileno(), b"re 1" + END)
+            if how == "deadline":
+                time.sleep(0.1)  # so that the loop is told of both together
+                with pytest.raises(LineTimeout, match="nothing was sent"):
+                    await second
+            else:
+                gone.append(second)
+                with pytest.raises(asyncio.CancelledError):
+                    await second
+            assert (await first, await third) == ("re 1", "re 3")
+            assert server.requests == [b"1", b"3"]
+            stats = client.stats()
+            assert (stats.opened, stats.timeouts + stats.cancelled) == (1, 1)
 
     run(loop, main())
 

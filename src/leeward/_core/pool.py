@@ -4,7 +4,7 @@
         └─► CHECKING ─checked─► ┘            with checks; from IDLE too, after `Limits.check`
 
 One call is in flight on a connection, so a connection is lent to one waiter at a time and
-comes back only by `answered`.  There are no timers for trying again: while the other side
+comes back only by `answered`, or unused.  There are no timers for trying again: while the other side
 is down, calls are refused at once, and the first one after the pause tries.  Nor are there
 any for checks: a connection is checked because somebody waits, and he has whichever may be
 lent first, that one or another.  A state has no deadline here: OPENING, CHECKING and LENT
@@ -166,6 +166,11 @@ class Pool:
             return self._put_back(connection, now)
         self._bury(connection)
         return [Close(connection), *self._serve(now)]
+
+    def unused(self, connection: int, now: float) -> list[Command]:
+        """It was lent to somebody who has given up; nothing was sent."""
+        self._expect(connection, State.LENT)
+        return self._put_back(connection, now)
 
     def stale(self, connection: int, waiter: int, now: float, draw: float) -> list[Command]:
         """It was lent, and found dead before anything was sent: its waiter is the next.

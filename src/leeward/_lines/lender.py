@@ -215,17 +215,21 @@ class Lender:
         self._arm()
 
     def _lend(self, command: Lend) -> list[Command]:
-        connection = self._connections[command.connection]
+        connection, call = self._connections[command.connection], self._waiting[command.waiter]
+        now = self.loop.time()
+        if call.future.done() or now >= call.deadline:
+            # Neither the caller's task nor his timer has had its turn yet.
+            (self._leave if call.future.done() else self._late)(call)
+            return self.pool.unused(command.connection, now)
         if not connection.is_silent():
             self.counts.stale += 1
             self._shut(command.connection)
             self._last_error = complaints.early("call")
-            now = self.loop.time()
             return self.pool.stale(command.connection, command.waiter, now, random.random())
-        call = self._waiting.pop(command.waiter)
+        del self._waiting[command.waiter]
         self._lent[command.connection] = call
         call.connection = connection
-        call.sent = self.loop.time()
+        call.sent = now
         self._set_timer(call, call.deadline)
         connection.send(call.request)
         return []

@@ -98,8 +98,9 @@ class LineClient:
     end:        where a reply ends: the bytes of its end, a compiled pattern of bytes, or
                 a function (`End`).  What is recognised as end by the first two is not
                 part of the reply.
-    request_end:  put behind each request.  A request that holds it is refused, as it would
-                be two; of control characters (`\\r\\n`) each alone is refused as well.
+    request_end:  put behind each request.  A request that holds it, or would with what is put
+                behind it, is refused, as it would be two; of control characters (`\\r\\n`)
+                each alone is refused as well.
     greeting:   where that ends which the server says before it is asked; None: it is silent.
     encoding, errors:  of requests and replies, as in `str.encode()`.
     timeout:    seconds for a call, from beginning to end.
@@ -292,9 +293,15 @@ class LineClient:
 
     def _why_two(self, request: bytes) -> str:
         """Why it would be more than one request, or ""."""
-        if self._second is None or not (found := self._second.search(request)):
-            return ""
-        return f"byte {found.start()} ends the request ({found[0]!r}), and another would follow"
+        if self._second is not None and (found := self._second.search(request)):
+            at, end = found.start(), found[0]
+        else:
+            # With the beginning of its end, its tail may be an end as well: b"x;" and b";;".
+            end = self._request_end
+            at = (request + end).find(end)
+            if not end or at == len(request):
+                return ""
+        return f"byte {at} ends the request ({end!r}), and another would follow"
 
     def _know_process(self) -> None:
         pid = os.getpid()
@@ -324,13 +331,11 @@ class LineClient:
 
 
 def _second_request(request_end: bytes) -> re.Pattern[bytes] | None:
-    """What in a request would end it, or None."""
-    if not request_end:
+    """What in a request would end it beside all of `request_end`, or None."""
+    if not request_end or not all(byte <= 0x20 or byte == 0x7F for byte in request_end):
         return None
-    if all(byte <= 0x20 or byte == 0x7F for byte in request_end):
-        # Servers that want CR LF take LF alone as well, as a rule.
-        return re.compile(b"[" + re.escape(request_end) + b"]")
-    return re.compile(re.escape(request_end))
+    # Servers that want CR LF take LF alone as well, as a rule.
+    return re.compile(b"[" + re.escape(request_end) + b"]")
 
 
 def _seconds(least: float | None = None, **given: float) -> None:

@@ -343,6 +343,47 @@ def test_a_request_that_would_be_two_is_not_sent(loop: str, request_: str) -> No
     run(loop, main())
 
 
+@pytest.mark.parametrize(
+    ("end", "request_"),
+    [
+        (b"\r\n.\r\n", b"say x\r\n."),
+        (b"\r\n.\r\n", b"say x\r\n.\r\nquit"),
+        (b";;", b"a;"),
+        (b";;", b"a;;b"),
+        (b"abab", b"xab"),
+    ],
+)
+def test_nor_one_that_is_two_with_its_end(loop: str, end: bytes, request_: bytes) -> None:
+    """Its tail and the beginning of `request_end` may end it earlier."""
+
+    async def main() -> None:
+        async with serving() as (server, address):
+            async with client_of(address, request_end=end) as client:
+                with pytest.raises(BadRequest, match=f"{address}: not sent: byte [13456] ends"):
+                    await client.call_bytes(request_)
+            assert not server.lines
+        with pytest.raises(ValueError, match="ends the request"):
+            LineClient(address, end=END, request_end=end, check=request_)
+
+    run(loop, main())
+
+
+def test_a_request_may_look_like_its_end(loop: str) -> None:
+    """Where it is one all the same."""
+
+    async def answer(line: Line, request: bytes) -> None:
+        await line.send(request + END)
+
+    async def main() -> None:
+        async with serving(answer) as (_, address):
+            async with client_of(address, request_end=b";;\r\n") as client:
+                assert await client.call("a;;b;") == "a;;b;;;"
+            async with client_of(address, request_end=b"") as client:
+                assert await client.call("a;;b;\r\n") == "a;;b;"
+
+    run(loop, main())
+
+
 @pytest.mark.parametrize("encoding", ["gb2312", "utf-8"])
 def test_charsets(loop: str, encoding: str) -> None:
     """What is sent and what comes is in the server's."""

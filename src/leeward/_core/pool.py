@@ -4,10 +4,10 @@
         └─► CHECKING ─checked─► ┘            with checks; from IDLE too, after `Limits.check`
 
 One call is in flight on a connection, so a connection is lent to one waiter at a time and
-comes back only by `answered`, or unused.  There are no timers for trying again: while the other side
-is down, calls are refused at once, and the first one after the pause tries.  Nor are there
-any for checks: a connection is checked because somebody waits, and he has whichever may be
-lent first, that one or another.  A state has no deadline here: OPENING, CHECKING and LENT
+comes back only by `answered`, or `unused`.  There are no timers for trying again: while the
+other side is down, calls are refused at once, and the first one after the pause tries.  Nor
+are there any for checks: a connection is checked because somebody waits, and he has whichever
+may be lent first, that one or another.  A state has no deadline here: OPENING, CHECKING and LENT
 end by the deadlines of whoever carries this out, IDLE by `Limits.idle`.
 
 Connections and waiters are numbers; times are seconds on the caller's clock.

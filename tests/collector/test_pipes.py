@@ -15,7 +15,7 @@ from collector.harness import ACCEPTED, LINE, Scene
 
 from leeward._collector.captures import Capture, Captures
 from leeward._collector.streams import Stream
-from leeward._core.captured import Exact
+from leeward._core.captured import PARTIAL, Exact
 from leeward._core.sinks import Spec
 from leeward._sys import whole
 
@@ -122,6 +122,31 @@ def test_who_waits_for_room_for_a_long_line_sleeps() -> None:
         os.close(printed)
         while not captures.ended():
             captures.turn(102.0)
+        for fd in (reading, writing, captures.fileno()):
+            os.close(fd)
+
+
+def test_a_line_waits_for_its_end_from_when_it_began() -> None:
+    """Not from when the one before it did, whose end came with its beginning."""
+    reading, writing = os.pipe()
+    printing, printed = os.pipe()
+    for fd in (printing, reading):
+        os.set_blocking(fd, False)
+    captures = Captures(lambda level, text: None, lambda slot, level, lines: None)
+    captures.add(Capture(1, 2, "worker 0", 0, 0, printing, Stream(writing), Exact()))
+    try:
+        for later, text in ((0.0, b"one"), (0.75, b" line\nanother")):
+            os.write(printed, text)
+            captures.turn(100.0 + later * PARTIAL)
+        captures.turn(100.0 + 1.5 * PARTIAL)
+        assert os.read(reading, 100) == b"one line\n"
+        assert captures.next_try() == pytest.approx(100.0 + 1.75 * PARTIAL)
+        captures.turn(100.0 + 1.8 * PARTIAL)
+        assert os.read(reading, 100) == b"another"
+    finally:
+        os.close(printed)
+        while not captures.ended():
+            captures.turn(101.0)
         for fd in (reading, writing, captures.fileno()):
             os.close(fd)
 

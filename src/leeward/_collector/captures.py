@@ -176,7 +176,7 @@ class Captures:
             data = os.read(it.fd, _CHUNK)
         except BlockingIOError:
             return False
-        if not it.cutter.waits():
+        if b"\n" in data or not it.cutter.waits():
             it.since = now
         if data:
             it.waiting = it.cutter.put(data)

@@ -19,6 +19,7 @@ import pytest
 from lines.server import END, LONG, LOOPS, Line, client_of, echo, run, serving
 
 from leeward import LineClient
+from leeward._lines import sockets
 from leeward._lines.lender import Lender
 from leeward.lineclient import (
     BadReply,
@@ -421,6 +422,21 @@ def test_who_is_down_is_not_waited_for(loop: str) -> None:
         await server.lines[-1].closed.wait()
         for _ in range(3):
             await asyncio.sleep(0)
+
+    run(loop, main())
+
+
+def test_nobody_is_connected_to_himself(loop: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a TCP socket is to a port that nobody listens on, where the kernel gave it that one."""
+
+    async def main() -> None:
+        with socket.socket() as other:
+            other.bind(("127.0.0.1", 0))
+            free = other.getsockname()
+        monkeypatch.setattr(sockets, "_tune", lambda sock, wire: sock.bind(free))
+        async with client_of(f"127.0.0.1:{free[1]}") as client:
+            with pytest.raises(LineDown, match="ConnectionRefusedError"):
+                await client.call("1")
 
     run(loop, main())
 

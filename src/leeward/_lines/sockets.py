@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import socket
 import ssl
@@ -153,16 +154,19 @@ def _tune(sock: socket.socket, wire: Wire) -> None:
 async def _connect(loop: asyncio.AbstractEventLoop, sock: socket.socket, address: Any) -> None:
     try:
         sock.connect(address)
-        return
     except BlockingIOError:
         # A unix socket whose backlog is full says the same and is not under way at all:
         # it would be writable at once, and unconnected.
         if sock.family == socket.AF_UNIX:
             raise
-    await _ready(loop, sock, loop.add_writer, loop.remove_writer)
-    error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-    if error:
-        raise OSError(error, os.strerror(error))
+        await _ready(loop, sock, loop.add_writer, loop.remove_writer)
+        error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if error:
+            raise OSError(error, os.strerror(error)) from None
+    # Where nobody listens on a port that the kernel gives to callers, it gives that one some
+    # day, and TCP takes two that call each other for connected, and one that calls itself.
+    if sock.family != socket.AF_UNIX and sock.getsockname() == sock.getpeername():
+        raise ConnectionRefusedError(errno.ECONNREFUSED, "connected to itself: nobody listens")
 
 
 async def _secure(loop: asyncio.AbstractEventLoop, sock: socket.socket, wire: Wire) -> Tls | None:

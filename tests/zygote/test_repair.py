@@ -135,6 +135,35 @@ print(json.dumps({"connections": len(set(ports)), "codes": codes}))
     assert run(shop, code, tmp_path) == {"connections": 6, "codes": ["LW151", "LW151"]}
 
 
+def test_a_handler_that_would_not_connect_again_keeps_its_connection(tmp_path: Path) -> None:
+    """One of the application's own, and a SocketHandler that sends in a way of its own."""
+    shop = """
+import logging, logging.handlers, socket
+SERVER = socket.create_server(("127.0.0.1", 0))
+class Tcp(logging.Handler):
+    def __init__(self):
+        super().__init__()
+        self.sock = socket.create_connection(SERVER.getsockname())
+    def emit(self, record):
+        self.sock.sendall(self.format(record).encode())
+class Framed(logging.handlers.SocketHandler):
+    def send(self, packet):
+        self.sock.sendall(packet)
+OWN, FRAMED = Tcp(), Framed(*SERVER.getsockname())
+FRAMED.createSocket()
+LOG = logging.getLogger("shop")
+LOG.addHandler(OWN); LOG.addHandler(FRAMED)
+"""
+    code = """
+def say():
+    shop.LOG.warning("a line")
+    return [it.sock.getpeername()[1] for it in (shop.OWN, shop.FRAMED)]
+port = shop.SERVER.getsockname()[1]
+print(json.dumps({"connected": child(say) == [port, port], "codes": codes}))
+"""
+    assert run(shop, code, tmp_path) == {"connected": True, "codes": ["LW110", "LW110"]}
+
+
 def test_buffers_are_written_once(tmp_path: Path) -> None:
     """A file, a gzip file, a MemoryHandler, and what C code has printed."""
     shop = """

@@ -28,6 +28,9 @@ from leeward._zygote.watch import note_of
 from leeward.adapters.blame import shown
 from leeward.adapters.logfiles import install as logfiles
 
+#: Methods of handlers that must be the standard library's for one without a connection to open
+#: one: another's `emit` would raise out of the application's call that logs.
+_CONNECTS = ("emit", "send", "createSocket", "makeSocket")
 #: Bits of a seed that numpy has from the kernel: 128.  Nobody types so many by hand.
 _TYPED = 64
 
@@ -150,8 +153,14 @@ def _is_file(path: str) -> bool:
 
 
 def handlers(look: Look, repairs: Repairs) -> Iterator[Found]:
-    """Those that send over a stream."""
+    """Those that send over a stream, and open another one where theirs is gone.
+
+    The connection of any other is told of as one that nobody sends records over.
+    """
     for it in look.objects["handler"]:
+        ways = (getattr(type(it), name, None) for name in _CONNECTS)
+        if any(way and getattr(way, "__module__", "") != "logging.handlers" for way in ways):
+            continue
         sock = getattr(it, "sock", None) or getattr(it, "socket", None)
         if not isinstance(sock, socket.socket) or sock.type != socket.SOCK_STREAM:
             continue

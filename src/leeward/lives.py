@@ -188,9 +188,9 @@ class Life:
             for it in before(resource, lambda key: key.needs, mentioned):
                 if it in resource.needs or (it.kind not in ASYNC and it not in self.book.opening):
                     it()
-            made = resource.factory()
-            value = self._first(made)
-            if inspect.isawaitable(value) or inspect.isasyncgen(value):
+            value = self._first(resource.factory())
+            returned = self.generator is None
+            if returned and (inspect.isawaitable(value) or inspect.isasyncgen(value)):
                 if inspect.iscoroutine(value):
                     value.close()
                 raise await_it(resource)
@@ -271,7 +271,8 @@ class Life:
             except StopAsyncIteration:
                 raise RuntimeError(f"{resource} did not yield anything") from None
         value = self._first(made)
-        return await value if inspect.isawaitable(value) else value
+        # A task that a generator yields may run until it closes.
+        return await value if self.generator is None and inspect.isawaitable(value) else value
 
     # --- closing ---------------------------------------------------------------------------
 

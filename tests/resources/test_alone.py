@@ -119,6 +119,26 @@ def test_each_kind_gives_what_it_opened(said: list[str]) -> None:
     run(main)
 
 
+def test_what_a_generator_yields_is_not_awaited(said: list[str]) -> None:
+    """A task that works until it closes is itself the value, however it is asked for."""
+
+    @leeward.per_worker
+    def job() -> Iterator[asyncio.Future[str]]:
+        future = asyncio.get_running_loop().create_future()
+        future.set_result("done")
+        yield future
+        said.append("closed")
+
+    async def main() -> None:
+        async with opened(job):
+            assert (job().result(), await job()) == ("done", "done")
+        async with opened():
+            assert job().result() == "done"
+        assert said == ["closed", "closed"]
+
+    run(main)
+
+
 def test_alone_the_first_call_opens_what_is_not_asynchronous(said: list[str]) -> None:
     @leeward.per_worker
     def file() -> Iterator[list[str]]:

@@ -223,6 +223,13 @@ class Life:
         context = copy_context()
         context.run(asker.set, self.resource)
         self.task = loop.create_task(self._live(), context=context)
+        self.task.add_done_callback(self._ended)
+
+    def _ended(self, task: object) -> None:
+        """Cancelled before its first step, it has not taken its leave."""
+        if self.book.opening.get(self.resource) is self:
+            del self.book.opening[self.resource]
+            self.ready.cancel()
 
     async def _live(self) -> None:
         before_us = asyncio.all_tasks()
@@ -287,7 +294,8 @@ class Life:
                     break
                 if self.book.pid != os.getpid():
                     return  # a fork that ends its parent's tasks
-                _uncancel(self.task)
+                assert self.task is not None
+                self.task.uncancel()
                 closer = self.book.all_cancelled()
         try:
             await self.generator.__anext__()
@@ -389,8 +397,3 @@ def cycle(path: list[Any]) -> NotOpen:
         "resources wait for each other: " + " → ".join(str(it) for it in path),
         "Have one of them ask for the other when it is used, not while it opens",
     )
-
-
-def _uncancel(task: asyncio.Task[Any] | None) -> None:
-    if task is not None:
-        task.uncancel()

@@ -5,6 +5,7 @@ rotates_logs.py` is the bare program, of as many processes, without a server.
 """
 
 import asyncio
+import atexit
 import gzip
 import logging
 import logging.handlers
@@ -61,7 +62,9 @@ def make() -> logging.Handler:
         lines: queue.SimpleQueue[logging.LogRecord] = queue.SimpleQueue()
         target = rotating(PATH, maxBytes=45_000, backupCount=3)
         target.setFormatter(logging.Formatter("%(message)s"))
-        logging.handlers.QueueListener(lines, target).start()
+        listener = logging.handlers.QueueListener(lines, target)
+        listener.start()
+        atexit.register(listener.stop)  # as its documentation says: what waits is written
         return logging.handlers.QueueHandler(lines)
     raise ValueError(HANDLER)
 

@@ -160,6 +160,14 @@ def test_a_listener_from_before_the_fork(tmp_path: Path) -> None:
     assert f"LW103 a QueueListener of logging runs ({place('listener.start()')} " in log
 
 
+@pytest.mark.parametrize("handler", ["queue", "queue-stopped"])
+def test_what_a_listener_has_not_come_to(tmp_path: Path, handler: str) -> None:
+    """Written at the end of its worker, whether or not the application stops its listener: the
+    interpreter ends without it, at each reload."""
+    verdict, _ = under_leeward(tmp_path, handler, WHERE="factory", PAUSE="0")
+    assert whole(verdict), verdict
+
+
 def test_a_file_of_each_workers_own(tmp_path: Path) -> None:
     """--log-files per-worker: app.w0.log to app.w3.log, each rotated by its worker's handler."""
     verdict, log = under_leeward(tmp_path, "rotating", "--log-files", "per-worker")

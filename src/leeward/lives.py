@@ -188,9 +188,9 @@ class Life:
             for it in before(resource, lambda key: key.needs, mentioned):
                 if it in resource.needs or (it.kind not in ASYNC and it not in self.book.opening):
                     it()
-            made = resource.factory()
-            value = self._first(made)
-            if inspect.isawaitable(value) or inspect.isasyncgen(value):
+            value = self._first(resource.factory())
+            returned = self.generator is None
+            if returned and (inspect.isawaitable(value) or inspect.isasyncgen(value)):
                 if inspect.iscoroutine(value):
                     value.close()
                 raise await_it(resource)
@@ -223,6 +223,13 @@ class Life:
         context = copy_context()
         context.run(asker.set, self.resource)
         self.task = loop.create_task(self._live(), context=context)
+        self.task.add_done_callback(self._ended)
+
+    def _ended(self, task: object) -> None:
+        """Cancelled before its first step, it has not taken its leave."""
+        if self.book.opening.get(self.resource) is self:
+            del self.book.opening[self.resource]
+            self.ready.cancel()
 
     async def _live(self) -> None:
         before_us = asyncio.all_tasks()
@@ -271,7 +278,8 @@ class Life:
             except StopAsyncIteration:
                 raise RuntimeError(f"{resource} did not yield anything") from None
         value = self._first(made)
-        return await value if inspect.isawaitable(value) else value
+        # A task that a generator yields may run until it closes.
+        return await value if self.generator is None and inspect.isawaitable(value) else value
 
     # --- closing ---------------------------------------------------------------------------
 
@@ -286,7 +294,8 @@ class Life:
                     break
                 if self.book.pid != os.getpid():
                     return  # a fork that ends its parent's tasks
-                _uncancel(self.task)
+                assert self.task is not None
+                self.task.uncancel()
                 closer = self.book.all_cancelled()
         try:
             await self.generator.__anext__()
@@ -388,8 +397,3 @@ def cycle(path: list[Any]) -> NotOpen:
         "resources wait for each other: " + " → ".join(str(it) for it in path),
         "Have one of them ask for the other when it is used, not while it opens",
     )
-
-
-def _uncancel(task: asyncio.Task[Any] | None) -> None:
-    if task is not None:
-        task.uncancel()

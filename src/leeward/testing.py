@@ -22,6 +22,7 @@ A little more than 400 lines, because a test imports both from one place.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
@@ -326,11 +327,13 @@ async def opened(*resources: Resource[Any], within: float = PATIENCE) -> AsyncIt
 
     Raises what opening one raises; and, unlike a worker, what a closer raises, in an
     ExceptionGroup, with a TimeoutError for those that have not closed `within` seconds.
+    What is being opened when the block ends is cancelled.
     """
     from leeward import opening
 
     book, failures = opening.here(), _Failures()
     keep, teller = len(book.lives), book.teller
+    others = list(book.opening.values())
     try:
         for resource in resources:
             await resource
@@ -338,6 +341,16 @@ async def opened(*resources: Resource[Any], within: float = PATIENCE) -> AsyncIt
     finally:
         book.teller = failures
         try:
+            # What goes on opening would stand open behind the block, and behind the next one too.
+            late = {it: it.task for it in book.opening.values() if it.task and it not in others}
+            for task in late.values():
+                task.cancel()
+            if late:
+                await asyncio.wait({life.ready for life in late}, timeout=within)
+            for life in late:
+                if not life.ready.done():
+                    words = f"{life.resource} did not end its opening within {within:.3g} s"
+                    failures.errors.append(TimeoutError(words))
             await book.close(within, keep)
         finally:
             book.teller = teller

@@ -5,6 +5,7 @@ rotates_logs.py` is the bare program, of as many processes, without a server.
 """
 
 import asyncio
+import atexit
 import gzip
 import logging
 import logging.handlers
@@ -28,6 +29,14 @@ def compress(source: str, target: str) -> None:
     with open(source, "rb") as plain, gzip.open(target, "wb") as packed:
         shutil.copyfileobj(plain, packed)
     os.remove(source)
+
+
+class Slow(logging.handlers.RotatingFileHandler):
+    """Slower than its lines come: they wait in the listener's queue."""
+
+    def handle(self, record: logging.LogRecord) -> bool:
+        time.sleep(0.0005)
+        return super().handle(record)
 
 
 class Counted(logging.handlers.RotatingFileHandler):
@@ -57,11 +66,14 @@ def make() -> logging.Handler:
         return logging.FileHandler(PATH, "w")
     if HANDLER == "plain":
         return logging.FileHandler(PATH)
-    if HANDLER == "queue":
+    if HANDLER in ("queue", "queue-stopped"):
         lines: queue.SimpleQueue[logging.LogRecord] = queue.SimpleQueue()
-        target = rotating(PATH, maxBytes=45_000, backupCount=3)
+        target = Slow(PATH, maxBytes=45_000, backupCount=3)
         target.setFormatter(logging.Formatter("%(message)s"))
-        logging.handlers.QueueListener(lines, target).start()
+        listener = logging.handlers.QueueListener(lines, target)
+        listener.start()
+        if HANDLER == "queue-stopped":
+            atexit.register(listener.stop)  # by itself
         return logging.handlers.QueueHandler(lines)
     raise ValueError(HANDLER)
 

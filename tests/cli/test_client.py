@@ -70,6 +70,27 @@ def test_a_supervisor_that_keeps_silent_is_named_with_what_to_do(tmp_path: Path)
         gone.set()
 
 
+def test_one_that_is_no_supervisor_yet_is_not_to_be_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It listens before it has read its settings: a slow start is no reason for kill -KILL."""
+    import leeward._sys.procfs
+
+    words = ["python3", "/srv/bin/leeward", "serve", "shop:make_app"]
+    monkeypatch.setattr(leeward._sys.procfs, "cmdline", lambda pid: words)
+    gone = threading.Event()
+    with (
+        supervisor(
+            tmp_path / "chat.sock", lambda channel: bool(gone.wait(10)) and None
+        ) as instance,
+        Client(instance) as client,
+    ):
+        with pytest.raises(LeewardError, match=r"is starting: it answers when") as told:
+            client.ask(PsRequest(), 0.05)
+        gone.set()
+    assert "kill" not in str(told.value)
+
+
 @pytest.mark.parametrize(
     ("lives", "said"),
     [

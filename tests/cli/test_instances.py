@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import stat
@@ -55,6 +56,60 @@ def test_not_even_when_its_lock_was_removed_by_hand(
     with pytest.raises(UsageError, match="is already running\n"):
         instances.claim("chat", environ)
     assert os.path.exists(claimed.path)
+
+
+def two_directories(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, str]:
+    """Where a service of this user has its instances, and where a session of his looks first."""
+    service, session = (str(tmp_path / it / "leeward") for it in ("service", "session"))
+    for it in ("service", "session"):
+        (tmp_path / it).mkdir()
+    monkeypatch.setattr(instances.procfs, "unix_sockets", list)
+    monkeypatch.setattr(
+        instances,
+        "candidates",
+        lambda environ, uid: [session, service] if "XDG_RUNTIME_DIR" in environ else [service],
+    )
+    return service, session
+
+
+def test_a_name_is_taken_wherever_its_instance_lives(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No verb could tell two of one name apart."""
+    _, session = two_directories(tmp_path, monkeypatch)
+    with_session = {"XDG_RUNTIME_DIR": str(tmp_path / "session")}
+    claim = instances.claim("chat", {})
+    with pytest.raises(UsageError, match="'chat' is already running"):
+        instances.claim("chat", with_session)
+    claim.release()
+    again = instances.claim("chat", with_session)
+    assert os.path.dirname(again.path) == session
+    again.release()
+
+
+def test_of_two_with_one_name_the_one_of_this_session_is_meant(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They may be there from before: an instance of the session that outlived its lock."""
+    service, session = two_directories(tmp_path, monkeypatch)
+    with_session = {"XDG_RUNTIME_DIR": str(tmp_path / "session")}
+    monkeypatch.setattr(instances, "_is_elsewhere", lambda *_: False)
+    claims = [instances.claim("chat", {}), instances.claim("chat", with_session)]
+    assert instances.find("chat", with_session).path == f"{session}/chat.sock"
+    assert instances.find("chat", {}).path == f"{service}/chat.sock"
+    for claim in claims:
+        claim.release()
+
+
+def test_a_lock_that_a_full_disk_refuses_is_told(
+    claimed: instances.Claim, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(fd: int, data: bytes, at: int) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(instances.os, "pwrite", full)
+    with pytest.raises(UsageError, match=r"^lock .*chat\.lock: No space left on device$"):
+        claimed.settle()
 
 
 def test_a_dead_one_is_cleared_and_its_pid_told(environ: dict[str, str]) -> None:

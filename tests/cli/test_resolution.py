@@ -79,6 +79,18 @@ def test_a_relative_unix_socket_keeps_the_directory_that_was_typed(tmp_path: Pat
     assert resolved(tmp_path, {"uds": "x.sock"}).config.bind == (f"unix:{tmp_path}/x.sock",)
 
 
+@pytest.mark.parametrize("toml", ['uds = "run/x.sock"', 'bind = ["unix:run/x.sock"]'])
+def test_a_relative_unix_socket_of_a_file_is_by_the_files_directory(
+    tmp_path: Path, toml: str
+) -> None:
+    """As every other path of it: whoever serves it from elsewhere has the same socket."""
+    site = tmp_path / "site"
+    site.mkdir()
+    (site / "leeward.toml").write_text(toml)
+    found = resolved(tmp_path, {"chdir": "site"})
+    assert found.config.bind == (f"unix:{site}/run/x.sock",)
+
+
 def test_one_worker_by_default_says_how_many_cores_are_idle(tmp_path: Path) -> None:
     config = resolved(tmp_path).config
     assert config.workers == 1

@@ -28,6 +28,7 @@ class Verdict:
     doubled: int
     torn: int
     files: int
+    first: tuple[str, ...] = ()  #: of those that are lost
 
 
 def judge(folder: Path) -> Verdict:
@@ -45,6 +46,7 @@ def judge(folder: Path) -> Verdict:
     }
     return Verdict(
         lost=len(wanted - found.keys()),
+        first=tuple(sorted(wanted - found.keys())[:3]),
         doubled=sum(number - 1 for line, number in found.items() if line in wanted),
         torn=sum(number for line, number in found.items() if line not in wanted),
         files=len(files),
@@ -155,7 +157,15 @@ def test_a_listener_from_before_the_fork(tmp_path: Path) -> None:
     assert bare(tmp_path, "queue").lost == PROCESSES * LINES
     verdict, log = under_leeward(tmp_path, "queue")
     assert whole(verdict), verdict
-    assert f"LW103 a QueueListener of logging runs ({place('QueueListener(')} " in log
+    assert f"LW103 a QueueListener of logging runs ({place('listener.start()')} " in log
+
+
+@pytest.mark.parametrize("handler", ["queue", "queue-stopped"])
+def test_what_a_listener_has_not_come_to(tmp_path: Path, handler: str) -> None:
+    """Written at the end of its worker, whether or not the application stops its listener: the
+    interpreter ends without it, at each reload."""
+    verdict, _ = under_leeward(tmp_path, handler, WHERE="factory", PAUSE="0")
+    assert whole(verdict), verdict
 
 
 def test_a_file_of_each_workers_own(tmp_path: Path) -> None:

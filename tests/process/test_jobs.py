@@ -71,6 +71,15 @@ def test_it_runs_in_the_lowest_slot_and_moves_with_it(tmp_path: Path) -> None:
         assert victim not in {it.pid for it in more(path, 2, "after its death")}
 
 
+def test_workers_that_live_shorter_than_the_interval_run_it_too(tmp_path: Path) -> None:
+    """The first run is counted from the first worker that looked, and not from each one's birth."""
+    path = tmp_path / "journal"
+    with serve("runs_a_job", cwd=APPS, env={"JOURNAL": str(path), "EVERY": "2s"}) as service:
+        service.wait_ready(1)
+        until(lambda: service.leeward("reload").returncode or runs(path), "a run")
+        assert len(runs(path)) == 1
+
+
 @pytest.mark.parametrize(
     ("how", "error"), [("raise", "ValueError: this run"), ("cancelled", r"\S*CancelledError")]
 )

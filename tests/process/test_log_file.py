@@ -225,6 +225,19 @@ def test_leeward_logs(tmp_path: Path) -> None:
         assert follower.returncode == 1
 
 
+def test_a_follower_whose_reader_has_left(tmp_path: Path) -> None:
+    """`leeward logs -f | head -1` ends with its reader, though the service says no more."""
+    path = tmp_path / "app.log"
+    with serve("logs_much:make_app", "--log-file", str(path), cwd=APPS) as service:
+        service.wait_ready()
+        with service.begin("logs", "-f", "-n", "1") as follower:
+            assert follower.stdout is not None and follower.stderr is not None
+            follower.stdout.readline()
+            follower.stdout.close()
+            assert follower.wait(20) == 0
+            assert follower.stderr.read() == ""
+
+
 #: sitecustomize: the clock of each process is ahead by what the file says.
 AHEAD = """
 import os, time

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import os
 import subprocess
@@ -115,6 +116,26 @@ def test_each_kind_gives_what_it_opened(said: list[str]) -> None:
             assert later() == await later == "awaited"
             assert await stream == stream()
         assert said == ["file", "stream"]
+
+    run(main)
+
+
+def test_what_a_generator_yields_is_not_awaited(said: list[str]) -> None:
+    """A task that works until it closes is itself the value, however it is asked for."""
+
+    @leeward.per_worker
+    def job() -> Iterator[asyncio.Future[str]]:
+        future = asyncio.get_running_loop().create_future()
+        future.set_result("done")
+        yield future
+        said.append("closed")
+
+    async def main() -> None:
+        async with opened(job):
+            assert (job().result(), await job()) == ("done", "done")
+        async with opened():
+            assert job().result() == "done"
+        assert said == ["closed", "closed"]
 
     run(main)
 
@@ -408,6 +429,97 @@ def test_a_fake_takes_its_place(said: list[str]) -> None:
         assert said == []
         with pytest.raises(leeward.NotOpen):
             db()
+
+    run(main)
+
+
+@pytest.mark.parametrize("stubborn", [False, True])
+def test_what_was_opening_when_its_test_was_cancelled_is_not_left_open(
+    stubborn: bool, said: list[str]
+) -> None:
+    """Its opening is cancelled too; one that opens all the same is closed."""
+
+    @leeward.per_worker
+    async def db() -> AsyncIterator[str]:
+        begun.set()
+        try:
+            await going_on.wait()
+        except asyncio.CancelledError:
+            said.append("cancelled")
+            if not stubborn:
+                raise
+        said.append("+db")
+        yield "db"
+        said.append("-db")
+
+    begun, going_on = asyncio.Event(), asyncio.Event()
+
+    async def block() -> None:
+        async with opened(db):
+            said.append("in it")
+
+    async def main() -> None:
+        first = asyncio.create_task(block())
+        await begun.wait()
+        first.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await first
+        assert said == (["cancelled", "+db", "-db"] if stubborn else ["cancelled"])
+        assert (opening.here().opening, opening.here().lives) == ({}, [])
+        said.clear()
+        going_on.set()
+        await block()
+        assert said == ["+db", "in it", "-db"]
+
+    run(main)
+
+
+def test_what_has_not_begun_to_open_when_the_block_ends_is_forgotten(said: list[str]) -> None:
+    """A task that is cancelled before its first step never runs."""
+    db = recording(said, "db")
+
+    async def ask() -> str:
+        return await db
+
+    async def main() -> None:
+        async with opened():
+            asking = asyncio.create_task(ask())
+            await asyncio.sleep(0)  # it has asked, and what opens has had no turn
+            assert db in opening.here().opening and said == []
+        assert opening.here().opening == {}
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+        async with opened(db):
+            pass
+        assert said == ["+db", "-db"]
+
+    run(main)
+
+
+def test_one_whose_opening_does_not_end_is_told() -> None:
+    @leeward.per_worker
+    async def db() -> AsyncIterator[str]:
+        begun.set()
+        while not going_on.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await going_on.wait()
+        yield "db"
+
+    begun, going_on = asyncio.Event(), asyncio.Event()
+
+    async def wait() -> str:
+        return await db
+
+    async def main() -> None:
+        with pytest.raises(ExceptionGroup) as raised:
+            async with opened(within=0.05):
+                waiting = asyncio.create_task(wait())
+                await begun.wait()
+        (error,) = raised.value.exceptions
+        assert isinstance(error, TimeoutError) and "its opening" in str(error)
+        going_on.set()
+        assert await waiting == "db"
+        await opening.here().close(5)
 
     run(main)
 

@@ -133,7 +133,18 @@ def test_a_native_thread_of_unknown_origin_is_found():
     assert code == "LW104"
 
 
-@pytest.mark.parametrize("name", ["libgomp.so.1", "libiomp5.so", "libtorch_cpu.so"])
+_RUNTIMES = [
+    "libgomp.so.1",
+    "libgomp-24e2ab19.so.1.0.0",
+    "libiomp5.so",
+    "libomp.so.5",
+    "libtorch_cpu.so",
+    "polars.abi3.so",
+    "_polars_runtime.abi3.so",
+]
+
+
+@pytest.mark.parametrize("name", _RUNTIMES)
 def test_a_loaded_runtime_is_found_by_its_file(name, tmp_path):
     """Used or not: that cannot be told."""
     code = f"""
@@ -144,6 +155,19 @@ with open({str(tmp_path / name)!r}, "w+b") as file:
 """
     ((code, line),) = hazards(code)
     assert code == "LW105" and name in line
+
+
+@pytest.mark.parametrize("name", ["torch", "libtorch", "polars-app", "libgomp-1", "libcudart"])
+def test_a_directory_of_a_runtimes_name_is_none(name, tmp_path):
+    """Where the application, or its interpreter, is installed."""
+    (tmp_path / name).mkdir()
+    code = f"""
+import mmap
+with open({str(tmp_path / name / "_ssl.so")!r}, "w+b") as file:
+    file.write(b"x"); file.flush()
+    kept = mmap.mmap(file.fileno(), 1, access=mmap.ACCESS_READ)
+"""
+    assert hazards(code) == []
 
 
 @pytest.mark.parametrize(

@@ -78,13 +78,40 @@ print(json.dumps({"same": same, "fixed": one[1] == two[1] == random.Random(42).r
     }
 
 
+def test_however_a_generator_was_given_its_numbers_it_repeats_them(tmp_path: Path) -> None:
+    """By name, by a state, by a long number in the source; a copy is as what it was made of."""
+    shop = """
+import copy, pickle, random, secrets
+LONG, BYTES = 0x8d3b_26c1_90af_7e55_1f02_6c4d_a9be_3370, b"sixteen bytes, or more"
+NAMED, STATED = random.Random(), random.Random()
+NAMED.seed(a=42)
+STATED.setstate(random.Random(7).getstate())
+FIXED = [NAMED, STATED, copy.copy(STATED), pickle.loads(pickle.dumps(STATED)),
+         random.Random(LONG), random.Random(-LONG), random.Random(BYTES),
+         random.Random(bytearray(BYTES)), copy.copy(random.Random(LONG))]
+FOR_A_WHILE = random.Random()
+before = FOR_A_WHILE.getstate()
+FOR_A_WHILE.seed(42)
+FOR_A_WHILE.setstate(before)
+THESE = [FOR_A_WHILE, copy.copy(FOR_A_WHILE), random.Random(secrets.randbits(128) | 1 << 100),
+         random.Random(bytearray(secrets.token_bytes(16)))]
+"""
+    code = """
+draw = lambda: [[it.random() for it in these] for these in (shop.FIXED, shop.THESE)]
+one, two = child(draw), child(draw)
+print(json.dumps({"same": [[a == b for a, b in zip(*both)] for both in zip(one, two)]}))
+"""
+    assert run(shop, code, tmp_path) == {"same": [[True] * 9, [False] * 4]}
+
+
 def test_numpy_generators_are_seeded_anew_unless_they_are_meant_to_repeat(tmp_path: Path) -> None:
-    """default_rng(), RandomState(), numpy.random itself; not default_rng(42)."""
+    """default_rng(), RandomState(), numpy.random itself; not default_rng(42), nor a long number."""
     pytest.importorskip("numpy")
     shop = """
 import numpy
 THESE = [numpy.random.default_rng(), numpy.random.RandomState()]
-FIXED = [numpy.random.default_rng(42), numpy.random.RandomState(7)]
+LONG = numpy.random.default_rng(122807528840384100672342137672332424406)
+FIXED = [numpy.random.default_rng(42), numpy.random.RandomState(7), LONG]
 """
     code = """
 import numpy
@@ -133,6 +160,35 @@ ports = [*ours, *child(say), *child(say)]
 print(json.dumps({"connections": len(set(ports)), "codes": codes}))
 """
     assert run(shop, code, tmp_path) == {"connections": 6, "codes": ["LW151", "LW151"]}
+
+
+def test_a_handler_that_would_not_connect_again_keeps_its_connection(tmp_path: Path) -> None:
+    """One of the application's own, and a SocketHandler that sends in a way of its own."""
+    shop = """
+import logging, logging.handlers, socket
+SERVER = socket.create_server(("127.0.0.1", 0))
+class Tcp(logging.Handler):
+    def __init__(self):
+        super().__init__()
+        self.sock = socket.create_connection(SERVER.getsockname())
+    def emit(self, record):
+        self.sock.sendall(self.format(record).encode())
+class Framed(logging.handlers.SocketHandler):
+    def send(self, packet):
+        self.sock.sendall(packet)
+OWN, FRAMED = Tcp(), Framed(*SERVER.getsockname())
+FRAMED.createSocket()
+LOG = logging.getLogger("shop")
+LOG.addHandler(OWN); LOG.addHandler(FRAMED)
+"""
+    code = """
+def say():
+    shop.LOG.warning("a line")
+    return [it.sock.getpeername()[1] for it in (shop.OWN, shop.FRAMED)]
+port = shop.SERVER.getsockname()[1]
+print(json.dumps({"connected": child(say) == [port, port], "codes": codes}))
+"""
+    assert run(shop, code, tmp_path) == {"connected": True, "codes": ["LW110", "LW110"]}
 
 
 def test_buffers_are_written_once(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from leeward._core.hazards import Hazard
 from leeward._core.messages import (
     Descriptor,
     Drain,
@@ -197,6 +198,25 @@ atexit.register(print, "atexit")
     assert zygote.log.read_text().count("printed") == 1
     # Once in each worker that ended in good order; never in the zygote or between.
     assert zygote.log.read_text().count("atexit") == 3
+
+
+def test_what_the_application_has_frozen_is_audited_and_flushed(play):
+    """gc.freeze() at the end of an import hides all that is there from the collector."""
+    code = """
+import gc, random, sqlite3
+kept = open("kept.txt", "w"); kept.write("kept\\n")
+database = sqlite3.connect("shop.db")
+dice = random.Random()
+gc.freeze()
+"""
+    zygote = play(APP + code, hazards=("warn",)).begin()
+    codes = {Hazard.from_json(it).code for it in zygote.says().findings}
+    assert codes == {"LW113", "LW160", "LW170"}
+    for worker in (1, 2):
+        pid = ready(zygote, worker, worker)
+        zygote.workers[worker].send(Drain("stop", 1.0, 0.0))
+        assert zygote.ends(pid) == 0
+    assert (zygote.log.parent / "kept.txt").read_text() == "kept\n"
 
 
 def test_what_cannot_be_flushed_costs_nobody_its_life(play):

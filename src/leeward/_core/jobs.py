@@ -49,8 +49,9 @@ def rank(own: Candidate, others: Iterable[Candidate], now: float) -> int:
 def due(last: float, every: float, first: float) -> float:
     """When the next run is to begin.
 
-    last:   when the last one was due, on any worker; 0.0 if there was none.
-    first:  when this worker began to look, which the first run follows by `every`.
+    last:   when the last one was due, on any worker; before it, when the first of them began to
+            look, which the first run follows by `every`; 0.0 if that is not noted yet.
+    first:  when this worker began to look, which stands for it then.
     """
     return (last or first) + every
 

@@ -46,7 +46,7 @@ class Entry:
 
     @property
     def last(self) -> float:
-        """When the last run was due (monotonic, seconds); 0.0: none was."""
+        """When the last run was due (monotonic, seconds), or a worker looked first; 0.0: none."""
         return self._words[_LAST] / 1e9
 
     @last.setter

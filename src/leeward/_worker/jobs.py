@@ -63,6 +63,11 @@ class Jobs:
 
     async def _keep_running(self, job: Job, where: Entry) -> None:
         first = time.monotonic()
+        # The first run is counted from the first worker that looks: where workers are replaced
+        # more often than `every`, none of them would live to see it.
+        if where.lock():  # whoever has it does the same
+            where.last = where.last or first
+            where.unlock()
         while True:
             mine = self._rank()
             # A worker that leaves looks on: it may be the last one for a while.

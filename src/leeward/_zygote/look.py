@@ -15,7 +15,7 @@ from leeward._core.record import Record
 from leeward._sys import procfs
 from leeward._zygote.objects import scan
 from leeward._zygote.origins import NOWHERE, Origins, Site, holders
-from leeward._zygote.watch import Watch, note_of
+from leeward._zygote.watch import Watch, is_long, note_of
 
 #: Characters of each part of a hazard.
 _LONGEST = 300
@@ -55,6 +55,17 @@ class Look:
         native = procfs.threads_of(os.getpid())
         sites += [it for tid in native if (it := self.watch.lines.threads.get(tid, NOWHERE))]
         return frozenset(site.where for site in sites if site.where)
+
+    def is_typed(self, seed: Any) -> bool:
+        """Was it pasted: does it stand in the application's source?"""
+        if not is_long(seed):
+            return False
+        number = abs(seed) if isinstance(seed, int) else bytes(seed)  # -1 is a 1 with a sign
+        return number in self._literals
+
+    @functools.cached_property
+    def _literals(self) -> set[object]:
+        return self.origins.literals()
 
     @property
     def origins(self) -> Origins:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import faulthandler
+import gc
 import os
 import signal
 import sys
@@ -209,6 +210,9 @@ class _Zygote:
         """Everything before the first fork, and the report of it."""
         load_ms = int((time.monotonic() - self.started) * 1000)
         self.watch.disarm()
+        # An application that freezes at the end of its import, as Python's documentation advises
+        # before a fork, hides all from `gc.get_objects`; `fork.freeze` freezes it again.
+        gc.unfreeze()
         self.become = self.import_worker(self.config)
         self.tls = make_tls(self.begin, self.channel)
         failure = warm(self.config)

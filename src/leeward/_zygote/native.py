@@ -23,13 +23,14 @@ _HARMLESS = re.compile(r"openblas|libarrow|libparquet|mimalloc|jemalloc")
 #: Those that every thread's stack shows.
 _COMMON = re.compile(r"^(libc|libpthread|libstdc\+\+|libgcc_s|libm|libdl|ld-linux|ld)[-.]")
 #: Runtimes that hang a forked child if they were used before, which cannot be told.
+#: By the beginning of their file's name: a directory may be called anything.
 #: Not gRPC: imported only, it has started nothing; its channels are found by their type.
 _RUNTIMES = (
-    ("LW105", re.compile(r"/libgomp[-.]"), "OpenMP (libgomp)"),
-    ("LW105", re.compile(r"/libiomp5|/libomp[-.]"), "OpenMP (libiomp)"),
-    ("LW105", re.compile(r"/_?polars[^/]*(/[^/]*)?\.so"), "Polars"),
-    ("LW105", re.compile(r"/libtorch|/torch/"), "PyTorch"),
-    ("LW106", re.compile(r"/libcuda\.so|/libcudart"), "CUDA"),
+    ("LW105", re.compile(r"libgomp[-.]"), "OpenMP (libgomp)"),
+    ("LW105", re.compile(r"libiomp5|libomp[-.]"), "OpenMP (libiomp)"),
+    ("LW105", re.compile(r"_?polars.*\.so"), "Polars"),
+    ("LW105", re.compile(r"libtorch"), "PyTorch"),
+    ("LW106", re.compile(r"libcuda\.so|libcudart"), "CUDA"),
 )
 #: Seconds to wait for a thread to wait.  OpenBLAS's spin after the last
 #: multiplication before they sleep (100 ms measured with numpy 2.5).
@@ -69,7 +70,7 @@ def runtimes() -> Iterator[tuple[str, str, str]]:
     """(code, name, path) of each loaded runtime that does not survive a fork, once each."""
     paths = dict.fromkeys(mapping.path for mapping in mappings() if mapping.path.startswith("/"))
     for code, pattern, name in _RUNTIMES:
-        path = next(filter(pattern.search, paths), None)
+        path = next((it for it in paths if pattern.match(os.path.basename(it))), None)
         if path is not None:
             yield code, name, path
 

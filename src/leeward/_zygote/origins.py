@@ -13,6 +13,7 @@ import ast
 import contextlib
 import functools
 import gc
+import itertools
 import os
 import sys
 import sysconfig
@@ -136,6 +137,13 @@ class Origins:
                 elif name == "__main__" and not path:  # `python -c`, a session
                     yield names, ""
 
+    def literals(self) -> set[object]:
+        """The numbers and bytes that stand in the source of the application's modules."""
+        paths = {path for _, path in self.modules() if path}
+        nodes = itertools.chain.from_iterable(map(ast.walk, map(_tree, paths)))
+        values = (node.value for node in nodes if isinstance(node, ast.Constant))
+        return {value for value in values if isinstance(value, int | bytes)}
+
 
 @functools.lru_cache(maxsize=1024)  # sysconfig takes 50 µs to tell its paths
 def _short(path: str) -> str:
@@ -221,10 +229,7 @@ def _stores(path: str) -> dict[str, int]:
     """
     lines: dict[str, int] = {}
     empty: dict[str, int] = {}
-    try:
-        tree = ast.parse(read(path, _SOURCE) or b"")
-    except (SyntaxError, ValueError, RecursionError):  # edited since it was imported
-        return lines
+    tree = _tree(path)
     nothing = {id(name) for node in ast.walk(tree) for name in _set_to_none(node)}
     for node in ast.walk(tree):
         if id(node) in nothing and isinstance(node, ast.Name):
@@ -237,6 +242,13 @@ def _stores(path: str) -> dict[str, int]:
             for alias in node.names:
                 empty.setdefault(alias.asname or alias.name, node.lineno)
     return empty | lines
+
+
+def _tree(path: str) -> ast.Module:
+    try:
+        return ast.parse(read(path, _SOURCE) or b"")
+    except (SyntaxError, ValueError, RecursionError):  # edited since it was imported
+        return ast.Module([], [])
 
 
 def _set_to_none(node: ast.AST) -> list[ast.expr]:

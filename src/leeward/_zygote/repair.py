@@ -24,12 +24,13 @@ from typing import Any
 from leeward._sys import files
 from leeward._zygote.look import Found, Look, key
 from leeward._zygote.origins import NOWHERE, Site
-from leeward._zygote.watch import note_of
+from leeward._zygote.watch import is_long, note_of
 from leeward.adapters.blame import shown
 from leeward.adapters.logfiles import install as logfiles
 
-#: Bits of a seed that numpy has from the kernel: 128.  Nobody types so many by hand.
-_TYPED = 64
+#: Methods of handlers that must be the standard library's for one without a connection to open
+#: one: another's `emit` would raise out of the application's call that logs.
+_CONNECTS = ("emit", "send", "createSocket", "makeSocket")
 
 
 @dataclass
@@ -150,8 +151,14 @@ def _is_file(path: str) -> bool:
 
 
 def handlers(look: Look, repairs: Repairs) -> Iterator[Found]:
-    """Those that send over a stream."""
+    """Those that send over a stream, and open another one where theirs is gone.
+
+    The connection of any other is told of as one that nobody sends records over.
+    """
     for it in look.objects["handler"]:
+        ways = (getattr(type(it), name, None) for name in _CONNECTS)
+        if any(way and getattr(way, "__module__", "") != "logging.handlers" for way in ways):
+            continue
         sock = getattr(it, "sock", None) or getattr(it, "socket", None)
         if not isinstance(sock, socket.socket) or sock.type != socket.SOCK_STREAM:
             continue
@@ -183,14 +190,14 @@ def generators(look: Look, repairs: Repairs) -> Iterator[Found]:
     """
     for it in look.objects["random"]:
         # Made before the watch: the global one, which has a hook of its own at each fork.
-        site, typed = note_of(look.watch.seeded, it, (NOWHERE, True))
-        if typed or type(it).__name__ == "SystemRandom":
+        site, typed, seed = note_of(look.watch.seeded, it, (NOWHERE, True, None))
+        if typed or type(it).__name__ == "SystemRandom" or look.is_typed(seed):
             continue
         repairs.generators.append(it)
         if site.direct:
             yield Found("LW170", f"a {type(it).__name__} is seeded before the fork", site, it)
     for it in look.objects["numpy"]:
-        if not _is_global(it) and not _typed(it):
+        if not _is_global(it) and not _typed(look, it):
             repairs.numpy.append(it)
             yield Found("LW171", f"a numpy {type(it).__name__} is seeded before the fork", it=it)
 
@@ -201,9 +208,9 @@ def _is_global(it: Any) -> bool:
     return getattr(module, "_rand", None) is it
 
 
-def _typed(it: Any) -> bool:
+def _typed(look: Look, it: Any) -> bool:
     """Was the seed given, and not drawn from the kernel?"""
     bits = getattr(it, "bit_generator", None) or it._bit_generator
     seeds = getattr(bits, "seed_seq", None) or getattr(bits, "_seed_seq", None)
     entropy = getattr(seeds, "entropy", None)
-    return not isinstance(entropy, int) or entropy.bit_length() <= _TYPED
+    return not is_long(entropy) or look.is_typed(entropy)  # the kernel's has 128 bits

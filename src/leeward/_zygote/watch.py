@@ -16,6 +16,7 @@ the application's own lines the kernel is asked (`leeward._zygote.lines`).
 
 from __future__ import annotations
 
+import _random
 import contextlib
 import os
 import random
@@ -32,7 +33,7 @@ from leeward._core.record import Record
 from leeward._sys import procfs
 from leeward._zygote import memory
 from leeward._zygote.lines import Inode, Lines, descriptors
-from leeward._zygote.origins import Origins, Site
+from leeward._zygote.origins import NOWHERE, Origins, Site
 
 #: Sites that are kept of each sort; a program that connects in a loop while it is imported
 #: is told of by its first ones.
@@ -61,8 +62,9 @@ class Watch:
     databases:  by the id of the SQLite connection: (database, where).
     files:      where each file was opened for writing, by its absolute path.
     children:   where each process was started, by its `Popen` object; `born`: by its pid.
-    seeded:     where each `random.Random` was seeded, and whether it may have been so to
-                give the same numbers again.
+    seeded:     where each `random.Random` was seeded, whether it may have been so to give
+                the same numbers again, and the seed of which only the source tells that.
+    states:     the seed, by the hash of what `getstate` has given, of those that were not.
     native:     the sockets that appeared while an extension was loaded: (its name, where).
     timers:     where each was last set, by its number (`signal.ITIMER_REAL`).
     locked:     where a lock of a file was taken, by its descriptor.
@@ -80,7 +82,8 @@ class Watch:
         self.databases: dict[int, tuple[str, Site]] = {}
         self.files: dict[str, Site] = {}
         self.children: list[tuple[Any, Site]] = []
-        self.seeded: WeakKeyDictionary[random.Random, tuple[Site, bool]] = WeakKeyDictionary()
+        self.seeded: WeakKeyDictionary[random.Random, tuple[Site, bool, Any]] = WeakKeyDictionary()
+        self.states: dict[int, Any] = {}
         self.native: dict[Inode, tuple[str, Site]] = {}
         self.born: dict[int, Site] = {}
         self.timers: dict[int, Site] = {}
@@ -113,6 +116,8 @@ class Watch:
 
         self._wrap(threading.Thread, "start", self._started)
         self._wrap(random.Random, "seed", self._seeded)
+        self._wrap(random.Random, "getstate", self._asked)
+        self._wrap(random.Random, "setstate", self._set)
         self._wrap(signal, "setitimer", self._timed)
         self._wrap(signal, "alarm", self._alarmed)
         self.lines.begin()
@@ -262,11 +267,21 @@ class Watch:
                     self.mapped.setdefault(start, self._mapping)
             self._mapping = None
 
-    def _seeded(
-        self, frame: FrameType, it: random.Random, seed: Any = None, version: int = 2
-    ) -> None:
+    def _seeded(self, frame: FrameType, it: random.Random, a: Any = None, version: int = 2) -> None:
         if len(self.seeded) < _MOST:
-            self.seeded[it] = (self.origins.site(frame), not varies(seed))
+            self.seeded[it] = (self.origins.site(frame), not varies(a), a if is_long(a) else None)
+
+    # A copy is made by them too, and whoever seeds by 42 for a while restores the state after it.
+    def _asked(self, frame: FrameType, it: random.Random) -> None:
+        _, typed, seed = note_of(self.seeded, it, (NOWHERE, True, None))
+        if not typed and len(self.states) < _MOST:
+            self.states[hash(_random.Random.getstate(it))] = seed
+
+    def _set(self, frame: FrameType, it: random.Random, state: Any) -> None:
+        if len(self.seeded) < _MOST:
+            key = hash(state[1])
+            known, seed = key in self.states, self.states.get(key)
+            self.seeded[it] = (self.origins.site(frame), not known, seed)
 
     def _imported(self, frame: FrameType, args: Any) -> None:
         if self._loading is not None and not self._loading.goes_on(frame):
@@ -334,6 +349,13 @@ def _importer(frame: FrameType | None) -> FrameType | None:
     return frame
 
 
+def is_long(seed: Any) -> bool:
+    """More than is typed by hand; what is pasted stands in the source (`Origins.literals`)."""
+    if isinstance(seed, bytes | bytearray):
+        return len(seed) >= 16
+    return isinstance(seed, int) and seed.bit_length() > 64
+
+
 def varies(seed: Any) -> bool:
     """Was this seed meant to be another one in each process?
 
@@ -344,10 +366,10 @@ def varies(seed: Any) -> bool:
     if seed is None or isinstance(seed, float):
         return True
     if isinstance(seed, bytes | bytearray):
-        return len(seed) >= 16
+        return is_long(seed)
     if not isinstance(seed, int):
         return False
-    if seed.bit_length() > 64 or seed == os.getpid():
+    if is_long(seed) or seed == os.getpid():
         return True
     now = time.time()
     times = (abs(seed / unit - now) < _TODAY for unit in (1, 1000, 1_000_000, 1_000_000_000))

@@ -143,6 +143,12 @@ class Client:
         from leeward._sys import procfs
 
         state = procfs.state_of(self.pid) if self.pid else None
+        words = (procfs.cmdline(self.pid) or ()) if self.pid else ()
+        if "serve" in words and "supervisor" not in words and state != "T":
+            return LeewardError(
+                f"{self.instance.name} (pid {self.pid}) is starting: it answers when it has read "
+                "its settings and bound its addresses"
+            )
         if goes_on and state != "T":
             # Nobody is to kill a supervisor for the application's slow import.
             return LeewardError(

@@ -58,9 +58,16 @@ class Claim:
     former: int
 
     def settle(self) -> None:
-        """Writes our pid into the lock, which it had kept for `former`'s strays."""
-        os.ftruncate(self.lock_fd, 0)
-        os.pwrite(self.lock_fd, f"{os.getpid()}\n".encode(), 0)
+        """Writes our pid into the lock, which it had kept for `former`'s strays.
+
+        Raises `UsageError` on a full disk.
+        """
+        try:
+            os.ftruncate(self.lock_fd, 0)
+            os.pwrite(self.lock_fd, f"{os.getpid()}\n".encode(), 0)
+        except OSError as error:
+            lock = f"{self.path.removesuffix('.sock')}.lock"
+            raise UsageError(f"lock {lock}: {error.strerror}") from None
 
     def release(self) -> None:
         """Leaves nothing behind but the lock's file.
@@ -155,12 +162,36 @@ def claim(name: str, environ: Mapping[str, str]) -> Claim:
         if sockets.is_live(path):
             # The lock's file was removed by hand under a live instance.
             raise _taken(name, 0)
+        if _is_elsewhere(name, directory, environ):
+            raise _taken(name, 0)
         former = _former(lock_fd)
         control = _listen(path)
     except BaseException:
         os.close(lock_fd)
         raise
     return Claim(name, path, control, lock_fd, former)
+
+
+def _is_elsewhere(name: str, directory: str, environ: Mapping[str, str]) -> bool:
+    """Has this user an instance of that name in another directory?
+
+    A service has no /run/user/UID, and the same user's next session has: no verb could tell
+    the two of them apart.
+    """
+    uid = os.getuid()
+    for other in candidates(environ, uid):
+        path = os.path.join(other, f"{name}.sock")
+        same = os.path.realpath(other) == os.path.realpath(directory)
+        if not same and _owner(path) == uid and _ours(path, uid) and sockets.is_live(path):
+            return True
+    return False
+
+
+def _owner(path: str) -> int:
+    try:
+        return os.lstat(path).st_uid
+    except OSError:
+        return -1
 
 
 def _lock(path: str, name: str) -> int:
@@ -242,6 +273,12 @@ def find(name: str, environ: Mapping[str, str]) -> Instance:
         check_name(name)
     all_of_them = every(environ)
     fitting = [each for each in all_of_them if not name or each.name == name]
+    if name and len(fitting) > 1:
+        # Root sees those of others too, who may call theirs as they like.
+        fitting = [it for it in fitting if _owner(it.path) == os.getuid()] or fitting
+    if name and len(fitting) > 1 and environ.get("XDG_RUNTIME_DIR"):
+        meant = candidates(environ, os.getuid())[0]
+        fitting = [it for it in fitting if os.path.dirname(it.path) == meant] or fitting
     if len(fitting) == 1:
         return fitting[0]
     if fitting and not name:

@@ -123,10 +123,20 @@ def file_layer(path: str, table: tuple[str, ...], shown: str) -> Layer:
         if setting.key in layer:
             raise UsageError(f"{where}: {setting.toml} stands twice, with - and with _")
         value = parsed(setting, raw, f"{where}: {key}")
-        if setting.is_path and value and not values.is_daemon(value):
+        is_path = setting.is_path and not values.is_daemon(value)
+        if value and (is_path or setting.key == "uds"):
             value = os.path.join(os.path.dirname(path), value)
+        elif setting.key == "bind":
+            value = tuple(absolute(it, os.path.dirname(path)) for it in value)
         layer[setting.key] = Value(value, where)
     return layer
+
+
+def absolute(address: str, directory: str) -> str:
+    """A unix socket's path by `directory`; any other address as it is."""
+    if address.startswith("unix:") and not address.startswith("unix:/"):
+        return f"unix:{os.path.join(directory, address.removeprefix('unix:'))}"
+    return address
 
 
 def first(key: str, layers: Iterable[Layer]) -> Value | None:

@@ -11,7 +11,7 @@ from leeward._core.config import Config, Listener
 from leeward._sys import peers, sockets
 from leeward._sys.channel import DESCRIPTORS
 from leeward.cli.resolution import Resolution
-from leeward.errors import UsageError
+from leeward.errors import BindError, UsageError
 
 #: A process gets all of them in its first message, beside the page, the bell, the baseline, three
 #: files of TLS, and the memfd of what is long.
@@ -51,7 +51,13 @@ def open_each(wanted: Iterable[str], config: Config, undo: ExitStack) -> list[Li
             if listener.path:
                 undo.callback(_remove, listener.path)
                 # The application's own user may connect whatever its mode is.
-                os.chown(listener.path, config.uid, config.gid)
+                try:
+                    os.chown(listener.path, config.uid, config.gid)
+                except OSError as error:
+                    raise BindError(
+                        f"cannot give {listener.path} to user {config.uid}: {error.strerror}",
+                        "CAP_CHOWN is needed for --user with a unix socket",
+                    ) from None
             bound.append(listener)
     if len(bound) > MOST:
         raise UsageError(

@@ -31,6 +31,8 @@ from leeward.errors import ChannelClosed, LeewardError, NoInstanceError
 _PATIENCE, _PAUSE = 10.0, 0.02
 #: Seconds after which one that had us, and had nothing to say, counts as one that works.
 _WORKS = 1.0
+#: Seconds between two looks at whether anybody reads us still.
+_LOOK = 1.0
 
 LEVELS = ("debug", "info", "warning", "error", "critical")
 
@@ -115,7 +117,9 @@ class _Reader:
         client.channel.send(request)
         while True:
             # Once the collector has us, it may be silent for as long as nothing happens.
-            message = client.channel.wait(None if self._has_us else ANSWER_TIMEOUT)
+            message = client.channel.wait(_LOOK if self._has_us else ANSWER_TIMEOUT)
+            if self._has_us and not output.is_read():
+                return True  # `| head -1`: nobody will read the next line
             if isinstance(message, Answer):
                 if message.code:
                     self._refusal = _refused(message)
@@ -127,8 +131,10 @@ class _Reader:
                 self._take(message)
                 if message.last:
                     return True
-            elif message is None:
+            elif message is None and not self._has_us:
                 raise client.silent(ANSWER_TIMEOUT)
+            elif message is None:
+                continue
             else:
                 raise LeewardError(f"{client.instance.name} answered {type(message).__name__}")
 

@@ -39,6 +39,8 @@ VERBS = (
     *("kill", "set", "config"),
 )
 
+#: A disk is full, or may not be written to.
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
 #: The system has no more to give: descriptors, memory, processes.
 _NO_MORE = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN})
 
@@ -134,6 +136,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         output.complain("interrupted")
         return 130
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in _NO_ROOM:
+            where = f"{error.filename}: " if error.filename else ""
+            output.complain(f"{where}{error.strerror}")
+            return 1
         if isinstance(error, OSError) and error.errno in _NO_MORE:
             output.complain(f"cannot start: {error.strerror}\nSee what is allowed: ulimit -a")
             return 1

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import sys
 from typing import TextIO
 
@@ -22,6 +23,19 @@ def say(text: str) -> None:
         raise LeewardError(f"cannot write to stdout: {error.strerror}") from None
 
 
+def is_read() -> bool:
+    """Does anybody read stdout still?  A pipe tells, without a word said."""
+    if _left or sys.stdout is None:
+        return not _left
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), 0)  # POLLERR comes unasked
+    return not any(events & select.POLLERR for _, events in poll.poll(0))
+
+
+#: Streams whose reader has left.
+_left: list[TextIO] = []
+
+
 def complain(text: str) -> None:
     """To stderr, after "leeward: "."""
     # A full disk behind stderr: nowhere is left to say so, the exit code tells.
@@ -32,8 +46,11 @@ def complain(text: str) -> None:
 def _write(stream: TextIO | None, text: str) -> None:
     if stream is None:
         return  # started with the descriptor closed
+    # What the terminal's encoding lacks: "…" in Latin-1, or a file's name that is no UTF-8.
+    encoding = stream.encoding or "utf-8"
+    text = printable(text).encode(encoding, "backslashreplace").decode(encoding)
     try:
-        stream.write(printable(text) + "\n")
+        stream.write(text + "\n")
         stream.flush()
     except OSError as error:
         # The buffer still holds the line: it would fail again at exit, aloud.
@@ -42,6 +59,8 @@ def _write(stream: TextIO | None, text: str) -> None:
         os.close(null)
         if not isinstance(error, BrokenPipeError):
             raise
+        if stream is sys.stdout:
+            _left.append(stream)
 
 
 def printable(text: str) -> str:

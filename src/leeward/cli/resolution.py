@@ -15,7 +15,7 @@ from leeward._core.record import Record, replace
 from leeward._sys import cgroup
 from leeward.cli import envfile, layers, paths, programs, values
 from leeward.cli.accounts import account
-from leeward.cli.layers import Layer, Value, first
+from leeward.cli.layers import Layer, Value, absolute, first
 from leeward.cli.target import default_name
 from leeward.errors import UsageError
 
@@ -120,7 +120,8 @@ def resolve(
     found["max_requests_jitter"] = _jitter(found)
     config = Config(
         **{key: found[key].value for key in (*_PLAIN, *_PATHS)},
-        bind=tuple(_absolute(address, cwd) for address in found["bind"].value),
+        # By the directory that was typed, not by the release it leads to.
+        bind=tuple(absolute(address, cwd) for address in found["bind"].value),
         name=found["name"].value,
         workers=found["workers"].value,
         args=tuple(args),
@@ -164,13 +165,6 @@ def _bind(stack: Sequence[Layer]) -> Value:
             found.append(f"unix:{layer['uds'].value}")
         return Value(tuple(found), ", ".join(layer[key].origin for key in here))
     raise AssertionError("the table has a bind")
-
-
-def _absolute(address: str, cwd: str) -> str:
-    """A relative unix socket by the directory that was typed, not by the release it leads to."""
-    if address.startswith("unix:") and not address.startswith("unix:/"):
-        return f"unix:{os.path.join(cwd, address.removeprefix('unix:'))}"
-    return address
 
 
 def _path(given: Value, cwd: str) -> Value:

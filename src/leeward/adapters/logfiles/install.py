@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from leeward import logs
 from leeward._core import sinks
 from leeward._sys import funnel, whole
-from leeward.adapters.logfiles import loguru, standard
+from leeward.adapters.logfiles import loguru, queued, standard
 from leeward.adapters.logfiles.place import Place
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ def before_loading(config: Config, supervisor: int, began: float, rehearsal: boo
         _place = Place(config, supervisor, began, rehearsal)
         standard.install(_place)
         loguru.watch(_place)
+        queued.write_at_exit()
 
 
 def cared_for() -> bool:

@@ -142,7 +142,12 @@ MUTANTS = (
     Mutant(
         "sizes of any length", "body", "match is None or len(match[1]) > _DIGITS", "match is None"
     ),
-    Mutant("chunks without a bound", "body", "if self._total > self._limit:", "if False:"),
+    Mutant(
+        "chunks without a bound",
+        "body",
+        "        if self._total > self.limit:\n            raise",
+        "        if False:\n            raise",
+    ),
     Mutant("white space behind a size", "body", 'rb"([0-9a-fA-F]+)"', 'rb"([0-9a-fA-F]+)[ \\t]*"'),
     Mutant(
         "trailers are not looked at",

@@ -126,3 +126,25 @@ def test_trailers_have_a_bound_that_can_be_chosen() -> None:
     chunked = Chunked(10, trailers=10)
     with pytest.raises(BadRequest, match="trailers too large"):
         chunked.feed(b"0\r\nX: 1\r\nY: 2\r\n\r\n", 10)
+
+
+def test_a_limit_that_is_set_while_the_body_comes() -> None:
+    """It is asked at the beginning of each chunk, and not before what came first is given."""
+    chunked = Chunked(4)
+    data = b"4\r\nabcd\r\n4\r\nefgh\r\n2\r\nij\r\n0\r\n\r\n"
+    pieces, used = chunked.feed(data, 100)
+    assert pieces == [b"abcd"]
+    chunked.limit = 8
+    more, also = chunked.feed(data[used:], 100)
+    assert more == [b"efgh"]
+    with pytest.raises(BadRequest, match="too large"):
+        chunked.feed(data[used + also :], 100)
+
+
+def test_a_limit_that_is_lowered_amid_a_chunk_counts_from_the_next() -> None:
+    chunked = Chunked(8)
+    assert chunked.feed(b"4\r\nab", 100)[0] == [b"ab"]
+    chunked.limit = 1
+    assert chunked.feed(b"cd\r\n", 100)[0] == [b"cd"]
+    with pytest.raises(BadRequest, match="too large"):
+        chunked.feed(b"1\r\n", 100)

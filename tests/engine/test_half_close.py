@@ -129,7 +129,7 @@ CHUNKED = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
 PIECES = {
     "in one": (HEAD + 2000 * b"a", b"", ("whole", 2000)),
     "in two": (HEAD + 1000 * b"a", 1000 * b"b", ("whole", 2000)),
-    "a half": (HEAD + 1000 * b"a", 999 * b"b", ("left", 1000)),
+    "a half": (HEAD + 1000 * b"a", 999 * b"b", ("left", 1999)),
     "chunked": (CHUNKED + b"4\r\nabcd\r\n", b"3\r\nefg\r\n0\r\n\r\n", ("whole", 7)),
     "half a chunk": (CHUNKED + b"4\r\nabcd\r\n", b"3\r\nef", ("left", None)),
 }

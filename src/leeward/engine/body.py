@@ -42,19 +42,23 @@ _FORBIDDEN = frozenset(
 
 class _State(Enum):
     SIZE = auto()
+    BEGUN = auto()
     DATA = auto()
     END = auto()
     TRAILER = auto()
 
 
 class Chunked:
-    """One body's decoder; `limit` bounds its data, `trailers` its trailers, in octets."""
+    """One body's decoder; `limit` bounds its data, `trailers` its trailers, in octets.
 
-    __slots__ = ("_extensions", "_held", "_left", "_limit", "_state", "_total", "_trailers", "done")
+    limit:  may be set while the body comes: it counts from the next chunk on, as Tornado's.
+    """
+
+    __slots__ = ("_extensions", "_held", "_left", "_state", "_total", "_trailers", "done", "limit")
 
     def __init__(self, limit: int, trailers: int = 64 * 1024) -> None:
         self.done = False
-        self._limit = limit
+        self.limit = limit
         self._trailers = trailers
         self._state = _State.SIZE
         self._held = bytearray()
@@ -73,7 +77,11 @@ class Chunked:
         at, size = 0, len(data)
         while at < size and not self.done:
             state = self._state
-            if state is _State.DATA:
+            if state is _State.BEGUN:
+                if pieces and self._total > self.limit:
+                    break  # the application, which may set another limit, sees those first
+                self._bear()
+            elif state is _State.DATA:
                 take = min(self._left, size - at, most)
                 if not take:
                     break
@@ -93,6 +101,8 @@ class Chunked:
                 self._end(b"")
             else:
                 at += self._line(data[at : at + _WINDOW])
+        if self._state is _State.BEGUN and not pieces:
+            self._bear()  # nobody waits for data that nobody takes
         return pieces, at
 
     def _line(self, data: memoryview | bytes) -> int:
@@ -146,9 +156,12 @@ class Chunked:
     def _begin(self, digits: bytes) -> None:
         self._left = int(digits, 16)
         self._total += self._left
-        if self._total > self._limit:
+        self._state = _State.BEGUN if self._left else _State.TRAILER
+
+    def _bear(self) -> None:
+        if self._total > self.limit:
             raise BadRequest("body-too-large", "chunked body too large")
-        self._state = _State.DATA if self._left else _State.TRAILER
+        self._state = _State.DATA
 
     def _end(self, line: bytes) -> None:
         """The end of a chunk's data, or a line behind the last chunk."""

@@ -149,6 +149,8 @@ class Reading(Parting):
 
     def _decode(self, data: memoryview | bytes) -> tuple[list[bytes], int]:
         assert self._chunks is not None
+        if self.exchange is not None:  # `data_received` may have set another
+            self._chunks.limit = self.exchange.max_body_size
         return self._chunks.feed(data, self.params.chunk_size)
 
     def _deliver_fixed(self, piece: bytes) -> bool:
@@ -214,18 +216,15 @@ class Reading(Parting):
             self.close()  # it was half a request
 
     def _goes_on(self) -> bool:
-        """Is the application at work on a part of a request of which the rest may be here?"""
-        exchange = self.exchange
-        if self.life is not _ACTIVE or self._step is not None or exchange is None:
+        """Is the application at work on a part of a request?  The rest may be here, and half of
+        it is handed on too before it is told."""
+        if self.life is not _ACTIVE or self._step is not None or self.exchange is None:
             return False
-        if exchange.read_finished:
-            return False
-        if exchange.head.length >= 0:
-            return self._came + len(self._buffer) >= exchange.head.length
-        return bool(self._buffer) or (self._chunks is not None and self._chunks.done)
+        return not self.exchange.read_finished
 
     def half_closed(self) -> bool:
-        """While the application is at it, it is not told: it would take it for half a request."""
+        """While the application is at it, it is not told: it would take it for half a request,
+        or close a file that its `data_received` is about to write to."""
         if self._goes_on():
             self.deadline = self.server.deadline(HALF_CLOSED)
             return True

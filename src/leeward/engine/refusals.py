@@ -8,7 +8,7 @@ import logging
 _general = logging.getLogger("tornado.general")
 _application = logging.getLogger("tornado.application")
 
-#: 400 and 431 are as bare as Tornado's, to whose tests and users' monitors they are known.
+#: 400 is as bare as Tornado's, to whose tests and users' monitors it is known, and 431 as 400.
 _REFUSALS = {
     400: b"HTTP/1.1 400 Bad Request\r\n\r\n",
     413: b"HTTP/1.1 413 Content Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n",

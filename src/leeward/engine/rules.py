@@ -184,7 +184,7 @@ SHARED = (
     Rule("chunk-overhead", "RFC 9112 §7.1.1", "refuses all extensions", "bounds them"),
     Rule("trailer-field", "RFC 9110 §6.5.1", "refuses all trailers", "checks them"),
     Rule("trailer-size", "RFC 9112 §7.1.2", "refuses all trailers", "bounds them"),
-    Rule("header-size", "RFC 6585 §5", "answers 431 above its limit", "the same"),
+    Rule("header-size", "RFC 6585 §5", "closes above its limit, unanswered", "answers 431"),
     Rule(
         "inflate-ratio",
         "RFC 9110 §15.5.14",

@@ -88,11 +88,17 @@ class Values(tornado.web.RequestHandler):
         self.write(values | {"pid": os.getpid()})
 
 
-class Slow(tornado.web.RequestHandler):
-    async def get(self):
-        say("asked")
-        await asyncio.sleep(0.3)
-        self.write({"db": db()})
+class Held(tornado.web.RequestHandler):
+    """In flight until its gate, a test's, lets it go."""
+
+    async def get(self, port):
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(port))
+        writer.write(f"{os.getpid()}\n".encode())
+        await reader.read()
+        writer.close()
+        found = {"db": db()}
+        say("answers")
+        self.write(found)
 
 
 class Fork(tornado.web.RequestHandler):
@@ -116,7 +122,7 @@ class Fork(tornado.web.RequestHandler):
 
 def make_app():
     say(f"factory has {db()}")
-    return tornado.web.Application([("/", Values), ("/slow", Slow), ("/fork", Fork)])
+    return tornado.web.Application([("/", Values), ("/held/(.*)", Held), ("/fork", Fork)])
 
 
 async def serve_by_run():

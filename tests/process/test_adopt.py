@@ -289,12 +289,15 @@ def adopted_output(form: str) -> str:
         os.close(writer)
         assert service.stderr is not None
         with service, service.stderr:
-            for line in service.stderr:
-                if line.startswith("  next "):
-                    break
-            service.send_signal(signal.SIGTERM)
-            service.stderr.read()
-            assert service.wait(PATIENCE) == 0
+            try:
+                for line in service.stderr:
+                    if line.startswith("  next "):
+                        break
+                service.send_signal(signal.SIGTERM)
+                service.stderr.read()
+                assert service.wait(PATIENCE) == 0
+            finally:
+                service.kill()  # no harm to one that has ended
         return output.read()
 
 

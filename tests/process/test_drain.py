@@ -167,7 +167,6 @@ def test_websockets_are_closed_spread_over_the_window() -> None:
             took = [at - begun for at in closed]
         assert_only_generation_2(service, old)
     assert len(took) == count
-    assert took == sorted(took)
     assert took[-1] < window + 1.0
     # One per n-th of the window: the middle half of them takes half of it.  A
     # machine that stands still for a moment may double that, closing all of them

@@ -76,15 +76,18 @@ def test_a_fifo(tmp_path: Path) -> None:
         with open(path, "rb") as fifo:
             got.append(fifo.read())
 
-    reader = threading.Thread(target=read)
+    reader = threading.Thread(target=read, daemon=True)
     reader.start()
     held = os.open(path, os.O_WRONLY)  # it has not ended before we say so
-    with serve("logs_long_lines:make_app", "-w", "3", cwd=APPS, env={"HOW": str(path)}) as service:
-        service.wait_ready(3)
-        answers = ask(service, "/30", 6)
-        assert service.stop() == 0
-    os.close(held)
-    reader.join(20)
+    env = {"HOW": str(path)}
+    try:
+        with serve("logs_long_lines:make_app", "-w", "3", cwd=APPS, env=env) as service:
+            service.wait_ready(3)
+            answers = ask(service, "/30", 6)
+            assert service.stop() == 0
+    finally:
+        os.close(held)
+        reader.join(20)
     check(got[0].decode().splitlines(), answers, 30)
 
 

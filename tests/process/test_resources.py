@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from process.clients import address_of, get
+from process.clients import Gate, Http, address_of, get
 from process.support import APPS, until
 
 from leeward.testing import Service, serve
@@ -175,23 +175,17 @@ def test_a_request_in_flight_has_them_to_its_end() -> None:
     """The drain comes first: nothing is closed under a handler."""
     with serve("opens_resources", cwd=APPS) as service:
         address = address_of(service.wait_ready(1))
-        mark = service.mark()
-        asked = service_thread(lambda: get(address, "/slow"))
-        service.wait_line("asked", after=mark)
-        service.signal(signal.SIGTERM)
-        answer = asked()
-        assert (answer.status, answer.json) == (200, {"db": int(service.lines[mark].split()[-1])})
-        assert service.wait() == 0
-
-
-def service_thread(call):  # type: ignore[no-untyped-def]
-    """Begins `call` in a thread; what is returned waits for its result."""
-    from concurrent.futures import ThreadPoolExecutor
-
-    with ThreadPoolExecutor(1) as pool:
-        future = pool.submit(call)
-        pool.shutdown(wait=False)
-    return lambda: future.result(20)
+        with Gate() as gate, Http(address) as client:
+            held = gate.hold(client)
+            service.signal(signal.SIGTERM)
+            service.wait_line(rf"pid={held.pid} draining")
+            held.release()
+            answer = client.answer()
+            assert (answer.status, answer.json) == (200, {"db": held.pid})
+            assert service.wait() == 0
+        assert lives(service, held.pid) == OPENED + CLOSED
+        said = service.lines
+        assert said.index(f"answers {held.pid}") < said.index(f"{CLOSED[0]} {held.pid}")
 
 
 @pytest.mark.parametrize("start", ["zygote", "spawn"])

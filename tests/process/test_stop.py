@@ -316,7 +316,7 @@ def test_term_to_one_worker_replaces_it_first(workers: str) -> None:
         assert not hammer.failures
         assert set(hammer.answers) == {200}
         lines = service.log.splitlines()
-        ready = [n for n, line in enumerate(lines) if f"pid={now['pid']} ready" in line]
-        drained = [n for n, line in enumerate(lines) if f"pid={held.pid} draining" in line]
+        [ready] = [n for n, line in enumerate(lines) if f"pid={now['pid']} ready" in line]
+        [drained] = [n for n, line in enumerate(lines) if f"pid={held.pid} draining" in line]
         assert ready < drained
         assert service.ps()["ends"] == []  # it was asked for: no death to explain

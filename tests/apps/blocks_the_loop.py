@@ -42,6 +42,20 @@ class Asleep(tornado.web.RequestHandler):
         self.write(str(os.getpid()))
 
 
+class Held(tornado.web.RequestHandler):
+    """Blocks until the gate lets it go."""
+
+    def get(self, port: str) -> None:
+        wait_for(port)
+        self.write(str(os.getpid()))
+
+
+def wait_for(port: str) -> None:
+    with socket.create_connection(("127.0.0.1", int(port))) as gate:
+        gate.sendall(f"{os.getpid()}\n".encode())
+        gate.recv(1)
+
+
 class Locked(tornado.web.RequestHandler):
     """A deadlock: nobody ever releases it."""
 
@@ -108,6 +122,7 @@ def make_app() -> tornado.web.Application:
         [
             ("/", Who),
             ("/asleep/(.*)/(.*)", Asleep),
+            ("/held/(.*)", Held),
             ("/locked/(.*)", Locked),
             ("/burning/(.*)/(.*)", Burning),
             ("/backtracking/(.*)/(.*)", Backtracking),

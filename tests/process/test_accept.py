@@ -9,6 +9,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from process.clients import Address, Gate, Http, address_of, get
@@ -97,17 +98,18 @@ def test_long_lived_connections_are_spread(
 
 @pytest.mark.parametrize("engine", ["leeward", "tornado"])
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
-def test_every_engine_and_loop_is_polite(engine: str, loop: str) -> None:
+def test_every_engine_and_loop_is_polite(engine: str, loop: str, tmp_path: Path) -> None:
     """Sixteen on four, on two listeners, one of them a unix socket."""
     flags = ("--engine", engine, "--loop", loop, "-w", str(WORKERS))
-    with serve("hello", *flags, "--bind", "unix:app.sock", cwd=APPS) as service:
+    path = str(tmp_path / "app.sock")
+    with serve("hello", *flags, "--bind", f"unix:{path}", cwd=APPS) as service:
         try:
             found = service.wait_ready(WORKERS).wait_line(r"http://([\d.]+):(\d+)")
             address = found[1], int(found[2])
             with rows(service) as page, contextlib.ExitStack() as clients:
                 before = waits(service)
                 for number in range(16):
-                    place = address if number % 2 else str(APPS / "app.sock")
+                    place = address if number % 2 else path
                     client = clients.enter_context(Http(place))
                     assert client.get().status == 200
                 counts = page.until_open(16)

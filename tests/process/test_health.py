@@ -45,7 +45,7 @@ def test_healthy_without_the_application() -> None:
 @pytest.mark.parametrize("start", ["zygote", "spawn"])
 def test_an_adopted_program_is_healthy_too(start: str) -> None:
     """The path is answered before the program's own server; in the delay before a stop by 503."""
-    flags = ("--kind", "script", "--start", start, "--drain-delay", "2s", *HEALTH)
+    flags = ("--kind", "script", "--start", start, "--drain-delay", "20s", *HEALTH)
     args = ("subclass", "--port=0")
     with serve("adopted.py", *flags, args=args, bind=None, cwd=APPS) as service:
         service.wait_ready(1)
@@ -60,7 +60,7 @@ def test_an_adopted_program_is_healthy_too(start: str) -> None:
 @pytest.mark.parametrize("start", ["zygote", "spawn"])
 def test_term_is_not_ready_first_and_refuses_later(start: str) -> None:
     """In the delay: 503, everything else accepted and served; then the drain as ever."""
-    flags = ("--start", start, "-w", "2", "--drain-delay", "2s", *HEALTH)
+    flags = ("--start", start, "-w", "2", "--drain-delay", "4s", *HEALTH)
     with serve("held", *flags, cwd=APPS) as service, Gate() as gate:
         address = address_of(service.wait_ready(2))
         with Http(address) as old, Http(address) as busy, WebSocket(address) as socket:
@@ -68,7 +68,7 @@ def test_term_is_not_ready_first_and_refuses_later(start: str) -> None:
             socket.hear()
             began = time.monotonic()
             service.signal(signal.SIGTERM)
-            service.wait_line(r"stopping in 2 s, asked for by SIGTERM: not ready, still accepting")
+            service.wait_line(r"stopping in 4 s, asked for by SIGTERM: not ready, still accepting")
             # By whichever worker the connection has: each is told by a message of its own.
             until(lambda: old.get("/healthz").status == 503, "not ready any more")
             answer = old.get("/healthz")
@@ -79,7 +79,7 @@ def test_term_is_not_ready_first_and_refuses_later(start: str) -> None:
             assert socket.hear() == "served as before"
             held = gate.hold(busy)
             assert socket.close_code() == 1001
-            assert time.monotonic() - began >= 1.9
+            assert time.monotonic() - began >= 3.9
             held.release()
             assert busy.answer().announces_close
         assert service.wait() == 0
@@ -88,7 +88,7 @@ def test_term_is_not_ready_first_and_refuses_later(start: str) -> None:
 
 def test_the_usual_race_costs_nobody_a_connection() -> None:
     """Clients that go on until the health check has failed, and half a second more."""
-    flags = ("-w", "2", "--drain-delay", "1500ms", *HEALTH)
+    flags = ("-w", "2", "--drain-delay", "20s", *HEALTH)
     faults: list[BaseException] = []
     served = 0
     with serve("held", *flags, cwd=APPS) as service:
@@ -113,6 +113,7 @@ def test_the_usual_race_costs_nobody_a_connection() -> None:
         until(lambda: get(address, "/healthz").status == 503, "told")
         told.set()
         thread.join(PATIENCE)
+        service.signal(signal.SIGTERM)  # nobody needs the rest of the delay
         assert service.wait() == 0
     assert not faults, faults
     assert served > 10
@@ -149,6 +150,7 @@ def test_stop_says_how_long(args: list[str], seconds: float) -> None:
         service.wait_ready()
         done = service.leeward("stop", *args)
         assert done.returncode == 0, done.stderr
+        assert service.wait() == 0
         assert ("not ready, still accepting" in service.log) == bool(seconds)
         if seconds:
             assert f"stopping in {seconds:g} s, asked for by leeward stop" in service.log

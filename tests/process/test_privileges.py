@@ -89,7 +89,9 @@ modes = pytest.mark.parametrize("mode", ["zygote", "spawn"])
 @modes
 def test_the_application_is_another_user_from_its_import_on(start: Start, mode: str) -> None:
     """All ids and groups, no capability, HOME; on a port below 1024 that only root can bind."""
-    with start("-w", "2", "--start", mode, "--user", NOBODY, bind="127.0.0.1:987") as service:
+    # Each mode its own: both may run at once.
+    bind = {"zygote": "127.0.0.1:987", "spawn": "127.0.0.1:988"}[mode]
+    with start("-w", "2", "--start", mode, "--user", NOBODY, bind=bind) as service:
         service.wait_ready(2)
         found = get(address_of(service)).json
         for moment in ("import", "now"):

@@ -179,6 +179,10 @@ def test_alone_it_is_a_program(redis_port: int) -> None:
     process = subprocess.Popen([sys.executable, str(EXAMPLE)], env=env, stderr=subprocess.PIPE)
     try:
         until(lambda: process.poll() is not None or answers(8000), "the program to answer")
+        if process.poll() is not None:
+            _, said = process.communicate()
+            assert b"Address already in use" in said, said.decode()
+            pytest.skip("port 8000 was taken meanwhile")
         assert get(("127.0.0.1", 8000), "/?name=Ada").json["visits"] == 1
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=20)

@@ -50,18 +50,22 @@ def loop(request: pytest.FixtureRequest) -> dict[str, str]:
 
 def test_a_blocking_call_is_named_with_file_and_line(loop: dict[str, str]) -> None:
     """One line while it lasts, one when it is over, with how long; on either loop."""
-    with serve("blocks_the_loop", "-w", "2", cwd=APPS, env=loop) as service, Gate() as gate:
+    # Who waits for a processor in the middle of a turn is told as well: a second is rarely so long.
+    flags = ("-w", "2", "--stall-warn", "1s")
+    with serve("blocks_the_loop", *flags, cwd=APPS, env=loop) as service, Gate() as gate:
         with Http(address_of(service)) as client:
             service.wait_ready(2)
-            pid = block(client, gate, "/asleep/{port}/1")
-            found = told(service, pid)
-            assert float(found[2]) < 0.9
-            assert found[3] == f" at blocks_the_loop.py:{line_of('time.sleep(')} in slowly()"
-            assert not found[1]
-            service.wait_line(rf"worker=\d gen=1 pid={pid} its loop turns again, after 1\.[0-3]")
-            assert int(client.answer().body) == pid
+            held = gate.hold(client)
+            found = told(service, held.pid)
+            assert not found[1] and 1.0 <= float(found[2]) < 10
+            assert found[3] == f" at blocks_the_loop.py:{line_of('gate.recv(')} in wait_for()"
+            held.release()
+            of = rf"worker=\d gen=1 pid={held.pid}"
+            over = service.wait_line(rf"{of} its loop turns again, after ([\d.]+) s")
+            assert float(over[1]) >= float(found[2])
+            assert int(client.answer().body) == held.pid
         until(lambda: asleep(service.pid), "the supervisor to sleep")
-        assert service.log.count("blocked for") == 1
+        assert len(re.findall(rf"{of} loop .*blocked for", service.log)) == 1
 
 
 CASES = {
@@ -145,7 +149,9 @@ def test_it_can_be_switched_off() -> None:
 
 def test_an_idle_worker_is_never_called_stalled_nor_woken(loop: dict[str, str]) -> None:
     """Open connections, a handler that waits for 2 s, then silence: no line, no step."""
-    with serve("blocks_the_loop", "-w", "2", cwd=APPS, env=loop) as service:
+    # Not before a second: who waits for a processor in the middle of a turn is told as well.
+    flags = ("-w", "2", "--stall-warn", "1s")
+    with serve("blocks_the_loop", *flags, cwd=APPS, env=loop) as service:
         service.wait_ready(2)
         with Http(address_of(service)) as client, Http(address_of(service)) as other:
             other.get()
@@ -172,7 +178,7 @@ def test_a_deadlock_is_killed_stack_first_and_siblings_are_undisturbed() -> None
             well = clients.enter_context(Http(address_of(service)))
             well.send("/waiting/3")
             told(service, pid)
-            why = r"its loop has not turned for 2 s \(--stall-kill\)"
+            why = r"its loop has not turned for \d+ s \(--stall-kill\)"
             service.wait_line(rf"pid={pid} {why}; it hung in")
             service.wait_line(rf"blocks_the_loop.py:{line_of('with LOCK:')} in get")
             service.wait_line(rf"pid={pid} died: {why}")
@@ -214,15 +220,16 @@ def test_a_stopped_worker_is_told_of_and_killed_after_the_bound() -> None:
         pid = service.workers()[0]["pid"]
         os.kill(pid, signal.SIGSTOP)
         service.wait_line(rf"pid={pid} stopped by SIGSTOP; killed in 1 s unless continued")
-        service.wait_line(rf"pid={pid} died: stopped by SIGSTOP for 1 s \(--stopped-kill\)")
+        service.wait_line(rf"pid={pid} died: stopped by SIGSTOP for \d+ s \(--stopped-kill\)")
         service.wait_line(rf"worker=0 gen=1 pid=(?!{pid} )\d+ ready")
-        assert "blocked" not in service.log
+        assert f"pid={pid} loop" not in service.log
         assert get(address_of(service)).status == 200
 
 
 def test_a_worker_that_is_continued_loses_nothing() -> None:
     """SIGSTOP and SIGCONT in the middle of a request: one line each, and the answer comes."""
-    with serve("blocks_the_loop", "--stopped-kill", "20s", cwd=APPS) as service:
+    flags = ("--stopped-kill", "20s", "--stall-warn", "1s")
+    with serve("blocks_the_loop", *flags, cwd=APPS) as service:
         with Http(address_of(service)) as client:
             client.send("/waiting/0.5")
             until(lambda: service.workers()[0]["in_flight"], "the request to be there")
@@ -230,7 +237,7 @@ def test_a_worker_that_is_continued_loses_nothing() -> None:
             os.kill(worker["pid"], signal.SIGSTOP)
             service.wait_line("stopped by SIGSTOP")
             os.kill(worker["pid"], signal.SIGCONT)
-            service.wait_line(rf"pid={worker['pid']} continued after 0\.\d s")
+            service.wait_line(rf"pid={worker['pid']} continued after \d+\.\d s")
             assert int(client.answer().body) == worker["pid"]
             assert client.get().status == 200
         assert service.stop() == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from process.clients import Address, address_of, get
-from process.support import APPS, marks, watching
+from process.support import APPS, marks, until, watching
 
 from leeward.testing import Service, serve
 
@@ -104,8 +105,9 @@ def test_what_the_import_started_lives_as_long_as_its_zygote(tmp_path: Path) -> 
         assert service.leeward("reload").returncode == 0
         assert all(ended(PATIENCE) for ended in old)
         # Named after whichever of the two was reaped last.
-        service.wait_line("outlived its (zygote|worker): ")
-        told = [number for number, it in enumerate(service.lines) if "outlived its" in it]
+        words = "outlived its (zygote|worker): "
+        until(lambda: len(re.findall(words, service.log)) >= len(old), "a line about each")
+        told = [number for number, it in enumerate(service.lines) if re.search(words, it)]
         (gone,) = [number for number, it in enumerate(service.lines) if "zygote gone" in it]
         assert len(told) == len(old) and gone < told[0]
         new = [stack.enter_context(watching(int(pid))) for pid in log.read_text().split()[3:]]

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from process.clients import Address, Gate, Http, WebSocket, address_of, all_drain, get
-from process.support import APPS, gone, until
+from process.support import APPS, gone, in_some_try, until
 
 from leeward.testing import Service, serve
 
@@ -153,7 +153,11 @@ def test_a_long_poll_is_answered_across_a_reload(tmp_path: Path) -> None:
 
 def test_websockets_are_closed_spread_over_the_window() -> None:
     """Each gets 1012 within --drain-window, evenly: no moment has more than its share."""
-    window, count = 1.5, 60
+    in_some_try(lambda: uneven(window=1.5, count=60))
+
+
+def uneven(window: float, count: int) -> str:
+    """How the closes of so many WebSockets were not spread, or ""."""
     with serve("held", "--drain-window", f"{window}s", cwd=APPS) as service:
         address = address_of(service.wait_ready(1))
         old = old_pids(service)
@@ -167,13 +171,17 @@ def test_websockets_are_closed_spread_over_the_window() -> None:
             took = [at - begun for at in closed]
         assert_only_generation_2(service, old)
     assert len(took) == count
-    assert took[-1] < window + 1.0
+    if took[-1] >= window + 1.0:
+        return f"the last one {took[-1]:.3f} s after the reload"
     # One per n-th of the window: the middle half of them takes half of it.  A
     # machine that stands still for a moment may double that, closing all of them
     # at once or at random ends does not come near.
-    assert window / 4 < took[3 * count // 4] - took[count // 4] < window
+    if not window / 4 < took[3 * count // 4] - took[count // 4] < window:
+        return f"the middle half of them in too little or too long: {took}"
     busiest = max(sum(start <= at < start + window / 10 for at in took) for start in took)
-    assert busiest <= count / 3, f"{busiest} of {count} within a tenth of the window: {took}"
+    if busiest > count / 3:
+        return f"{busiest} of {count} within a tenth of the window: {took}"
+    return ""
 
 
 def close_times(sockets: list[WebSocket]) -> list[float]:
@@ -203,7 +211,7 @@ def test_a_window_of_nothing_closes_all_at_once() -> None:
                 socket.hear()
             reload_done(service)
             begun = time.monotonic()
-            assert close_times(sockets)[-1] - begun < 1.0
+            assert close_times(sockets)[-1] - begun < 5.0  # by default it takes 10 s
 
 
 @pytest.mark.parametrize("engine", ["leeward", "tornado"])

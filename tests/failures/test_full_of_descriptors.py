@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from process.support import waited
+from process.support import free_port, waited
 
 from leeward._sys import procfs
 from leeward.testing import serve
@@ -81,8 +81,7 @@ def crowd(address: tuple[str, int], pid: int) -> Seen:
 
 @contextlib.contextmanager
 def bare(log: Path) -> Iterator[tuple[tuple[str, int], int]]:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+    port = free_port()
     command = [sys.executable, str(EXAMPLE), "--serve", str(port)]
     with (
         log.open("wb") as errors,

@@ -26,7 +26,7 @@ from pathlib import Path
 import pytest
 from certificates import OPENSSL, Authority
 from process.clients import address_of, get
-from process.support import APPS
+from process.support import APPS, free_port
 
 import leeward
 from leeward.testing import Service, serve
@@ -92,8 +92,7 @@ def environ(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]
     found = {name: str(place / name.lower()) for name in ("DATABASE", "LISTENED", "REPORT")}
     with contextlib.ExitStack() as undo:
         if REDIS:
-            with socket.create_server(("127.0.0.1", 0)) as probe:
-                port = probe.getsockname()[1]
+            port = free_port()
             command = [REDIS, "--port", str(port), "--save", "", "--dir", str(place)]
             server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
             undo.callback(server.communicate)

@@ -14,8 +14,9 @@ from collections.abc import Awaitable, Callable
 SHORT = (
     "--silent-timeout=1.5s",
     "--header-timeout=1s",
-    "--body-timeout=1.5s",
-    "--write-timeout=2s",
+    # Longer than the pauses of those that live, by what a busy machine may add.
+    "--body-timeout=4s",
+    "--write-timeout=4s",
     "--idle-timeout=1s",
 )
 #: For `vanished`.

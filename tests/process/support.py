@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import re
 import select
 import shlex
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -86,6 +88,14 @@ def wrapped(directory: Path, script: str) -> str:
     path.write_text(f"#!/bin/sh\npython={python}\n{script}\n")
     path.chmod(0o755)
     return str(path)
+
+
+def free_port() -> int:
+    """Free now, and likely until somebody binds it: the kernel gives it to nobody by itself."""
+    while True:
+        port = random.randrange(10_000, 32_000)
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 #: A user of this number owns nothing and runs nothing else.

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from process.support import free_port
 from tornado.websocket import WebSocketClientConnection, websocket_connect
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -320,8 +321,7 @@ class Browser:
     """Headless Chromium by the WebDriver protocol, which is JSON over HTTP."""
 
     def __init__(self, driver: str, log: Path) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            port = probe.getsockname()[1]
+        port = free_port()
         with log.open("wb") as out:
             self.process = subprocess.Popen([driver, f"--port={port}"], stdout=out, stderr=out)
         self._url = f"http://127.0.0.1:{port}"

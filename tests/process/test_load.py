@@ -26,6 +26,10 @@ CHATS = pytest.mark.parametrize(
 )
 
 
+#: wrk calls an answer that takes longer than 2 s an error, if it is not told otherwise.
+LATE = ("--timeout", "20s")
+
+
 def run(*command: str) -> str:
     done = subprocess.run(command, capture_output=True, text=True, timeout=50, check=False)
     assert done.returncode == 0, f"{done.stdout}{done.stderr}"
@@ -75,7 +79,8 @@ def ab(service: Service, path: str, *flags: str) -> int:
 
 def wrk(service: Service, path: str, seconds: int = 2) -> int:
     """Requests that were answered; raises if any failed."""
-    shown = run("wrk", "-t", "1", "-c", "30", "-d", f"{seconds}s", url(service, path))
+    flags = ("-t", "1", "-c", "30", "-d", f"{seconds}s", *LATE)
+    shown = run("wrk", *flags, url(service, path))
     # It says a word of them only if there were some.
     assert "Socket errors" not in shown and "Non-2xx" not in shown, shown
     complete = re.search(r"(\d+) requests in", shown)
@@ -119,7 +124,7 @@ def test_ab_and_wrk_together_with_a_reload() -> None:
     with serve("hello", "-w", "2", "--log-level", "warning", cwd=APPS) as service:
         both_serve(service)
         kept = subprocess.Popen(
-            ["wrk", "-t", "1", "-c", "10", "-d", "3s", url(service, "/")],
+            ["wrk", "-t", "1", "-c", "10", "-d", "3s", *LATE, url(service, "/")],
             stdout=subprocess.PIPE,
             text=True,
         )

@@ -56,7 +56,7 @@ async def pinged(at: Address) -> None:
 CELLS = (poll, half_body, slow_body, stalled_reader, pinged)
 
 #: What the routes say otherwise; the first three would end others of them.
-BEFORE = ("--body-timeout=2s", "--min-body-rate=240", "--handler-timeout=30s")
+BEFORE = ("--body-timeout=3s", "--min-body-rate=240", "--handler-timeout=30s")
 LATER = ("handler-timeout=31s", "max-poll-age=32s", "min-body-rate=1000", "write-timeout=33s")
 
 

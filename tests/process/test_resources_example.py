@@ -17,16 +17,11 @@ from pathlib import Path
 
 import pytest
 from process.clients import address_of, get
-from process.support import until
+from process.support import free_port, until
 
 from leeward.testing import serve
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "resources" / "counter.py"
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        return int(sock.getsockname()[1])
 
 
 @contextlib.contextmanager

@@ -193,13 +193,13 @@ def test_the_status_follows_the_workers(one_manager: Manager) -> None:
 
 def test_the_watchdog_is_fed_at_half_its_interval(one_manager: Manager) -> None:
     """WATCHDOG_USEC asks for it: a tick each half of it, from a supervisor that is idle."""
-    env = {"NOTIFY_SOCKET": one_manager.name, "WATCHDOG_USEC": "1000000"}
+    env = {"NOTIFY_SOCKET": one_manager.name, "WATCHDOG_USEC": "3000000"}
     with serve("held", cwd=APPS, env=env) as service:
         service.wait_ready()
-        ticks = [one_manager.when("WATCHDOG") for _ in range(5)]
+        ticks = [one_manager.when("WATCHDOG") for _ in range(3)]
     gaps = sorted(late - early for early, late in itertools.pairwise(ticks))
-    assert 0.4 < gaps[len(gaps) // 2] < 0.8, gaps
-    assert gaps[-1] < 1.0, "one came too late: systemd would have killed us"
+    assert 1.2 < gaps[0] < 2.4, gaps
+    assert gaps[-1] < 3.0, "one came too late: systemd would have killed us"
 
 
 @pytest.mark.parametrize(

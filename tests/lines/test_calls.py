@@ -75,8 +75,8 @@ def test_a_late_reply_reaches_nobody(loop: str, how: str) -> None:
     async def main() -> None:
         async with serving(answer) as (server, address), client_of(address) as client:
             if how == "deadline":
-                with pytest.raises(LineTimeout, match=rf"{address}: no reply: sent after 0\.\d"):
-                    await client.call("slow", timeout=0.05)
+                with pytest.raises(LineTimeout, match=rf"{address}: no reply: sent after \d+\.\d"):
+                    await client.call("slow", timeout=0.5)
             elif how == "wait_for":
                 with pytest.raises(TimeoutError):
                     await asyncio.wait_for(client.call("slow"), 0.2)
@@ -144,7 +144,7 @@ def test_half_a_reply_is_shown_when_the_deadline_passes(loop: str) -> None:
     async def main() -> None:
         async with serving() as (_, address), client_of(address, end=b"$ ") as client:
             with pytest.raises(TimeoutError) as caught:
-                await client.call("x", timeout=0.1)
+                await client.call("x", timeout=0.5)
             assert "8 bytes had come, the last: b're x\\r\\n> '" in str(caught.value)
             assert "end= is not what this server sends" in str(caught.value)
 
@@ -222,7 +222,7 @@ def test_waiters_are_bounded_in_number_and_time(loop: str) -> None:
             await asyncio.sleep(0)
             with pytest.raises(LineBusy, match=f"{address}: 1 calls wait already for one of 1"):
                 await client.call("3")
-            with pytest.raises(LineBusy, match=r"waited 0\.\d+ s for a connection"):
+            with pytest.raises(LineBusy, match=r"waited \d+\.\d+ s for a connection"):
                 await second
             with pytest.raises(LineTimeout, match="nothing was sent"):
                 await client.call("4", timeout=0.04)

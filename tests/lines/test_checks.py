@@ -63,7 +63,9 @@ def test_one_that_never_answers_is_down(loop: str) -> None:
     async def main() -> None:
         options = {**CHECKED, "check_timeout": 0.1, "first_pause": 20.0, "longest_pause": 20.0}
         async with serving(never) as (server, address), client_of(address, **options) as client:
-            said = rf"{address}: no connection: the check b'status\\r\\n' got no reply in 0\.\d\d s"
+            said = (
+                rf"{address}: no connection: the check b'status\\r\\n' got no reply in \d+\.\d\d s"
+            )
             with within(0.1):
                 for _ in range(3):
                     with pytest.raises(LineDown, match=said + "; 0 bytes had come"):
@@ -87,7 +89,7 @@ def test_a_callers_deadline_is_kept_while_a_check_lasts(loop: str, bound: str) -
     async def main() -> None:
         options = {**CHECKED, "check_timeout": 20.0, bound: 0.1}
         async with serving(answer) as (server, address), client_of(address, **options) as client:
-            said = r"waited 0\.\d+ s for a connection that answers: the check .* 5 bytes had come"
+            said = r"waited \d+\.\d+ s for a connection that answers: the check .* 5 bytes had come"
             error = LineTimeout if bound == "timeout" else LineBusy
             with within(0.1), pytest.raises(error, match=f"{address}: {said}, .*b're st'; nothing"):
                 await client.call("x")
@@ -120,8 +122,8 @@ def test_one_that_hung_meanwhile_costs_half_of_the_time_and_no_call(loop: str) -
                 await asyncio.sleep(0)
             go.set()
             await asyncio.gather(*calls)
-            with within(0.5):
-                assert await client.call("x", timeout=1.0) == "re x"
+            with within(1.0):
+                assert await client.call("x", timeout=2.0) == "re x"
             assert len(server.lines) == 5
             for line in server.lines[:4]:
                 await line.closed.wait()
@@ -142,8 +144,8 @@ def test_who_comes_later_and_has_less_time_shortens_it(loop: str) -> None:
             patient = asyncio.ensure_future(client.call("2", timeout=20))
             while not client.stats().checking:
                 await asyncio.sleep(0)
-            with within(1.0):
-                assert await client.call("3", timeout=1.0) == "re 3"
+            with within(2.0):
+                assert await client.call("3", timeout=2.0) == "re 3"
             assert await patient == "re 2"
             assert client.stats().failed_checks == 2
 
@@ -156,8 +158,8 @@ def test_one_that_hangs_from_the_second_request_on(loop: str) -> None:
     async def main() -> None:
         async with serving(hangs_from(2)) as (_, address), client_of(address, **CHECKED) as client:
             for _ in range(2):
-                with within(0.1), pytest.raises(LineTimeout, match="no reply: sent after"):
-                    await client.call("x", timeout=0.1)
+                with within(0.5), pytest.raises(LineTimeout, match="no reply: sent after"):
+                    await client.call("x", timeout=0.5)
             stats = client.stats()
             assert (stats.opened, stats.checks, stats.failed_checks) == (2, 2, 0)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from process.clients import Gate, Http, WebSocket, address_of, get, refused
 from process.crowd import Crowd
-from process.releases import check_capacity, deploy, releases_of, replace, served
+from process.releases import check_capacity, deploy, releases_of, replace, served, wait_at
 from process.support import APPS
 
 from leeward.testing import Service, serve
@@ -161,15 +161,15 @@ def test_the_drain_obeys_the_settings_that_its_generation_had(tmp_path: Path) ->
     settings.write_text('drain-window = "0s"\n')
     with served(tmp_path, workers=1) as service:
         with WebSocket(address_of(service)) as first:
-            replace(settings, 'drain-window = "10s"\n')
+            replace(settings, 'drain-window = "20s"\n')
             by_verb(service, 2)
-            first.sock.settimeout(2.0)
+            first.sock.settimeout(5.0)
             assert first.close_code() == 1012
         with contextlib.ExitStack() as stack:
             address = address_of(service)
             later = [stack.enter_context(WebSocket(address)).sock for _ in range(6)]
             by_verb(service, 3)
-            # Evenly spread over ten seconds: half of them are closed in the second half.
+            # Evenly spread over twenty seconds: half of them are closed in the second half.
             closed, _, _ = select.select(later, [], [], 0)
             assert len(closed) <= 3
 
@@ -180,12 +180,14 @@ def test_the_drain_obeys_the_settings_that_its_generation_had(tmp_path: Path) ->
 def test_no_wait_returns_before_the_outcome(tmp_path: Path) -> None:
     """`reload --no-wait` has asked for it when it returns: 0, even if the code will fail."""
     deploy(tmp_path, "one")
-    with served(tmp_path) as service:
-        deploy(tmp_path, "two", at_import="import threading\nthreading.Event().wait(0.5)\n1 / 0")
+    with served(tmp_path) as service, Gate() as gate:
+        deploy(tmp_path, "two", at_import=f"{wait_at(gate)}\n1 / 0")
         done = service.leeward("reload", "--no-wait")
         assert (done.returncode, done.stdout, done.stderr) == (0, "reload asked for\n", "")
         service.wait_line("reload asked for by leeward reload")
+        held = gate.arrival()
         assert "ZeroDivisionError" not in service.log
+        held.release()
         service.wait_line("ZeroDivisionError: division by zero")
         service.wait_line("generation 1 serves on")
 

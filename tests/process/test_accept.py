@@ -24,7 +24,8 @@ WORKERS = 4
 SPREAD = {16: 2, 40: 3, 120: 4}
 #: Evenness needs processes that run: on a machine that lets one wait for longer than its
 #: siblings' patience of 4 ms, another takes its connections.  So it may try again, and where
-#: each try had one that waited in all for longer than `STARVED`, nothing can be said.
+#: each try had one that waited in all for longer than `STARVED`, nothing can be said.  Of a
+#: thousand connections it is 0.2 s where nothing else runs: more than 60 may have more.
 TRIES = 5
 STARVED = 0.03
 
@@ -80,7 +81,7 @@ def test_long_lived_connections_are_spread(
                     counts = page.until_open(count)
                     delays = [b - a for a, b in zip(before, waits(service), strict=True)]
                     print(counts, delays)
-                    starved += max(delays) > STARVED
+                    starved += max(delays) > STARVED * max(1, count / 60)
                     for client in clients:
                         client.close()
                     page.until_open(0)

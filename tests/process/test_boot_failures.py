@@ -18,7 +18,7 @@ from leeward.testing import Service, serve
 
 MODES = ("zygote", "spawn")
 LINES = 8
-START_TIMEOUT = 1.5
+START_TIMEOUT = 2.5
 
 
 def error_of(service: Service) -> list[str]:

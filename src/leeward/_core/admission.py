@@ -247,6 +247,9 @@ YIELD = 1.0
 #: Seconds that clients may wait while there is nobody to evict, before they are told 503: for
 #: longer than those are left alone that have not sent a byte yet (`engine.eviction.GRACE`).
 SHED_AFTER = 1.5
+#: Seconds without a look after which it is another shortage.  There is none while a worker has
+#: room: if that lasts for a moment only, as with clients that come and go, it is the same one.
+FORGOTTEN = 1.0
 #: Connections evicted in one look: an eighth of those that may be, and not more, as in nginx.
 EVICT_PART, EVICT_MOST = 8, 32
 #: And of the silent not fewer, if there are so many: they have lost nothing, and each look
@@ -303,11 +306,14 @@ class Shortage:
 
     _waits_since: float | None = None
     _helpless_since: float | None = None
+    _looked: float = 0.0
 
     def look(self, now: float, *, waiting: bool, others: bool) -> Step:
         """waiting: clients do.  others: another worker accepts."""
-        if not waiting:
+        before, self._looked = self._looked, now
+        if not waiting or now - before > FORGOTTEN:
             self._waits_since = self._helpless_since = None
+        if not waiting:
             return Step.REST
         if self._waits_since is None:
             self._waits_since = now

@@ -179,6 +179,30 @@ def test_brief_connections_are_load() -> None:
     assert one.accepts(standing(2, 1, brief=600, accepted=601, woken=600))
 
 
+def test_who_comes_back_brings_no_load_along() -> None:
+    """A worker that was full has a history: none of it is of the last half second."""
+    one = One(open=300)
+    low = standing(2, 0)
+    one.accepts(low)
+    one.now += 0.3
+    one.courtesy.nobody_waits(one.streak, [], one.now)
+    back = standing(3, 300, accepted=200_000, brief=90_000)
+    assert one.patience(low, back) == a.MOST
+    assert not one.courtesy.haste_until
+
+
+def test_what_a_newcomer_takes_is_load() -> None:
+    """From when it is first seen, and not only after the next window."""
+    one = One(open=300)
+    low = standing(2, 0)
+    one.accepts(low)
+    one.now += 0.3
+    one.accepts(low, standing(3, 300, accepted=1000))
+    one.courtesy.nobody_waits(one.streak, [], one.now)
+    hurried = standing(3, 300, accepted=1150, brief=150)
+    assert one.accepts(low, hurried, after=0.1)
+
+
 def test_those_that_left_long_ago_are_no_load() -> None:
     """A thousand that ended after the last look say nothing about a time much later."""
     one = One(open=250)

@@ -29,7 +29,7 @@ sibling can take anything (a stopped or killed process looks idle).
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -98,8 +98,8 @@ class Streak:
 @dataclass
 class _Sample:
     at: float
-    brief: Mapping[int, int]
-    accepted: Mapping[int, int]
+    brief: dict[int, int]
+    accepted: dict[int, int]
 
 
 @dataclass
@@ -220,9 +220,13 @@ def _begin_anew(streak: Streak) -> None:
     streak.deferred.clear()
 
 
-def _since(count: int, pid: int, before: Mapping[int, int]) -> int:
-    """What was counted since; a worker that was not there has begun from 0."""
-    return count - before.get(pid, 0)
+def _since(count: int, pid: int, before: dict[int, int]) -> int:
+    """What was counted since; of a worker that was not there, since it is first seen.
+
+    Not since 0: it may come back from having been full, and all that it ever did, as a rate
+    over half a second, had nobody polite.
+    """
+    return count - before.setdefault(pid, count)
 
 
 def _slack(mean_open: float, accepts: float, brief: float) -> float:

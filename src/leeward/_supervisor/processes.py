@@ -153,6 +153,9 @@ class Processes:
             self._children.signal(it.pid, signal.SIGKILL)
         else:
             self._children.kill_group(it.pid)
+            if it.role == "worker":
+                # Not only when it is reaped: the kernel may hold it until nobody knows it here.
+                self._page.row(it.row).accepts = OUT
         if it.failure:
             stack = self._stacks.get(it.id)
             self._hung = {it.failure: "" if stack is None else stacks.where(stack, LAST_FRAMES)}

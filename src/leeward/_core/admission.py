@@ -194,9 +194,7 @@ class Courtesy:
                 del self._silent[it.pid]
             elif silence is not None and now < silence.until:
                 return False
-        if not it.busy_since:
-            return True
-        return now - it.busy_since <= (BEATS if it.beats else BUSY)
+        return turns(it, now)
 
     def _remember(self, everybody: Sequence[Standing], now: float) -> None:
         older = self._newer
@@ -213,6 +211,13 @@ class Courtesy:
         self._older = older or self._newer
         alive = self._newer.brief
         self._silent = {pid: it for pid, it in self._silent.items() if pid in alive}
+
+
+def turns(it: Standing, now: float) -> bool:
+    """Does its loop turn, or sleep?  Who is stopped may look as if it slept."""
+    if not it.busy_since:
+        return True
+    return now - it.busy_since <= (BEATS if it.beats else BUSY)
 
 
 def _begin_anew(streak: Streak) -> None:

@@ -87,6 +87,8 @@ class Processes:
         self._hung: dict[str, str] = {}
         #: Workers that accept: since their Ready, until they say Closed or end.
         self.accepting: set[int] = set()
+        #: Workers that have accepted their last, and live.
+        self._closed: set[int] = set()
         #: Ended processes may have left children; looked for when nobody is
         #: being born, because a newborn is a child we do not know yet either.
         self._search_due: Process | None = None
@@ -172,6 +174,7 @@ class Processes:
 
     def forget(self, command: c.Forget) -> None:
         self.accepting.discard(command.process)
+        self._closed.discard(command.process)
         self.ailing.pop(command.process, None)
         self._deafen(command.process)
         self._unwatch(command.process)
@@ -283,6 +286,11 @@ class Processes:
     def called(self, process: int) -> str:
         it = self._core.roster.get(process)
         return "a worker" if it is None else f"worker {it.slot} (pid {it.pid})"
+
+    def none_accepts(self) -> bool:
+        """Has each worker closed its listeners, those that start included, or been killed?"""
+        workers = self._core.roster.of("worker")
+        return all(it.id in self._closed or it.state is State.KILLING for it in workers)
 
     # --- births ---------------------------------------------------------------------------
 
@@ -401,6 +409,7 @@ class Processes:
                 self._core.failed(it.id, f"{STAGES.get(stage, stage)}\n{text}")
             case m.Closed():
                 self.accepting.discard(it.id)
+                self._closed.add(it.id)
             case m.Renewed(error):
                 if error:
                     self._say(it, f"keeps the old certificate: {error}", "error")

@@ -23,7 +23,7 @@ from leeward._core.supervisor import Supervisor
 from leeward._core.worker import State
 from leeward._supervisor import guard, stacks
 from leeward._supervisor.certificates import Certificates
-from leeward._supervisor.children import Children, Reaped, program
+from leeward._supervisor.children import Children, Reaped, may_signal, program
 from leeward._supervisor.configs import Configs
 from leeward._supervisor.ends import STAGES, Coroner
 from leeward._supervisor.loop import Loop
@@ -382,16 +382,12 @@ class Processes:
                 self._stacks[it.id] = int(stack)
             case m.Loaded():
                 self._loaded(it, message, now)
-            case m.Forked(worker, pid):
-                self._born(worker, pid, now)
-            case m.Hello(pid):
-                self._born(it.id, pid, now)
-            case m.NotForked(worker, error):
-                lost = self._core.roster.get(worker)
-                if lost is not None:
-                    self._say(lost, f"could not be forked: {error}", "error")
-                death = Death(f"could not be forked: {error}", unborn=True)
-                self._core.died(worker, death, now)
+            case m.Forked(worker, pid) if self._asked_for(it, worker):
+                self._born(self._core.roster.get(worker), pid, now)
+            case m.Hello(pid) if it.role == "worker":
+                self._born(it, pid, now)
+            case m.NotForked(worker, error) if self._asked_for(it, worker):
+                self._not_forked(worker, error, now)
             case m.Ready():
                 self._ready(it, message, now)
             case m.Failed(stage, text):
@@ -419,13 +415,46 @@ class Processes:
                 discard([message])
                 self._say(it, f"said {type(message).__name__}, which is not its to say", "error")
 
-    def _born(self, process: int, pid: int, now: float) -> None:
-        self._core.forked(process, pid, now)
+    def _asked_for(self, zygote: Process, worker: int) -> bool:
+        """Was this zygote asked for it?  It may also tell of one that has been given up."""
+        it = self._core.roster.get(worker)
+        return zygote.role == "zygote" and (it is None or it.zygote == zygote.id)
+
+    def _born(self, it: Process | None, pid: int, now: float) -> None:
+        """It exists, and its pid is this: both its zygote and itself say so."""
+        if it is not None and pid and it.pid == pid:
+            return
+        if it is not None and (it.pid or not self._may_be(it, pid)):
+            self._core.condemn(it.id, f"named a pid that is not its own: {str(pid)[:20]}", now)
+            return
+        if it is not None:
+            self._core.forked(it.id, pid, now)
         early = self._children.claim(pid)
         if not self._awaits_a_pid():
             self._children.forget_unclaimed()
         if early is not None:
             self.ended(early)
+
+    def _may_be(self, it: Process, pid: int) -> bool:
+        """We kill by this pid, as root it may be: is it none that its zygote could not kill?
+
+        We may have other children: what a shell had started before its `exec`, and, as PID 1,
+        whatever was orphaned.
+        """
+        living = [other for other in self._core.roster if other.state is not State.GONE]
+        if any(other.pid == pid for other in living):
+            return False
+        if self._children.is_unclaimed(pid):
+            return True  # dead and reaped: there is nothing to kill
+        zygote = None if it.zygote is None else self._core.roster.get(it.zygote)
+        return zygote is not None and self._children.owns(pid) and may_signal(zygote.pid, pid)
+
+    def _not_forked(self, worker: int, error: str, now: float) -> None:
+        it = self._core.roster.get(worker)
+        if it is not None and not it.pid:
+            self._say(it, f"could not be forked: {error}", "error")
+            death = Death(f"could not be forked: {error}", unborn=True)
+            self._core.died(worker, death, now)
 
     def _loaded(self, it: Process, message: m.Loaded, now: float) -> None:
         facts = self.facts[it.generation]

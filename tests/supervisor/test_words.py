@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import signal
 import subprocess
@@ -16,10 +17,12 @@ from leeward._core import commands as c
 from leeward._core import messages as m
 from leeward._core.config import Config
 from leeward._core.generation import Limits
+from leeward._core.hazards import Hazard
 from leeward._core.record import replace
-from leeward._core.roster import Process
+from leeward._core.roster import Death, Process
 from leeward._core.supervisor import Supervisor
 from leeward._core.worker import State
+from leeward._supervisor import stacks
 from leeward._supervisor.children import Children
 from leeward._supervisor.guard import Guard
 from leeward._supervisor.loop import Loop
@@ -29,7 +32,7 @@ from leeward._supervisor.rings import Rings
 from leeward._supervisor.say import Voice
 from leeward._sys.channel import Channel
 from leeward._sys.page import Page
-from leeward._sys.posix import POSIX
+from leeward._sys.posix import POSIX, memfd_create
 
 
 class Said(Voice):
@@ -264,3 +267,130 @@ def test_a_worker_that_lives_cannot_be_said_not_to_be(stage: Stage) -> None:
     it = stage.serving()
     stage.says(stage.zygote, m.NotForked(it.id, "no"))
     assert it.state is State.SERVING
+
+
+# --- what is kept of it -------------------------------------------------------------------
+
+FOUND = Hazard("LW101", "thread Poller").to_json()
+
+
+def loaded(*findings: str, changed: tuple[str, ...] = ()) -> m.Loaded:
+    return m.Loaded("app", "factory", 1, (), findings=findings, changed=changed)
+
+
+def test_a_worker_cannot_say_that_it_has_loaded(stage: Stage) -> None:
+    """Nothing of it is kept: `leeward ps` would read it again and again."""
+    it, facts = stage.serving(), stage.processes.facts[1]
+    stage.says(it, loaded("x", changed=("a.py",)))
+    assert (facts.kind, facts.findings, facts.changed) == ("", (), set())
+    assert "said Loaded, which is not its to say" in stage.voice.lines[-1]
+
+
+def test_of_what_was_found_only_what_can_be_read_is_kept(stage: Stage) -> None:
+    odd = ("x", "[]", "1", "[" * 9000, '{"code": "LW101"}', '{"code": "LW101", "what": []}')
+    stage.says(stage.zygote, loaded(*odd, FOUND, '{"code": "LW999", "what": "new"}'))
+    assert stage.processes.facts[1].findings == (FOUND,)
+    assert "7 hazards cannot be read" in "\n".join(stage.voice.lines)
+    assert stage.zygote.state is State.SERVING
+
+
+@pytest.mark.parametrize("word", [m.Ready("", ""), loaded(FOUND), m.Hello(1), m.Closed()])
+def test_what_comes_in_the_wrong_state_raises_nothing(stage: Stage, word: m.Message) -> None:
+    """Each error inside us costs everybody a rest of 50 ms; and what came behind it was lost."""
+    it = stage.unborn()
+    stage.says(it, m.Ready("kind", ""))  # it has no pid yet
+    assert it.state is State.SPAWNING and stage.processes.facts[1].kind == ""
+    it = stage.serving()
+    stage.says(stage.zygote, loaded())
+    for each in (it, stage.zygote):
+        stage.says(each, word, word)
+    stage.says(it, m.Ready("other", ""), m.Ailing("redis", "down"))
+    if it.state is State.SERVING:
+        assert stage.processes.facts[1].kind != "other"
+        assert stage.processes.ailing[it.id] == {"redis": "down"}
+
+
+def test_what_ails_and_what_has_changed_is_bounded(stage: Stage) -> None:
+    """A worker that goes on telling new names would fill our memory, and take all along."""
+    it = stage.serving()
+    long = "x" * 60_000
+    for number in range(300):
+        stage.says(it, m.Ailing(f"{number} {long}", long))
+    ails = stage.processes.ailing[it.id]
+    assert len(ails) <= 100 and all(len(name + why) < 3000 for name, why in ails.items())
+    first = next(iter(ails))
+    stage.says(it, m.Ailing(f"0 {long}", ""))
+    assert first not in ails
+    for number in range(30):
+        fresh = stage.unborn()
+        names = tuple(f"{number}/{place}.py" for place in range(100))
+        stage.says(fresh, m.Hello(stage.child("")), m.Ready(long, long, changed=(*names, long)))
+        assert fresh.state is State.SERVING
+    facts = stage.processes.facts[1]
+    assert 500 <= len(facts.changed) <= 600 and max(map(len, facts.changed)) <= 1000
+    assert len(facts.kind + facts.found) <= 2000
+
+
+def test_a_failure_and_a_reason_are_bounded(stage: Stage) -> None:
+    it = stage.serving()
+    stage.says(it, m.Failed("x" * 60_000, "y" * 60_000), m.Leaving("z" * 60_000, limit=True))
+    assert len(it.failure) <= 64 * 1024
+    assert len(stage.core.generations[1].rests.why) <= 1000
+    stage.processes._tell_end(it, Death("died"))
+    assert len(stage.processes.ends[it.slot].why) <= 1000
+
+
+def test_a_message_that_no_worker_has_to_send_is_not_read(stage: Stage) -> None:
+    """A MiB of JSON becomes 25 in memory, and 16 of them would become 400."""
+    it = stage.serving()
+    stage.says(it, m.Ailing("redis", "x" * 2_000_000))
+    assert "said something that is no message" in stage.voice.lines[-1]
+
+
+def test_who_asks_to_be_replaced_is_heard_once(stage: Stage) -> None:
+    """Else one worker makes all others wait for their turn: each time counts as a strike."""
+    it = stage.serving()
+    for _ in range(10):
+        stage.says(it, m.Leaving("has served 1 request", limit=True))
+    assert stage.core.generations[1].rests.strikes == 1
+    assert sum("asks to be replaced" in line for line in stage.voice.lines) == 1
+
+
+# --- the descriptor of its stack ------------------------------------------------------------
+
+
+def odd_descriptors() -> Iterator[int]:
+    yield os.open("/dev/null", os.O_RDWR)
+    yield os.pipe()[0]
+    fd = memfd_create("stack")
+    yield os.open(f"/proc/self/fd/{fd}", os.O_RDONLY)
+    yield os.open(f"/proc/self/fd/{fd}", os.O_PATH)
+    os.write(fd, b"x")
+    fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK)
+    yield fd
+
+
+def test_only_a_memfd_that_can_be_emptied_is_taken_for_its_stack(stage: Stage) -> None:
+    """Another may block us when it is read, or raise."""
+    it = stage.serving()
+    good = memfd_create("stack")
+    for fd in (*odd_descriptors(), good):
+        before = len(os.listdir("/proc/self/fd"))
+        stage.says(it, m.Watched(m.Descriptor(fd)))
+        held = stage.processes.stack(it.id)
+        assert (held is not None) == (fd == good)
+        assert len(os.listdir("/proc/self/fd")) == before + (fd == good)
+    stage.says(it, m.Watched(m.Descriptor(os.pipe()[0])))
+    assert stage.processes.stack(it.id) is not None
+
+
+def test_a_stack_that_cannot_be_emptied_any_more_raises_nothing(stage: Stage) -> None:
+    """Sealed behind our back: what is found out about other workers would be lost."""
+    it = stage.serving()
+    fd = memfd_create("stack")
+    stage.says(it, m.Watched(m.Descriptor(fd)))
+    os.write(fd, b"x")
+    fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK)
+    held = stage.processes.stack(it.id)
+    assert held is not None
+    stacks.wipe(held)

@@ -44,6 +44,7 @@ from leeward._supervisor.say import Voice
 from leeward._supervisor.setting_aside import SettingAside
 from leeward._supervisor.tuning import Tuning
 from leeward._supervisor.watching import Watching
+from leeward._sys import socketfiles
 from leeward._sys.page import Page
 from leeward._sys.posix import Posix
 from leeward._sys.signals import Signals
@@ -418,8 +419,8 @@ class Instance:
         self._control.close()
         paths = [self._handover.control_path, *(it.path for it in self._handover.listeners)]
         for path in filter(None, paths):
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(path)
+            with contextlib.suppress(OSError):  # the next start clears what is left of it
+                socketfiles.remove(path)
         self._loop.close()
         self._watching.close()
         self._page.close()

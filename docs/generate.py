@@ -24,10 +24,26 @@ HEAD = """\
 
 Each setting is a flag of `leeward serve`, a variable and a key in `leeward.toml` (or `[tool.leeward]` in
 `pyproject.toml`). The first that is given wins: **flag, variable, file, default**. `leeward config --origin TARGET`
-shows the values in force and where each one comes from.
+shows what `serve` with the same flags, variables and directory would use, and where each value comes from; for the service that runs,
+type what its unit types.
 
 Durations: `30s`, `250ms`, `2m`, `1h`, or plain seconds, at most 1000000000 (31 years). A key that does not exist, or a value that cannot be, is
 refused with its flag or file:line (exit code 2), never ignored.
+
+Sizes: plain bytes, `256MiB` or `256M` (times 1024, as systemd and docker mean it), `256MB` (times 1000, by SI).
+
+In a file lists are lists, and what has a leading zero or a unit is text:
+
+```toml
+# leeward.toml, beside the application
+bind = ["127.0.0.1:8000", "unix:run/chat.sock"]
+uds-mode = "0660"
+workers = 4
+graceful-timeout = "25s"
+```
+
+In a variable several addresses are separated by commas or spaces. `bind`, `host`, `port` and `uds` are one setting: the first of flag,
+variable, file that has any of them decides alone (`LEEWARD_BIND=…` with `--port 9000` is 127.0.0.1:9000).
 
 Some can be changed while the instance runs, by `leeward set` ([how](../how-to/see-who-is-connected.md#change-a-limit-without-a-reload));
 what is set wins over all four until the instance stops, and `leeward config --origin TARGET` shows it as `runtime`.

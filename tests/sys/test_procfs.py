@@ -252,3 +252,8 @@ def test_where_system_calls_are_hidden_the_place_in_the_kernel_is_read(monkeypat
         shown = {"/proc/7/wchan": place}
         monkeypatch.setattr(procfs, "read", shown.get)
         assert procfs.waits_for_events(7) is waits
+
+
+def test_the_users_of_a_process() -> None:
+    assert procfs.uids(os.getpid()) == os.getresuid()
+    assert procfs.uids(2**22) is None

@@ -177,8 +177,9 @@ class Supervisor:
     def forked(self, process: int, pid: int, now: float) -> None:
         """A process exists: its pid."""
         if (it := self.roster.get(process)) is not None:
-            unborn, it.pid = it.pid == 0, pid
+            unborn = it.pid == 0
             if unborn:
+                it.pid = pid  # once: we signal by it
                 # The row ends, its pause does not: of a wave some may be refused, some not.
                 self.generations[it.generation].birth_pauses.strikes = 0
             self._answers(it, now)

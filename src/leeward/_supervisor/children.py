@@ -31,6 +31,9 @@ _UNCLAIMED = 64
 #: Reaped per call, so that a fork bomb's heirs leave room for everything else.
 _REAPED_PER_CALL = 256
 
+#: No kernel gives out another pid (PID_MAX_LIMIT).
+_PIDS = range(1, 2**22 + 1)
+
 #: Python ignores these two; a child that is exec'ed expects the defaults.
 _DEFAULTED = (signal.SIGPIPE, signal.SIGXFSZ)
 
@@ -124,17 +127,33 @@ class Children:
         except OSError:
             self._posix.chdir("/")  # the child itself says what it misses
 
+    def owns(self, pid: int) -> bool:
+        """Is it a child of ours?  Until we reap it, which nobody else does, its pid is no other's.
+
+        A worker is one when its pid is told: the zygote tells it when the middle process has
+        ended, the worker itself when it has seen that we are its parent.
+        """
+        try:
+            if pid in _PIDS:
+                self._posix.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+                return True
+        except ChildProcessError:
+            pass
+        return False
+
     def signal(self, pid: int, signum: int) -> None:
-        """Sends `signum` to one process; one that is gone already is fine."""
-        if pid > 0:
+        """Sends `signum` to a child of ours; one that is gone already is fine."""
+        if self.owns(pid):
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 self._posix.kill(pid, signum)
 
     def kill_group(self, pid: int) -> None:
         """SIGKILL to the process and, where it leads one, its group."""
-        if pid > 0:
-            self.signal(pid, signal.SIGKILL)
-            # A worker that has not reached its setsid() yet leads no group.
+        if self.owns(pid):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                self._posix.kill(pid, signal.SIGKILL)
+            # A worker that has not reached its setsid() yet leads no group.  A group of this
+            # number is its own: no pid is given out while there is a group of that number.
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 self._posix.killpg(pid, signal.SIGKILL)
 
@@ -163,6 +182,9 @@ class Children:
         """Nobody's pid is awaited: who is born later under one of these is somebody else."""
         self._unclaimed.clear()
 
+    def is_unclaimed(self, pid: int) -> bool:
+        return pid in self._unclaimed
+
     def claim(self, pid: int) -> Reaped | None:
         """Has a process of this pid, of which we hear only now, ended already?"""
         status = self._unclaimed.pop(pid, None)
@@ -184,6 +206,14 @@ class Children:
             parent = mark[len(self._mark) + 1 :] or _forked_by(pid)
             if not (parent.isdigit() and int(parent) in known):
                 yield pid
+
+
+def may_signal(one: int, other: int) -> bool:
+    """Does the kernel let the process `one` kill `other`, by its user?"""
+    mine, its = procfs.uids(one), procfs.uids(other)
+    if mine is None or its is None:
+        return True  # no /proc, where nobody can know
+    return mine[1] == 0 or any(it in (its[0], its[2]) for it in mine[:2])
 
 
 def program(pid: int) -> str:

@@ -21,9 +21,9 @@ from leeward._core.record import replace
 from leeward._core.roster import Death, Process
 from leeward._core.supervisor import Supervisor
 from leeward._core.worker import State
-from leeward._supervisor import guard, stacks
+from leeward._supervisor import guard, stacks, words
 from leeward._supervisor.certificates import Certificates
-from leeward._supervisor.children import Children, Reaped, program
+from leeward._supervisor.children import Children, Reaped, may_signal, program
 from leeward._supervisor.configs import Configs
 from leeward._supervisor.ends import STAGES, Coroner
 from leeward._supervisor.loop import Loop
@@ -323,6 +323,7 @@ class Processes:
     # --- words ------------------------------------------------------------------------------
 
     def _hear(self, process: int, channel: Channel) -> None:
+        channel.largest = words.MESSAGE
         self._channels[process] = channel
         self._loop.watch(channel.fileno(), lambda events: self._listen(process))
 
@@ -372,80 +373,123 @@ class Processes:
             channel.fileno(), lambda events: self._listen(process), write=channel.wants_write
         )
         for message in messages:
-            self._heard(it, message)
+            if it.state is not State.GONE and words.may_say(it, message):
+                self._heard(it, message)
+            else:
+                self._discard(it, message)
 
     def _heard(self, it: Process, message: m.Message) -> None:
         now = self._posix.monotonic()
         match message:
-            case m.Watched(stack):
+            case m.Watched(stack) if stacks.usable(stack):
                 self._unwatch(it.id)
                 self._stacks[it.id] = int(stack)
             case m.Loaded():
                 self._loaded(it, message, now)
-            case m.Forked(worker, pid):
-                self._born(worker, pid, now)
+            case m.Forked(worker, pid) if self._asked_for(it, worker):
+                self._born(self._core.roster.get(worker), pid, now)
             case m.Hello(pid):
-                self._born(it.id, pid, now)
-            case m.NotForked(worker, error):
-                lost = self._core.roster.get(worker)
-                if lost is not None:
-                    self._say(lost, f"could not be forked: {error}", "error")
-                death = Death(f"could not be forked: {error}", unborn=True)
-                self._core.died(worker, death, now)
+                self._born(it, pid, now)
+            case m.NotForked(worker, error) if self._asked_for(it, worker):
+                self._not_forked(worker, error, now)
             case m.Ready():
                 self._ready(it, message, now)
             case m.Failed(stage, text):
-                self._core.failed(it.id, f"{STAGES.get(stage, stage)}\n{text}")
+                why = f"{STAGES.get(stage, words.cut(stage))}\n{text}"
+                self._core.failed(it.id, words.cut(why, words.FAILURE))
             case m.Closed():
                 self.accepting.discard(it.id)
             case m.Renewed(error):
+                error = words.cut(error)
                 if error:
                     self._say(it, f"keeps the old certificate: {error}", "error")
                 self.on_renewed(it.id, error)
             case m.Tuned():
                 self.on_tuned(it.id)
             case m.Ailing(resource, why):
-                ails = self.ailing.setdefault(it.id, {})
-                ails.pop(resource, None)
-                if why:
-                    ails[resource] = why
+                words.ails(self.ailing.setdefault(it.id, {}), resource, why)
             case m.Leaving(reason, limit):
-                self._say(it, f"asks to be replaced ({reason})")
-                if limit:
-                    self._core.limit_reached(it.id, reason, now)
-                else:
-                    self._core.leaving(it.id)
+                self._leaving(it, words.cut(reason), limit, now)
             case _:
-                discard([message])
-                self._say(it, f"said {type(message).__name__}, which is not its to say", "error")
+                self._discard(it, message)
 
-    def _born(self, process: int, pid: int, now: float) -> None:
-        self._core.forked(process, pid, now)
+    def _discard(self, it: Process, message: m.Message) -> None:
+        discard([message])
+        if it.state is not State.GONE:  # else it is late and no more
+            self._say(it, f"said {type(message).__name__}, which is not its to say", "error")
+
+    def _leaving(self, it: Process, reason: str, limit: bool, now: float) -> None:
+        waits = it.retiring or it.id in self._core.retirees
+        if it.state is not State.ASIDE and (waits or not it.alive):
+            return  # it has said so, or goes already
+        self._say(it, f"asks to be replaced ({reason})")
+        if limit:
+            self._core.limit_reached(it.id, reason, now)
+        else:
+            self._core.leaving(it.id)
+
+    def _asked_for(self, zygote: Process, worker: int) -> bool:
+        """Was this zygote asked for it?  It may also tell of one that has been given up."""
+        it = self._core.roster.get(worker)
+        return zygote.role == "zygote" and (it is None or it.zygote == zygote.id)
+
+    def _born(self, it: Process | None, pid: int, now: float) -> None:
+        """It exists, and its pid is this: both its zygote and itself say so."""
+        if it is not None and pid and it.pid == pid:
+            return
+        if it is not None and (it.pid or not self._may_be(it, pid)):
+            self._core.condemn(it.id, f"named a pid that is not its own: {str(pid)[:20]}", now)
+            return
+        if it is not None:
+            self._core.forked(it.id, pid, now)
         early = self._children.claim(pid)
         if not self._awaits_a_pid():
             self._children.forget_unclaimed()
         if early is not None:
             self.ended(early)
 
+    def _may_be(self, it: Process, pid: int) -> bool:
+        """We kill by this pid, as root it may be: is it none that its zygote could not kill?
+
+        We may have other children: what a shell had started before its `exec`, and, as PID 1,
+        whatever was orphaned.
+        """
+        living = [other for other in self._core.roster if other.state is not State.GONE]
+        if any(other.pid == pid for other in living):
+            return False
+        if self._children.is_unclaimed(pid):
+            return True  # dead and reaped: there is nothing to kill
+        zygote = None if it.zygote is None else self._core.roster.get(it.zygote)
+        return zygote is not None and self._children.owns(pid) and may_signal(zygote.pid, pid)
+
+    def _not_forked(self, worker: int, error: str, now: float) -> None:
+        it = self._core.roster.get(worker)
+        if it is not None and not it.pid:
+            self._say(it, f"could not be forked: {error}", "error")
+            death = Death(f"could not be forked: {error}", unborn=True)
+            self._core.died(worker, death, now)
+
     def _loaded(self, it: Process, message: m.Loaded, now: float) -> None:
         facts = self.facts[it.generation]
-        facts.kind, facts.found = message.kind, message.found
-        facts.load_ms, facts.findings = message.load_ms, message.findings
+        facts.kind, facts.found = words.cut(message.kind), words.cut(message.found)
+        facts.load_ms = message.load_ms
         self._keep_baseline(facts, message.baseline)
-        self._say(it, f"loaded {message.found} in {message.load_ms} ms")
+        self._say(it, f"loaded {facts.found} in {message.load_ms} ms")
         self._mixed(it, message.changed)
         why = self._tell_hazards(it, message)
         self._unwatch(it.id)
-        self._core.loaded(it.id, message.hazards, now, why)
+        self._core.loaded(it.id, tuple(map(words.cut, message.hazards)), now, why)
 
     def _tell_hazards(self, it: Process, message: m.Loaded) -> str:
         """In two lines each.  Returns why it may be forked, if it may."""
         if not message.findings:
             return "safe to fork"
         try:
-            from leeward._supervisor.hazards import told
+            from leeward._supervisor.hazards import readable, told
 
-            said, why = told(message, self._config(it.generation))
+            findings = readable(message.findings)
+            self.facts[it.generation].findings = tuple(found.to_json() for found in findings)
+            said, why = told(message, findings, self._config(it.generation))
         except Exception as error:
             # The zygote has decided by them; only the words are missing.
             more = f"hazards found, which cannot be told: {guard.told(error)}"
@@ -457,7 +501,7 @@ class Processes:
 
     def _ready(self, it: Process, message: m.Ready, now: float) -> None:
         facts = self.facts[it.generation]
-        facts.kind, facts.found = message.kind, message.found
+        facts.kind, facts.found = words.cut(message.kind), words.cut(message.found)
         self._keep_baseline(facts, message.baseline)
         self._unwatch(it.id)
         self.accepting.add(it.id)
@@ -477,7 +521,7 @@ class Processes:
 
     def _mixed(self, it: Process, changed: tuple[str, ...]) -> None:
         facts = self.facts[it.generation]
-        new = set(changed) - facts.changed
+        new = words.new_files(facts.changed, changed)
         if new:
             facts.changed |= new
             shown = ", ".join(sorted(new)[:3]) + (" …" if len(new) > 3 else "")
@@ -500,7 +544,7 @@ class Processes:
         if it.role == "worker":
             count = self.ends[it.slot].count + 1 if it.slot in self.ends else 1
             now = self._posix.monotonic()
-            said = ": ".join(it.failure.splitlines()[:2]) or why
+            said = words.cut(": ".join(it.failure.splitlines()[:2]) or why)
             self.ends[it.slot] = End(it.generation, it.pid, said, now, count)
 
     def _say(self, it: Process, text: str, level: str = "info") -> None:

@@ -123,7 +123,10 @@ class Renewal:
         fds = tuple(map(int, resolved.tls))
         if not self._processes.fits(fds):
             certificates.close(fds)
-            self._refuse("--ssl-ca-certs or --ssl-certfile came or went: that takes leeward reload")
+            self._refuse(
+                "--ssl-ca-certs or --ssl-certfile came or went: CAs take leeward reload, "
+                "TLS itself takes leeward stop and leeward serve"
+            )
             return
         self.since = self._started
         self._about = resolved.certificate

@@ -6,8 +6,12 @@ turn when it is asked to (`leeward._supervisor.watching`).
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import re
+
+from leeward._sys.posix import SEALS
 
 #: A start's stack is a few KiB; deep recursion is cut by faulthandler at 100 frames.
 _MOST = 64 * 1024
@@ -44,10 +48,21 @@ def written(fd: int) -> bool:
     return os.fstat(fd).st_size > 0
 
 
+def usable(fd: int) -> bool:
+    """Is it a memfd that we can read and empty?  To read anything else might take for ever."""
+    try:
+        sealed = fcntl.fcntl(fd, fcntl.F_GET_SEALS) & SEALS
+        mode = fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE
+    except OSError:
+        return False
+    return mode == os.O_RDWR and not sealed
+
+
 def wipe(fd: int) -> None:
     """Empty, for the next time.  Its offset is its writer's too."""
-    os.ftruncate(fd, 0)
-    os.lseek(fd, 0, os.SEEK_SET)
+    with contextlib.suppress(OSError):  # its writer has sealed it: its own stacks are lost
+        os.ftruncate(fd, 0)
+        os.lseek(fd, 0, os.SEEK_SET)
 
 
 def _frames(fd: int) -> list[tuple[str, str, str]]:

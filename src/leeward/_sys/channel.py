@@ -95,6 +95,8 @@ class Channel:
         sock.setblocking(False)
         sock.set_inheritable(False)
         self._socket = sock
+        #: Bytes of the largest message that is read.
+        self.largest = MEMFD_LIMIT
         self._outbox: deque[_Packet] = deque()
         self._outbox_bytes = 0
         self._rubbish: BadMessage | None = None
@@ -266,7 +268,7 @@ class Channel:
                 raise BadMessage(f"the message's descriptors do not fit: {limit}")
             if flags & socket.MSG_TRUNC:
                 raise BadMessage(f"a packet of more than {_PACKET} bytes")
-            found = _message(data, descriptors)
+            found = _message(data, descriptors, self.largest)
             taken = True
             return found
         finally:
@@ -328,14 +330,14 @@ def discard(messages: Iterable[Message]) -> None:
             os.close(fd)
 
 
-def _message(data: bytes, descriptors: list[int]) -> tuple[Message, int]:
+def _message(data: bytes, descriptors: list[int], largest: int) -> tuple[Message, int]:
     """The message and its size; each descriptor is in it once, a large one's memfd closed."""
     rest = descriptors
     if data.startswith(b"@"):
         if not descriptors:
             raise BadMessage("a large message without its memfd")
         try:
-            data = read_memfd(descriptors[0])
+            data = read_memfd(descriptors[0], largest)
         except ValueError as error:
             raise BadMessage(f"a large message: {error}") from None
         rest = descriptors[1:]

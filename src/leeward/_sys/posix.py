@@ -61,6 +61,7 @@ class Posix(Record):
     #: Not wait4: it imports `resource` at its first use, and at EMFILE that raises
     #: ImportError in the middle of reaping.
     waitpid: Callable[[int, int], tuple[int, int]] = os.waitpid
+    waitid: Callable[[int, int, int], os.waitid_result | None] = os.waitid
     pidfd_open: Callable[..., int] = os.pidfd_open
     pidfd_send_signal: Callable[..., None] = signal.pidfd_send_signal
     memfd_create: Callable[..., int] = memfd_create

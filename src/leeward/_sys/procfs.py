@@ -119,6 +119,12 @@ def waits_for_events(pid: int) -> bool | None:
     return None if place in (b"", b"0") else place in (b"ep_poll", b"do_epoll_wait")
 
 
+def uids(pid: int) -> tuple[int, int, int] | None:
+    """Its real, effective and saved user; a zombie's too."""
+    words = (_status(pid, b"Uid") or b"").split()
+    return (int(words[0]), int(words[1]), int(words[2])) if len(words) > 2 else None
+
+
 def threads_of(pid: int) -> list[int]:
     """Its thread ids (each has a `comm` too); [] if it has gone."""
     try:

@@ -152,7 +152,7 @@ TABLE: tuple[Setting, ...] = (
         default=1,
         precedent="gunicorn, uvicorn, granian: state in memory is right until one says so",
         metavar="N|auto",
-        doc="Worker processes; auto (or 0): one per available CPU, bounded by memory.",
+        doc="Worker processes, at most 256; auto (or 0): one per available CPU, 128 MiB for each.",
         also_env="WEB_CONCURRENCY",
     ),
     Setting(
@@ -584,7 +584,7 @@ TABLE: tuple[Setting, ...] = (
         default="leeward",
         precedent="none: the engine speaks what Tornado's server speaks, in a quarter of the time",
         metavar="leeward|tornado",
-        doc="What speaks HTTP: leeward's own engine, or Tornado's server.",
+        doc="What speaks HTTP: leeward's own engine, or Tornado's server (without most deadlines).",
     ),
     Setting(
         key="accelerate",
@@ -630,7 +630,8 @@ TABLE: tuple[Setting, ...] = (
         default="",
         precedent="uvicorn, hypercorn: none, as a proxy in front usually has it",
         metavar="FILE",
-        doc="Serve https with this PEM certificate, its intermediates behind it.",
+        doc="Serve https with this PEM certificate, its intermediates behind it. "
+        "No reload turns TLS on or off.",
         is_path=True,
     ),
     Setting(

@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 from cli.test_client import supervisor
 
-from leeward._core.conns import Conn
 from leeward._core.messages import Answer, Progress
 from leeward._sys.channel import Channel
 from leeward.cli import instances, ps
@@ -194,26 +193,3 @@ def test_settings_of_one_that_answers_rubbish_are_as_they_were_resolved(
     said = capsys.readouterr()
     assert "what was set while running is not known" in said.err
     assert "max-requests" in said.out
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"slot": "0"},
-        {"id": 7},
-        {"id": "x"},
-        {"peer": None},
-        {"age": "old"},
-        {"age": float("inf")},
-        {"idle": True},
-        {"sent": 1.5},
-        {"deadline": "soon"},
-    ],
-)
-def test_a_connection_is_of_its_types(change: dict[str, Any]) -> None:
-    good = Conn(
-        slot=0, id="3.17", pid=1, generation=1, peer="a:1", state="idle", age=1, since=0.5, idle=0.5
-    )
-    assert Conn.from_json(good.to_json()) == good
-    with pytest.raises((ValueError, TypeError)):
-        Conn.from_json(json.dumps({**json.loads(good.to_json()), **change}))

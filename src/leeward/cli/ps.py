@@ -118,7 +118,7 @@ class _Patience:
             )
         began = time.monotonic()
         try:
-            yield left
+            yield max(0.1, round(left, 1))  # it is told
         finally:
             self._spent[uid] = _OTHERS - left + time.monotonic() - began
 

@@ -215,10 +215,13 @@ def _shortage(crew: Crew, a: ModuleType) -> None:
     seen = [it.look(0.0, waiting=False, others=False), it.look(1.0, waiting=True, others=True)]
     seen += [it.look(1.9, waiting=True, others=True), it.look(2.0, waiting=True, others=True)]
     it.evicted(0, 2.0)
-    seen += [it.look(3.4, waiting=True, others=False), it.look(3.5, waiting=True, others=False)]
+    seen += [it.look(now, waiting=True, others=False) for now in (2.7, 3.4)]
+    seen += [it.look(3.5, waiting=True, others=False)]
     it.evicted(1, 3.5)
     seen += [it.look(3.6, waiting=True, others=False)]
-    assert seen == [step.REST] * 3 + [step.EVICT] * 2 + [step.SHED, step.EVICT]
+    assert seen == [step.REST] * 3 + [step.EVICT] * 3 + [step.SHED, step.EVICT]
+    it.evicted(0, 3.6)
+    assert it.look(9.0, waiting=True, others=True) is step.REST
 
 
 def _caps(crew: Crew, a: ModuleType) -> None:

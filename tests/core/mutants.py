@@ -932,6 +932,7 @@ MUTANTS = (
     _accept("others never come first", "others and now - self._waits_since < YIELD", "False"),
     _accept("the first one waits for ever", "now - self._helpless_since >= SHED", "0 >= SHED"),
     _accept("503 goes on for ever", "        if count:\n", "        if False:\n"),
+    _accept("a shortage is never forgotten", "or now - before > FORGOTTEN", ""),
     _accept("nothing is kept back", "caps.files - caps.kept_back:", "caps.files:"),
     _accept("one too many", "connections >= caps.conns", "connections > caps.conns"),
     _accept("all are evicted", "min(EVICT_MOST, evictable // EVICT_PART)", "evictable"),

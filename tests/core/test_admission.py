@@ -179,6 +179,30 @@ def test_brief_connections_are_load() -> None:
     assert one.accepts(standing(2, 1, brief=600, accepted=601, woken=600))
 
 
+def test_who_comes_back_brings_no_load_along() -> None:
+    """A worker that was full has a history: none of it is of the last half second."""
+    one = One(open=300)
+    low = standing(2, 0)
+    one.accepts(low)
+    one.now += 0.3
+    one.courtesy.nobody_waits(one.streak, [], one.now)
+    back = standing(3, 300, accepted=200_000, brief=90_000)
+    assert one.patience(low, back) == a.MOST
+    assert not one.courtesy.haste_until
+
+
+def test_what_a_newcomer_takes_is_load() -> None:
+    """From when it is first seen, and not only after the next window."""
+    one = One(open=300)
+    low = standing(2, 0)
+    one.accepts(low)
+    one.now += 0.3
+    one.accepts(low, standing(3, 300, accepted=1000))
+    one.courtesy.nobody_waits(one.streak, [], one.now)
+    hurried = standing(3, 300, accepted=1150, brief=150)
+    assert one.accepts(low, hurried, after=0.1)
+
+
 def test_those_that_left_long_ago_are_no_load() -> None:
     """A thousand that ended after the last look say nothing about a time much later."""
     one = One(open=250)
@@ -347,14 +371,36 @@ def test_first_evict_then_refuse() -> None:
     shortage = Shortage()
     assert shortage.look(0.0, waiting=True, others=False) is Step.EVICT
     shortage.evicted(0, 0.0)
-    assert shortage.look(1.4, waiting=True, others=False) is Step.EVICT
-    shortage.evicted(0, 1.4)
+    for now in (0.7, 1.4):
+        assert shortage.look(now, waiting=True, others=False) is Step.EVICT
+        shortage.evicted(0, now)
     assert shortage.look(1.5, waiting=True, others=False) is Step.SHED
     shortage.evicted(3, 1.5)
     assert shortage.look(1.6, waiting=True, others=False) is Step.EVICT
     shortage.evicted(0, 1.6)
     assert shortage.look(3.0, waiting=False, others=False) is Step.REST
     assert shortage.look(3.2, waiting=True, others=False) is Step.EVICT
+
+
+def test_an_old_shortage_is_forgotten() -> None:
+    """Who had room again meanwhile, for longer than a moment, begins anew."""
+    shortage = Shortage()
+    assert shortage.look(0.0, waiting=True, others=False) is Step.EVICT
+    shortage.evicted(0, 0.0)
+    assert shortage.look(3600.0, waiting=True, others=True) is Step.REST
+    assert shortage.look(3600.9, waiting=True, others=False) is Step.EVICT
+    shortage.evicted(0, 3600.9)
+    assert shortage.look(3601.6, waiting=True, others=False) is Step.EVICT
+
+
+def test_a_moment_of_room_changes_nothing() -> None:
+    """Room that each client takes at once, and is full again: being helpless adds up."""
+    shortage = Shortage()
+    seen = []
+    for now in (0.0, 0.8, 1.6):
+        seen.append(shortage.look(now, waiting=True, others=False))
+        shortage.evicted(0, now)
+    assert seen == [Step.EVICT, Step.EVICT, Step.SHED]
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ EVERY_SERVER = [("leeward", "asyncio"), ("leeward", "uvloop"), ("tornado", "asyn
 
 
 class Counters:
-    open = requests = in_flight = 0
+    open = requests = in_flight = brief = 0
 
 
 def run(main: Coroutine[Any, Any, Any], loop: str = "asyncio") -> Any:

@@ -105,6 +105,28 @@ def test_a_bad_one_is_closed_without_an_answer(engine: str, loop: str) -> None:
 
 
 @every_server
+def test_each_counts_once(engine: str, loop: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who is admitted has not ended; a connection that was brief is one."""
+    monkeypatch.setattr("leeward.engine.registry.BRIEF", 60.0)
+
+    async def main() -> None:
+        async with serving(APP, config(engine)) as port:
+            reader, writer = await port.connect()
+            writer.write(V1 + GET.replace(b"close", b"keep-alive"))
+            await reader.readuntil(b"http>")
+            assert port.server.counters.brief == 0
+            writer.close()
+            await port.gone()
+            assert port.server.counters.brief == 1
+            for sent, count in ((V1 + GET, 2), (b"no PROXY header at all\r\n", 3)):
+                await port.ask(sent)
+                await port.gone()
+                assert port.server.counters.brief == count
+
+    run(main(), loop)
+
+
+@every_server
 def test_the_version_that_was_asked_for(engine: str, loop: str) -> None:
     async def main() -> None:
         for version, good, bad in (("v1", V1, v2(0x21, 0x11, INET)), ("v2", v2(0x20, 0, b""), V1)):

@@ -76,7 +76,7 @@ def test_unix_sockets_have_none(tmp_path: Path) -> None:
 
 
 def test_a_reload_brings_another_timeout(tmp_path: Path) -> None:
-    """For the connections that come from then on; 0s leaves the kernel's own."""
+    """For the connections that come from then on; 0s leaves the kernel's own, at once or later."""
     (tmp_path / "leeward.toml").write_text('peer-timeout = "90s"\n')
     with serve(str(APPS / "tells_its_socket.py") + ":make_app", cwd=tmp_path) as service:
         address = address_of(service.wait_ready())
@@ -86,6 +86,14 @@ def test_a_reload_brings_another_timeout(tmp_path: Path) -> None:
         all_drain(service, 1, 1)
         found = options(address)
         assert (found["user_timeout"], found["idle"], found["interval"]) == (30_000, 15, 2)
+        (tmp_path / "leeward.toml").write_text('peer-timeout = "0s"\n')
+        assert service.leeward("reload").returncode == 0
+        all_drain(service, 2, 1)
+        found = options(address)
+        assert (found["keepalive"], found["user_timeout"]) == (0, 0)
+        assert service.leeward("rollback").returncode == 0
+        all_drain(service, 3, 1)
+        assert options(address)["user_timeout"] == 30_000
     with serve(APP, "--peer-timeout", "0s", cwd=APPS) as service:
         assert options(address_of(service.wait_ready()))["keepalive"] == 0
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
+import time
 
 import pytest
 from process.clients import Http, WebSocket, address_of
@@ -45,6 +48,37 @@ def test_idle_ones_move_when_it_is_asked_for(engine: str) -> None:
         for number, socket in enumerate(sockets):
             socket.say(f"here {number}")
             assert f"here {number}" in (socket.hear(), socket.hear())
+
+
+def test_nobody_makes_room_for_a_stopped_worker() -> None:
+    """It has few and takes none: one look's worth is closed, and then no more."""
+    with (
+        serve("held", "-w", "2", "--rebalance", "4", cwd=APPS) as service,
+        contextlib.ExitStack() as stack,
+    ):
+        address = address_of(service.wait_ready(2))
+        stopped = service.workers()[1]["pid"]
+        os.kill(stopped, signal.SIGSTOP)
+        stack.callback(os.kill, stopped, signal.SIGCONT)
+        clients = [stack.enter_context(Http(address)) for _ in range(30)]
+        for it in clients:
+            assert it.get("/").status == 200
+        closed = 0
+
+        def again() -> int:
+            nonlocal closed
+            for at, it in enumerate(clients):
+                if gone(it):
+                    closed += 1
+                    clients[at] = stack.enter_context(Http(address))
+                    assert clients[at].get("/").status == 200
+            return closed
+
+        # It cannot be waited for that nothing happens: the first look finds nobody idle for long,
+        # the next may close four.
+        ends = time.monotonic() + 5.5
+        until(lambda: again() > 4 or time.monotonic() > ends, "five looks")
+        assert closed <= 4
 
 
 def gone(client: Http) -> bool:

@@ -8,6 +8,7 @@ import re
 import select
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -16,8 +17,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from process.clients import Gate, Http, WebSocket, address_of, get
-from process.support import APPS, PATIENCE, gone, marks, until
+from process.clients import Gate, Http, WebSocket, address_of, all_drain, get, refused
+from process.support import APPS, PATIENCE, gone, links, marks, until
 
 from leeward._sys import procfs
 from leeward.testing import Service, serve
@@ -91,6 +92,71 @@ def test_a_stop_finishes_what_is_in_flight(way: str, tmp_path: Path) -> None:
     assert {pid: marks(tmp_path, "atexit").get(pid) for pid in workers} == once
     assert set(marks(tmp_path, "atexit").values()) == {1}
     assert marks(tmp_path, "atexit").keys() == marks(tmp_path, "factory-atexit").keys()
+
+
+@pytest.mark.parametrize("start", ["zygote", "spawn"])
+def test_who_comes_later_is_refused(start: str) -> None:
+    """Nobody waits for an answer that cannot come while the last requests are finished."""
+    with serve("held", "-w", "2", "--start", start, cwd=APPS) as service:
+        address = address_of(service.wait_ready(2))
+        with Gate() as gate, Http(address) as busy, gate.hold(busy) as held:
+            service.signal(signal.SIGTERM)
+            until(lambda: refused(address), "new clients to be refused")
+            held.release()
+            assert busy.answer().json["pid"] == held.pid
+        assert service.wait() == 0
+
+
+def test_a_worker_that_drains_already_keeps_nobody_waiting() -> None:
+    """A stop behind a reload, while a worker of the generation before has something to finish."""
+    with serve("held", "-w", "1", cwd=APPS) as service:
+        address = address_of(service.wait_ready())
+        with Gate() as gate, Http(address) as busy, gate.hold(busy) as held:
+            assert service.leeward("reload").returncode == 0
+            all_drain(service, 1, 1)
+            service.signal(signal.SIGTERM)
+            until(lambda: refused(address), "new clients to be refused")
+            held.release()
+            assert busy.answer().json["pid"] == held.pid
+        assert service.wait() == 0
+
+
+def test_a_successor_may_bind_while_the_last_requests_are_finished(tmp_path: Path) -> None:
+    """At the same path, and its socket is there when the first has ended."""
+    path = f"{tmp_path}/s"
+    with serve("held", cwd=APPS, bind=f"unix:{path}") as service:
+        service.wait_ready()
+        with Gate() as gate, Http(path) as busy, gate.hold(busy) as held:
+            service.signal(signal.SIGTERM)
+            until(lambda: not os.path.exists(path), "the path to be free")
+            with serve("held", cwd=APPS, bind=f"unix:{path}") as successor:
+                successor.wait_ready()
+                held.release()
+                assert busy.answer().json["pid"] == held.pid
+                assert service.wait() == 0
+                assert get(path).status == 200
+
+
+def test_who_comes_to_a_listener_that_was_handed_in_waits_for_the_next() -> None:
+    """Whoever made it keeps it: clients that come during the drain are served after it."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        fd, address = listener.fileno(), listener.getsockname()
+        with serve("held", cwd=APPS, bind=f"fd://{fd}", pass_fds=(fd,)) as service:
+            service.wait_ready()
+            with Gate() as gate, Http(address) as busy, gate.hold(busy) as held:
+                service.signal(signal.SIGTERM)
+                until(
+                    lambda: os.readlink(f"/proc/self/fd/{fd}") not in links(service.pid).values(),
+                    "the supervisor to close its own",
+                )
+                with Http(address) as early:
+                    early.send()
+                    held.release()
+                    assert busy.answer().json["pid"] == held.pid
+                    assert service.wait() == 0
+                    with serve("held", cwd=APPS, bind=f"fd://{fd}", pass_fds=(fd,)) as successor:
+                        successor.wait_ready()
+                        assert early.answer().status == 200
 
 
 @pytest.mark.parametrize("start", ["zygote", "spawn"])

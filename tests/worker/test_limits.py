@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import weakref
 
 import pytest
 
@@ -71,3 +72,38 @@ def test_two_limits_are_said_once(monkeypatch):
 
     asyncio.run(main())
     assert len(said) == 1
+
+
+def test_its_looks_leave_nothing_behind(monkeypatch):
+    """However often it has looked, it keeps one timer: that of the next."""
+    monkeypatch.setattr(limits, "EVERY", 0.0)
+    looks = []
+    kept = weakref.WeakSet()
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        enough = loop.create_future()
+        later = loop.call_later
+
+        def call_later(*args):
+            timer = later(*args)
+            kept.add(timer)
+            return timer
+
+        def pss_bytes(pid):
+            looks.append(pid)
+            if len(looks) == 50:
+                enough.set_result(None)
+
+        monkeypatch.setattr(loop, "call_later", call_later)
+        monkeypatch.setattr(limits.procfs, "pss_bytes", pss_bytes)
+        it = Limits(Config("x", max_pss=2**40, max_age=1000.0), print)
+        await enough
+        assert len(kept) <= 3
+        it.tune(Config("x"))
+        count = len(looks)
+        for _ in range(3):
+            await asyncio.sleep(0)
+        assert len(looks) == count
+
+    asyncio.run(main())

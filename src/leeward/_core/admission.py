@@ -29,7 +29,7 @@ sibling can take anything (a stopped or killed process looks idle).
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -98,8 +98,8 @@ class Streak:
 @dataclass
 class _Sample:
     at: float
-    brief: Mapping[int, int]
-    accepted: Mapping[int, int]
+    brief: dict[int, int]
+    accepted: dict[int, int]
 
 
 @dataclass
@@ -194,9 +194,7 @@ class Courtesy:
                 del self._silent[it.pid]
             elif silence is not None and now < silence.until:
                 return False
-        if not it.busy_since:
-            return True
-        return now - it.busy_since <= (BEATS if it.beats else BUSY)
+        return turns(it, now)
 
     def _remember(self, everybody: Sequence[Standing], now: float) -> None:
         older = self._newer
@@ -215,14 +213,25 @@ class Courtesy:
         self._silent = {pid: it for pid, it in self._silent.items() if pid in alive}
 
 
+def turns(it: Standing, now: float) -> bool:
+    """Does its loop turn, or sleep?  Who is stopped may look as if it slept."""
+    if not it.busy_since:
+        return True
+    return now - it.busy_since <= (BEATS if it.beats else BUSY)
+
+
 def _begin_anew(streak: Streak) -> None:
     streak.declined = streak.rounds = streak.credit = 0
     streak.deferred.clear()
 
 
-def _since(count: int, pid: int, before: Mapping[int, int]) -> int:
-    """What was counted since; a worker that was not there has begun from 0."""
-    return count - before.get(pid, 0)
+def _since(count: int, pid: int, before: dict[int, int]) -> int:
+    """What was counted since; of a worker that was not there, since it is first seen.
+
+    Not since 0: it may come back from having been full, and all that it ever did, as a rate
+    over half a second, had nobody polite.
+    """
+    return count - before.setdefault(pid, count)
 
 
 def _slack(mean_open: float, accepts: float, brief: float) -> float:
@@ -247,6 +256,9 @@ YIELD = 1.0
 #: Seconds that clients may wait while there is nobody to evict, before they are told 503: for
 #: longer than those are left alone that have not sent a byte yet (`engine.eviction.GRACE`).
 SHED_AFTER = 1.5
+#: Seconds without a look after which it is another shortage.  There is none while a worker has
+#: room: if that lasts for a moment only, as with clients that come and go, it is the same one.
+FORGOTTEN = 1.0
 #: Connections evicted in one look: an eighth of those that may be, and not more, as in nginx.
 EVICT_PART, EVICT_MOST = 8, 32
 #: And of the silent not fewer, if there are so many: they have lost nothing, and each look
@@ -303,11 +315,14 @@ class Shortage:
 
     _waits_since: float | None = None
     _helpless_since: float | None = None
+    _looked: float = 0.0
 
     def look(self, now: float, *, waiting: bool, others: bool) -> Step:
         """waiting: clients do.  others: another worker accepts."""
-        if not waiting:
+        before, self._looked = self._looked, now
+        if not waiting or now - before > FORGOTTEN:
             self._waits_since = self._helpless_since = None
+        if not waiting:
             return Step.REST
         if self._waits_since is None:
             self._waits_since = now

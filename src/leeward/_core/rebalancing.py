@@ -9,8 +9,9 @@ fuller workers close idle ones, at a bounded rate; their clients connect again, 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
-from leeward._core.admission import PART
+from leeward._core.admission import PART, Standing, turns
 
 #: Seconds between two looks.
 LOOK = 1.0
@@ -32,3 +33,25 @@ def may_go(own: int, others: Sequence[int], rate: int) -> int:
         return 0
     # Half of it: those that were closed a moment ago may be on their way to anybody.
     return min(max(1, int(excess / 2)), max(1, int(rate * LOOK)))
+
+
+@dataclass
+class Takers:
+    """Whose places count: those who would take a connection that comes.
+
+    A worker that is stopped or blocked keeps its few.  Counted with the others it would have
+    them close idle ones for ever, whose clients come back to the same workers.
+    """
+
+    _accepted: int = 0
+    _woken: dict[int, int] = field(default_factory=dict)
+    #: They did not wake when we accepted, nor since.
+    _silent: set[int] = field(default_factory=set)
+
+    def look(self, own: Standing, others: Sequence[Standing], now: float) -> list[Standing]:
+        accepted = own.accepted != self._accepted
+        still = {it.pid for it in others if self._woken.get(it.pid) == it.woken}
+        self._silent = still if accepted else still & self._silent
+        self._accepted = own.accepted
+        self._woken = {it.pid: it.woken for it in others}
+        return [it for it in others if it.pid not in self._silent and turns(it, now)]

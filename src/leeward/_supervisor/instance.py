@@ -117,6 +117,7 @@ class Instance:
         self._delay = Delay()
         self._reader_watched = False
         self._exit: c.Exit | None = None
+        self._listeners = list(handover.listeners)
 
     def _furnish(self) -> None:
         """The rooms of the verbs."""
@@ -190,6 +191,8 @@ class Instance:
                 self._do(command)
             if not commands:
                 break
+        if self._core.stopping and self._processes.none_accepts():
+            guarded(self._close_listeners)
         guarded(self._recycling.look)
         guarded(self._setting_aside.look)
         now = self._posix.monotonic()
@@ -359,6 +362,23 @@ class Instance:
         self._tuning.all_end(reloads.STOPPING, "it is stopping")
         self._renewal.stop()
 
+    def _close_listeners(self) -> None:
+        """Nobody accepts any more: refuse new clients, and leave the addresses to a successor.
+
+        Behind the workers, which take what waits before they close their own (the zygotes end
+        as soon as a stop begins).  Those who came while the last requests were finished waited
+        all that time, to be reset; a socket that somebody else hands in is still open there.
+        """
+        while self._listeners:
+            it = self._listeners.pop()
+            try:
+                # First: as soon as it is closed another instance may take its path.
+                if it.path:
+                    with contextlib.suppress(OSError):  # the next start clears what is left
+                        socketfiles.remove(it.path)
+            finally:
+                os.close(it.fd)
+
     def _scale(self, workers: int) -> str:
         before = self._core.workers
         most = self._core.roster.rows // 4
@@ -417,10 +437,9 @@ class Instance:
         self._waiting.all_end(reloads.STOPPING, "it has stopped")
         self._guard.run(self._rings.finish)
         self._control.close()
-        paths = [self._handover.control_path, *(it.path for it in self._handover.listeners)]
-        for path in filter(None, paths):
-            with contextlib.suppress(OSError):  # the next start clears what is left of it
-                socketfiles.remove(path)
+        self._guard.run(self._close_listeners)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self._handover.control_path)
         self._loop.close()
         self._watching.close()
         self._page.close()

@@ -87,6 +87,8 @@ class Processes:
         self._hung: dict[str, str] = {}
         #: Workers that accept: since their Ready, until they say Closed or end.
         self.accepting: set[int] = set()
+        #: Workers that have accepted their last, and live.
+        self._closed: set[int] = set()
         #: Ended processes may have left children; looked for when nobody is
         #: being born, because a newborn is a child we do not know yet either.
         self._search_due: Process | None = None
@@ -153,6 +155,9 @@ class Processes:
             self._children.signal(it.pid, signal.SIGKILL)
         else:
             self._children.kill_group(it.pid)
+            if it.role == "worker":
+                # Not only when it is reaped: the kernel may hold it until nobody knows it here.
+                self._page.row(it.row).accepts = OUT
         if it.failure:
             stack = self._stacks.get(it.id)
             self._hung = {it.failure: "" if stack is None else stacks.where(stack, LAST_FRAMES)}
@@ -169,6 +174,7 @@ class Processes:
 
     def forget(self, command: c.Forget) -> None:
         self.accepting.discard(command.process)
+        self._closed.discard(command.process)
         self.ailing.pop(command.process, None)
         self._deafen(command.process)
         self._unwatch(command.process)
@@ -280,6 +286,11 @@ class Processes:
     def called(self, process: int) -> str:
         it = self._core.roster.get(process)
         return "a worker" if it is None else f"worker {it.slot} (pid {it.pid})"
+
+    def none_accepts(self) -> bool:
+        """Has each worker closed its listeners, those that start included, or been killed?"""
+        workers = self._core.roster.of("worker")
+        return all(it.id in self._closed or it.state is State.KILLING for it in workers)
 
     # --- births ---------------------------------------------------------------------------
 
@@ -399,6 +410,7 @@ class Processes:
                 self._core.failed(it.id, words.cut(why, words.FAILURE))
             case m.Closed():
                 self.accepting.discard(it.id)
+                self._closed.add(it.id)
             case m.Renewed(error):
                 error = words.cut(error)
                 if error:

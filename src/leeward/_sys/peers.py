@@ -49,7 +49,7 @@ def watch(listeners: Iterable[int], config: Config) -> None:
 
 
 def tune(sockets: Iterable[int], config: Config) -> None:
-    """The same for sockets that were given other options before: by 0 they have none any more.
+    """The same for sockets that may have other options from before: by 0 they have none any more.
 
     Connections that are open take 11 us each, a tenth of a second for 10,000 of them.
     """

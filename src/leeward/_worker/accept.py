@@ -102,7 +102,8 @@ class Acceptor:
         )
         self._rebalancing = Rebalancing(server, company, birth.config, log)
         self._watched_by = _peers(birth.config)
-        peers.watch([port.sock.fileno() for port in self._ports], birth.config)
+        # The listeners have what an older generation, with another timeout, gave them.
+        peers.tune([port.sock.fileno() for port in self._ports], birth.config)
 
     def start(self) -> None:
         for port in self._ports:

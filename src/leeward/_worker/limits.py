@@ -39,7 +39,8 @@ class Limits:
         self._loop = asyncio.get_running_loop()
         self._born = self._loop.time()
         self._said = False
-        self._timers: list[asyncio.TimerHandle] = []
+        self._age: asyncio.TimerHandle | None = None
+        self._memory: asyncio.TimerHandle | None = None
         self._config: Config | None = None
         self.most = 0
         self.tune(config)
@@ -55,18 +56,17 @@ class Limits:
         age, pss = config.max_age, config.max_pss
         if before is not None and (age, pss) == (before.max_age, before.max_pss):
             return
-        for timer in self._timers:
-            timer.cancel()
-        self._timers = []
+        for timer in (self._age, self._memory):
+            if timer is not None:
+                timer.cancel()
+        self._age = self._memory = None
         if age:
             lasts = age * (1 - SPREAD * random.random())
-            self._timers.append(
-                self._loop.call_at(
-                    self._born + lasts, self._leave, f"is {lasts:.3g} s old, --max-age"
-                )
+            self._age = self._loop.call_at(
+                self._born + lasts, self._leave, f"is {lasts:.3g} s old, --max-age"
             )
         if pss:
-            self._timers.append(self._loop.call_later(EVERY, self._measure, pss))
+            self._memory = self._loop.call_later(EVERY, self._measure, pss)
 
     def answered(self) -> None:
         """The last request that is allowed has begun."""
@@ -77,7 +77,7 @@ class Limits:
         if pss is not None and pss > most:
             self._leave(f"has {pss / 2**20:.0f} MiB of memory, --max-pss")
         elif not self._said:
-            self._timers.append(self._loop.call_later(EVERY, self._measure, most))
+            self._memory = self._loop.call_later(EVERY, self._measure, most)
 
     def _leave(self, why: str) -> None:
         if not self._said:

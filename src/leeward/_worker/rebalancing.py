@@ -7,9 +7,10 @@ in flight, streams, and connections without a byte are never touched.
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING
 
-from leeward._core.rebalancing import LOOK, may_go
+from leeward._core.rebalancing import LOOK, Takers, may_go
 
 if TYPE_CHECKING:
     from leeward._core.config import Config
@@ -31,6 +32,7 @@ class Rebalancing:
         self._loop = asyncio.get_running_loop()
         self._rate = config.rebalance
         self._timer: asyncio.TimerHandle | None = None
+        self._takers = Takers()
         self._closed = self._looks = 0
 
     def tune(self, config: Config) -> None:
@@ -55,8 +57,9 @@ class Rebalancing:
     def _look(self) -> None:
         self._timer = None
         self._looks += 1
-        others = [it.open for it in self._company.others()]
-        most = may_go(self._server.open(), others, self._rate)
+        company = self._company
+        takers = self._takers.look(company.own(), company.others(), time.monotonic())
+        most = may_go(self._server.open(), [it.open for it in takers], self._rate)
         if most:
             self._closed += self._server.close_idle(most)
         if self._closed and self._looks >= _SAY:

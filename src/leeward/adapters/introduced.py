@@ -39,14 +39,15 @@ class Newcomer:
         self._task.add_done_callback(self._admitted)
 
     def _admitted(self, task: asyncio.Task[Place | None]) -> None:
+        served = False
         if task.cancelled() or task.exception() is not None:  # the gate has said why
             self._connection.close()
         else:
-            self._server.serve(self._connection, self.address, task.result())
+            served = self._server.serve(self._connection, self.address, task.result())
         self._server.changes(self.life, Life.CLOSED)
         self.life = Life.CLOSED
         # Behind `serve`: a drain must not find that nobody is left.
-        self._server.remove(self)
+        self._server.remove(self, goes_on=served)
 
     def drain(self) -> None:
         """It has brought nothing yet; at a stop its request may be on the way."""

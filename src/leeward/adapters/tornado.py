@@ -124,21 +124,25 @@ class TornadoServer(Registry["Connection | Newcomer"]):
         else:
             self.add(Newcomer(self, self._gate, connection, address))
 
-    def serve(self, connection: socket.socket, address: Any, place: proxy.Place | None) -> None:
-        """place:  where the client is, if a proxy has said so."""
+    def serve(self, connection: socket.socket, address: Any, place: proxy.Place | None) -> bool:
+        """place:  where the client is, if a proxy has said so.
+
+        False if it is closed at once.
+        """
         client = address if place is None else place[1]
         if place is not None and not self.addresses.allows(client):
             connection.close()
             self.shed()
-            return
+            return False
         found = self._stream(connection, self._tls)
         if found is None:
-            return
+            return False
         found.life = connected = Connection(self, found, client)
         connected.place = place
         found.address = address
         self.add(connected)
         self._handle(found, address)
+        return True
 
     def probe(self, connection: socket.socket) -> None:
         """Serve `connection`, which no client has made: plain http, uncounted, and

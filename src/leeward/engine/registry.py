@@ -169,11 +169,12 @@ class Registry(Generic[M]):
             self.shed()
         return allowed
 
-    def remove(self, member: M) -> None:
+    def remove(self, member: M, *, goes_on: bool = False) -> None:
+        """goes_on:  as another member: its connection has not ended."""
         self.live.discard(member)
         self.counters.open = len(self.live)
         self.addresses.ends(member.address)
-        if monotonic() - member.account.born < BRIEF:
+        if not goes_on and monotonic() - member.account.born < BRIEF:
             self._brief += 1
             self.counters.brief = self._brief
         self.closed()

@@ -138,7 +138,7 @@ def test_why_it_has_closed_before_it_was_asked_is_read(tmp_path: Path) -> None:
                 assert client.ask(PsRequest(), 5) == refused
             else:
                 with pytest.raises(LeewardError, match="too many others are asking"):
-                    client.data(PsRequest())
+                    client.data(PsRequest(), {})
 
 
 def test_an_answer_in_another_language_is_told(tmp_path: Path) -> None:

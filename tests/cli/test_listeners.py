@@ -6,10 +6,13 @@ import os
 import socket
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from leeward._core.config import Config
+from leeward._core.record import replace
+from leeward._sys import sockets
 from leeward.cli import listeners
 from leeward.cli.resolution import Machine, resolve
 from leeward.errors import BindError, UsageError
@@ -74,3 +77,51 @@ def test_an_adopted_unix_socket_is_not_ours_to_remove(tmp_path: Path) -> None:
         (found,) = listeners.open_each((f"fd://{made.detach()}",), CONFIG, undo)
         assert found.path == ""
     assert path.exists()
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root gives files away")
+@pytest.mark.parametrize("trick", ["symlink", "file", "hard link", "other's socket", "gone"])
+def test_what_is_put_in_the_sockets_place_is_not_given_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trick: str
+) -> None:
+    """Whoever the directory belongs to may do so between any two calls: root's file stays root's,
+    the start is refused, and what was put there is not removed as if it were the socket."""
+    path, secret = tmp_path / "app.sock", tmp_path / "secret"
+    secret.write_text("root's only")
+    other = socket.socket(socket.AF_UNIX)
+    other.bind(str(tmp_path / "other.sock"))
+    bind_all = sockets.bind_all
+
+    def raced(*args: Any) -> list[socket.socket]:
+        made = bind_all(*args)
+        path.unlink()
+        if trick == "symlink":
+            path.symlink_to(secret)
+        elif trick == "file":
+            os.rename(secret, path)
+            os.link(path, secret)
+        elif trick == "hard link":
+            os.link(tmp_path / "other.sock", path)
+        elif trick == "other's socket":
+            os.rename(tmp_path / "other.sock", path)
+            os.chown(path, 1, 1)
+        return made
+
+    monkeypatch.setattr(sockets, "bind_all", raced)
+    config = replace(CONFIG, uid=65534, gid=65534)
+    with other, pytest.raises(BindError, match="cannot give"), ExitStack() as undo:
+        listeners.open_each((f"unix:{path}",), config, undo)
+    assert (secret.stat().st_uid, secret.stat().st_gid) == (0, 0)
+    assert all(it.lstat().st_uid in (0, 1) for it in tmp_path.iterdir())
+    assert os.path.lexists(path) == (trick in ("symlink", "file"))
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root gives files away")
+def test_the_socket_is_given_to_the_applications_user(tmp_path: Path) -> None:
+    path = tmp_path / "app.sock"
+    config = replace(CONFIG, uid=65534, gid=65533, uds_mode=0o600)
+    with ExitStack() as undo:
+        listeners.open_each((f"unix:{path}",), config, undo)
+        it = path.stat()
+        assert (it.st_uid, it.st_gid, it.st_mode & 0o777) == (65534, 65533, 0o600)
+    assert not path.exists()

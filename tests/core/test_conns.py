@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -181,3 +182,32 @@ def test_the_first_workers_names_are_numbers_alone() -> None:
 
 def test_the_states_are_those_of_the_living() -> None:
     assert STATES == ("new", "active", "idle", "upgraded", "closing", "orphan")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"slot": "0"},
+        {"id": 7},
+        {"id": "x"},
+        {"peer": None},
+        {"age": "old"},
+        {"age": float("inf")},
+        {"idle": True},
+        {"sent": 1.5},
+        {"deadline": "soon"},
+    ],
+)
+def test_a_connection_is_of_its_types(change: dict[str, Any]) -> None:
+    """Whatever a worker says whose memory was written over: `leeward conns` sorts and adds it."""
+    good = Conn(
+        slot=0, id="3.17", pid=1, generation=1, peer="a:1", state="idle", age=1, since=0.5, idle=0.5
+    )
+    assert Conn.from_json(good.to_json()) == good
+    with pytest.raises(ValueError):
+        Conn.from_json(json.dumps({**json.loads(good.to_json()), **change}))
+
+
+def test_a_connection_is_no_deep_thing() -> None:
+    with pytest.raises(ValueError):
+        Conn.from_json("[" * 60_000)

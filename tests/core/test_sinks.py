@@ -64,6 +64,7 @@ def test_a_sink_survives_its_table() -> None:
         {"kind": "file", "path": "/a", "begun": 1},
         {"kind": "file", "path": "/a", "permissions": 1 << 40},
         {"kind": "file", "path": "/a", "when": "S", "interval": 1, "suffix": "%Y\0"},
+        b"[" * 50_000,
     ],
 )
 def test_what_an_application_has_scribbled_is_no_sink(raw: object) -> None:

@@ -68,6 +68,15 @@ def test_what_is_remembered_is_bounded_and_right(monkeypatch: pytest.MonkeyPatch
             assert len(some._known) <= 4
 
 
+def test_what_is_no_address_is_not_remembered_at_length() -> None:
+    """X-Forwarded-For may hold anything, of any length, and `*` trusts it."""
+    for some, trusts in ((Trusted(("*",)), True), (Trusted(("10.0.0.0/8",)), False)):
+        for text in ("a" * 65, "b" * 60000):
+            assert (text in some) == trusts
+        assert not some._known
+        assert ("c" * 64 in some) == trusts and len(some._known) == 1
+
+
 @pytest.mark.parametrize(
     ("told", "found"),
     [

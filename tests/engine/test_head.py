@@ -351,6 +351,18 @@ def test_what_is_remembered_is_bounded() -> None:
     assert len(made._hosts) <= 1024
 
 
+def test_nothing_long_is_remembered() -> None:
+    """A host, or a header's name, may be as long as a head: 1024 of them were 62 MiB."""
+    made = Parser(max_body_size=1000)
+    for long in (b"a" * 256, b"a" * 60000):
+        assert made.parse(b"GET / HTTP/1.1\r\nHost: " + long).headers()["Host"] == long.decode()
+        head = made.parse(b"GET / HTTP/1.1\r\nHost: a\r\nX-%s: 1" % long)
+        assert head.headers()["X-" + long.decode()] == "1"
+    made.parse(b"GET / HTTP/1.1\r\nX-%s: 1\r\nHost: %s" % (b"a" * 253, b"b" * 255))
+    assert [*map(len, made._hosts)] == [255]
+    assert sorted(map(len, made._names)) == [4, 255]
+
+
 def test_more_names_than_are_remembered() -> None:
     block = b"".join(b"\r\nX-%d: a" % n for n in range(2000))
     assert len(parse(PLAIN + block).headers()) == 2002

@@ -69,6 +69,38 @@ def test_workers_and_collectors_are_killed(tmp_path: Path) -> None:
     assert len(requests) == len(set(requests)) <= 120
 
 
+def test_a_worker_scribbles_over_its_ring(tmp_path: Path) -> None:
+    """Its own lines are lost, which is told once: those of the others are written, by a collector
+    that took over, and lives."""
+    path = tmp_path / "app.log"
+    with serve("scribbles:make_app", "-w", "2", "--log-file", str(path), cwd=APPS) as service:
+        service.wait_ready(2)
+        at = address_of(service)
+        with Http(at) as client:
+            client.get("/0")
+            mark = service.mark()
+            bad = client.get("/scribble").body.decode()
+        first = collector_of(service)
+        os.kill(first, signal.SIGKILL)
+        service.wait_line(r"its log ring is given up: what it logs", after=mark)
+        second = until(lambda: (it := collector_of(service)) != first and it, "no successor")
+        wanted = set()
+        for number in range(1, 200):
+            with Http(at) as client:
+                pid = client.get(f"/{number}").body.decode()
+            if pid != bad:
+                wanted.add(f"line {number} of {pid}")
+            if len(wanted) == 20:
+                break
+        assert len(wanted) == 20
+        until(lambda: all(it in path.read_text() for it in wanted), "lines are missing")
+        assert collector_of(service) == second != first
+        assert service.stop() == 0
+    assert path.read_text().splitlines()[-1].endswith("stopped")
+    found = Counter(it.partition("scribbles: ")[2] for it in lines_of(path))
+    assert all(found[it] == 1 for it in wanted)
+
+
 def test_usr1_opens_the_file_anew(tmp_path: Path) -> None:
     """As logrotate's postrotate has it; a file that was moved gets no more lines."""
     path = tmp_path / "app.log"

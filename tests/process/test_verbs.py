@@ -53,6 +53,7 @@ SNAPSHOT = {
     "mode": str,
     "mode_why": str,
     "listeners": list,
+    "uid": int,
     "control": str,
     "workers_wanted": int,
     "generation": int,

@@ -28,3 +28,8 @@ def test_what_cannot_be_read_is_none(tmp_path):
         assert read(f"/proc/self/fd/{fd}") is None  # opens, and then says ESRCH
     finally:
         os.close(fd)
+
+
+def test_a_fifo_is_no_place_to_hang(tmp_path):
+    os.mkfifo(tmp_path / "fifo")
+    assert not read(str(tmp_path / "fifo"))

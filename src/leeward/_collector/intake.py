@@ -31,6 +31,7 @@ class Source:
     worker:  as the supervisor numbers it.
     who:     for messages.
     slot:    -1 for the supervisor's own.
+    misled:  it was said that a sink's lines go to stderr, as nothing describes it.
     """
 
     worker: int
@@ -41,6 +42,7 @@ class Source:
     lanes: dict[int, Lane] = field(default_factory=dict)
     looks: int = 0
     told: tuple[int, ...] = ()
+    misled: bool = False
 
     def waiting(self) -> int:
         return sum(it.waiting() for it in self.lanes.values())
@@ -59,6 +61,8 @@ class Intake:
         self._streams: dict[str, Stream] = {}
         self._troubled: dict[str, str] = {}
         self._tell_at = 0.0
+        #: By worker: rings that are forgotten, and not told of.
+        self._done: list[int] = []
         self._turns = 0
         #: An atomic operation between saying that we sleep and looking once more: see
         #: `RingWriter.write` for the other half.
@@ -74,14 +78,18 @@ class Intake:
             reader = RingReader(fd)
         except BadRing as error:
             self._say("error", f"{who}: {error}")
+            self._done.append(worker)
             return
         finally:
             os.close(fd)
-        source = Source(worker, who, slot, reader, told=reader.told())
-        self.sources[worker] = source
+        source = self.sources[worker] = Source(worker, who, slot, reader, told=reader.told())
+        self._try(source, self._recover)
+
+    def _recover(self, source: Source) -> None:
+        """Read all that there is, and find out what a predecessor has written of it."""
         while self._read(source):
             pass
-        for sink in range(len(reader.sinks())):
+        for sink in range(len(source.reader.sinks())):
             lane = self._lane_of(source, sink)
             try:
                 lane.stream.tidy()
@@ -96,22 +104,50 @@ class Intake:
             self.sources[worker].ended = True
 
     def drained(self) -> list[int]:
-        """Rings without a writer that are empty; they are forgotten here.
+        """Rings without a writer that are empty, or were given up; they are forgotten here.
 
         Not while files are compressed: whoever takes the ring over tidies up at once.
         """
         if self.shrinker:
             return []
         done = [
-            it.worker
+            it
             for it in self.sources.values()
             if it.ended and it.reader.seen >= it.reader.head() and not it.waiting()
         ]
-        for worker in done:
-            source = self.sources.pop(worker)
-            self._tell(source)
-            source.reader.close()
-        return done
+        for source in done:
+            if self._try(source, self._tell):
+                self._forget(source)
+        found, self._done = self._done, []
+        return found
+
+    def _forget(self, source: Source) -> None:
+        del self.sources[source.worker]
+        source.reader.close()
+        self._done.append(source.worker)
+
+    def _try(self, source: Source, step: Callable[[Source], object]) -> bool:
+        """Did it, and has `source` not had to be given up?
+
+        An application may scribble over its ring.  What nothing was prepared for ends that one
+        alone: with it would go the lines of all workers, as each successor meets the same.
+        """
+        try:
+            step(source)
+        except MemoryError:
+            raise  # a successor has more of it, and loses nothing
+        except Exception as error:
+            lost = source.waiting()
+            why = error if isinstance(error, BadRing) else f"{type(error).__name__}: {error}"
+            waiting = f", and {lost} lines that wait" if lost else ""
+            text = f"{source.who}: {why}; its log ring is given up: what it logs{waiting} is lost"
+            self._say("error", text)
+            for lane in source.lanes.values():
+                lane.abandon()
+            source.reader.wake()  # nobody need ring: its lines are not read any more
+            self._forget(source)
+            return False
+        return True
 
     def waiting(self) -> int:
         """Lines that were read and not written."""
@@ -124,8 +160,8 @@ class Intake:
 
     def nap(self) -> bool:
         """Have the bell rung when a ring is half full.  False if one is already."""
-        for source in self.sources.values():
-            source.reader.nap()
+        for source in [*self.sources.values()]:
+            self._try(source, lambda it: it.reader.nap())
         with self._fence:
             return not any(it.reader.fills_up() for it in self.sources.values())
 
@@ -145,12 +181,18 @@ class Intake:
     def turn(self, now: float) -> bool:
         """Read and write a little of everything.  Was there anything to do?"""
         moved = False
-        for source in self._in_order():
+
+        def move(source: Source) -> None:
+            nonlocal moved
             moved = self._read(source) or moved
             for lane in source.lanes.values():
                 if lane.flush(now):
                     moved = True
             self._free(source)
+
+        for source in self._in_order():
+            if not self._try(source, move):
+                moved = True
         if self.shrinker:
             self.shrinker.step()
             moved = True
@@ -160,8 +202,8 @@ class Intake:
         if now >= self._tell_at and self._has_news():
             self._tell_at = now + logrings.TELL_EVERY
             self._tell_troubles()
-            for source in self.sources.values():
-                self._tell(source)
+            for source in [*self.sources.values()]:
+                self._try(source, self._tell)
         return moved
 
     def _in_order(self) -> list[Source]:
@@ -218,7 +260,9 @@ class Intake:
         try:
             spec = Spec.from_json(source.reader.sinks()[sink])
         except BadSpec as error:
-            self._say("error", f"{source.who}: {error}; its lines go to stderr")
+            if not source.misled:  # a table that was overwritten may have 64 of them
+                source.misled = True
+                self._say("error", f"{source.who}: {error}; its lines go to stderr")
             spec = Spec("stderr")
         stream = self.stream(spec)
 

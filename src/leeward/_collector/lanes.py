@@ -132,6 +132,11 @@ class Lane:
         self._reader.intend(self._sink, self._place)
         return True
 
+    def abandon(self) -> None:
+        """Nothing is going to be written any more: others may have the stream."""
+        if self.stream.owner is self:
+            self.stream.owner = None
+
     def _undo(self) -> None:
         """Nothing of the batch was written."""
         self._reader.withdraw(self._sink)

@@ -102,8 +102,30 @@ class Conn:
     @classmethod
     def from_json(cls, text: str) -> Conn:
         """Raises ValueError, TypeError or KeyError for what is none."""
-        raw = json.loads(text)
-        return cls(**{it.name: raw[it.name] for it in fields(cls)})
+        try:
+            raw = json.loads(text)
+        except RecursionError:
+            raise ValueError("too deep") from None
+        found = cls(**{it.name: raw[it.name] for it in fields(cls)})
+        for it in fields(cls):
+            if not _KINDS[str(it.type)](getattr(found, it.name)):
+                raise ValueError(f"{it.name} is {raw[it.name]!r:.40}")
+        numbers_of(found.id)
+        return found
+
+
+def _is_number(value: object) -> bool:
+    # As a worker may be scribbled over, it may say 1e999, true or "/etc".
+    return type(value) in (int, float) and abs(value) < 1 << 64  # type: ignore[arg-type]
+
+
+#: What a field of a `Conn` may hold, by its annotation.
+_KINDS: dict[str, Callable[[object], bool]] = {
+    "str": lambda value: type(value) is str,
+    "int": lambda value: type(value) is int and _is_number(value),
+    "float": _is_number,
+    "float | None": lambda value: value is None or _is_number(value),
+}
 
 
 @dataclass(frozen=True)

@@ -80,7 +80,7 @@ class Spec(Record):
         """Raises BadSpec: whatever an application scribbles is a spec or that."""
         try:
             spec = cls(**json.loads(data))
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, RecursionError) as error:
             raise BadSpec(f"no log sink: {data[:80]!r} ({error!s:.80})") from None
         for key, value in asdict(spec).items():
             if type(value) is not type(cls.DEFAULTS.get(key, "")):

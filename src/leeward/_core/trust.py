@@ -14,8 +14,9 @@ from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 #: Whoever it is, and whoever comes through a Unix socket (nginx's set_real_ip_from).
 EVERYBODY, UNIX = "*", "unix:"
 
-#: Answers that are remembered: proxies are few, and clients come again.
-_KNOWN = 1024
+#: Answers that are remembered: proxies are few, and clients come again.  Nothing longer is any
+#: address, but in X-Forwarded-For it may stand.
+_KNOWN, _LONGEST = 1024, 64
 
 _TOKEN = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 _QUOTED = r'"(?:[\t \x21\x23-\x5B\x5D-\x7E\x80-\xFF]|\\[\t \x21-\x7E\x80-\xFF])*"'
@@ -64,6 +65,8 @@ class Trusted:
         known = self._known.get(address)
         if known is None:
             known = self.everybody or self._holds(address)
+            if len(address) > _LONGEST:
+                return known
             if len(self._known) >= _KNOWN:
                 self._known.clear()
             self._known[address] = known

@@ -44,6 +44,7 @@ from leeward._supervisor.say import Voice
 from leeward._supervisor.setting_aside import SettingAside
 from leeward._supervisor.tuning import Tuning
 from leeward._supervisor.watching import Watching
+from leeward._sys import socketfiles
 from leeward._sys.page import Page
 from leeward._sys.posix import Posix
 from leeward._sys.signals import Signals
@@ -373,8 +374,8 @@ class Instance:
             try:
                 # First: as soon as it is closed another instance may take its path.
                 if it.path:
-                    with contextlib.suppress(FileNotFoundError):
-                        os.unlink(it.path)
+                    with contextlib.suppress(OSError):  # the next start clears what is left
+                        socketfiles.remove(it.path)
             finally:
                 os.close(it.fd)
 

@@ -11,7 +11,8 @@ _TABLE = 8 * 1024 * 1024
 def read(path: str, limit: int = 65536) -> bytes | None:
     """At most `limit` bytes of `path`; None if it does not exist, has gone or is not ours."""
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        # O_NONBLOCK: where something else stands, a FIFO is no place to hang.
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
     except OSError:
         return None
     parts = []

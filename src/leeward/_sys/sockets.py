@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping
 
 from leeward._core.config import Listener
 from leeward._core.record import replace
-from leeward._sys import holders
+from leeward._sys import holders, socketfiles
 from leeward._sys.addresses import Address as Address
 from leeward._sys.addresses import digits
 from leeward._sys.addresses import parse as parse
@@ -245,9 +245,7 @@ def _clear_dead(path: str, what: str) -> None:
         held = holders.of_unix(path)
         by = f" by {held}" if held else ""
         raise BindError(f"{what}: the socket is in use{by}", "stop it, or choose another path")
-    with contextlib.suppress(FileNotFoundError):  # its owner has just removed it
-        if os.path.samestat(os.lstat(path), found):
-            os.unlink(path)
+    socketfiles.remove(path, found)  # unless its owner has just done so
 
 
 def is_live(path: str) -> bool:

@@ -6,18 +6,20 @@ keeps nobody from being heard.
 
 from __future__ import annotations
 
-import json
 import time
 from dataclasses import dataclass, field
 
 from leeward._core.conns import Conn
 from leeward._core.messages import Answer, BadMessage, ConnsRequest, Piece
 from leeward._sys import procfs
-from leeward.cli.client import ANSWER_TIMEOUT, Client, refusal
+from leeward.cli.client import ANSWER_TIMEOUT, Client
+from leeward.cli.shapes import count, flag, pid
 from leeward.errors import ChannelClosed, LeewardError
 
 #: Whether a worker has ended meanwhile is looked at this often.
 _LOOK = 0.25
+#: What the supervisor answers: whom it has handed our socket to.
+_ASKED = {"workers": [{"worker": count, "slot": count, "pid": pid, "asked": flag}]}
 
 
 @dataclass
@@ -82,11 +84,10 @@ class _Gathering:
         return self._found
 
     def _begin(self, answer: Answer) -> None:
-        if answer.code:
-            raise refusal(answer)
+        asked = self._client.read(answer, _ASKED)["workers"]
         deadline = time.monotonic() + self._patience
         self._open = {}
-        for it in json.loads(answer.data)["workers"]:
+        for it in asked:
             worker = _Worker(it["slot"], it["pid"], deadline)
             if it["worker"] in self._done:
                 self._ends(it["worker"], worker)

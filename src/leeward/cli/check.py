@@ -102,7 +102,7 @@ def _holds(name: str, address: sockets.Address) -> bool:
     from leeward.cli.ps import snapshot
 
     try:
-        urls: list[str] = snapshot(instances.find(name, os.environ))["listeners"]
+        urls: list[str] = snapshot(instances.find(name, os.environ)).get("listeners") or []
     except LeewardError:
         return False  # none runs, or it cannot say
     if address.kind == "unix":

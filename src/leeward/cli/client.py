@@ -16,6 +16,7 @@ from typing import Any
 from leeward._core.messages import Answer, BadMessage, Message, Progress
 from leeward._sys.channel import Channel
 from leeward.cli.instances import Instance, no_instance
+from leeward.cli.shapes import fault
 from leeward.errors import ChannelClosed, LeewardError, UsageError
 
 #: A supervisor answers from its loop, in about a millisecond; one that needs
@@ -26,19 +27,22 @@ ANSWER_TIMEOUT = 5.0
 class Client:
     """A connection to the supervisor of one instance.
 
-    pid:  the supervisor's, told by the kernel (0 in another pid namespace).
+    pid, uid:  the supervisor's, told by the kernel (0 in another pid namespace).
+    who:       what it is called, and whose it is unless it is ours.
+    patience:  seconds for it to accept, and for it to answer unless another time is given.
 
     Raises `NoInstanceError` if nobody listens, `UsageError` if we may not ask.
     """
 
-    def __init__(self, instance: Instance) -> None:
+    def __init__(self, instance: Instance, patience: float = ANSWER_TIMEOUT) -> None:
         self.instance = instance
+        self._patience = patience
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:
             # Not settimeout(): a non-blocking connect() to a unix socket whose queue is
             # full is refused at once (EAGAIN) instead of waiting for its turn.
             connection.setsockopt(
-                socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", int(ANSWER_TIMEOUT), 0)
+                socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", *_timeval(patience))
             )
             connection.connect(instance.path)
             connection.setblocking(False)
@@ -53,7 +57,7 @@ class Client:
         except BlockingIOError:
             connection.close()
             raise LeewardError(
-                f"{instance.name} did not accept within {ANSWER_TIMEOUT:g} s: "
+                f"{instance.name} did not accept within {patience:g} s: "
                 "too many others are asking, or it is stopped",
                 f"ss -xlp src {instance.path}  shows its queue and its pid",
             ) from None
@@ -61,10 +65,12 @@ class Client:
             connection.close()
             raise LeewardError(f"{instance.name} does not accept: {error}") from None
         self.channel = Channel(connection)
-        self.pid, uid, _ = self.channel.peer()
-        if os.getuid() != 0 and uid not in (0, os.getuid()):
+        self.pid, self.uid, _ = self.channel.peer()
+        if os.getuid() != 0 and self.uid not in (0, os.getuid()):
             self.channel.close()
-            raise UsageError(f"{instance.path} is answered by user {uid}: not asked")
+            raise UsageError(f"{instance.path} is answered by user {self.uid}: not asked")
+        theirs = "" if self.uid == os.getuid() else f" of user {self.uid}"
+        self.who = instance.name + theirs
 
     def __enter__(self) -> Client:
         return self
@@ -80,21 +86,24 @@ class Client:
     def ask(
         self,
         request: Message,
-        timeout: float = ANSWER_TIMEOUT,
+        timeout: float | None = None,
         progress: Callable[[str], None] = lambda text: None,
         goes_on: str = "",
     ) -> Answer:
         """The answer to `request`; each line of progress goes to `progress` meanwhile.
 
-        timeout:  seconds for the whole of it.
+        timeout:  seconds for the whole of it; else `patience`.
         goes_on:  what was asked for, if it may well take longer than that and
                   goes on without us.
         """
+        timeout = self._patience if timeout is None else timeout
         deadline = time.monotonic() + timeout
         try:
             self.send(request)
             while True:
-                message = self.channel.wait(max(0.0, deadline - time.monotonic()))
+                left = deadline - time.monotonic()
+                # One that never ceases to tell of its progress does not answer either.
+                message = self.channel.wait(left) if left > 0.0 else None
                 if isinstance(message, Answer):
                     return message
                 if isinstance(message, Progress):
@@ -102,18 +111,30 @@ class Client:
                 elif message is None:
                     raise self.silent(timeout, goes_on)
                 else:
-                    raise LeewardError(f"{self.instance.name} answered {type(message).__name__}")
+                    raise LeewardError(f"{self.who} answered {type(message).__name__}")
         except ChannelClosed:
             raise self.ended() from None
         except BadMessage as error:
             raise self.misunderstood(error) from None
 
-    def data(self, request: Message) -> Any:
+    def data(self, request: Message, shape: Any) -> Any:
         """The data of the answer to `request`.  Raises `LeewardError` if there is none."""
-        answer = self.ask(request)
+        return self.read(self.ask(request), shape)
+
+    def read(self, answer: Answer, shape: Any) -> Any:
+        """The data of `answer`, which is of this shape (`leeward.cli.shapes`).
+
+        Raises `LeewardError` if it is not, or refuses.
+        """
         if answer.code:
             raise refusal(answer)
-        return json.loads(answer.data)
+        try:
+            found = json.loads(answer.data)
+        except (ValueError, RecursionError):
+            raise self.misunderstood("its answer is no JSON") from None
+        if wrong := fault(found, shape):
+            raise self.misunderstood(wrong)
+        return found
 
     def send(self, request: Message) -> None:
         """It may have closed already, and said why: that is still to be read."""
@@ -125,17 +146,17 @@ class Client:
 
         if self.pid and procfs.state_of(self.pid) not in (None, "Z", "X"):
             return LeewardError(
-                f"{self.instance.name} (pid {self.pid}) closed the connection before it answered",
+                f"{self.who} (pid {self.pid}) closed the connection before it answered",
                 f"leeward ps {self.instance.name}  shows whether it serves",
             )
         return LeewardError(
-            f"{self.instance.name} (pid {self.pid}) ended before it answered",
+            f"{self.who} (pid {self.pid}) ended before it answered",
             "its log says why",
         )
 
-    def misunderstood(self, error: BadMessage) -> LeewardError:
+    def misunderstood(self, error: BadMessage | str) -> LeewardError:
         return LeewardError(
-            f"{self.instance.name} speaks another language: {error}",
+            f"{self.who} speaks another language: {error}",
             "it runs another version of leeward: ask with the command of its environment",
         )
 
@@ -157,9 +178,14 @@ class Client:
             )
         stopped = ": its process is stopped (SIGSTOP)" if state == "T" else ""
         return LeewardError(
-            f"{self.instance.name} (pid {self.pid}) did not answer within {timeout:g} s{stopped}",
+            f"{self.who} (pid {self.pid}) did not answer within {timeout:g} s{stopped}",
             f"kill -CONT {self.pid} lets it go on; kill -KILL {self.pid} ends it and its workers",
         )
+
+
+def _timeval(seconds: float) -> tuple[int, int]:
+    """Never (0, 0), which is for ever."""
+    return int(seconds), max(1, int(seconds % 1 * 1e6))
 
 
 def refusal(answer: Answer) -> LeewardError:

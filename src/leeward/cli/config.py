@@ -49,10 +49,12 @@ def with_runtime(resolution: Resolution) -> dict[str, Value]:
         if answer.code:
             raise refusal(answer)
         overrides = tuning.parse(answer.data)
-    except LeewardError as error:
+        now = tuning.tuned(resolution.config, overrides)
+    except (LeewardError, ValueError, ArithmeticError, RecursionError) as error:
+        # Another version's settings, or what another user's supervisor makes up for root.
         output.complain(f"what was set while running is not known: {error}")
         return found
-    before, now = resolution.config, tuning.tuned(resolution.config, overrides)
+    before = resolution.config
     for setting in TABLE:
         if setting.runtime and setting.key in overrides:
             found[setting.key] = Value(getattr(now, setting.key), "runtime (leeward set)")

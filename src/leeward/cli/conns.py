@@ -143,7 +143,7 @@ def _outbound(
     rows: dict[str, dict[str, Any]] = {}
     unseen: list[str] = []
     for worker in found.get("workers", ()):
-        if not worker["pid"] or slot not in (None, worker["slot"]):
+        if not worker.get("pid") or slot not in (None, worker["slot"]):
             continue
         ends = outbound(worker["pid"])
         if ends is None:

@@ -182,12 +182,13 @@ def _is_elsewhere(name: str, directory: str, environ: Mapping[str, str]) -> bool
     for other in candidates(environ, uid):
         path = os.path.join(other, f"{name}.sock")
         same = os.path.realpath(other) == os.path.realpath(directory)
-        if not same and _owner(path) == uid and _ours(path, uid) and sockets.is_live(path):
+        if not same and owner(path) == uid and _ours(path, uid) and sockets.is_live(path):
             return True
     return False
 
 
-def _owner(path: str) -> int:
+def owner(path: str) -> int:
+    """Whose socket it is; -1 if it has gone."""
     try:
         return os.lstat(path).st_uid
     except OSError:
@@ -275,7 +276,7 @@ def find(name: str, environ: Mapping[str, str]) -> Instance:
     fitting = [each for each in all_of_them if not name or each.name == name]
     if name and len(fitting) > 1:
         # Root sees those of others too, who may call theirs as they like.
-        fitting = [it for it in fitting if _owner(it.path) == os.getuid()] or fitting
+        fitting = [it for it in fitting if owner(it.path) == os.getuid()] or fitting
     if name and len(fitting) > 1 and environ.get("XDG_RUNTIME_DIR"):
         meant = candidates(environ, os.getuid())[0]
         fitting = [it for it in fitting if os.path.dirname(it.path) == meant] or fitting

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 
 from leeward._core.config import Config, Listener
-from leeward._sys import peers, sockets
+from leeward._sys import peers, socketfiles, sockets
 from leeward._sys.channel import DESCRIPTORS
 from leeward.cli.resolution import Resolution
 from leeward.errors import BindError, UsageError
@@ -50,14 +50,7 @@ def open_each(wanted: Iterable[str], config: Config, undo: ExitStack) -> list[Li
             )
             if listener.path:
                 undo.callback(_remove, listener.path)
-                # The application's own user may connect whatever its mode is.
-                try:
-                    os.chown(listener.path, config.uid, config.gid)
-                except OSError as error:
-                    raise BindError(
-                        f"cannot give {listener.path} to user {config.uid}: {error.strerror}",
-                        "CAP_CHOWN is needed for --user with a unix socket",
-                    ) from None
+                _give(listener.path, config)
             bound.append(listener)
     if len(bound) > MOST:
         raise UsageError(
@@ -67,6 +60,25 @@ def open_each(wanted: Iterable[str], config: Config, undo: ExitStack) -> list[Li
     return bound
 
 
+def _give(path: str, config: Config) -> None:
+    """The application's own user may connect whatever the socket's mode is."""
+    if (config.uid, config.gid) == (-1, -1):
+        return
+    what = f"cannot give {path} to user {config.uid}"
+    try:
+        socketfiles.give(path, config.uid, config.gid)
+    except (socketfiles.Replaced, FileNotFoundError) as error:
+        raise BindError(
+            f"{what}: {error.strerror}",
+            f"look at who may write there: ls -ld {os.path.dirname(path)}",
+        ) from None
+    except OSError as error:
+        raise BindError(
+            f"{what}: {error.strerror}", "CAP_CHOWN is needed for --user with a unix socket"
+        ) from None
+
+
 def _remove(path: str) -> None:
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(path)
+    # What stands in the way of it says the error that we are here for.
+    with contextlib.suppress(OSError):
+        socketfiles.remove(path)

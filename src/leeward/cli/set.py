@@ -47,13 +47,13 @@ def command(changes: tuple[str, ...], unset: tuple[str, ...], named: str) -> int
     found = read([*changes, *(f"{key}={DEFAULT}" for key in unset)])
     with Client(instances.find(named, os.environ)) as client:
         answer = client.ask(SetRequest(json.dumps(found)), _TIMEOUT)
-    if answer.code:
-        output.complain(answer.text)
-        return answer.code
+        if answer.code:
+            output.complain(answer.text)
+            return answer.code
+        overrides = {} if found else client.read(answer, {})
     if found:
         output.say(answer.text)
     else:
-        overrides = json.loads(answer.data)
         lines = [assignment(it, overrides[it.key]) for it in TABLE if it.key in overrides]
         output.say("\n".join(lines) or "nothing is set: every setting is as it was resolved")
     return 0

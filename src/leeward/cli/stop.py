@@ -20,10 +20,13 @@ from leeward.cli import instances, output
 from leeward.cli.client import Client, ProcessEnd
 from leeward.cli.main import Verb, chosen, name_argument
 from leeward.cli.reload import duration_option
+from leeward.cli.shapes import count, pid
 from leeward.errors import ChannelClosed, LeewardError
 
 #: How often a person who waits is told for what.
 _TELL_EVERY = 5.0
+#: What is read of an answer.
+_LEFT = {"workers": [{"slot": count, "pid?": pid, "in_flight": count, "connections": count}]}
 
 
 @click.command("stop", cls=Verb, help=__doc__)
@@ -67,7 +70,7 @@ def _waiting_for(instance: instances.Instance) -> str:
     """What the workers that are left still do; asked anew, on a connection of its own."""
     try:
         with Client(instance) as client:
-            workers: list[dict[str, Any]] = client.data(PsRequest())["workers"]
+            workers: list[dict[str, Any]] = client.data(PsRequest(), _LEFT)["workers"]
     except (LeewardError, ChannelClosed):
         return "waiting for its last processes"
     busy = [

@@ -46,8 +46,9 @@ _new = tuple.__new__
 #: What ends a head as a rule (`find_head`).
 HEAD_ENDS = b"\r\n\r\n"
 
-#: Names of headers, and hosts, that are remembered as good.
-_KNOWN = 1024
+#: Names of headers, and hosts, that are remembered as good; none that is longer, as it may be as
+#: long as a head, and 1024 of those were 62 MiB.
+_KNOWN, _LONGEST = 1024, 255
 
 
 #: Headers by the normal spelling of their names; Tornado's own where it has read them.
@@ -205,15 +206,17 @@ class Parser:
 
     def _check_host(self, host: str | None, version: str) -> None:
         fields.check_host(host, version)
-        if host is not None:
+        if host is not None and len(host) <= _LONGEST:
             if len(self._hosts) >= _KNOWN:
                 self._hosts.clear()
             self._hosts.add(host)
 
     def _learn(self, lines: list[str]) -> bool:
-        """Remember the names in these lines as Tornado spells them; False if one is none."""
+        """Remember the names in `lines` as Tornado spells them.  False: one is no name, or long."""
         names = {line.partition(":")[0] for line in lines}
-        if not all(map(fields.TOKEN.fullmatch, names)) or len(names) > _KNOWN:
+        if len(names) > _KNOWN or max(map(len, names)) > _LONGEST:
+            return False
+        if not all(map(fields.TOKEN.fullmatch, names)):
             return False
         if len(self._names) + len(names) > _KNOWN:
             self._names.clear()

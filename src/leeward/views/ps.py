@@ -15,13 +15,21 @@ from leeward.views.units import cpu, number, plural, size, span
 Snapshot = Mapping[str, Any]
 
 
-def render(snapshots: Sequence[Snapshot], width: int = 80) -> str:
-    """One block per instance, an empty line between.  width: columns of the terminal."""
-    return "\n\n".join("\n".join(_block(snapshot, max(width, 40))) for snapshot in snapshots)
+def render(snapshots: Sequence[Snapshot], width: int = 80, reader: int = -1) -> str:
+    """One block per instance, an empty line between.
+
+    width:   columns of the terminal.
+    reader:  uid of who reads it, who is told which are not his own; -1: nobody is.
+    """
+    blocks = (_block(snapshot, max(width, 40), reader) for snapshot in snapshots)
+    return "\n\n".join(map("\n".join, blocks))
 
 
-def _block(it: Snapshot, width: int) -> list[str]:
-    lines = [part for line in _header(it) for part in _wrapped(line, width)]
+def _block(it: Snapshot, width: int, reader: int) -> list[str]:
+    header = _header(it)
+    if reader not in (-1, it.get("uid", reader)):
+        header.insert(1, f"  user       {it['uid']}, whose supervisor says all this of itself")
+    lines = [part for line in header for part in _wrapped(line, width)]
     lines += _table(it, width)
     lines += [part for line in _ailing(it) for part in _wrapped(line, width)]
     ends = it.get("ends") or ()

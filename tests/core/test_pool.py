@@ -50,6 +50,18 @@ def test_those_who_wait_are_bounded() -> None:
     assert pool(connections=1, waiters=0).ask(1, 0.0) == [Open(1)]
 
 
+def test_a_spare_one_that_has_gone_is_no_failure() -> None:
+    """It was opened for a second caller, whom the first one served; the server closes both."""
+    it = pool(connections=2)
+    assert [*it.ask(1, 0.0), *it.ask(2, 0.0)] == [Open(1), Open(2)]
+    assert it.opened(1, 0.1) == [Lend(1, 1)]
+    assert it.answered(1, 0.2) == [Lend(2, 1)]
+    assert [*it.answered(1, 0.3), *it.opened(2, 0.3)] == []
+    assert it.dropped(1, 30.0, 0.5, failed=True) == []
+    assert it.ask(3, 30.0) == [Lend(3, 2)]
+    assert it.stale(2, 3, 30.0, 0.5) == [Open(3)]
+
+
 def test_nobody_there_for_what_was_opened() -> None:
     """It is idle then."""
     it = pool()
@@ -433,7 +445,8 @@ class World:
         self.passed = 0
         self.idle: dict[int, float] = {}
         self.answered: set[int] = set()
-        self.called: set[int] = set()
+        #: Those that answered a call, or lay idle, since they were open: their end is age.
+        self.settled: set[int] = set()
         self.silent_until = 0.0
         self.number = 0
         self.outcomes: Counter[int] = Counter()
@@ -463,11 +476,11 @@ class World:
                     if fate < 0.05:
                         self.outcomes[self.waiting.pop(0)] += 1
                         self.idle[connection] = self.now
-                        left += self.decided(self.pool.unused(connection, self.now))
+                        left += self.settle(connection, self.pool.unused(connection, self.now))
                     elif fate < 0.15:
                         draw, before = self.random.random(), self.pool.not_before
                         commands = self.pool.stale(connection, waiter, self.now, draw)
-                        if connection not in self.called and self.now >= before:
+                        if connection not in self.settled and self.now >= before:
                             self.silent_until = self.now + self.limits.pause / 2
                         left += self.decided(commands)
                     else:
@@ -488,6 +501,13 @@ class World:
                         assert not self.checking
         self.passed = 0
         self.check()
+
+    def settle(self, connection: int, commands: list[Command]) -> list[Command]:
+        core = self.core
+        taken = [it for it in commands if isinstance(it, core.Lend | core.Check | core.Close)]
+        if connection not in [it.connection for it in taken]:
+            self.settled.add(connection)
+        return self.decided(commands)
 
     def decided(self, commands: list[Command]) -> list[Command]:
         opens = any(isinstance(it, self.core.Open) for it in commands)
@@ -532,7 +552,7 @@ class World:
             self.idle[connection] = self.now
             if self.limits.check is not None:
                 self.new.add(connection)
-            self.carry_out(self.pool.opened(connection, self.now))
+            self.carry_out(self.settle(connection, self.pool.opened(connection, self.now)))
 
     def pass_check(self) -> None:
         if self.checking:
@@ -540,7 +560,7 @@ class World:
             self.checking.remove(connection)
             self.answered.add(connection)
             self.silent_until = self.idle[connection] = self.now
-            self.carry_out(self.pool.checked(connection, self.now))
+            self.carry_out(self.settle(connection, self.pool.checked(connection, self.now)))
 
     def fail_check(self) -> None:
         if self.checking:
@@ -570,7 +590,7 @@ class World:
             connection = self.random.choice(sorted(self.lent))
             self.outcomes[self.lent.pop(connection)] += 1
             self.answered.add(connection)
-            self.called.add(connection)
+            self.settled.add(connection)
             self.silent_until = self.now
             clear = self.random.random() < 0.8
             self.idle[connection] = self.now
@@ -666,8 +686,8 @@ MUTANTS = {
     ),
     "keeps an idle one that died": ("self._idle.pop(connection, None)", "pass"),
     "puts back without serving": (
-        "        return self._serve(now)\n\n    def _bury",
-        "        return []\n\n    def _bury",
+        "        self._settle(connection)\n        return commands\n\n    def _settle",
+        "        self._settle(connection)\n        return []\n\n    def _settle",
     ),
     "does not serve after a loss": (
         "        return commands + self._serve(now)\n\n    def tick",
@@ -675,7 +695,7 @@ MUTANTS = {
     ),
     "a stale one's waiter is the last": ("move_to_end(waiter, last=False)", "move_to_end(waiter)"),
     "a stale one is no failure": (
-        "        if connection not in self._called:\n",
+        "        if connection not in self._settled:\n",
         "        if False:\n",
     ),
     "refuses too few": ("> self._limits.waiters:", "> self._limits.waiters + 9:"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from engine.hall import served
+from engine.hall import ask, served
 from engine.port import run
 from tornado.web import Application, RequestHandler, stream_request_body
 
@@ -107,3 +107,17 @@ def test_a_limit_that_is_set_while_a_chunked_body_comes(by: str, limit: int, res
 
     answer = run(main())
     assert answer.endswith(b"came: 12") if limit == 100 else answer.startswith(b"HTTP/1.1 400 ")
+
+
+@pytest.mark.parametrize("by", SERVERS)
+def test_a_chunk_too_large_that_is_announced_behind_another(by: str) -> None:
+    """It is refused when it is announced: nobody waits for what nobody takes."""
+    Bounded.first = asyncio.Event()
+    app = Application([("/", Bounded)], log_function=lambda _: None)
+    head = b"PUT /?limit=8 HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+    async def main() -> bytes:
+        async with served(app, by) as port:
+            return await ask(port, head + b"4\r\nabcd\r\nffff\r\n")
+
+    assert run(main()).startswith(b"HTTP/1.1 400 ")

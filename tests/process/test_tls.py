@@ -434,7 +434,7 @@ def test_tls_does_not_come_or_go_while_running(tmp_path: Path) -> None:
         done = service.leeward("reload")
         assert done.returncode == 2 and "ssl_certfile cannot change" in done.stderr
         done = service.leeward("reload", "--tls")
-        assert done.returncode == 2 and "takes leeward reload" in done.stderr
+        assert done.returncode == 2 and "TLS itself takes leeward stop" in done.stderr
         with Https(files, address_of(service)) as client:
             assert client.get().status == 200
     with serve("held", cwd=tmp_path) as service:

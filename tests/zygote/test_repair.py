@@ -95,13 +95,19 @@ FOR_A_WHILE.seed(42)
 FOR_A_WHILE.setstate(before)
 THESE = [FOR_A_WHILE, copy.copy(FOR_A_WHILE), random.Random(secrets.randbits(128) | 1 << 100),
          random.Random(bytearray(secrets.token_bytes(16)))]
+LIKE_ALL, LIKE_42 = random.Random(), random.Random()
+LIKE_ALL.setstate(random.getstate())
+random.seed(42)
+LIKE_42.setstate(random.getstate())
+THESE.append(LIKE_ALL)
+FIXED.append(LIKE_42)
 """
     code = """
 draw = lambda: [[it.random() for it in these] for these in (shop.FIXED, shop.THESE)]
 one, two = child(draw), child(draw)
 print(json.dumps({"same": [[a == b for a, b in zip(*both)] for both in zip(one, two)]}))
 """
-    assert run(shop, code, tmp_path) == {"same": [[True] * 9, [False] * 4]}
+    assert run(shop, code, tmp_path) == {"same": [[True] * 10, [False] * 5]}
 
 
 def test_numpy_generators_are_seeded_anew_unless_they_are_meant_to_repeat(tmp_path: Path) -> None:

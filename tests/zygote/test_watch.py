@@ -45,15 +45,15 @@ def test_nothing_is_left_when_it_is_over(tmp_path: Path) -> None:
     """`Thread.start` and `Random.seed` are what they were, and nothing is written down."""
     code = """
 import random, socket, threading
-before = (threading.Thread.start, random.Random.seed)
+before = (threading.Thread.start, random.Random.seed, random.seed, random.getstate)
 watch.arm()
 assert threading.Thread.start is not before[0]
 assert threading.Thread.start.__qualname__ == "Thread.start"
 watch.disarm()
 watch.disarm()
-assert (threading.Thread.start, random.Random.seed) == before
+assert (threading.Thread.start, random.Random.seed, random.seed, random.getstate) == before
 a = socket.socket(); random.Random(); open(os.devnull, "w").close()
-assert not watch.made and not watch.seeded and not watch.files
+assert not watch.made and list(watch.seeded) == [random._inst] and not watch.files
 """
     run(code, tmp_path)
 

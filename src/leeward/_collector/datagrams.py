@@ -191,7 +191,10 @@ class _Resolving:
     def __init__(self, host: str, port: int) -> None:
         self.answer: tuple[int, Any] | OSError | None = None
         self.again = time.monotonic() + 1.0
-        start_new_thread(self._ask, (host, port))
+        try:
+            start_new_thread(self._ask, (host, port))
+        except RuntimeError as error:  # no process is left to be had: not the log's fault
+            self.answer = OSError(errno.EAGAIN, f"{host}: {error}")
 
     def _ask(self, host: str, port: int) -> None:
         try:

@@ -134,20 +134,26 @@ class Intake:
         """
         try:
             step(source)
-        except MemoryError:
-            raise  # a successor has more of it, and loses nothing
+        except RecursionError as error:  # what it was given is nested that deep
+            self._give_up(source, error)
+            return False
+        except (MemoryError, OSError, RuntimeError):
+            raise  # the machine's want: a successor may have what there was none of
         except Exception as error:
-            lost = source.waiting()
-            why = error if isinstance(error, BadRing) else f"{type(error).__name__}: {error}"
-            waiting = f", and {lost} lines that wait" if lost else ""
-            text = f"{source.who}: {why}; its log ring is given up: what it logs{waiting} is lost"
-            self._say("error", text)
-            for lane in source.lanes.values():
-                lane.abandon()
-            source.reader.wake()  # nobody need ring: its lines are not read any more
-            self._forget(source)
+            self._give_up(source, error)
             return False
         return True
+
+    def _give_up(self, source: Source, error: Exception) -> None:
+        lost = source.waiting()
+        why = error if isinstance(error, BadRing) else f"{type(error).__name__}: {error}"
+        waiting = f", and {lost} lines that wait" if lost else ""
+        text = f"{source.who}: {why}; its log ring is given up: what it logs{waiting} is lost"
+        self._say("error", text)
+        for lane in source.lanes.values():
+            lane.abandon()
+        source.reader.wake()  # nobody need ring: its lines are not read any more
+        self._forget(source)
 
     def waiting(self) -> int:
         """Lines that were read and not written."""

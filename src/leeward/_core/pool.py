@@ -84,7 +84,6 @@ class Pool:
     """Each method is an event and returns what is to be done, in this order."""
 
     __slots__ = (
-        "_called",
         "_checking",
         "_failures",
         "_idle",
@@ -94,6 +93,7 @@ class Pool:
         "_not_before",
         "_opening",
         "_proven",
+        "_settled",
         "_waiting",
         "closed",
     )
@@ -106,7 +106,7 @@ class Pool:
         self._waiting: OrderedDict[int, None] = OrderedDict()
         #: Those that have answered once, a call or a check; and those that have a call.
         self._proven: set[int] = set()
-        self._called: set[int] = set()
+        self._settled: set[int] = set()
         self._opening = 0
         self._checking = 0
         self._next = 0
@@ -151,7 +151,9 @@ class Pool:
         self._lives[connection], self._idle[connection] = State.IDLE, now
         # Whatever `Limits.check` is: nobody may wait for check after check.
         lent = [self._lend(self._waiting.popitem(last=False)[0])] if self._waiting else []
-        return [*lent, *self._serve(now)]
+        commands = [*lent, *self._serve(now)]
+        self._settle(connection)
+        return commands
 
     def answered(self, connection: int, now: float, clear: bool = True) -> list[Command]:
         """The call on it is over.
@@ -161,7 +163,7 @@ class Pool:
         """
         self._expect(connection, State.LENT)
         self._prove(connection)
-        self._called.add(connection)
+        self._settled.add(connection)
         if clear:
             return self._put_back(connection, now)
         self._bury(connection)
@@ -175,11 +177,11 @@ class Pool:
     def stale(self, connection: int, waiter: int, now: float, draw: float) -> list[Command]:
         """It was lent, and found dead before anything was sent: its waiter is the next.
 
-        It counts, as in `dropped`, if it never answered a call.  That it has answered a check
-        is not enough: a server may say more behind each.
+        It counts, as in `dropped`, if it never answered a call and was lent as soon as it was
+        open.  That it has answered a check is not enough: a server may say more behind each.
         """
         self._expect(connection, State.LENT)
-        if connection not in self._called:
+        if connection not in self._settled:
             self._fail(now, draw)
         self._bury(connection)
         self._waiting[waiter] = None
@@ -325,13 +327,22 @@ class Pool:
             return [Close(connection)]
         self._lives[connection] = State.IDLE
         self._idle[connection] = now
-        return self._serve(now)
+        commands = self._serve(now)
+        self._settle(connection)
+        return commands
+
+    def _settle(self, connection: int) -> None:
+        """If nobody took it at once, what ends it from now on is its age, as of one that was used:
+        a spare one that the server closes for idleness is no sign of a server that is down.
+        """
+        if self._lives.get(connection) is State.IDLE:
+            self._settled.add(connection)
 
     def _bury(self, connection: int) -> None:
         del self._lives[connection]
         self._idle.pop(connection, None)
         self._proven.discard(connection)
-        self._called.discard(connection)
+        self._settled.discard(connection)
 
     def _expect(self, connection: int, state: State) -> None:
         found = self._lives.get(connection)

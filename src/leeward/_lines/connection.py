@@ -72,10 +72,10 @@ class Connection:
         the server has closed for its idleness, or half of a second reply.  1 µs.
         """
         for _ in range(_READINGS):
-            if not self._poll.poll(0):
-                return self._tls is None or self._tls.is_between_records()
             if self._tls is None:
-                return False
+                return not self._poll.poll(0)
+            if not self._tls.pending and not self._poll.poll(0):
+                return self._tls.is_between_records()
             try:
                 self._tls.recv(CHUNK)
             except ssl.SSLWantReadError:

@@ -45,6 +45,13 @@ class Tls:
         """Has nothing come of a next one, and may one come?"""
         return not self._partial and not self._in.pending and not self.ended
 
+    @property
+    def pending(self) -> bool:
+        """Are whole records here that OpenSSL has not looked at?  Behind the handshake's last
+        comes what a server sends with it: a greeting, or a session's ticket (Go's crypto/tls).
+        """
+        return self._in.pending > 0
+
     def shake_hands(self) -> None:
         """Raises SSLWantReadError until there has been enough to `take`, and BlockingIOError
         while the kernel does not take what is to be sent.
@@ -65,7 +72,8 @@ class Tls:
         data = self._sock.recv(size)
         if not data:
             self.ended = True
-            self._in.write_eof()
+            self._in.write_eof()  # what is there of a record will never be one
+            return
         self._partial += data
         end, left = 0, len(self._partial)
         while left >= _HEAD:

@@ -23,6 +23,8 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from leeward.adapters.logfiles import queued
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -39,6 +41,9 @@ TASKS_SHARE = 0.4
 #: that they leave behind.
 CLOSING_SHARE = 0.8
 REST = 0.1
+
+#: Of what is then left, the share for lines that wait in the queues of listeners.
+SHARE_OF_LINES = 0.5
 
 #: Seconds for a slow reader of the last lines of the log, if the budget has them.
 READER_PATIENCE = 0.5
@@ -69,6 +74,7 @@ def leave(
     steps: tuple[Callable[[], object], ...] = (
         lambda: _end_tasks(loop, budget, resources),
         _end_children,
+        lambda: queued.within(SHARE_OF_LINES * (started + budget - time.monotonic())),
         atexit._run_exitfuncs,
         flush,
     )

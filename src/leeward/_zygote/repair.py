@@ -189,7 +189,8 @@ def generators(look: Look, repairs: Repairs) -> Iterator[Found]:
     asks the kernel.
     """
     for it in look.objects["random"]:
-        # Made before the watch: the global one, which has a hook of its own at each fork.
+        if it is getattr(random, "_inst", None):
+            continue  # the global one has a hook of its own at each fork
         site, typed, seed = note_of(look.watch.seeded, it, (NOWHERE, True, None))
         if typed or type(it).__name__ == "SystemRandom" or look.is_typed(seed):
             continue

@@ -118,6 +118,7 @@ class Watch:
         self._wrap(random.Random, "seed", self._seeded)
         self._wrap(random.Random, "getstate", self._asked)
         self._wrap(random.Random, "setstate", self._set)
+        self._wrap_global()
         self._wrap(signal, "setitimer", self._timed)
         self._wrap(signal, "alarm", self._alarmed)
         self.lines.begin()
@@ -173,6 +174,25 @@ class Watch:
                 setattr(owner, name, original)
 
         self._undo.callback(restore)
+
+    def _wrap_global(self) -> None:
+        """The functions of `random` itself, whose methods were bound before ours were there.
+
+        It is seeded anew at each fork by its own hook: what is made of it is to be, too.
+        """
+        it = getattr(random, "_inst", None)
+        if not isinstance(it, random.Random):
+            return
+        self.seeded[it] = (NOWHERE, False, None)
+        for name in ("seed", "getstate", "setstate"):
+            bound, original = getattr(it, name), getattr(random, name)
+            setattr(random, name, bound)
+
+            def restore(name: str = name, bound: Any = bound, original: Any = original) -> None:
+                if getattr(random, name) is bound:
+                    setattr(random, name, original)
+
+            self._undo.callback(restore)
 
     # --- what is heard ------------------------------------------------------------------
 

@@ -112,6 +112,7 @@ class Reading(Parting):
     def _read_chunked(self) -> bool:
         buffer = self._buffer
         if not buffer:
+            self._decode(b"")  # a chunk that is too large was announced behind what was taken
             return self._awaits_body()
         with memoryview(buffer) as view:
             data = bytes(view[: self.params.chunk_size + _OVERHEAD])

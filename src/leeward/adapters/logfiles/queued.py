@@ -8,13 +8,17 @@ process that lives for months loses them once; workers are replaced at every rel
 from __future__ import annotations
 
 import atexit
-import contextlib
 import logging.handlers
 import queue
 import threading
+import time
 
-#: Seconds for the records of one listener: what a worker has for its whole end is 2.
+#: Seconds for the records of all listeners: what a worker has for its whole end is 2.
 PATIENCE = 0.8
+#: Seconds between two tries to put the last word into a queue that is full.
+_AGAIN = 0.01
+
+_patience = PATIENCE
 
 
 def write_at_exit() -> None:
@@ -24,12 +28,38 @@ def write_at_exit() -> None:
     atexit.register(_write)
 
 
+def within(seconds: float) -> None:
+    """This process has no more than so many seconds for it."""
+    global _patience
+    _patience = min(PATIENCE, max(seconds, 0.0))
+
+
 def _write() -> None:
-    for thread in threading.enumerate():
-        # A listener is known to nobody but its thread, and may be to the application.
-        listener = getattr(vars(thread).get("_target"), "__self__", None)
-        if isinstance(listener, logging.handlers.QueueListener):
-            # Not `stop()`: up to 3.11 a second one, by the application, raises.
-            with contextlib.suppress(queue.Full):
-                listener.enqueue_sentinel()
-                thread.join(PATIENCE)
+    deadline = time.monotonic() + _patience
+    running = [(thread, it) for thread in threading.enumerate() if (it := _listener_of(thread))]
+    for _, listener in running:
+        _end(listener, deadline)
+    for thread, _ in running:
+        thread.join(max(0.0, deadline - time.monotonic()))
+
+
+def _listener_of(thread: threading.Thread) -> logging.handlers.QueueListener | None:
+    # A listener is known to nobody but its thread, and may be to the application.
+    found = getattr(vars(thread).get("_target"), "__self__", None)
+    return found if isinstance(found, logging.handlers.QueueListener) else None
+
+
+def _end(listener: logging.handlers.QueueListener, deadline: float) -> None:
+    # Not `stop()`: up to 3.11 a second one, by the application, raises.
+    while True:
+        try:
+            listener.enqueue_sentinel()
+        except queue.Full:
+            if time.monotonic() >= deadline:
+                return
+            time.sleep(_AGAIN)
+        except Exception as error:  # a queue that is closed, or of a kind of its own
+            logging.getLogger(__name__).debug("%r takes no end: %r", listener, error)
+            return
+        else:
+            return

@@ -61,6 +61,13 @@ class Crowd:
             assert not any(thread.is_alive() for thread in self._threads), "a client hangs"
             assert not self.errors, self.errors[:20]
 
+    def answered_anew(self) -> Crowd:
+        """The same; `seen` are then answers to questions from behind this call alone."""
+        # A client that has its answer may not have counted it yet.
+        self.all_answered()
+        self.seen.clear()
+        return self.all_answered()
+
     def all_answered(self) -> Crowd:
         """Returns once each client has been answered a question that it asks from now on.
 

@@ -46,8 +46,7 @@ def test_every_slot_gets_the_new_code(
             reload(service, 2)
             for slot in range(3):
                 service.wait_line(rf"worker={slot} gen=1 pid=\d+ gone$")
-            crowd.seen.clear()
-            crowd.all_answered()
+            crowd.answered_anew()
             assert set(crowd.seen) == {"two"}
         shown = service.ps()
         assert (shown["generation"], shown["state"], shown["mode"]) == (2, "serving", mode)

@@ -60,8 +60,7 @@ def test_a_storm_of_hups_is_merged_and_said_to_be(tmp_path: Path, gate: Gate) ->
         held.release()
         service.wait_line("generation 2 serves with 2 workers")
         service.wait_line("generation 3 serves with 2 workers")
-        crowd.seen.clear()
-        crowd.all_answered()
+        crowd.answered_anew()
         assert service.ps()["generation"] == 3
     assert loads(service) == [1, 2, 3]
 
@@ -104,8 +103,7 @@ def test_who_asks_during_a_reload_gets_the_next_ones_result(tmp_path: Path, gate
             code, said = finish(caller)
             assert (code, "ValueError: third" in said) == (3, True), said
             assert "generation 2 serves on" in said
-        crowd.seen.clear()
-        crowd.all_answered()
+        crowd.answered_anew()
         assert set(crowd.seen) == {"two"}
     assert loads(service) == [1, 2]
 

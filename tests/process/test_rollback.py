@@ -36,8 +36,7 @@ def test_the_old_code_serves_again_and_nobody_notices(tmp_path: Path) -> None:
         service.wait_line("going back from generation 2 to 1: leeward rollback")
         for slot in range(2):
             service.wait_line(rf"worker={slot} gen=2 pid=\d+ gone$")
-        crowd.seen.clear()
-        crowd.all_answered()
+        crowd.answered_anew()
         assert set(crowd.seen) == {"one"}
         found = service.ps()
         assert (found["generation"], found["state"], found["previous"]) == (1, "serving", None)

@@ -622,12 +622,19 @@ def test_threads_write_whole_lines_and_lose_none_uncounted(pipe, monkeypatch):
     while not any(sink._dropped):
         time.sleep(0)
     got = ""
-    while any(it.is_alive() for it in threads):
+
+    # Read on while it ends: the threads may have filled the pipe behind our last look.
+    def end():
+        for it in threads:
+            it.join()
+        sink.end(20.0)
+
+    ending = threading.Thread(target=end)
+    ending.start()
+    while ending.is_alive():
         got += drained(pipe[0])
         time.sleep(0)
-    for it in threads:
-        it.join()
-    sink.end(20.0)
+    ending.join()
     lines = (got + drained(pipe[0])).lstrip(".").splitlines()
     told = [it for it in lines if it.startswith("lost")]
     taken = [it for it in lines if not it.startswith("lost")]

@@ -198,7 +198,7 @@ def test_the_watchdog_is_fed_at_half_its_interval(one_manager: Manager) -> None:
         service.wait_ready()
         ticks = [one_manager.when("WATCHDOG") for _ in range(3)]
     gaps = sorted(late - early for early, late in itertools.pairwise(ticks))
-    assert 1.2 < gaps[0] < 2.4, gaps
+    assert 0.3 < gaps[0] < 2.4, gaps  # one behind a late one comes in its own time
     assert gaps[-1] < 3.0, "one came too late: systemd would have killed us"
 
 

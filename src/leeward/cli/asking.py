@@ -27,6 +27,7 @@ class _Worker:
     slot: int
     pid: int
     deadline: float
+    has_ended: bool = False
 
 
 @dataclass
@@ -60,13 +61,14 @@ class _Gathering:
     def run(self) -> Gathered:
         client = self._client
         answer_by = time.monotonic() + ANSWER_TIMEOUT
+        message = None
         try:
             client.send(self._request)
             while self._open is None or self._open:
                 now = time.monotonic()
                 if self._open is None and now >= answer_by:
                     raise client.silent(ANSWER_TIMEOUT)
-                self._expire(now)
+                self._expire(now, nothing_came=message is None)
                 message = client.channel.wait(_LOOK) if self._open != {} else None
                 if isinstance(message, Piece):
                     self._take(message)
@@ -117,10 +119,15 @@ class _Gathering:
         if number in self._errors:
             self._found.silent.append(_line(worker, self._errors[number]))
 
-    def _expire(self, now: float) -> None:
+    def _expire(self, now: float, nothing_came: bool) -> None:
         for number, it in list((self._open or {}).items()):
             state = procfs.state_of(it.pid)
             if state in (None, "Z", "X"):
+                # What it has said before its end is read first: the last connection that `kill`
+                # cuts is what a draining worker waits for.
+                if not (it.has_ended and nothing_came):
+                    it.has_ended = True
+                    continue
                 why = "ended meanwhile"
             elif now >= it.deadline:
                 why = f"has not answered within {self._patience:g} s: {_WHY.get(state, _BLOCKED)}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import subprocess
 import sys
 import threading
@@ -12,39 +11,30 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from cli.supervising import supervisor
 
 from leeward._core.messages import Answer, ConnsRequest, Piece
 from leeward._sys.channel import Channel
 from leeward.cli.asking import Gathered, gather
 from leeward.cli.client import Client
-from leeward.cli.instances import Instance
 
 
 @contextmanager
 def answering(path: Path, behave: Callable[[Channel], None]) -> Iterator[Client]:
     """A client of something that reads one request and does `behave`, until the client goes."""
-    listening = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    listening.bind(str(path))
-    listening.listen()
-    listening.settimeout(10)
     gone = threading.Event()
 
-    def serve() -> None:
-        channel = Channel(listening.accept()[0])
+    def serve(channel: Channel) -> None:
         assert isinstance(channel.wait(10), ConnsRequest)
         behave(channel)
         gone.wait(20)
-        channel.close()
 
-    thread = threading.Thread(target=serve)
-    thread.start()
-    try:
-        with Client(Instance("chat", str(path))) as client:
-            yield client
-    finally:
-        gone.set()
-        thread.join(10)
-        listening.close()
+    with supervisor(path, serve) as instance:
+        try:
+            with Client(instance) as client:
+                yield client
+        finally:
+            gone.set()
 
 
 def dead() -> int:

@@ -7,11 +7,12 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from cli.supervising import supervisor
 
 from leeward._core.messages import Answer, Progress, PsRequest, ReloadRequest
 from leeward._sys.channel import Channel
@@ -21,26 +22,15 @@ from leeward.errors import LeewardError, NoInstanceError
 
 
 @contextmanager
-def supervisor(path: Path, behave: Callable[[Channel], None]) -> Iterator[Instance]:
-    """Something that listens at `path` and does `behave` with its first client."""
-    listening = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    listening.bind(str(path))
-    listening.listen()
-    listening.settimeout(10)
-
-    def serve() -> None:
-        connection, _ = listening.accept()
-        channel = Channel(connection)
-        behave(channel)
-        channel.close()
-
-    thread = threading.Thread(target=serve)
-    thread.start()
-    try:
-        yield Instance("chat", str(path))
-    finally:
-        thread.join(10)
-        listening.close()
+def mute(path: Path) -> Iterator[Client]:
+    """A client of one that hears what it is asked, and says nothing."""
+    gone = threading.Event()
+    with (
+        supervisor(path, lambda channel: bool(gone.wait(10)) and None) as instance,
+        Client(instance) as client,
+    ):
+        yield client
+        gone.set()
 
 
 def test_progress_comes_as_it_happens_and_then_the_answer(tmp_path: Path) -> None:
@@ -58,16 +48,11 @@ def test_progress_comes_as_it_happens_and_then_the_answer(tmp_path: Path) -> Non
 
 
 def test_a_supervisor_that_keeps_silent_is_named_with_what_to_do(tmp_path: Path) -> None:
-    gone = threading.Event()
     with (
-        supervisor(
-            tmp_path / "chat.sock", lambda channel: bool(gone.wait(10)) and None
-        ) as instance,
-        Client(instance) as client,
+        mute(tmp_path / "chat.sock") as client,
+        pytest.raises(LeewardError, match=r"did not answer within 0\.05 s.*\nkill -CONT"),
     ):
-        with pytest.raises(LeewardError, match=r"did not answer within 0\.05 s.*\nkill -CONT"):
-            client.ask(PsRequest(), 0.05)
-        gone.set()
+        client.ask(PsRequest(), 0.05)
 
 
 def test_one_that_is_no_supervisor_yet_is_not_to_be_killed(
@@ -78,16 +63,11 @@ def test_one_that_is_no_supervisor_yet_is_not_to_be_killed(
 
     words = ["python3", "/srv/bin/leeward", "serve", "shop:make_app"]
     monkeypatch.setattr(leeward._sys.procfs, "cmdline", lambda pid: words)
-    gone = threading.Event()
     with (
-        supervisor(
-            tmp_path / "chat.sock", lambda channel: bool(gone.wait(10)) and None
-        ) as instance,
-        Client(instance) as client,
+        mute(tmp_path / "chat.sock") as client,
+        pytest.raises(LeewardError, match=r"is starting: it answers when") as told,
     ):
-        with pytest.raises(LeewardError, match=r"is starting: it answers when") as told:
-            client.ask(PsRequest(), 0.05)
-        gone.set()
+        client.ask(PsRequest(), 0.05)
     assert "kill" not in str(told.value)
 
 

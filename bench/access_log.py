@@ -9,6 +9,8 @@ goes to a file of their own, and the writing is in the figures.
   of its own, and is still for an application that logs by itself.
 * gunicorn: its own logger's `access`, to which it gives a request and an answer.
 * leeward: in each format; written for each line (a quiet server), or for ten at a time.
+* leeward, --log-file: in each format, through the ring to the collector (a real one, on
+  whatever core is free), each line by itself.
 * leeward, off: the level is above it.
 """
 
@@ -19,7 +21,6 @@ import contextlib
 import datetime
 import gc
 import logging
-import sys
 import tempfile
 import time
 from collections import defaultdict
@@ -29,14 +30,17 @@ from types import SimpleNamespace
 from typing import IO, Any
 
 from common import telling
+from common.collected import collected
 from common.measure import median
 from tornado import web
 from tornado.httputil import HTTPHeaders, HTTPServerRequest, RequestStartLine
 from tornado.log import LogFormatter
 
 from leeward._core.config import Config
+from leeward._core.sinks import Spec
 from leeward._worker import logs
 from leeward._worker.access.start import start
+from leeward._worker.ringed import Outlet
 from leeward.engine.accelerate.install import installed
 
 Work = Callable[[int], None]  # writes so many lines
@@ -149,9 +153,9 @@ def leeward(form: str, batch: int, level: int = logging.INFO) -> Callable[[IO[st
         with root(None, level):
             log = logs.Log(0, 1, "info", "pretty", file.fileno())
             access = start(log, Config("", access_log_format=form))
-            assert log.earlier is not None and access.ours()
+            assert log.batch is not None and access.ours()
             installed.install()  # as in a worker: headers are looked up
-            handler, flush = answered(), log.earlier.flush
+            handler, flush = answered(), log.batch.flush
 
             def work(lines: int) -> None:
                 write = handler.application.log_request
@@ -169,16 +173,46 @@ def leeward(form: str, batch: int, level: int = logging.INFO) -> Callable[[IO[st
     return contender
 
 
+def by_ring(form: str) -> Callable[[IO[str]], Any]:
+    @contextlib.contextmanager
+    def contender(file: IO[str]) -> Iterator[Work]:
+        with root(None), collected() as it:
+            outlet = Outlet(it.writer(), Spec("file", file.name).to_json())
+            access = start(
+                logs.Log(0, 1, "info", "pretty", outlet=outlet), Config("", access_log_format=form)
+            )
+            assert access.ours()
+            installed.install()
+            handler = answered()
+
+            def work(lines: int) -> None:
+                write = handler.application.log_request
+                for _ in range(lines):
+                    write(handler)
+
+            try:
+                yield work
+            finally:
+                access.remove()
+                installed.remove()
+                assert it.end() == 0, "the collector was slower than this process"
+
+    return contender
+
+
 CONTENDERS: dict[str, Callable[[IO[str]], Any]] = {
     "tornado": tornado,
     "logging": by_logging,
     "gunicorn": gunicorn,
     "leeward pretty": leeward("pretty", 1),
     "leeward pretty, by ten": leeward("pretty", 10),
+    "leeward pretty, --log-file": by_ring("pretty"),
     "leeward combined": leeward("combined", 1),
     "leeward combined, by ten": leeward("combined", 10),
+    "leeward combined, --log-file": by_ring("combined"),
     "leeward json": leeward("json", 1),
     "leeward json, by ten": leeward("json", 10),
+    "leeward json, --log-file": by_ring("json"),
     "leeward, off": leeward("pretty", 10, logging.CRITICAL),
 }
 
@@ -230,10 +264,10 @@ def main() -> None:
     for name, times in found.items():
         if name.startswith("leeward") and "tornado" in found:
             report.ratio(f"tornado / {name}", times, found["tornado"])
-        if name.endswith("by ten"):
+        if name.endswith(("by ten", "--log-file")):
             report.contracts.append(telling.Contract(name, median(times), 5.0, "µs"))
     telling.finish(report, "access_log", options.keep)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -85,10 +85,11 @@ def main() -> None:
     parser.add_argument("--keep", action="store_true")
     args = parser.parse_args()
     report = Report("What does the audit cost?", {"module": args.module, "heap": f"{args.mib} MiB"})
-    plain, watched = [], []
+    plain: list[float] = []
+    watched: list[float] = []
     for number in range(args.rounds + 1):
-        for name, into in ((False, plain), (True, watched)):
-            (took,) = run(IMPORT, watched=name, module=args.module)
+        for watch, into in ((False, plain), (True, watched)):
+            (took,) = run(IMPORT, watched=watch, module=args.module)
             if number:  # the first pair reads the files from the disk
                 into.append(took)
     report.rows.append(

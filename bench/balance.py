@@ -58,7 +58,9 @@ def switches(pids: list[int]) -> int:
     for pid in pids:
         with contextlib.suppress(OSError):
             text = Path(f"/proc/{pid}/status").read_text()
-            count += int(re.search(r"^voluntary_ctxt_switches:\s+(\d+)", text, re.M)[1])
+            found = re.search(r"^voluntary_ctxt_switches:\s+(\d+)", text, re.M)
+            assert found is not None
+            count += int(found[1])
     return count
 
 
@@ -67,7 +69,8 @@ def spread(server: c.Server, count: int, arrival: str) -> tuple[list[int], float
     pids = descendants(server.pid)
     before = switches(pids)
     with contextlib.ExitStack() as stack:
-        socks, seen = [], Counter()
+        socks: list[socket.socket] = []
+        seen: Counter[int] = Counter()
         for _ in range(count):
             sock = stack.enter_context(socket.socket())
             sock.settimeout(PATIENCE)
@@ -137,7 +140,8 @@ def main() -> None:
     counts = (*FEW, options.many)
     worst: dict[tuple[str, int], float] = defaultdict(float)
     woken, rates = defaultdict(list), defaultdict(list)
-    free, blocked = defaultdict(list), defaultdict(list)
+    free: dict[str, list[float]] = defaultdict(list)
+    blocked: dict[str, list[float]] = defaultdict(list)
     for _ in range(options.rounds):
         for it in contenders:
             with c.run(it, "light", WORKERS, cpus) as server:

@@ -14,13 +14,12 @@ import re
 import socket
 import time
 from collections import defaultdict
+from dataclasses import replace
 from typing import Any
 
 from common import contenders as c
 from common import telling
 from common.measure import answered, cpu_seconds, descendants, median, pin, wait_answer
-
-from leeward._core.record import replace
 
 FILES, CLIENTS = 64, 200
 PATIENCE = 30.0

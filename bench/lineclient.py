@@ -14,21 +14,24 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import multiprocessing
 import os
 import resource
 import socket
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
 
 from common.measure import pin
 
 import leeward
 
-try:
+RUNNERS: dict[str, Callable[[Coroutine[Any, Any, Any]], Any]] = {"asyncio": asyncio.run}
+with contextlib.suppress(ImportError):
     import uvloop
-except ImportError:
-    uvloop = None
+
+    RUNNERS["uvloop"] = uvloop.run
 
 END = b"\r\ndubbo>"
 REPLY = b'{"name":"widget","left":12}\r\nelapsed: 3 ms.' + END
@@ -50,10 +53,7 @@ def serve(listener: socket.socket) -> None:
         loop = asyncio.get_running_loop()
         await (await loop.create_server(Server, sock=listener)).serve_forever()
 
-    if uvloop is not None:
-        uvloop.run(main())
-    else:
-        asyncio.run(main())
+    RUNNERS.get("uvloop", asyncio.run)(main())
 
 
 # --- contenders -----------------------------------------------------------------------------
@@ -141,17 +141,16 @@ def main() -> None:
     client, servers = pin()
     if client != servers and server.pid:
         os.sched_setaffinity(server.pid, servers)
-    runners = {"asyncio": asyncio.run} | ({"uvloop": uvloop.run} if uvloop else {})
     best: dict[tuple[str, str, int], tuple[float, float]] = {}
     for _ in range(args.rounds):
-        for loop, run in runners.items():
+        for loop, run in RUNNERS.items():
             for name in CONTENDERS:
                 for at_once in (1, 16):
                     found = run(measure(listener.getsockname()[:2], name, at_once, args.calls))
                     old = best.get((loop, name, at_once), (float("inf"), 0.0))
                     best[loop, name, at_once] = min(found[0], old[0]), max(found[1], old[1])
     print("µs of CPU for a call, and calls a second: one at a time, and 16 at once")
-    for loop in runners:
+    for loop in RUNNERS:
         for name in CONTENDERS:
             (one, rate), (many, rate_16) = (best[loop, name, it] for it in (1, 16))
             figures = f"{one:5.0f} µs {rate:7.0f}/s   {many:5.0f} µs {rate_16:7.0f}/s"

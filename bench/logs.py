@@ -36,18 +36,12 @@ from pathlib import Path
 from typing import Any
 
 from common import telling
+from common.collected import collected
 from common.measure import median
 
-from leeward._collector import main as collector
-from leeward._core import collector_messages as c
 from leeward._core import logrings
-from leeward._core import messages as m
-from leeward._core.config import Config
 from leeward._core.sinks import Spec
-from leeward._sys import rings
-from leeward._sys.bell import Bell
-from leeward._sys.channel import Channel
-from leeward._sys.ring import RingReader, RingWriter
+from leeward._sys.ring import RingWriter
 
 WRITERS = 2
 ROTATE = 1_000_000
@@ -138,30 +132,9 @@ class _Ring(logging.Handler):
 
 
 def leeward(where: Path) -> Iterator[World]:
-    bell = Bell()
-    ours, theirs = Channel.pair()
     spec = Spec("file", str(where / "app.log"), rotate_bytes=ROTATE).to_json()
-    fds = [rings.create() for _ in range(WRITERS)]
-    parent = os.getpid()
-    pid = os.fork()
-    if not pid:
-        ours.close()
-        collector.run(theirs.detach())
-    theirs.close()
-    ours.send(c.Collect(Config("bench").to_json(), parent, m.Descriptor(bell.fd), WRITERS))
-    for n, fd in enumerate(fds):
-        ours.send(c.Ring(n + 1, n, 1, m.Descriptor(fd)))
-
-    def end() -> int:
-        ours.send(c.Finish(30.0))
-        os.waitpid(pid, 0)
-        return sum(sum(RingReader(fd).refused()) for fd in fds)
-
-    yield lambda n: _by_logging(_Ring(RingWriter(fds[n], bell.fd), spec)), end
-    ours.close()
-    bell.close()
-    for fd in fds:
-        os.close(fd)
+    with collected(WRITERS) as it:
+        yield lambda n: _by_logging(_Ring(it.writer(n), spec)), it.end
 
 
 CONTENDERS: dict[str, Callable[[Path], Iterator[World]]] = {
@@ -204,7 +177,7 @@ def measure(make: Callable[[Path], Iterator[World]], lines: int, killed: bool) -
             if not pid:
                 with contextlib.suppress(BaseException):
                     _write(n, open_(n), lines, said, where / f"times.{n}")
-                    multiprocessing.util._exit_function()  # the queues' threads
+                    multiprocessing.util._exit_function()  # type: ignore[attr-defined]  # the queues' threads
                 os._exit(0)
             pids.append(pid)
         if killed:

@@ -105,14 +105,14 @@ def main() -> None:
         if it is not c.LEEWARD:
             report.ratio(f"tree PSS: leeward / {it.name}", [m.pss for m in trees[it.name]], ours)
     if ours:
-        first, growth = firsts[c.LEEWARD.name], growths[c.LEEWARD.name]
+        supervisors, used = firsts[c.LEEWARD.name], growths[c.LEEWARD.name]
         share = report.ratios.get("tree PSS: leeward / uvicorn", {}).get("median", float("nan"))
-        dirty, rss = max(m.private_dirty for m in first), max(m.rss for m in first)
+        dirty, rss = max(m.private_dirty for m in supervisors), max(m.rss for m in supervisors)
         report.contracts = [
             telling.Contract("tree PSS, share of uvicorn's", share, 0.45, "×"),
             telling.Contract("supervisor's private dirty", dirty / MIB, 8, "MiB"),
             telling.Contract("supervisor's RSS", rss / MIB, 16, "MiB"),
-            telling.Contract("workers' USS after a full gc", max(growth), 1.05, "×"),
+            telling.Contract("workers' USS after a full gc", max(used), 1.05, "×"),
         ]
     telling.finish(report, "memory", options.keep)
 

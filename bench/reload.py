@@ -25,7 +25,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -220,7 +220,7 @@ async def broken(server: c.Server, apps: Path) -> Seen:
 
 
 @contextlib.contextmanager
-def deployed(it: c.Contender, cpus: set[int]):
+def deployed(it: c.Contender, cpus: set[int]) -> Iterator[tuple[c.Server, Path]]:
     """The contender with an application of its own, whose code can be replaced."""
     flags = ("--start-timeout", f"{START_TIMEOUT}s") if it.needs == "leeward" else ()
     with tempfile.TemporaryDirectory(prefix="bench-") as name:

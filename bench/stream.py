@@ -16,7 +16,6 @@ import contextlib
 import socket
 import ssl
 import subprocess
-import sys
 import tempfile
 import time
 from collections import defaultdict
@@ -206,4 +205,4 @@ def tell(
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -79,7 +79,8 @@ class Origins:
     def __init__(self, package: str = "") -> None:
         paths = sysconfig.get_paths()
         self._standard = tuple({paths[key] + os.sep for key in ("stdlib", "platstdlib")})
-        self._importing = tuple(f"{place}importlib{os.sep}" for place in self._standard)
+        importing = (f"{place}importlib{os.sep}" for place in self._standard)
+        self._nobodys = (_OURS, "<frozen ", *importing)
         self._own = tuple(
             f"{place}{package}{end}" for place in _PACKAGES for end in (os.sep, ".py") if package
         )
@@ -87,12 +88,14 @@ class Origins:
 
     def _kind(self, path: str) -> str:
         """ "application", "package", "standard", or "" for what is nobody's: ours, importlib."""
-        if path.startswith((_OURS, "<frozen ", *self._importing)):
+        if path.startswith(self._nobodys):
             return ""
-        if any(own in path for own in self._own):
-            return "application"
-        if any(place in path for place in _PACKAGES):
-            return "package"
+        for own in self._own:
+            if own in path:
+                return "application"
+        for place in _PACKAGES:
+            if place in path:
+                return "package"
         return "standard" if path.startswith(self._standard) else "application"
 
     def site(self, frame: FrameType | None) -> Site:

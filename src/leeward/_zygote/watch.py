@@ -99,7 +99,7 @@ class Watch:
         self._loading: _Loading | None = None
         self._marked: tuple[int, int] | None = None
         self._there: frozenset[Inode] = frozenset()
-        self._handlers: dict[str, Callable[[FrameType, Any], None]] = {}
+        self._handlers: dict[str, Callable[[Any], None]] = {}
         self._undo = contextlib.ExitStack()
 
     # --- on and off ---------------------------------------------------------------------
@@ -110,9 +110,10 @@ class Watch:
 
         def hook(event: str, args: Any) -> None:
             if event in handlers:
-                # What is raised here would be raised in the application's own call.
-                with contextlib.suppress(Exception):
-                    handlers[event](sys._getframe(1), args)
+                try:
+                    handlers[event](args)
+                except Exception:
+                    return  # it would be raised in the application's own call
 
         self._wrap(threading.Thread, "start", self._started)
         self._wrap(random.Random, "seed", self._seeded)
@@ -135,7 +136,7 @@ class Watch:
                 "os.forkpty": self._child,
                 "os.posix_spawn": self._child,
                 "import": self._imported,
-                "exec": lambda frame, args: self.lines.listen(args[0]),
+                "exec": self._executed,
                 "fcntl.flock": self._locked,
                 "fcntl.lockf": self._locked,
                 "mmap.__new__": self._mapped,
@@ -160,7 +161,7 @@ class Watch:
         def wrapper(self: Any, /, *args: Any, **more: Any) -> Any:
             if handlers:
                 with contextlib.suppress(Exception):  # as in `hook`
-                    note(sys._getframe(1), self, *args, **more)
+                    note(self, *args, **more)
             return original(self, *args, **more)
 
         for attribute in ("__module__", "__name__", "__qualname__", "__doc__"):
@@ -195,6 +196,8 @@ class Watch:
             self._undo.callback(restore)
 
     # --- what is heard ------------------------------------------------------------------
+    # Each is called by `hook`, or by a wrapper, which what has happened has called: that is
+    # `_frame()`.  It is an event itself, and only asked for where something is written down.
 
     def _site(self, frame: FrameType | None) -> Site:
         """What a library's thread does comes from the line that has started the thread."""
@@ -205,43 +208,43 @@ class Watch:
             site = Site(note_of(self.threads, thread, site).where, site.library)
         return site
 
-    def _connected(self, frame: FrameType, args: Any) -> None:
+    def _connected(self, args: Any) -> None:
         fd = args[0].fileno()
         if len(self.sockets) < _MOST:
             # The first connect and not the last: a reconnect comes from the same place.
-            self.sockets.setdefault((fd, os.fstat(fd).st_ino), self._site(frame))
+            self.sockets.setdefault((fd, os.fstat(fd).st_ino), self._site(_frame()))
 
-    def _made(self, frame: FrameType, args: Any) -> None:
+    def _made(self, args: Any) -> None:
         if len(self.made) < _MOST:
-            self.made[args[0]] = self._site(frame)
+            self.made[args[0]] = self._site(_frame())
 
-    def _opened(self, frame: FrameType, args: Any) -> None:
+    def _opened(self, args: Any) -> None:
         path, _, flags = args
         writes = flags & (os.O_WRONLY | os.O_RDWR) and not isinstance(path, int | None)
         if writes and len(self.files) < _MOST:
-            self.files[os.path.abspath(os.fsdecode(path))] = self.origins.site(frame)
+            self.files[os.path.abspath(os.fsdecode(path))] = self.origins.site(_frame())
 
-    def _named(self, frame: FrameType, args: Any) -> None:
+    def _named(self, args: Any) -> None:
         self._database.name = args[0]
 
-    def _database_opened(self, frame: FrameType, args: Any) -> None:
+    def _database_opened(self, args: Any) -> None:
         name, self._database.name = getattr(self._database, "name", ""), ""
         if len(self.databases) < _MOST:
             text = "" if isinstance(name, int) else os.fsdecode(name)
-            self.databases[id(args[0])] = (text, self.origins.site(frame))
+            self.databases[id(args[0])] = (text, self.origins.site(_frame()))
 
-    def _bare(self, frame: FrameType, args: Any) -> None:
+    def _bare(self, args: Any) -> None:
         function = args[0]
         if not isinstance(getattr(function, "__self__", None), threading.Thread):
             code = getattr(getattr(function, "__func__", function), "__code__", None)
-            self.bare[code] = self.origins.site(frame)
+            self.bare[code] = self.origins.site(_frame())
 
-    def _child(self, frame: FrameType, args: Any) -> None:
+    def _child(self, args: Any) -> None:
         # subprocess, and multiprocessing's popen_fork: the object gets its pid later.  Who
         # has no object is known by what is new among the children at the next event.
         self._settle()
-        self._bearing = self._site(frame)
-        outer: FrameType | None = frame
+        self._bearing = self._site(_frame())
+        outer: FrameType | None = _frame()
         for _ in range(4):
             if outer is not None:
                 it = outer.f_locals.get("self")
@@ -256,29 +259,29 @@ class Watch:
                 self.born.setdefault(pid, self._bearing)
             self._bearing = None
 
-    def _started(self, frame: FrameType, thread: threading.Thread) -> None:
-        self.threads[thread] = self._site(frame)
+    def _started(self, thread: threading.Thread) -> None:
+        self.threads[thread] = self._site(_frame())
 
-    def _timed(self, frame: FrameType, which: int, *args: Any) -> None:
-        self.timers[which] = self._site(frame)
+    def _timed(self, which: int, *args: Any) -> None:
+        self.timers[which] = self._site(_frame())
 
-    def _alarmed(self, frame: FrameType, seconds: int) -> None:
-        self.timers[signal.ITIMER_REAL] = self._site(frame)
+    def _alarmed(self, seconds: int) -> None:
+        self.timers[signal.ITIMER_REAL] = self._site(_frame())
 
-    def _locked(self, frame: FrameType, args: Any) -> None:
+    def _locked(self, args: Any) -> None:
         if len(self.locked) < _MOST:
-            self.locked[args[0]] = self._site(frame)
+            self.locked[args[0]] = self._site(_frame())
 
-    def _directory(self, frame: FrameType, args: Any) -> None:
+    def _directory(self, args: Any) -> None:
         if len(self.directories) < _MOST:
-            self.directories[os.path.abspath(os.fsdecode(args[0]))] = self._site(frame)
+            self.directories[os.path.abspath(os.fsdecode(args[0]))] = self._site(_frame())
 
-    def _mapped(self, frame: FrameType, args: Any) -> None:
+    def _mapped(self, args: Any) -> None:
         # To read the address space takes a millisecond: not for a program with hundreds.
         self._settle_memory()
         if self._maps < _MAPS:
             self._maps += 1
-            self._mapping = self._site(frame)
+            self._mapping = self._site(_frame())
 
     def _settle_memory(self) -> None:
         if self._mapping is not None:
@@ -287,30 +290,35 @@ class Watch:
                     self.mapped.setdefault(start, self._mapping)
             self._mapping = None
 
-    def _seeded(self, frame: FrameType, it: random.Random, a: Any = None, version: int = 2) -> None:
+    def _seeded(self, it: random.Random, a: Any = None, version: int = 2) -> None:
         if len(self.seeded) < _MOST:
-            self.seeded[it] = (self.origins.site(frame), not varies(a), a if is_long(a) else None)
+            site = self.origins.site(_frame())
+            self.seeded[it] = (site, not varies(a), a if is_long(a) else None)
 
     # A copy is made by them too, and whoever seeds by 42 for a while restores the state after it.
-    def _asked(self, frame: FrameType, it: random.Random) -> None:
+    def _asked(self, it: random.Random) -> None:
         _, typed, seed = note_of(self.seeded, it, (NOWHERE, True, None))
         if not typed and len(self.states) < _MOST:
             self.states[hash(_random.Random.getstate(it))] = seed
 
-    def _set(self, frame: FrameType, it: random.Random, state: Any) -> None:
+    def _set(self, it: random.Random, state: Any) -> None:
         if len(self.seeded) < _MOST:
             key = hash(state[1])
             known, seed = key in self.states, self.states.get(key)
-            self.seeded[it] = (self.origins.site(frame), not known, seed)
+            self.seeded[it] = (self.origins.site(_frame()), not known, seed)
 
-    def _imported(self, frame: FrameType, args: Any) -> None:
-        if self._loading is not None and not self._loading.goes_on(frame):
+    def _imported(self, args: Any) -> None:
+        if self._loading is not None and not self._loading.goes_on(_frame()):
             self._census()
         if args[1] is not None:  # an extension is about to be loaded
             self._census()
+            frame = _frame()
             importer = _importer(frame)
             place = None if importer is None else (importer, importer.f_lasti)
             self._loading = _Loading(str(args[0]), self.origins.site(frame), self._here(), place)
+
+    def _executed(self, args: Any) -> None:
+        self.lines.listen(args[0])
 
     def _census(self) -> None:
         """What has appeared since an extension began to load came with it, or by it.
@@ -344,11 +352,11 @@ class _Loading(Record):
 
     def goes_on(self, frame: FrameType | None) -> bool:
         """Is what happens in `frame` a part of it?"""
-        while frame is not None and self.place is not None:
-            if frame is self.place[0]:
-                return frame.f_lasti == self.place[1]
+        if self.place is None or self.place[0].f_lasti != self.place[1]:
+            return False  # so for nearly all: a stack of imports is 100 frames high
+        while frame is not None and frame is not self.place[0]:
             frame = frame.f_back
-        return False
+        return frame is not None
 
 
 def _mark() -> tuple[int, int] | None:
@@ -360,6 +368,11 @@ def _mark() -> tuple[int, int] | None:
     except OSError:  # stderr is closed, or the table is full
         return None
     return (many, free) if many else None
+
+
+def _frame() -> FrameType:
+    """The frame behind what has called who asks, of what is heard."""
+    return sys._getframe(3)
 
 
 def _importer(frame: FrameType | None) -> FrameType | None:

@@ -154,6 +154,20 @@ def test_settings_are_searched_where_the_application_is(tmp_path: Path) -> None:
     assert found.values["backlog"].origin == f"{os.path.join('app', 'leeward.toml')}:1"
 
 
+def test_a_program_is_known_where_the_file_says_that_it_is(tmp_path: Path) -> None:
+    (tmp_path / "src").mkdir()
+    (tmp_path / "src" / "server.py").write_text(
+        "import tornado.ioloop, tornado.web\n"
+        "if __name__ == '__main__':\n"
+        "    tornado.web.Application().listen(8888)\n"
+        "    tornado.ioloop.IOLoop.current().start()\n"
+    )
+    (tmp_path / "server.py").write_text("app = None\n")  # another one, where it was typed
+    found = resolved(tmp_path, {"target": "server.py"}, toml="chdir = 'src'\n")
+    assert found.config.chdir == str(tmp_path / "src")
+    assert found.config.kind == "script"
+
+
 def test_a_missing_env_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"env file gone\.env: No such file"):
         resolved(tmp_path, {"env_file": "gone.env"})

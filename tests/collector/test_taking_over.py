@@ -201,6 +201,71 @@ def test_what_is_never_written_is_told(house: House, unloadable: pytest.MonkeyPa
     assert lost.findall(house.said.read_text()) == ["32", "32", "64"]
 
 
+def test_what_waits_for_a_full_disk_is_bounded(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Workers come and go meanwhile: the oldest of their rings are given up, which is told."""
+    monkeypatch.setattr("leeward._supervisor.rings._KEPT", 4)
+    house.spec = Spec("file", "/dev/full").to_json()
+    for worker in range(1, 11):
+        house.write(worker, f"{worker} one\n", f"{worker} two\n")
+        house.turn_until(lambda: all(it.handed for it in house.rings.held.values()))
+        house.rings.ended(worker)
+    assert list(house.rings.held) == [7, 8, 9, 10]
+    given_up = re.compile(r"worker (\d+) of .* its log ring is given up: .* (\d+) lines that wait")
+
+    def told() -> list[tuple[str, ...]]:
+        return given_up.findall(house.said.read_text())
+
+    house.turn_until(lambda: len(told()) == 6)
+    assert told() == [(str(it), "2") for it in range(6)]
+    (collector,) = house.children.collectors
+    maps = Path(f"/proc/{collector}/maps")
+    house.turn_until(lambda: maps.read_text().count("leeward-log") == 4)
+
+
+def test_what_waits_for_a_stopped_collector_is_bounded(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By octets too; what it was not told of in time it does not wait for."""
+    house.write(1, "one\n")
+    house.turn_until(lambda: house.text() == "one\n")
+    (collector,) = house.children.collectors
+    monkeypatch.setattr("leeward._supervisor.rings._KEPT_OCTETS", 100)
+    os.kill(collector, signal.SIGSTOP)
+    try:
+        for worker in range(2, 600):
+            house.write(worker, f"{worker}\n")
+            house.rings.ended(worker)
+            assert sum(it.ended for it in house.rings.held.values()) <= 3
+    finally:
+        os.kill(collector, signal.SIGCONT)
+    house.turn_until(lambda: not any(it.ended for it in house.rings.held.values()))
+    assert "octets of log lines are lost: no log collector takes them" in house.said.read_text()
+    house.turn_until(lambda: {"597", "598", "599"} <= set(house.text().split()))
+
+
+def test_the_youngest_worker_decides_how_a_file_is_rotated(house: House) -> None:
+    """A release wants other limits: they hold for it, and one of before does not bring back its
+    own by its first line."""
+
+    def write(worker: int, keep: int, many: int) -> None:
+        house.spec = Spec("file", str(house.path), rotate_bytes=5, keep=keep).to_json()
+        house.write(worker, *(f"worker {worker}, {n}\n" for n in range(many)))
+        house.turn_until(lambda: f"worker {worker}, {many - 1}\n" in house.text())
+
+    def kept() -> list[str]:
+        return sorted(it.name for it in house.path.parent.glob("app.log.*"))
+
+    write(1, 1, 4)
+    assert kept() == ["app.log.1"]
+    write(3, 3, 5)
+    assert kept() == ["app.log.1", "app.log.2", "app.log.3"]
+    write(2, 1, 2)
+    assert kept() == ["app.log.1", "app.log.2", "app.log.3"]
+    assert (house.path.parent / "app.log.1").read_text() == "worker 2, 0\n"
+
+
 def test_what_is_told_at_the_end_is_in_the_log_file(house: House) -> None:
     """That of a flood something was refused."""
     house.rings.open_log()

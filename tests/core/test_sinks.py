@@ -13,6 +13,7 @@ from leeward._core.sinks import (
     BadSpec,
     Spec,
     destination,
+    given,
     is_due,
     of_settings,
     period,
@@ -122,6 +123,14 @@ def test_a_rotation_that_was_broken_off_loses_nothing() -> None:
         assert 1 not in files
         assert [files[it] for it in sorted(files)] == ["c", "b", "a"]
     assert shift(set()) == []
+
+
+def test_what_rotations_have_given() -> None:
+    """In a row from 1, with the gap of one that was broken off."""
+    assert given({1, 2, 3, 20240101}) == {1, 2, 3}
+    assert given({2, 3, 5}) == {2, 3}
+    assert given({1, 3, 4, 6, 7}) == {1, 3, 4}
+    assert given({2024, 9}) == given(set()) == set()
 
 
 def test_what_is_kept() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import calendar
 import contextlib
 import fcntl
 import os
@@ -10,6 +11,7 @@ import select
 import signal
 import struct
 import termios
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -289,6 +291,25 @@ def test_into_the_log_file(tmp_path: Path, start: str) -> None:
     assert re.search(rf"^{stamp} warning  worker=0 gen=1 stderr: to stderr$", text, re.M)
     assert "stdout: \\e[31mred\\e[0m\n" in text
     assert "from print" not in service.log
+
+
+def test_all_lines_of_the_log_file_are_of_the_clock_of_the_application(tmp_path: Path) -> None:
+    """Its TZ may stand in its environment file: the supervisor's lines, its own, its requests'
+    and what it prints."""
+    path, env = tmp_path / "app.log", tmp_path / "app.env"
+    env.write_text("TZ=XXX-14\n")
+    flags = ("--capture-output", "on", "--log-file", str(path), "--env-file", str(env))
+    with serve("prints", *flags, cwd=APPS, env={"TZ": "UTC"}) as service:
+        service.wait_ready(1)
+        ask(service, "print", "record")
+        assert service.stop() == 0
+    text = path.read_text()
+    told = ("stdout: from print", "prints: a record", "tornado.access: 200", "pid=", "stopped")
+    assert all(it in text for it in told), text
+    now = time.time() + 14 * 3600
+    for line in text.splitlines():
+        when = calendar.timegm(time.strptime(line[:19], "%Y-%m-%d %H:%M:%S"))
+        assert now - 300 < when <= now, line
 
 
 def test_nobody_reads(tmp_path: Path) -> None:

@@ -287,4 +287,6 @@ def test_without_the_collectors_room_it_goes_on(
     assert again is not None and again > time.monotonic()
     rings.finish()
     assert not rings.held
-    assert voice.lines[1:] == [("error", "64 octets of log lines are lost: no log collector")]
+    assert voice.lines[1:] == [
+        ("error", "64 octets of log lines are lost: no log collector takes them")
+    ]

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable
 from leeward._collector.shrink import GZ, PART, Shrinker
 from leeward._collector.streams import BATCH, Stream
 from leeward._core import rollover, sinks
+from leeward._core.record import replace
 from leeward._core.sinks import Spec
 from leeward._sys.ring import Intent
 
@@ -44,8 +45,8 @@ class File(Stream):
         say: Callable[[str, str], object] = lambda level, text: None,
     ) -> None:
         super().__init__(-1)
-        self.spec = spec
-        self._named = _named(spec)
+        self._adopt(spec)
+        self._new: Spec | None = None
         self._shrinker = shrinker
         self._now = now
         self._say = say
@@ -55,13 +56,26 @@ class File(Stream):
         self._period: tuple[int, ...] = ()
         self._due = 0  # when `spec.when` has it put away
         self._begun = 0.0
+
+    def _adopt(self, spec: Spec) -> None:
+        self.spec = spec
+        self._named = _named(spec)
         self._tidied = False
 
     @property
     def name(self) -> str:
         return self.spec.path
 
+    def want(self, spec: Spec) -> None:
+        """From the next batch on do as `spec` has it, which is for the same path."""
+        # Each handler was made at another moment, and means another one by its first rotation.
+        self._new = None if replace(spec, due=self.spec.due) == self.spec else spec
+
     def room(self) -> int:
+        if self._new is not None:
+            self.close()
+            self._adopt(self._new)
+            self._new, self._due = None, 0
         self._follow()
         if self.fd < 0:
             self._open()
@@ -228,9 +242,13 @@ class File(Stream):
 
     def _rotated(self) -> list[str]:
         """Everything beside the file that one of us has named, and nothing else: what is surplus
-        of it is removed, and `app.log.1-of-may` and `app.log.20261121.sql` are somebody's.
+        of it is removed, and `app.log.1-of-may` and `app.log.20261121` are somebody's.
         """
-        return [it.path for it in self._beside(self._named) if it.is_file(follow_symlinks=False)]
+        named = self._beside(self._named)
+        if not (self.spec.suffix or self.spec.begun):
+            given = sinks.given({_number(it.path) for it in named})
+            named = [it for it in named if _number(it.path) in given]
+        return [it.path for it in named if it.is_file(follow_symlinks=False)]
 
     def _beside(self, pattern: str | None) -> list[os.DirEntry[str]]:
         if not pattern:

@@ -59,6 +59,7 @@ class Intake:
         self.shrinker = Shrinker()
         self._say = say
         self._streams: dict[str, Stream] = {}
+        self._decides: dict[str, int] = {}
         self._troubled: dict[str, str] = {}
         self._tell_at = 0.0
         #: By worker: rings that are forgotten, and not told of.
@@ -103,6 +104,20 @@ class Intake:
         if worker in self.sources:
             self.sources[worker].ended = True
 
+    def give_up(self, worker: int) -> bool:
+        """Lose what waits of this one, and say how much.  False if it is not here."""
+        source = self.sources.get(worker)
+        if source is None:
+            return False
+
+        def read(source: Source) -> None:
+            while self._read(source):
+                pass
+
+        if self._try(source, read):
+            self._give_up(source, "too much waits for what takes no lines")
+        return True
+
     def drained(self) -> list[int]:
         """Rings without a writer that are empty, or were given up; they are forgotten here.
 
@@ -135,18 +150,17 @@ class Intake:
         try:
             step(source)
         except RecursionError as error:  # what it was given is nested that deep
-            self._give_up(source, error)
+            self._give_up(source, _why(error))
             return False
         except (MemoryError, OSError, RuntimeError):
             raise  # the machine's want: a successor may have what there was none of
         except Exception as error:
-            self._give_up(source, error)
+            self._give_up(source, _why(error))
             return False
         return True
 
-    def _give_up(self, source: Source, error: Exception) -> None:
+    def _give_up(self, source: Source, why: str) -> None:
         lost = source.waiting()
-        why = error if isinstance(error, BadRing) else f"{type(error).__name__}: {error}"
         waiting = f", and {lost} lines that wait" if lost else ""
         text = f"{source.who}: {why}; its log ring is given up: what it logs{waiting} is lost"
         self._say("error", text)
@@ -270,7 +284,7 @@ class Intake:
                 source.misled = True
                 self._say("error", f"{source.who}: {error}; its lines go to stderr")
             spec = Spec("stderr")
-        stream = self.stream(spec)
+        stream = self.stream(spec, source.worker)
 
         def tap(records: list[Record]) -> None:
             self.tap(source.worker, source.slot, records)
@@ -279,12 +293,16 @@ class Intake:
             return MessageLane(source.reader, sink, stream, spec, tap)
         return Lane(source.reader, sink, stream, tap)
 
-    def stream(self, spec: Spec) -> Stream:
-        """The one of this kind and path: the first spec decides how a file is rotated."""
+    def stream(self, spec: Spec, worker: int) -> Stream:
+        """The one of this kind and path: the youngest worker decides how a file is rotated."""
         key = f"{spec.kind}:{spec.path}"
         if key not in self._streams:
-            self._streams[key] = self._make(spec)
-        return self._streams[key]
+            self._streams[key], self._decides[key] = self._make(spec), worker
+        stream = self._streams[key]
+        if isinstance(stream, File) and worker > self._decides[key]:
+            self._decides[key] = worker
+            stream.want(spec)
+        return stream
 
     def _make(self, spec: Spec) -> Stream:
         if spec.kind == "file":
@@ -330,3 +348,7 @@ class Intake:
             source.told = refused
             source.reader.tell(refused)
             self._say("warning", f"{source.who}: {logrings.telling(new)}")
+
+
+def _why(error: Exception) -> str:
+    return str(error) if isinstance(error, BadRing) else f"{type(error).__name__}: {error}"

@@ -158,6 +158,9 @@ class Collector:
                     self._intake.end(worker)
             case c.RingEnds(worker):
                 self._intake.end(worker)
+            case c.GiveUp(worker):
+                if not self._intake.give_up(worker):
+                    self._rings += 1
             case c.Output():
                 self._captures.add(self._capture(message))
             case c.LineEnded():
@@ -185,7 +188,7 @@ class Collector:
             cutter = Logged(
                 lambda text: look.render(time.time(), level, identity, name, text), mark
             )
-        stream = self._intake.stream(spec)
+        stream = self._intake.stream(spec, output.worker)
         if isinstance(stream, Socket):
             stream = Printed(stream, spec, levelno)
         return Capture(

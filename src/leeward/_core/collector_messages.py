@@ -37,6 +37,12 @@ class RingEnds(Message):
     worker: int
 
 
+class GiveUp(Message):
+    """Too much waits in the rings of the dead: forget this one, or do not wait for it to come."""
+
+    worker: int
+
+
 class RingDrained(Message):
     """All that was in it is written; it can be forgotten."""
 

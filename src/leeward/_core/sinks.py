@@ -160,6 +160,21 @@ def shift(taken: set[int]) -> list[tuple[int, int]]:
     return [(number, number + 1) for number in range(gap - 1, 0, -1)]
 
 
+def given(taken: set[int]) -> set[int]:
+    """Of these numbers, those that rotations have given: they count up from 1, and one that was
+    broken off has left one gap.  What lies further off is somebody's app.log.20240101.
+    """
+    gaps, number = 0, 0
+    found = set()
+    while gaps < 2:
+        number += 1
+        if number in taken:
+            found.add(number)
+        else:
+            gaps += 1
+    return found
+
+
 def surplus(taken: set[int], keep: int) -> list[int]:
     """Numbers to be removed."""
     return sorted(it for it in taken if it > keep) if keep else []

@@ -84,8 +84,11 @@ class Children:
         return self._spawn(config, self._environ, "resolve", *config.argv)
 
     def start_collector(self, config: Config) -> tuple[int, Channel]:
-        """Ours alone: nothing of the application's environment, and no mark of an instance."""
-        return self._spawn(config, without(self._environ), "collector")
+        """Ours alone: nothing of the application's environment but its clock, by which its log
+        files are rotated and called; and no mark of an instance.
+        """
+        zone = {name: value for name, value in config.env if name == "TZ"}
+        return self._spawn(config, {**without(self._environ), **zone}, "collector")
 
     def _spawn(
         self, config: Config, environ: Mapping[str, str], role: str, *args: str

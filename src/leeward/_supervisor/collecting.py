@@ -79,6 +79,10 @@ class Collecting:
         elif held.handed:
             self.hand_over()
 
+    def give_up(self, worker: int, held: Held) -> bool:
+        """Have no lines of it wait any more.  True: the collector tells of them."""
+        return self._tell(c.GiveUp(worker)) and held.handed
+
     # --- the process -----------------------------------------------------------------------
 
     def begin(self) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import time
 from typing import NoReturn
 
-from leeward._core.config import Handover
+from leeward._core.config import Config, Handover
 from leeward._supervisor.instance import Instance
 from leeward._supervisor.say import Voice
 from leeward._sys.bootstrap import environ_as_given
@@ -29,6 +30,7 @@ def run(handover_fd: int) -> NoReturn:
         os.set_inheritable(fd, False)
     set_comm("leeward")
     config = handover.config
+    _keep_time(config)
     voice = Voice(config.log_format, config.log_level)
     try:
         code = Instance(handover, POSIX, voice, environ_as_given()).run()
@@ -38,3 +40,11 @@ def run(handover_fd: int) -> NoReturn:
         code = 1
     voice.close()
     os._exit(code)
+
+
+def _keep_time(config: Config) -> None:
+    """By the application's clock (TZ in its --env-file): our lines stand between its own."""
+    for name, value in config.env:
+        if name == "TZ":
+            os.environ[name] = value
+            time.tzset()

@@ -36,8 +36,9 @@ ENOUGH = 128
 #: Seconds until a room that could not be loaded is tried again: a deploy may be under way, in
 #: whose middle our own files are missing.
 _LOAD_AGAIN = 10.0
-#: Rings of dead workers that are kept until then, each of up to 4 MiB.
-_KEPT = 16
+#: What waits in rings of dead workers, at most, while nobody takes it: a disk may be full for
+#: hours, and workers come and go.  Rings (a descriptor each), and octets.
+_KEPT, _KEPT_OCTETS = 256, 1 << 27
 #: Seconds of a turn while we wait for what workers have printed last.
 _TURN = 0.05
 
@@ -168,19 +169,27 @@ class Rings:
         elif (collecting := self._collector()) is not None:
             collecting.ended(worker, held)
         else:
-            self._keep_ended()
+            self._load_at = self._load_at or self._posix.monotonic() + _LOAD_AGAIN
+        self._keep_affordable()
 
-    def _keep_ended(self) -> None:
-        """Until the collector's room can be loaded, as many as we can afford."""
-        self._load_at = self._load_at or self._posix.monotonic() + _LOAD_AGAIN
-        ended = [worker for worker, held in self.held.items() if held.ended]
-        for worker in ended[:-_KEPT]:
-            self._tell_lost([self.held[worker]])
+    def _keep_affordable(self) -> None:
+        """Of rings that nobody empties the oldest go."""
+        ended = ((worker, held) for worker, held in self.held.items() if held.ended)
+        waiting = [(worker, held, rings.waiting(held.fd)) for worker, held in ended]
+        waiting = [it for it in waiting if it[2]]
+        many, octets = len(waiting), sum(it[2] for it in waiting)
+        for worker, held, mine in waiting:
+            if many <= _KEPT and octets <= _KEPT_OCTETS:
+                return
+            many, octets = many - 1, octets - mine
+            if self._collecting is None or not self._collecting.give_up(worker, held):
+                self._tell_lost([held])
             self.forget(worker)
 
     def _tell_lost(self, held: Iterable[Held]) -> None:
         if octets := sum(rings.waiting(it.fd) for it in held):
-            self.voice.say(f"{octets} octets of log lines are lost: no log collector", "error")
+            text = f"{octets} octets of log lines are lost: no log collector takes them"
+            self.voice.say(text, "error")
 
     def forget(self, worker: int) -> None:
         held = self.held.pop(worker, None)

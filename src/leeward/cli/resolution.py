@@ -111,6 +111,7 @@ def resolve(
         found[key] = _path(found[key], cwd)
     whom = account(found["user"], found["group"])
     notes: list[str] = []
+    directory = _directory(found["chdir"], cwd)  # the file may have named another one
     found["kind"] = programs.kind(found["target"], found["kind"], directory, notes)
     if found["kind"].value == "script":
         programs.leave_to_it(found)
@@ -131,7 +132,7 @@ def resolve(
         groups=whom.groups,
         env=whom.env,
         cwd=cwd,
-        chdir=_directory(found["chdir"], cwd),
+        chdir=directory,
         interpreter=paths.interpreter(cwd),
         root=paths.package_root(cwd),
         given=tuple(key for key in TUNABLE if not found[key].origin.startswith("default")),

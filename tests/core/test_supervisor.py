@@ -903,6 +903,18 @@ def test_a_rollback_gives_a_reload_up() -> None:
     assert hand.settle() == []
 
 
+def test_a_rollback_gives_up_a_reload_that_waits_for_the_way_back() -> None:
+    """The last word counts: what was just left is not rolled out again."""
+    hand = kept()
+    assert hand.sup.rollback(hand.now) == 1
+    hand.plan()
+    assert not hand.sup.reload()
+    assert hand.sup.rollback(hand.now) == 1
+    out = hand.settle()
+    assert c.Served(1) in out and c.Resolve() not in out
+    assert hand.serving() == [(0, 1), (1, 1)]
+
+
 # --- resize, leaving, strays ----------------------------------------------------------------------
 
 

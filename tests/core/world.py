@@ -1226,6 +1226,8 @@ class World:
         moving = going is not None or self.resolving is not None or self.unseen_reload
         if self.serving is None or (going is not None and going < self.serving):
             self.require(self.sup.rollback(self.now) in (going, None), "back from nowhere")
+            if self.serving is not None:
+                self.unseen_reload = False  # the last word counts
             return
         expected = self.serving if moving else self.previous if self._can_go_back() else None
         if expected is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -186,6 +187,35 @@ def test_a_rollback_during_a_reload_gives_it_up(tmp_path: Path) -> None:
         _, words = reload.communicate(timeout=30)
         assert reload.returncode == 3 and "given up: leeward rollback" in words, words
         assert releases_of(address_of(service)) == {"one"}
+
+
+def test_a_rollback_gives_up_a_reload_that_waits_for_the_way_back(tmp_path: Path) -> None:
+    """The last word counts: what was just left is not rolled out again."""
+    held = tmp_path / "hold"
+    with Gate() as gate:
+        waits = textwrap.indent(wait_at(gate), "    ")
+        deploy(tmp_path, "one", in_factory=f"if os.path.exists({str(held)!r}):\n{waits}")
+        with served(tmp_path, workers=1) as service:
+            deploy(tmp_path, "two")
+            reloaded(service)
+            held.touch()
+            first = service.begin("rollback")
+            worker = gate.arrival()
+            mark = service.mark()
+            reload = service.begin("reload")
+            service.wait_line("one more follows for all who ask meanwhile", after=mark)
+            second = service.begin("rollback")
+            _, words = reload.communicate(timeout=30)
+            assert reload.returncode == 3, words
+            assert "given up: leeward rollback asked for 1" in words
+            worker.release()
+            for it in (first, second):
+                told, _ = it.communicate(timeout=30)
+                assert told == "generation 1 serves with 1 worker; generation 2 is gone\n"
+                assert it.returncode == 0
+            assert releases_of(address_of(service)) == {"one"}
+            assert service.stop() == 0
+            assert "gen=3" not in service.log
 
 
 def test_everything_at_once_ends_with_the_stop(tmp_path: Path) -> None:

@@ -132,10 +132,10 @@ class Supervisor:
         """
         if self.serving is None:
             return None
-        if self._on_its_way_back:
-            return self.candidate
         given_up = self.resolving is not None or self.candidate is not None or self.queued > 0
         self.queued = 0
+        if self._on_its_way_back:
+            return self.candidate
         if self.resolving is not None:
             self.resolving = None
             self._out.append(c.StopResolving(GIVEN_UP))

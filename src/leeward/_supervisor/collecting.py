@@ -265,8 +265,19 @@ class Collecting:
                 left -= 1
         if self._pid:
             self._children.signal(self._pid, signal.SIGKILL)
-            self._posix.waitpid(self._pid, 0)
+            self._wait_for_its_death()
         self._gone()
+
+    def _wait_for_its_death(self) -> None:
+        """Not for ever: the kernel may hold it in a write to a disk that answers no more."""
+        pidfd = self._posix.pidfd_open(self._pid)
+        try:
+            poll = self._posix.poll()
+            poll.register(pidfd)
+            if poll.poll(_GRACE * 1000):
+                self._posix.waitpid(self._pid, 0)
+        finally:
+            self._posix.close(pidfd)
 
     def _all_empty(self) -> bool:
         capturing = self._rings.capturing

@@ -39,16 +39,14 @@ class GoingBack:
         to = core.rollback(self._parts.monotonic())
         if to is None:
             control.answer(client, Answer(reloads.REFUSED, self._nothing_to_go_back_to()))
-        elif to == core.serving:
-            # Who asked for what nobody wants any more must not wait for it.
-            self._reloading.all_end(reloads.FAILED, f"given up: leeward rollback asked for {to}")
-            if on_trial:
-                self._waiting.add(client)
-            else:
-                text = f"the reload is given up, generation {to} serves on"
-                control.answer(client, Answer(reloads.SERVES, text))
-        else:
+            return
+        # Who asked for what nobody wants any more must not wait for it.
+        self._reloading.all_end(reloads.FAILED, f"given up: leeward rollback asked for {to}")
+        if on_trial or to != core.serving:
             self._waiting.add(client)
+        else:
+            text = f"the reload is given up, generation {to} serves on"
+            control.answer(client, Answer(reloads.SERVES, text))
 
     def begins(self, generation: int, to: int, why: str) -> None:
         """`generation` is left for `to`, which is rolled out from now on."""

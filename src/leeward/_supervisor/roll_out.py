@@ -157,7 +157,9 @@ class RollOut:
         news, self._news = self._news, None
         if news is not None:
             self._parts.voice.say(news.text)
-            self._parts.notify.ready(self._status())
+            core = self._parts.core
+            if core.resolving is None and core.candidate is None:  # else the next one says so
+                self._parts.notify.ready(self._status())
             self._waiting.answer(news.clients, reloads.SERVES, news.text)
 
     def rolled_back(self, generation: int, why: str) -> None:

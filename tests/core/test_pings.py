@@ -76,22 +76,112 @@ def test_a_long_timeout_does_not_make_the_interval_longer() -> None:
 def test_a_slow_reader_that_moves_is_excused(watch: Watch) -> None:
     """It gets to the ping when it has read what came before: its time begins anew."""
     watch.look(120.0, 100.0, True)
-    assert watch.excuse(130.0, moves=True, stuck=False) == 140.0
-    assert watch.look(140.0, 100.0, True) == (GONE, 140.0)
+    watch.owed = 500
+    for now, left in ((130.0, 300), (140.0, 301)):
+        assert watch.look(now, 100.0, True) == (GONE, now)
+        assert watch.excuse(now, left, stuck=False) == now + 10.0
+    assert watch.excuse(150.0, 301, stuck=False) is None
+
+
+def test_who_has_just_come_to_the_ping_has_a_timeout_for_it(watch: Watch) -> None:
+    """Once: what it takes behind the ping is no answer."""
+    watch.look(120.0, 100.0, True)
+    watch.owed = 500
+    watch.excuse(130.0, 300, stuck=False)
+    assert watch.excuse(140.0, 700, stuck=False) == 150.0
+    assert watch.excuse(150.0, 900, stuck=False) is None
+
+
+def test_who_has_come_to_the_ping_within_its_timeout_is_not_excused(watch: Watch) -> None:
+    """It took all that stands before, and did not answer."""
+    watch.look(120.0, 100.0, True)
+    watch.owed = 500
+    assert watch.excuse(130.0, 500, stuck=False) is None
+
+
+@pytest.mark.parametrize(("can_send", "again"), [(True, None), (False, 180.0)])
+def test_an_excuse_is_for_one_ping(watch: Watch, can_send: bool, again: float | None) -> None:
+    """How far it was behind the one before says nothing of the next."""
+    watch.look(120.0, 100.0, True)
+    watch.owed = 500
+    watch.excuse(130.0, 300, stuck=False)
+    watch.look(160.0, 135.0, True, can_send)
+    watch.owed = left = 500 if can_send else 300
+    assert watch.excuse(170.0, left, stuck=False) == again
+
+
+def test_an_excuse_does_not_make_the_interval_longer() -> None:
+    """Who has read what came before, and answered, is asked again after the interval."""
+    watch = Watch(Rule(interval=1.0, timeout=20.0), 0.0)
+    watch.look(101.0, 100.0, True)
+    watch.owed = 500
+    assert watch.excuse(121.0, 300, stuck=False) == 122.0
+    assert watch.look(122.0, 100.0, True) == (WAIT, 141.0)
 
 
 def test_who_does_not_read_has_patience(watch: Watch) -> None:
     """As long as for any other write, and no longer."""
     watch.look(120.0, 100.0, True)
-    assert watch.excuse(130.0, moves=False, stuck=True) == 140.0
-    assert watch.excuse(179.9, moves=False, stuck=True) is not None
-    assert watch.excuse(180.0, moves=False, stuck=True) is None
+    assert watch.excuse(130.0, 0, stuck=True) == 140.0
+    assert watch.excuse(179.9, 0, stuck=True) is not None
+    assert watch.excuse(180.0, 0, stuck=True) is None
 
 
 def test_who_acknowledges_nothing_has_none(watch: Watch) -> None:
     """No bytes move, and no window is closed: nobody is there."""
     watch.look(120.0, 100.0, True)
-    assert watch.excuse(130.0, moves=False, stuck=False) is None
+    assert watch.excuse(130.0, 0, stuck=False) is None
+
+
+def test_a_ping_that_cannot_be_sent_is_held_back(watch: Watch) -> None:
+    """It goes at the first look at which it can, and the answer has its timeout from then."""
+    assert watch.look(120.0, 100.0, True, can_send=False) == (WAIT, 130.0)
+    assert watch.look(125.0, 100.0, True, can_send=True) == (ASK, 135.0)
+    assert watch.look(134.0, 100.0, True, can_send=False) == (WAIT, 135.0)
+    assert watch.look(135.0, 100.0, True, can_send=True) == (GONE, 135.0)
+
+
+def test_a_ping_that_is_held_back_does_not_wait_for_a_long_timeout() -> None:
+    """It is tried at the interval; a proxy may cut a connection on which nothing happens."""
+    watch = Watch(Rule(interval=2.0, timeout=5.0), 0.0)
+    assert watch.look(102.0, 100.0, True, can_send=False) == (WAIT, 104.0)
+    assert watch.look(104.0, 100.0, True, can_send=False) == (WAIT, 106.0)
+    assert watch.look(106.0, 100.0, True, can_send=False) == (WAIT, 107.0)
+    assert watch.look(107.0, 100.0, True, can_send=False) == (GONE, 107.0)
+
+
+def test_who_speaks_needs_no_ping_that_was_held_back(watch: Watch) -> None:
+    """Any byte is life, and the interval begins anew."""
+    watch.look(120.0, 100.0, True, can_send=False)
+    assert watch.look(130.0, 122.0, True, can_send=True) == (WAIT, 142.0)
+
+
+def test_who_takes_bytes_is_not_gone_for_a_ping_that_is_held_back(watch: Watch) -> None:
+    """However many wait behind them; who takes none for a timeout is."""
+    watch.owed = 500  # before the last ping, long ago
+    watch.look(120.0, 100.0, True, can_send=False)
+    for now, left in ((130.0, 9000), (140.0, 9001)):
+        assert watch.look(now, 100.0, True, can_send=False) == (GONE, now)
+        assert watch.excuse(now, left, stuck=False) == now + 10.0
+    assert watch.look(150.0, 100.0, True, can_send=False) == (GONE, 150.0)
+    assert watch.excuse(150.0, 9001, stuck=True) == 160.0
+    assert watch.excuse(160.0, 9001, stuck=False) is None
+
+
+def test_who_got_no_ping_is_not_told(watch: Watch) -> None:
+    """It is held back for as long as it takes; the first that was sent is the first to tell of."""
+    assert watch.look(120.0, 100.0, False, can_send=False) == (WAIT, 130.0)
+    assert watch.look(130.0, 100.0, False, can_send=False) == (WAIT, 140.0)
+    assert watch.look(140.0, 100.0, False, can_send=True) == (ASK, 150.0)
+    assert watch.look(150.0, 100.0, False, can_send=True) == (DEAF, 160.0)
+
+
+def test_who_may_not_have_come_to_its_ping_is_not_told(watch: Watch) -> None:
+    """Bytes wait here when its time is over, and so perhaps before that ping too."""
+    watch.look(120.0, 100.0, False)
+    assert watch.look(130.0, 100.0, False, can_send=False) == (WAIT, 140.0)
+    assert watch.look(140.0, 100.0, False) == (ASK, 150.0)
+    assert watch.look(150.0, 100.0, False) == (DEAF, 160.0)
 
 
 def test_those_who_came_together_are_not_asked_together() -> None:

@@ -19,19 +19,22 @@ from typing import Any
 
 import pytest
 from tornado.web import Application
-from tornado.websocket import WebSocketHandler
+from tornado.websocket import WebSocketClosedError, WebSocketHandler
 
 import leeward
 from leeward._core.config import Config
 from leeward._core.record import replace
 from leeward.adapters.serving import server
 from leeward.adapters.streams import Stream
+from leeward.engine.pings import Asked
 from leeward.limits import DECLARED, Deadlines
 
 INTERVAL = 0.2
 #: Client and server share a loop, on a machine that may be busy: what is to survive has more.
 AMPLE = 2.0
-PING, PONG, CLOSE, TEXT = 9, 10, 8, 1
+PING, PONG, CLOSE, TEXT, BINARY = 9, 10, 8, 1, 2
+#: More than the kernel takes for a client that does not read: 4 MB to send, and what it receives.
+MUCH = bytes(8_000_000)
 both = pytest.mark.parametrize("by", ["leeward", "tornado"])
 
 
@@ -68,6 +71,10 @@ class Quiet(WebSocketHandler):
             await asyncio.sleep(8 * INTERVAL)
         elif message == "close":
             self.close(4000)
+        elif message == "stream":
+            with contextlib.suppress(WebSocketClosedError):
+                while True:
+                    await self.write_message(MUCH, binary=True)
 
     def on_pong(self, data: bytes) -> None:
         self.told.append(("pong", data))
@@ -88,7 +95,9 @@ class Client:
         """The next one.  Raises `IncompleteReadError` at the end."""
         async with asyncio.timeout(20):
             first, length = await self.reader.readexactly(2)
-            payload = await self.reader.readexactly(length & 0x7F)
+            if extended := {126: 2, 127: 8}.get(length, 0):
+                length = int.from_bytes(await self.reader.readexactly(extended))
+            payload = await self.reader.readexactly(length)
         if first & 0xF == PING:
             self.pings.append(payload)
             if self.answers:
@@ -150,6 +159,20 @@ class Served:
         assert b" 101 " in head
         self.clients.append(Client(reader, writer))
         return self.clients[-1]
+
+    def asked(self) -> Asked:
+        """Its one client, as it is watched."""
+        found: Asked
+        (found,) = self.pings.of(Deadlines()).wheel._places
+        return found
+
+    async def behind(self) -> Asked:
+        """Its one client, which has answered its last ping, and a message that waits for it."""
+        asked = self.asked()
+        await self.until(lambda: asked.heard >= asked.watch.asked)
+        asked.handler.write_message(MUCH, binary=True)
+        assert not asked.peer.can_send
+        return asked
 
     async def until(self, look: Callable[[], Any]) -> None:
         async with asyncio.timeout(20):
@@ -464,22 +487,104 @@ def test_a_reset_while_a_ping_is_out_is_counted(by: str) -> None:
     run(story)
 
 
-def test_who_reads_slowly_is_not_dead() -> None:
+@both
+def test_who_reads_slowly_is_not_dead(by: str) -> None:
     """As long as bytes move; its pong comes when it has read what came before the ping."""
 
     async def story() -> None:
-        async with served("leeward", timeout=1.0) as it:
+        async with served(by, timeout=1.0) as it:
             client = await it.client(small=True)
             await client.pinged(2)
-            handler = next(iter(it.made.live))._websocket
-            handler.write_message(b"x" * 3_000_000, binary=True)
+            asked, sent = it.asked(), it.pings.sent
+            asked.handler.write_message(bytes(600_000), binary=True)
+            assert asked.peer.can_send, "the kernel has taken it all"
             client.answers = False
-            sent, end = it.pings.sent, asyncio.get_running_loop().time() + 3.5
+            end = asyncio.get_running_loop().time() + 3.5
             while asyncio.get_running_loop().time() < end:  # three times the timeout
                 assert await client.reader.read(20_000)
                 await asyncio.sleep(0.05)
             assert it.pings.sent > sent and not it.pings.failures
+            assert asked.peer.gauge().left < asked.watch.owed
             assert len(it.made.live) == 1
+
+    run(story)
+
+
+@both
+@pytest.mark.parametrize("loop", LOOPS)
+def test_who_was_not_sent_a_ping_need_not_answer_it(by: str, loop: str) -> None:
+    """What is due while a message waits to be taken is sent when that has been taken."""
+
+    async def story() -> None:
+        async with served(by) as it:
+            client = await it.client()
+            await client.pinged(2)
+            asked, sent = await it.behind(), it.pings.sent
+            await it.until(lambda: asked.watch.asked > asked.heard)
+            assert it.pings.sent == sent
+            assert await client.frame() == (BINARY, MUCH)
+            await client.pinged(2)
+            assert not it.pings.failures
+
+    run(story, loop)
+
+
+@both
+def test_who_is_always_behind_is_not_dead(by: str) -> None:
+    """The application has the next message whenever one is taken; a ping seldom has its turn."""
+
+    async def story() -> None:
+        async with served(by, timeout=1.0) as it:
+            client = await it.client()
+            await client.pinged(2)
+            client.send(TEXT, b"stream")
+            end = asyncio.get_running_loop().time() + 4.5
+            while asyncio.get_running_loop().time() < end:  # four times the timeout
+                await client.frame()
+                await asyncio.sleep(0.02)
+            assert not it.pings.failures
+            assert len(it.made.live) == 1
+
+    run(story)
+
+
+@both
+def test_who_was_not_sent_a_ping_is_not_deaf(by: str) -> None:
+    """It is told of when it has got one, and that is the first that counts."""
+
+    async def story() -> None:
+        async with served(by, timeout=INTERVAL) as it:
+            client = await it.client()
+            client.answers = False
+            asked, due = await it.behind(), set[float]()
+            while len(due) < 4:
+                await it.until(lambda: asked.watch.asked not in {0.0, *due})
+                due.add(asked.watch.asked)
+            assert not it.pings.sent and not it.pings.failures
+            assert await client.frame() == (BINARY, MUCH)
+            await client.pinged()
+            await it.until(lambda: it.pings.failures)
+            assert it.pings.failures == {"never answered": 1}
+
+    run(story)
+
+
+@both
+def test_a_reset_while_a_ping_is_held_back_is_none_of_its(by: str) -> None:
+    """Nobody waited for an answer."""
+
+    async def story() -> None:
+        async with served(by) as it:
+            client = await it.client()
+            await client.pinged(2)
+            asked = await it.behind()
+            await it.until(lambda: asked.watch.asked > asked.heard)
+            client.writer.transport.get_extra_info("socket").setsockopt(
+                socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0"
+            )
+            client.writer.transport.abort()
+            await it.until(lambda: "close" in it.told)
+            assert not it.pings.failures
 
     run(story)
 

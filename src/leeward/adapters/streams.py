@@ -144,8 +144,12 @@ class Stream(IOStream):
     def sent(self) -> int:
         return self._total_write_index
 
+    @property
+    def can_send(self) -> bool:
+        return not (self._closed or self._write_buffer)
+
     def write_frame(self, frame: bytes) -> None:
-        if self._closed or self._write_buffer:
+        if not self.can_send:
             return
         if self._direct:
             # 9 us less than `write`, with its buffer and its future; 1 more than the kernel.

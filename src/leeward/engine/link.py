@@ -396,9 +396,13 @@ class Link(Sending):
 
     # --- for the pings ---------------------------------------------------------------------------
 
+    @property
+    def can_send(self) -> bool:
+        return not self._paused_writing
+
     def write_frame(self, frame: bytes) -> None:
         """Send it.  Not behind bytes that the peer does not take: it would be one more."""
-        if not self._paused_writing:
+        if self.can_send:
             self.send(frame)
 
     def gauge(self) -> Gauge:

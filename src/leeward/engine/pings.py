@@ -59,8 +59,12 @@ class Peer(Protocol):
     def sent(self) -> int:
         """Bytes that we were given to send, ever."""
 
+    @property
+    def can_send(self) -> bool:
+        """Does nothing wait here that the peer has not taken?"""
+
     def write_frame(self, frame: bytes) -> None:
-        """Send `frame` behind what was sent.  Nothing if that cannot be."""
+        """Send `frame` behind what was sent.  Nothing if it cannot be."""
 
     def gauge(self) -> Gauge: ...
 
@@ -72,11 +76,9 @@ class Asked:
     """One peer that is watched.
 
     heard:  when its last bytes came, on the loop's clock.
-    owed:   `Peer.sent` before the ping: a pong comes when all that has been read.
-    left:   `Gauge.left` at the last look, -1 for none.
     """
 
-    __slots__ = ("handler", "heard", "left", "owed", "peer", "ruled", "sieve", "watch")
+    __slots__ = ("handler", "heard", "peer", "ruled", "sieve", "watch")
 
     def __init__(
         self, peer: Peer, handler: WebSocketHandler, sieve: Sieve, ruled: Ruled, now: float
@@ -85,8 +87,6 @@ class Asked:
         self.sieve, self.ruled = sieve, ruled
         self.watch = Watch(ruled.rule, random.random())
         self.heard = now
-        self.owed = 0
-        self.left = -1
 
     def __repr__(self) -> str:
         return f"<asked {self.peer}>"
@@ -218,8 +218,13 @@ class Pings:
     def end(self, asked: Asked, error: BaseException | None) -> None:
         """The connection is gone, by `error` if it was not closed."""
         asked.ruled.take(asked)
-        if error is not None and asked.watch.asked > asked.heard:
-            self._count(TIMEOUT if isinstance(error, TimeoutError) else RESET, asked)
+        if error is None or asked.watch.asked <= asked.heard:
+            return
+        if isinstance(error, TimeoutError):
+            # With or without a ping: one is held back behind what nobody takes.
+            self._count(TIMEOUT, asked)
+        elif asked.watch.out:
+            self._count(RESET, asked)
 
     # --- its time has come ----------------------------------------------------------------------
 
@@ -228,7 +233,8 @@ class Pings:
         protocol = asked.handler.ws_connection
         if protocol is None or protocol.is_closing():
             return  # no frame may follow the close frame; Tornado waits 5 s for the other
-        verdict, at = asked.watch.look(now, asked.heard, asked.sieve.answers)
+        peer, watch = asked.peer, asked.watch
+        verdict, at = watch.look(now, asked.heard, asked.sieve.answers, peer.can_send)
         if verdict is Verdict.GONE:
             found = self._excuse(asked, now)
             if found is None:
@@ -238,8 +244,8 @@ class Pings:
             if verdict is Verdict.DEAF:
                 self._count(DEAF, asked)
             self.sent += 1
-            asked.owed, asked.left = asked.peer.sent, -1
-            asked.peer.write_frame(self._frame)
+            watch.owed = peer.sent
+            peer.write_frame(self._frame)
         asked.ruled.place(asked, at)
 
     def _excuse(self, asked: Asked, now: float) -> float | None:
@@ -251,9 +257,7 @@ class Pings:
             # And libuv before 1.45 runs timers before it reads, after a stall too.
             asked.heard = now
             return asked.watch.look(now, now, True)[1]
-        moves = asked.left < gauge.left < asked.owed
-        asked.left = gauge.left
-        at = asked.watch.excuse(now, moves, gauge.stuck)
+        at = asked.watch.excuse(now, gauge.left, gauge.stuck)
         if at is None:
             self._count(TIMEOUT, asked)
             asked.peer.write_frame(_FAREWELL)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 
 import pytest
 from engine.hall import ask, served
@@ -66,6 +68,66 @@ def test_a_client_that_leaves_amid_an_upload(by: str, framing: str, patience: fl
     assert not at_work
     # Up to 6.6 Tornado drops what of a chunk is less than a piece.
     assert stored == SENT or (by == "tornado" and framing == "chunked")
+
+
+@stream_request_body
+class Writes(RequestHandler):
+    """Is at work on the first of what comes until it is let go on."""
+
+    begun: asyncio.Event
+    go_on: asyncio.Event
+    ends: asyncio.Future[bool]
+    where: str
+
+    async def prepare(self) -> None:
+        self.at_work = False
+        if Writes.where == "prepare":
+            await self._write()
+
+    async def data_received(self, chunk: bytes) -> None:
+        await self._write()
+
+    async def _write(self) -> None:
+        self.at_work = True
+        Writes.begun.set()
+        await Writes.go_on.wait()
+        self.at_work = False
+
+    def on_connection_close(self) -> None:
+        super().on_connection_close()
+        Writes.ends.set_result(self.at_work)
+
+
+class Answers(RequestHandler):
+    def get(self) -> None:
+        self.write("I am here")
+
+
+@pytest.mark.parametrize("where", ["prepare", "data_received"])
+@pytest.mark.parametrize("framing", HALVES)
+@pytest.mark.parametrize("by", SERVERS)
+def test_a_client_that_is_reset_amid_an_upload(by: str, framing: str, where: str) -> None:
+    """Who is at work on a piece is told behind that, once: he may close what he writes to."""
+    Writes.where = where
+    head = b"PUT / HTTP/1.1\r\nHost: x\r\n" + HALVES[framing]
+
+    async def main() -> bool:
+        Writes.begun, Writes.go_on = asyncio.Event(), asyncio.Event()
+        Writes.ends = asyncio.get_running_loop().create_future()
+        app = Application([("/", Writes), ("/other", Answers)], log_function=lambda _: None)
+        async with served(app, by) as port:
+            with socket.create_connection(("127.0.0.1", port)) as client:
+                client.sendall(head + 1000 * b"a")
+                await asyncio.wait_for(Writes.begun.wait(), 10)
+                linger = struct.pack("ii", 1, 0)
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+            # Behind this the loop has seen the reset.
+            await ask(port, b"GET /other HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            assert not Writes.ends.done()
+            Writes.go_on.set()
+            return await asyncio.wait_for(Writes.ends, 10)
+
+    assert not run(main())
 
 
 @stream_request_body

@@ -19,6 +19,7 @@ from tornado.web import Application, RequestHandler, stream_request_body
 from tornado.websocket import WebSocketHandler
 
 from leeward._core.config import Config
+from leeward.engine.orphans import runs
 from leeward.engine.rules import LEGAL
 
 LOOPS = pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
@@ -161,6 +162,227 @@ def test_a_fin_while_the_application_is_at_work(name: str) -> None:
     answer, (how, came) = run(main())
     assert how == expected[0] and came == (expected[1] or came)
     assert answer.endswith(b"\r\n\r\nok") if how == "whole" else answer == b""
+
+
+@stream_request_body
+class Noted(RequestHandler):
+    """Takes its time for the first of a request, and notes in which order it is called.
+
+    Does not pass on what it is told.
+    """
+
+    said: list[str]
+    at_work: asyncio.Event
+    go_on: asyncio.Event
+    told: asyncio.Event
+    where: str
+    fails = False
+
+    async def prepare(self) -> None:
+        if Noted.where == "prepare":
+            await self._work()
+
+    async def data_received(self, chunk: bytes) -> None:
+        if Noted.where == "answered":
+            await self.finish("early")
+        await self._work()
+
+    async def _work(self) -> None:
+        Noted.said.append("begins")
+        Noted.at_work.set()
+        try:
+            await Noted.go_on.wait()
+        except asyncio.CancelledError:
+            Noted.said.append("cancelled")
+            raise
+        Noted.said.append("goes on")
+        if Noted.fails:
+            raise RuntimeError("the disk is full")
+
+    def post(self) -> None:
+        raise AssertionError("half a body is no request")
+
+    def on_connection_close(self) -> None:
+        Noted.said.append("left")
+        Noted.told.set()
+
+    def on_finish(self) -> None:
+        Noted.said.append(f"finished {self.get_status()}")
+
+    @classmethod
+    def reset(cls, where: str = "data_received", fails: bool = False) -> None:
+        cls.said, cls.where, cls.fails = [], where, fails
+        cls.at_work, cls.go_on, cls.told = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+
+async def begin_upload(port: Port, send: bytes = HEAD + 1000 * b"a") -> socket.socket:
+    """Until its handler is at work on what has come."""
+    client = socket.create_connection(port.address)
+    client.sendall(send)
+    await Noted.at_work.wait()
+    return client
+
+
+def reset(client: socket.socket) -> None:
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    client.close()
+
+
+async def nothing_is_left(port: Port) -> None:
+    """Until no task is at work for a handler."""
+    while port.server.orphans() or any(runs(it)[0] is not None for it in asyncio.all_tasks()):
+        await asyncio.sleep(0.001)
+
+
+@LOOPS
+@pytest.mark.parametrize("where", ["prepare", "data_received", "answered"])
+@pytest.mark.parametrize("end", ["reset", "cut", "drain", "deadline"])
+def test_the_end_of_a_client_is_told_behind_what_is_at_work(
+    end: str, where: str, loop: str
+) -> None:
+    """It came in the middle: what a piece was being written to had been closed under it."""
+
+    async def main() -> None:
+        Noted.reset(where)
+        app = Application([("/", Noted)], log_function=lambda _: None)
+        async with serving(app, Config("", on_disconnect="notify")) as port:
+            client = await begin_upload(port)
+            (member,) = port.server.live
+            with client:
+                if end == "reset":
+                    reset(client)
+                elif end == "cut":
+                    member.cut()
+                else:
+                    if end == "drain":
+                        member.part(True)
+                    else:
+                        member.expire()
+                    client.close()
+                await port.gone()
+            before = Noted.said.copy()
+            assert "left" not in before
+            if where != "answered":
+                while not port.server.orphans():  # its time to end by itself is over
+                    await asyncio.sleep(0.001)
+            Noted.go_on.set()
+            await Noted.told.wait()
+            if where != "answered":  # Tornado waits for a body that is forgotten then
+                await nothing_is_left(port)
+            assert Noted.said == [*before, "goes on", "left"]
+            Noted.said.clear()
+            assert member.exchange is None and member._delegate is None
+
+    run(main(), loop)
+    assert not Noted.said
+
+
+@LOOPS
+@pytest.mark.parametrize("engine", ["leeward", "tornado"])
+@pytest.mark.parametrize("where", ["prepare", "data_received"])
+@pytest.mark.parametrize("by", ["policy", "person", "drain"])
+def test_what_is_at_work_for_a_client_that_left_is_ended_where_it_waits(
+    by: str, where: str, engine: str, loop: str
+) -> None:
+    """The handler ended beside it, and it went on with what that had let go."""
+
+    async def main() -> None:
+        Noted.reset(where)
+        app = Application([("/", Noted)], log_function=lambda _: None)
+        policy = "cancel" if by == "policy" else "notify"
+        async with serving(app, Config("", engine=engine, on_disconnect=policy)) as port:
+            with await begin_upload(port):
+                (member,) = port.server.live
+                if by == "drain":
+                    port.server.close_rest()
+                else:
+                    member.cut()
+                await port.gone()
+                if by == "person":
+                    while not port.server.orphans():
+                        await asyncio.sleep(0.001)
+                    for orphan in port.server.leaving.every():
+                        port.server.end(orphan)
+                await Noted.told.wait()
+                await nothing_is_left(port)
+
+    run(main(), loop)
+    assert sorted(Noted.said) == ["begins", "cancelled", "finished 499", "left"]
+    assert Noted.said.index("left") > Noted.said.index("cancelled")
+
+
+@LOOPS
+def test_under_tornados_own_server_nothing_ends_before_what_is_at_work(loop: str) -> None:
+    """Its body was ended under it: `_execute` was over while a piece was being written."""
+
+    async def main() -> None:
+        Noted.reset()
+        app = Application([("/", Noted)], log_function=lambda _: None)
+        config = Config("", engine="tornado", on_disconnect="notify")
+        async with serving(app, config) as port:
+            with await begin_upload(port):
+                for member in tuple(port.server.live):
+                    member.cut()
+                await port.gone()
+                while port.server.leaving._told:  # its time to end by itself is over
+                    await asyncio.sleep(0.001)
+                await asyncio.sleep(0)
+                assert port.server.orphans()
+                Noted.go_on.set()
+                await Noted.told.wait()
+                await nothing_is_left(port)
+
+    run(main(), loop)
+    assert Noted.said == ["begins", "goes on", "left"]
+
+
+@pytest.mark.parametrize("how", ["a future", "a task"])
+def test_what_a_handler_hands_out_is_waited_for_no_longer_and_goes_on(how: str) -> None:
+    """A `data_received` may give what others wait for too."""
+
+    class Shares(Noted):
+        shared: Any
+
+        def data_received(self, chunk: bytes) -> Any:
+            Noted.at_work.set()
+            return Shares.shared
+
+    async def main() -> None:
+        Noted.reset()
+        work = asyncio.ensure_future(Noted.go_on.wait())
+        Shares.shared = work if how == "a task" else asyncio.Future()
+        others = asyncio.gather(Shares.shared)
+        app = Application([("/", Shares)], log_function=lambda _: None)
+        async with serving(app, Config("", on_disconnect="cancel")) as port:
+            reset(await begin_upload(port))
+            await Noted.told.wait()
+            assert not Shares.shared.done()
+            Noted.go_on.set()
+            if how == "a future":
+                Shares.shared.set_result(True)
+            assert await others == [True]
+            await work
+            await nothing_is_left(port)
+
+    run(main())
+    assert sorted(Noted.said) == ["finished 499", "left"]
+
+
+def test_what_fails_behind_the_end_of_a_client_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    """As under Tornado: nothing was closed under it that could have been the reason."""
+
+    async def main() -> None:
+        Noted.reset(fails=True)
+        app = Application([("/", Noted)], log_function=lambda _: None)
+        async with serving(app, Config("")) as port:
+            reset(await begin_upload(port))
+            await port.gone()
+            Noted.go_on.set()
+            await Noted.told.wait()
+            await nothing_is_left(port)
+
+    run(main())
+    assert [it.exc_info[1].args for it in caplog.records if it.exc_info] == [("the disk is full",)]
 
 
 @LOOPS

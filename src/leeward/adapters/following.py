@@ -6,14 +6,19 @@ class, its arguments and its overrides.
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from typing import TYPE_CHECKING, Any
 
 from tornado.httputil import HTTPMessageDelegate, RequestStartLine
 
 from leeward._core.connection import Life
+from leeward.adapters.parting import handler_of
 from leeward.engine import forwarded, health, overload
 from leeward.engine.declared import declared
+from leeward.engine.interrupt import interrupt
+from leeward.engine.taking import end_body
+from leeward.engine.unanswered import is_to_end
 from leeward.limits import DECLARED, Deadlines
 
 if TYPE_CHECKING:
@@ -21,8 +26,10 @@ if TYPE_CHECKING:
 
     from tornado.httpserver import HTTPServer
     from tornado.httputil import HTTPConnection, HTTPHeaders, ResponseStartLine
+    from tornado.web import RequestHandler
 
     from leeward.adapters.connection import Connection
+    from leeward.engine.interrupt import Threads
 
 
 def follow(http: HTTPServer) -> None:
@@ -73,7 +80,7 @@ def _connection(server_conn: Any) -> Connection | None:
 class _Request(HTTPMessageDelegate):
     """Passes everything on; tells the connection when the headers are complete."""
 
-    __slots__ = ("conn", "connection", "inner", "own")
+    __slots__ = ("conn", "connection", "handler", "inner", "own")
 
     def __init__(
         self, connection: Connection, conn: HTTPConnection, inner: HTTPMessageDelegate
@@ -82,6 +89,7 @@ class _Request(HTTPMessageDelegate):
         self.conn = conn
         self.inner = inner
         self.own: Deadlines | None = None
+        self.handler: RequestHandler | None = None  # one that reads its body as it comes
 
     def headers_received(
         self, start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders
@@ -96,10 +104,30 @@ class _Request(HTTPMessageDelegate):
         waiting = self.inner.headers_received(start_line, headers)
         if DECLARED:
             self.own = declared(self.inner)
+        self.handler = handler_of(self.conn)  # type: ignore[arg-type]
         return waiting
 
     def data_received(self, chunk: bytes) -> Awaitable[None] | None:
-        return self.inner.data_received(chunk)
+        if self.handler is not None and is_to_end(self.handler):
+            return None  # Tornado has this from before its client left
+        waiting = self.inner.data_received(chunk)
+        if waiting is None or self.handler is None:
+            return waiting
+        return self._taken(waiting)
+
+    async def _taken(self, waiting: Awaitable[None]) -> None:
+        """Have it be known what is at work: see `leeward.engine.taking`."""
+        taking = _Taking(asyncio.current_task())
+        conn: Any = self.conn
+        conn.taking = taking
+        try:
+            await waiting
+        except asyncio.CancelledError:
+            if not taking.ended:
+                raise
+            # What reads on finds the connection closed, and tells the application.
+        finally:
+            conn.taking = None
 
     def finish(self) -> None:
         self.inner.finish()
@@ -108,4 +136,23 @@ class _Request(HTTPMessageDelegate):
             self.connection.own.begins(self.connection, self.conn, self.own)  # type: ignore[arg-type]
 
     def on_connection_close(self) -> None:
-        self.inner.on_connection_close()
+        try:
+            self.inner.on_connection_close()
+        finally:
+            if self.handler is not None:
+                end_body(self.handler)
+
+
+class _Taking:
+    """task:  Tornado's, that reads the requests of one connection and waits for the application."""
+
+    __slots__ = ("_task", "ended")
+
+    def __init__(self, task: asyncio.Task[Any] | None) -> None:
+        self._task = task
+        self.ended = False
+
+    def end(self, threads: Threads) -> None:
+        self.ended = True
+        if self._task is not None:
+            interrupt(self._task, threads)

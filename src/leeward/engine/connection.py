@@ -24,6 +24,7 @@ from leeward.engine.exchange import Exchange
 from leeward.engine.head import HEAD_ENDS, BadRequest, Head, find_head
 from leeward.engine.reading import AHEAD, Reading
 from leeward.engine.rules import too_large
+from leeward.engine.taking import end_body
 from leeward.limits import ATTRIBUTE
 
 if TYPE_CHECKING:
@@ -125,7 +126,8 @@ class Connection(Reading):
             self.server.leaving.left(handler, exchange.task)
         if self.lost:
             self._tell_delegate()
-            self.exchange = self._delegate = None
+            if exchange is None or exchange.taking is None:  # else `_unpark` needs them
+                self.exchange = self._delegate = None
         if exchange is None or not exchange.read_finished:
             return
         if (callback := exchange.client_left()) is not None:
@@ -260,12 +262,21 @@ class Connection(Reading):
         self.close()
 
     def _tell_delegate(self) -> None:
-        """The request will never be complete."""
-        delegate, self._delegate = self._delegate, None
+        """The request will never be complete.
+
+        Who is at work on a part of it is told behind that (`_unpark`): it would close a file
+        that its `data_received` is writing to.
+        """
         exchange = self.exchange
+        if exchange is not None and exchange.taking is not None:
+            return
+        delegate, self._delegate = self._delegate, None
         if delegate is None or exchange is None or exchange.read_finished:
             return
+        handler = exchange.handler
         _tell(delegate.on_connection_close)
+        if handler is not None:
+            end_body(handler)
 
     # --- an exchange ends ------------------------------------------------------------------------
 

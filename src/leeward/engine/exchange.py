@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from leeward.engine.connection import Connection
     from leeward.engine.head import Head
     from leeward.engine.stream import TransportStream
+    from leeward.engine.taking import Taking
     from leeward.limits import Deadlines
 
 #: A body above this is sent behind its head, and not copied to it.
@@ -42,6 +43,8 @@ class Exchange(HTTPConnection):
     _websocket: WebSocketHandler | None = None
     #: What runs the handler, if it waits for something.
     task: asyncio.Future[Any] | None = None
+    #: What the application does with a part of the request, if it takes its time for that.
+    taking: Taking | None = None
     _chunking = False
     #: Is the answer a stream of events?
     endless = False

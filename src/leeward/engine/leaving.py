@@ -11,7 +11,6 @@ import logging
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from tornado.iostream import StreamClosedError
 from tornado.web import RequestHandler
 
 from leeward._core import leaving as decisions
@@ -19,6 +18,7 @@ from leeward.disconnect import mark_of
 from leeward.engine import onward, unanswered, unclosed, waits
 from leeward.engine.interrupt import interrupt
 from leeward.engine.orphans import Orphan, handlers_at_work
+from leeward.engine.taking import end_prepare, taking_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -137,8 +137,6 @@ class Leaving:
 
     def _take_in(self) -> None:
         told, self._told = self._told, []
-        for handler, _ in told:
-            _end_body(handler)
         for orphan in self._adopt(told):
             self._give_time(orphan)
         self._look()
@@ -195,7 +193,11 @@ class Leaving:
             self._end(orphan, found.get(id(orphan.handler), orphan.task))
 
     def _end(self, orphan: Orphan, work: asyncio.Future[Any]) -> None:
-        """work:  what it waits in: itself, or the `on_message` that it waits for."""
+        """work:  what it waits in: itself, or the `on_message` that it waits for.
+
+        Amid an upload it is the `data_received` that is ended: the handler waits for its body,
+        and would be over while a piece of it is being written.
+        """
         orphan.tries += 1
         wait = decisions.again(orphan.tries, self._after)
         if wait is None:
@@ -207,8 +209,12 @@ class Leaving:
         unanswered.prepare(orphan.handler)
         unclosed.hush(orphan.handler)
         unanswered.unlog(orphan.task)
+        taking = taking_of(orphan.handler)
         try:
-            interrupt(work, orphan.threads)
+            if taking is not None:
+                taking.end(orphan.threads)
+            else:
+                interrupt(work, orphan.threads)
         except Exception:
             _log.exception("%s cannot be ended", orphan.name)
 
@@ -218,6 +224,7 @@ class Leaving:
             return
         unclosed.close(orphan.handler)  # Tornado before 6.5 forgets it when it is cancelled
         if orphan.tries:
+            end_prepare(orphan.handler)
             unanswered.close_books(orphan.handler)
             self.ended += 1
             self._ended[orphan.name] += 1
@@ -250,15 +257,3 @@ class Leaving:
         what = "1 handler" if ended.total() == 1 else f"{ended.total()} handlers"
         _log.info("clients left: ended %s (%s%s)%s", what, names, more, runs_on)
         self._loop.call_later(_SAY, self._say)
-
-
-def _end_body(handler: RequestHandler) -> None:
-    """The rest of a body that is read as it comes will not come.
-
-    Tornado's `on_connection_close` says so, which a handler that has one of its own may
-    have forgotten to call.
-    """
-    body = getattr(handler.request, "_body_future", None)
-    if isinstance(body, asyncio.Future) and not body.done():
-        body.set_exception(StreamClosedError())
-        body.exception()

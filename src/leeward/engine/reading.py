@@ -23,6 +23,7 @@ from leeward.engine.body import Chunked
 from leeward.engine.fields import check_length
 from leeward.engine.link import HALF_CLOSED
 from leeward.engine.parting import Parting
+from leeward.engine.taking import Taking
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -189,20 +190,28 @@ class Reading(Parting):
             self._awaits_application()
         if len(self._buffer) > AHEAD:
             self._pause_reading()
-        gen.convert_yielded(waiting).add_done_callback(lambda it: self._unpark(it, then))
+        exchange = self.exchange
+        future = gen.convert_yielded(waiting)
+
+        def over(future: asyncio.Future[Any]) -> None:
+            if exchange is not None:
+                exchange.taking = None
+            self._unpark(future, then)
+
+        future.add_done_callback(over)
+        if exchange is not None:  # else the stream was taken over
+            exchange.taking = Taking(future, over)
 
     def _unpark(self, future: asyncio.Future[Any], then: Callable[[], bool]) -> None:
         if self.life is not _ACTIVE or self.exchange is None:
-            if not future.cancelled():
-                future.exception()  # the application has been told of its client's end
+            self._left_meanwhile(future)
             return
         try:
             future.result()
         except HTTPInputError as error:
             self._refuse(error)
         except (Exception, asyncio.CancelledError) as error:
-            if not isinstance(error, StreamClosedError):
-                _application.error("Uncaught exception", exc_info=error)
+            _log(error)
             self._tell_delegate()
             self.close()
         else:
@@ -212,6 +221,15 @@ class Reading(Parting):
             # Behind the handler's method, which begins in the loop's next turn.
             self.server.loop.call_soon(self._ended_meanwhile, context=self.server.context.copy())
 
+    def _left_meanwhile(self, future: asyncio.Future[Any]) -> None:
+        """The client has gone, or we have left it, while the application was at work."""
+        error = None if future.cancelled() else future.exception()
+        if error is not None and not isinstance(error, HTTPInputError):  # nobody is to be refused
+            _log(error)
+        self._tell_delegate()
+        if self.lost:
+            self.exchange = self._delegate = None
+
     def _ended_meanwhile(self) -> None:
         if self.life is _ACTIVE and not self.half_closed():
             self.close()  # it was half a request
@@ -219,9 +237,8 @@ class Reading(Parting):
     def _goes_on(self) -> bool:
         """Is the application at work on a part of a request?  The rest may be here, and half of
         it is handed on too before it is told."""
-        if self.life is not _ACTIVE or self._step is not None or self.exchange is None:
-            return False
-        return not self.exchange.read_finished
+        exchange = self.exchange
+        return self.life is _ACTIVE and exchange is not None and exchange.taking is not None
 
     def half_closed(self) -> bool:
         """While the application is at it, it is not told: it would take it for half a request,
@@ -230,3 +247,9 @@ class Reading(Parting):
             self.deadline = self.server.deadline(HALF_CLOSED)
             return True
         return super().half_closed()
+
+
+def _log(error: BaseException) -> None:
+    """What escaped the application."""
+    if not isinstance(error, StreamClosedError):
+        _application.error("Uncaught exception", exc_info=error)

@@ -29,7 +29,7 @@ def prepare(handler: RequestHandler) -> None:
     the application's and logs it with a traceback.
     """
     own: Any = vars(handler)
-    if "_leeward_ends" in own:
+    if is_to_end(handler):
         return
     own["_leeward_ends"] = True
     send_error, look_at = handler.send_error, handler._handle_request_exception
@@ -47,6 +47,11 @@ def prepare(handler: RequestHandler) -> None:
             look_at(error)
 
     own["send_error"], own["_handle_request_exception"] = sending_error, looking_at
+
+
+def is_to_end(handler: RequestHandler) -> bool:
+    """Was it cancelled?  It need not be over."""
+    return "_leeward_ends" in vars(handler)
 
 
 def close_books(handler: RequestHandler) -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+from pathlib import Path
 
 import pytest
 
 from leeward._sys.outbound import End, ends, outbound, own
+from leeward._zygote.descriptors import peer_of
 
 
 def row(local: str, remote: str, state: str, inode: int) -> str:
@@ -87,3 +89,38 @@ def test_own_connections_by_peer() -> None:
         assert own(below, {made[0].fileno()})[peer] == 1
         assert own(0, ()) == {}
         made[0].sendall(b"still open")
+
+
+@pytest.mark.parametrize("asks", ["own", "peer_of"])
+def test_a_blocking_socket_of_the_application_stays_one(asks: str) -> None:
+    """Also where it has said `setdefaulttimeout`: its `recv` would raise BlockingIOError."""
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        made = stack.enter_context(socket.create_connection(listener.getsockname()))
+        quiet = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+        pair = [stack.enter_context(it) for it in socket.socketpair()]
+        theirs = [listener, made, quiet, *pair]
+        stack.callback(socket.setdefaulttimeout, None)
+        socket.setdefaulttimeout(5.0)
+        host, port = listener.getsockname()
+        if asks == "own":
+            assert own(max(it.fileno() for it in theirs) + 1, set())[f"{host}:{port}"] == 1
+        else:
+            assert [peer_of(it.fileno()) for it in theirs] == ["", f"{host}:{port}", "", "", ""]
+        assert all(os.get_blocking(it.fileno()) for it in theirs)
+
+
+def test_a_quiet_datagram_socket_is_known(tmp_path: Path) -> None:
+    """Nothing is answered on it: syslog's."""
+    path = str(tmp_path / "log")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as daemon:
+        daemon.bind(path)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as made:
+            made.connect(path)
+            assert peer_of(made.fileno()) == ""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as database:
+        database.bind(path + "2")
+        database.listen()
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as made:
+            made.connect(path + "2")
+            assert peer_of(made.fileno()) == f"unix:{path}2"

@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Container, Iterable
 
 from leeward._core.record import Record
+from leeward._sys.descriptors import borrowed, type_of
 from leeward._sys.files import lines
 
 #: Of the column `st` (include/net/tcp_states.h).
@@ -73,11 +74,11 @@ def own(below: int, known: Container[int]) -> Counter[str]:
         if fd in known:
             continue
         try:
-            sock = socket.socket(fileno=fd)
+            sock = borrowed(fd)
         except OSError:
             continue  # no socket, or closed by a thread of the application's
         try:
-            if sock.type != socket.SOCK_STREAM or sock.family not in _INTERNET:
+            if sock.family not in _INTERNET or type_of(sock) != socket.SOCK_STREAM:
                 continue
             port = sock.getsockname()[1]
             if sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):

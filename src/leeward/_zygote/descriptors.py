@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from leeward._sys import files
+from leeward._sys.descriptors import borrowed, type_of
 from leeward._zygote.look import Found, Look, key, opened
 from leeward._zygote.objects import libraries
 from leeward._zygote.origins import NOWHERE, Site
@@ -151,7 +152,7 @@ def _encrypts(it: Any) -> bool:
 
 def peer_of(fd: int) -> str:
     """Whom a socket is connected to; "" if to nobody who would answer."""
-    with socket.socket(fileno=os.dup(fd)) as sock:
+    with borrowed(os.dup(fd)) as sock:
         try:
             peer = sock.getpeername()
         except OSError:
@@ -159,7 +160,7 @@ def peer_of(fd: int) -> str:
         if sock.family == socket.AF_UNIX:
             # syslog and journal: a datagram is a line and nothing is answered.  A
             # peer without a name is a socketpair, a pipe of this process to itself.
-            quiet = sock.type == socket.SOCK_DGRAM or not peer
+            quiet = type_of(sock) == socket.SOCK_DGRAM or not peer
             return "" if quiet else f"unix:{os.fsdecode(peer)}"
     return f"{peer[0]}:{peer[1]}" if isinstance(peer, tuple) else str(peer)
 

@@ -208,7 +208,7 @@ MUTANTS = (
     Mutant("finished twice", "finish", "if self._finished:", "if False:"),
     Mutant("a piece is lost", "finish", 'b"".join(buffer)', "buffer[-1] if buffer else b''"),
     Mutant("transforms are skipped", "finish", "or self._transforms\n", "or False\n"),
-    Mutant("HEAD has a body", "finish", 'or method == "HEAD"', "or False"),
+    Mutant("HEAD has a body", "finish", "in (method, connection.head.method)", "in ()"),
     Mutant(
         "204 has a body",
         "finish",

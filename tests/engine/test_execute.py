@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from engine.hall import ask, connection, engine, served
 from tornado import version_info
+from tornado.httpserver import HTTPServer
 from tornado.httputil import HTTPInputError, HTTPMessageDelegate, HTTPServerConnectionDelegate
 from tornado.routing import PathMatches, Rule
 from tornado.web import Application, RequestHandler, stream_request_body
@@ -221,6 +222,93 @@ def test_what_an_application_overrides_is_called(name: str) -> None:
 
     asyncio.run(run())
     assert [name] * 3 == CALLED
+
+
+async def three_answers(server: Any) -> bytes:
+    """To GET of one client."""
+    member, transport = connection(engine(server))
+    for turn in range(3):
+        member.data_received(GET % (b"", b""))
+        while b"".join(transport.written).count(b"HTTP/1.1 200") <= turn:
+            await asyncio.sleep(0)
+    return b"".join(transport.written)
+
+
+@pytest.mark.parametrize("name", ["finish", "write_headers", "set_close_callback"])
+@pytest.mark.parametrize("where", ["class", "object"])
+def test_what_start_request_puts_around_a_connection_is_called(
+    name: str, where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever counts answers does so there; Tornado calls each for every one."""
+    CALLED.clear()
+
+    class Counting(HTTPServer):
+        def start_request(self, server_conn: Any, request_conn: Any) -> HTTPMessageDelegate:
+            holder = type(request_conn) if where == "class" else request_conn
+            original = getattr(holder, name)
+
+            def counted(*args: Any, **kwargs: Any) -> Any:
+                CALLED.append(name)
+                return original(*args, **kwargs)
+
+            if where == "object":
+                setattr(request_conn, name, counted)
+            elif original.__name__ != "counted":
+                monkeypatch.setattr(holder, name, counted)
+            return super().start_request(server_conn, request_conn)
+
+    found = asyncio.run(three_answers(Counting(Application([("/", Plain)]))))
+    assert found.count(b"HTTP/1.1 200") == 3
+    assert CALLED.count(name) >= 3
+
+
+def test_what_stands_on_a_server_itself_is_called() -> None:
+    """And who serves may be changed while it serves: a switch to a page of maintenance."""
+    CALLED.clear()
+
+    class Switched(Plain):
+        def get(self) -> None:
+            CALLED.append("switched")
+            self.finish("later")
+
+    async def run() -> None:
+        server: Any = HTTPServer(Application([("/", Plain)]))
+        original = server.start_request
+
+        def start_request(*args: Any) -> Any:
+            CALLED.append("start_request")
+            return original(*args)
+
+        server.start_request = start_request
+        await three_answers(server)
+        other = HTTPServer(Application([("/", Plain)]))
+        member, transport = connection(engine(other))
+        for _ in range(2):
+            seen = len(transport.written)
+            member.data_received(GET % (b"", b""))
+            while len(transport.written) == seen:
+                await asyncio.sleep(0)
+            other.request_callback = Application([("/", Switched)])
+
+    asyncio.run(run())
+    assert CALLED == ["start_request"] * 3 + ["switched"]
+
+
+def test_a_head_that_is_made_a_get_has_no_body() -> None:
+    """As under Tornado, which cuts: the next answer would begin in the middle of it."""
+
+    class Both(RequestHandler):
+        def prepare(self) -> None:
+            self.request.method = "GET"
+
+        def get(self) -> None:
+            self.write("a body")
+
+    def application() -> Application:
+        return Application([("/", Both)])
+
+    found = asyncio.run(each(application, b"HEAD / HTTP/1.1\r\nHost: a\r\n\r\n"))
+    assert not any(b"a body" in answer for answer in found.values())
 
 
 @pytest.mark.parametrize("path", execute.REPLACED)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from tornado.httpserver import HTTPServer
 
 from leeward.adapters.tornado import TornadoServer
+from leeward.engine.accelerate.pristine import find
 from leeward.engine.engine import Engine
 
 if TYPE_CHECKING:
@@ -31,6 +32,11 @@ def needs_tornado(application: HTTPServerConnectionDelegate) -> str:
         for name in _STREAMS:
             if getattr(type(application), name) is not getattr(HTTPServer, name):
                 return f"{type(application).__qualname__} overrides {name}()"
+            if name in vars(application):
+                return f"its {type(application).__qualname__} has a {name}() of its own"
+    if find("tornado.httpserver:HTTPServer.start_request") is None:
+        # New Relic's agent: it tells requests apart by the task of each connection.
+        return "HTTPServer.start_request() was replaced"
     return ""
 
 

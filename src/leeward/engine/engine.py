@@ -104,6 +104,7 @@ class Engine(Registry["Link"]):
         self.leaving = Leaving(config, closed, self.tells)
         self.params = http.conn_params
         self._dispatch: Dispatch | None = None
+        self._application: Any = None
         self._watch: watch.Watch | None = None
         self._look_at = 0.0
         self._running: set[asyncio.Future[Any]] = set()
@@ -146,9 +147,11 @@ class Engine(Registry["Link"]):
 
     def _choose_dispatch(self) -> None:
         http = self._http
-        plain = type(http).start_request is HTTPServer.start_request
+        plain = type(
+            http
+        ).start_request is HTTPServer.start_request and "start_request" not in vars(http)
         exits = lambda error: self.exits(error)  # noqa: E731 - a fork puts another in its place
-        application = http.request_callback
+        self._application = application = http.request_callback
         self._dispatch = dispatch(application, self.loop, exits, self._running) if plain else None
         self._watch = watch.Watch(application)
 
@@ -256,8 +259,11 @@ class Engine(Registry["Link"]):
             return refusal
         delegate: HTTPMessageDelegate
         # The connection has just read the clock.
-        if self._watch is not None and (now := exchange.connection.account.moved) >= self._look_at:
-            self._look(now)
+        if self._watch is not None:
+            if (now := exchange.connection.account.moved) >= self._look_at:
+                self._look(now)
+            if self._http.request_callback is not self._application:
+                self._choose_dispatch()  # a program has put another in its place
         if self._dispatch is not None:
             delegate = Handling(self._dispatch, connection, exchange)
             if self._http.xheaders:

@@ -28,6 +28,10 @@ _SKIPPED = (
     "_convert_header_value",
     "_break_cycles",
 )
+#: Of the connection, which is told all at once (`Exchange.answer`): whoever counts requests may
+#: put something in their place, on the class or on the object that `start_request` was given.
+_WRITE_HEADERS, _FINISH = Exchange.write_headers, Exchange.finish
+_SET_CLOSE_CALLBACK = Exchange.set_close_callback
 NEEDS = (
     *(f"tornado.web:RequestHandler.{name}" for name in _SKIPPED),
     "tornado.httputil:HTTPHeaders.__init__",
@@ -65,6 +69,19 @@ def _plain() -> Callable[[RequestHandler], bool]:
     return plain
 
 
+def _is_told(connection: Exchange) -> bool:
+    """Has somebody wrapped what `Exchange.answer` does not call?"""
+    own = vars(connection)
+    return (
+        Exchange.finish is not _FINISH
+        or Exchange.write_headers is not _WRITE_HEADERS
+        or Exchange.set_close_callback is not _SET_CLOSE_CALLBACK
+        or "finish" in own
+        or "write_headers" in own
+        or "set_close_callback" in own
+    )
+
+
 def finish(original: Callable[..., Any]) -> Callable[..., Any]:
     put, plain = layout.setter(), _plain()
     if put is None:
@@ -83,7 +100,8 @@ def finish(original: Callable[..., Any]) -> Callable[..., Any]:
             or type(connection) is not Exchange
             or type(headers) is not HTTPHeaders
             or type(request.headers) is not HTTPHeaders
-            or method == "HEAD"
+            or "HEAD" in (method, connection.head.method)  # a `prepare` may make it a GET
+            or _is_told(connection)
             or not (status == 200 or (status > 200 and status not in (204, 304)))
             or not plain(self)
         ):

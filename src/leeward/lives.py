@@ -1,14 +1,17 @@
 """What one process has opened of its resources, and how it opens and closes them.
 
-    declared ─ opening ─ open ─ closing ─ closed     in a worker for good; alone, it may
-       ▲          └─ failed ─┐               │       be opened again
-       └─────────────────────┴───────────────┘
+    declared ─ opening ─ open ─ closing ─ closed     for good in a worker that leaves; else
+       ▲          │        └─ lost ─┐        │       it may be opened again
+       └──────────┴─ failed ────────┴────────┘
 
 An asynchronous generator lives in a task of its own from its first step to its last, so
 that `async with asyncio.TaskGroup()` may stand around its `yield`, and so that nothing is
 thrown into it: `asyncio.run` cancels all tasks when it ends, this one then closes what was
 opened, in its order.  The loop's own `shutdown_asyncgens` would throw GeneratorExit into
 all of them at once; they are kept out of its sight.
+
+Only a scope of its own (a task group of which a task fails, a time-out) may cancel it: then
+this one is *lost*, and no other.  Which of the two it is, `leeward.stays` tells.
 
 Whoever forks leaves the child nothing: values are known by the pid that opened them, and
 the generators behind them are never resumed or freed there.
@@ -24,19 +27,16 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Iterator
-from contextvars import ContextVar, copy_context
-from typing import Any, Protocol
+from collections.abc import Awaitable, Collection, Iterator
+from contextvars import copy_context
+from typing import Any
 
-from leeward._core.resources import Cycle, Waits, allowance, before, way
-from leeward.errors import NotOpen
+from leeward._core.resources import Cycle, Waits, allowance, before
+from leeward.asking import asker, await_it, blamed, cycle
+from leeward.hosting import ALONE, Alone, Teller
 from leeward.resources import Held, Resource, mentioned
+from leeward.stays import Stay
 
-#: The resource that is being opened by whoever asks.
-asker: ContextVar[Resource[Any] | None] = ContextVar("leeward_opening", default=None)
-
-#: Seconds for all closers of a program that runs alone.
-ALONE = 5.0
 #: Seconds for the application's own tasks to end, when all are cancelled at once.
 OTHERS = 1.0
 #: Seconds for a closer that was cancelled because it was late.
@@ -49,49 +49,16 @@ class Overdue(BaseException):
     """Raised in a closer or an opener that blocks the loop for too long."""
 
 
-class Teller(Protocol):
-    """Whom a book tells of closers that fail, and asks for how long they may take."""
-
-    def failed(self, resource: Resource[Any], error: BaseException) -> None: ...
-
-    def late(self, resource: Resource[Any], seconds: float, task: Any) -> None: ...
-
-    def alarm(self, seconds: float, task: Any) -> contextlib.AbstractContextManager[object]:
-        """Around a step of `task`: raise `Overdue` in it if it blocks for so long."""
-
-    def patience(self) -> float:
-        """Seconds for all closers, when `asyncio.run` ends."""
-
-
-class Alone:
-    """The `Teller` of a program that runs without leeward: its log, and no alarms."""
-
-    def failed(self, resource: Resource[Any], error: BaseException) -> None:
-        import logging
-
-        logging.getLogger("leeward").error("closing %s failed", resource, exc_info=error)
-
-    def late(self, resource: Resource[Any], seconds: float, task: Any) -> None:
-        import logging
-
-        logging.getLogger("leeward").error("%s did not close within %.3g s", resource, seconds)
-
-    def alarm(self, seconds: float, task: Any) -> contextlib.AbstractContextManager[object]:
-        return contextlib.nullcontext()
-
-    def patience(self) -> float:
-        return ALONE
-
-
 class Book:
     """What this process has opened.  hosted: a worker's, which opens and closes by itself."""
 
     def __init__(self) -> None:
         self.pid = os.getpid()
         self.hosted = False
-        self.ended = False
+        self.closing = False
         self.teller: Teller = Alone()
         self.lives: list[Life] = []  # open, in the order in which they were opened
+        self.lost: set[Resource[Any]] = set()  # and not opened again
         self.opening: dict[Resource[Any], Life] = {}
         self.waits: Waits[Resource[Any]] = Waits()
         self.lock = threading.RLock()
@@ -118,6 +85,7 @@ class Book:
     def opened(self, life: Life, value: object) -> None:
         life.resource.held = Held(value)
         self.lives.append(life)
+        self.lost.discard(life.resource)
 
     def owns(self, task: asyncio.Task[Any]) -> bool:
         """Was `task` made by a resource, or by what one has made?"""
@@ -129,17 +97,22 @@ class Book:
 
     # --- closing -------------------------------------------------------------------------
 
-    async def close(self, seconds: float, keep: int = 0) -> None:
-        """Close all but the first `keep` in reverse, whatever fails, within `seconds`."""
-        self.ended = True
+    async def close(self, seconds: float, keep: Collection[Life] = ()) -> None:
+        """Close all but `keep` in reverse, whatever fails, within `seconds`."""
+        self.closing = True
         deadline = time.monotonic() + seconds
-        while len(self.lives) > keep:
-            life = self.lives[-1]
-            allowed = allowance(deadline - time.monotonic(), len(self.lives) - keep)
-            await life.end(allowed, self.teller)
+        try:
+            while found := [life for life in self.lives if life not in keep]:
+                allowed = allowance(deadline - time.monotonic(), len(found))
+                await found[-1].end(allowed, self.teller)
+                self._drop(found[-1])
+        finally:
+            self.closing = False
+
+    def _drop(self, life: Life) -> None:
+        if life in self.lives:
             self.lives.remove(life)
             life.resource.held = None
-        self.ended = self.hosted
 
     def close_without_loop(self) -> None:
         """The same where no loop runs, for a program that ends by itself."""
@@ -153,18 +126,55 @@ class Book:
             finally:
                 loop.close()
 
-    def all_cancelled(self) -> asyncio.Task[None]:
-        """`asyncio.run` ends: close all, once, when the application's own tasks have ended."""
-        if self.closer is None or self.closer.done():
-            self.closer = asyncio.get_running_loop().create_task(self._close_last())
+    def all_cancelled(self, run_ends: bool) -> asyncio.Task[None]:
+        """Close all, once, when the application's own tasks have ended."""
+        if self.closer is None or not self._closes():
+            self.closer = asyncio.get_running_loop().create_task(self._close_last(run_ends))
         return self.closer
 
-    async def _close_last(self) -> None:
+    def _closes(self) -> bool:
+        """Are all being closed?  What an earlier loop left unfinished stays so."""
+        it = self.closer
+        return it is not None and not it.done() and it.get_loop() is asyncio.get_running_loop()
+
+    async def _close_last(self, run_ends: bool) -> None:
         ours = {asyncio.current_task(), *(life.task for life in self.lives)}
         others = {it for it in asyncio.all_tasks() if it not in ours and not self.owns(it)}
         if others:
             await asyncio.wait(others, timeout=OTHERS)
+        closed = [life.resource for life in self.lives]
         await self.close(self.teller.patience())
+        if self.hosted and not run_ends:  # the worker goes on
+            for resource in closed:
+                self._tell_lost(resource, asyncio.CancelledError("with all other tasks"))
+
+    def lose(self, life: Life) -> None:
+        """Its own scope ends it, in its own time: see to it that this comes to an end."""
+        life.loser = asyncio.get_running_loop().create_task(self._lose(life))
+        self.born.add(life.loser)
+
+    async def _lose(self, life: Life) -> None:
+        try:
+            await life.end(self.teller.patience(), self.teller)
+        finally:
+            error, life.error = life.error, None
+            self._drop(life)
+        if not self.closing:
+            self._tell_lost(life.resource, error)
+
+    def _tell_lost(self, resource: Resource[Any], error: BaseException | None) -> None:
+        if not self.teller.over():
+            self.lost.add(resource)
+            self.teller.lost(resource, error)
+
+    def ends(self, stay: Stay) -> bool:
+        """Was it cancelled because all tasks are, and not by a scope of its own?"""
+        if stay.stood or self._closes():
+            return True
+        if stay.scoped:
+            return False
+        lives = {life.task for life in self.lives}
+        return stay.with_all(lambda task: task in lives or not self.owns(task))
 
 
 class Life:
@@ -176,6 +186,9 @@ class Life:
         self.generator: Any = None
         self.task: asyncio.Task[None] | None = None
         self.error: BaseException | None = None
+        self.leaving = False
+        self.stay: Stay | None = None
+        self.loser: asyncio.Task[None] | None = None
         book.opening[resource] = self
 
     # --- opening, at once -----------------------------------------------------------------
@@ -219,7 +232,7 @@ class Life:
         loop = asyncio.get_running_loop()
         self.book.loop = loop
         self.ready: asyncio.Future[Any] = loop.create_future()
-        self.leave, self.closed = asyncio.Event(), asyncio.Event()
+        self.closed = asyncio.Event()
         context = copy_context()
         context.run(asker.set, self.resource)
         self.task = loop.create_task(self._live(), context=context)
@@ -285,20 +298,35 @@ class Life:
 
     async def _stay(self) -> None:
         """Open; then resume the generator, in the task that it was begun in."""
-        closer = None
-        while not self.leave.is_set():
+        assert self.task is not None
+        closer = own = None
+        while not self.leaving and own is None:
+            self.stay = stay = Stay(self.task)
             try:
-                await self.leave.wait()
-            except asyncio.CancelledError:
-                if self.leave.is_set():
+                await stay
+            except asyncio.CancelledError as cancelled:
+                if self.leaving:
                     break
                 if self.book.pid != os.getpid():
                     return  # a fork that ends its parent's tasks
-                assert self.task is not None
-                self.task.uncancel()
-                closer = self.book.all_cancelled()
+                if self.book.ends(stay):
+                    self.task.uncancel()
+                    closer = self.book.all_cancelled(stay.stood)
+                else:
+                    own = cancelled
+        if own is not None:
+            self.book.lose(self)
+            await self._resume(self.generator.athrow(own))  # the scope counts its own cancel
+            return
+        await self._resume(self.generator.__anext__())
+        if closer is not None:
+            # Whoever has cancelled all tasks waits for us, and not for the closer.
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.wait({closer})
+
+    async def _resume(self, step: Awaitable[Any]) -> None:
         try:
-            await self.generator.__anext__()
+            await step
         except StopAsyncIteration:
             pass
         except BaseException as error:
@@ -306,10 +334,6 @@ class Life:
         else:
             self.error = RuntimeError("it yielded twice")
         self.closed.set()
-        if closer is not None:
-            # Whoever has cancelled all tasks waits for us, and not for the closer.
-            with contextlib.suppress(asyncio.CancelledError):
-                await asyncio.wait({closer})
 
     async def end(self, seconds: float, teller: Teller) -> None:
         """Close it within `seconds`; what goes wrong is told and never raised."""
@@ -325,7 +349,12 @@ class Life:
         if self.task.get_loop() is not asyncio.get_running_loop():
             self.error = RuntimeError("its event loop was closed before it")
             return
-        self.leave.set()
+        if self.loser not in (None, asyncio.current_task()):
+            await asyncio.wait({self.loser}, timeout=seconds)  # which tells of it
+            return
+        self.leaving = True
+        if self.stay is not None and not self.stay.done():
+            self.stay.set_result(None)
         with teller.alarm(seconds, self.task):
             if await self._is_closed(seconds):
                 if isinstance(self.error, Overdue):
@@ -357,43 +386,3 @@ class Life:
             self.error = error
         else:
             self.error = RuntimeError("it yielded twice")
-
-
-_BLAMED = "_leeward_resource"
-
-
-def blamed(error: BaseException, resource: Resource[Any]) -> BaseException:
-    """Note on `error` whose opening it ended: the innermost one is guilty."""
-    if not hasattr(error, _BLAMED):
-        with contextlib.suppress(AttributeError):  # a class with slots
-            setattr(error, _BLAMED, resource)
-    return error
-
-
-def guilty(error: BaseException, asked: Resource[Any]) -> Resource[Any]:
-    """The resource whose opening `error` ended, if it is noted, else `asked`."""
-    found: Resource[Any] = getattr(error, _BLAMED, asked)
-    return found
-
-
-def await_it(resource: Resource[Any]) -> NotOpen:
-    who, name = asker.get(), resource.name
-    if who is None:
-        return NotOpen(
-            f"{resource} is not open: it is asynchronous, and nobody has opened it yet",
-            f"`await {name}` opens it; `leeward serve` opens all before the first request",
-        )
-    back = way(resource, who, lambda key: (*key.needs, *mentioned(key)))
-    if back:
-        return cycle([who, *back])
-    return NotOpen(
-        f"{who} asks for {resource} while it opens, which is not open yet",
-        f"Say so before: @leeward.per_worker(needs=[{name}]), or ask by `await {name}`",
-    )
-
-
-def cycle(path: list[Any]) -> NotOpen:
-    return NotOpen(
-        "resources wait for each other: " + " → ".join(str(it) for it in path),
-        "Have one of them ask for the other when it is used, not while it opens",
-    )

@@ -11,8 +11,10 @@ import os
 import sys
 from typing import Any
 
+from leeward import hosting
+from leeward.asking import asker, await_it, cycle
 from leeward.errors import NotOpen
-from leeward.lives import ASYNC, Book, Life, Teller, asker, await_it, cycle
+from leeward.lives import ASYNC, Book, Life
 from leeward.resources import Resource
 
 # --- asking ----------------------------------------------------------------------------------
@@ -32,6 +34,10 @@ def at_once(resource: Resource[Any]) -> Any:
                 raise cycle([who, *path])
             raise NotOpen(f"{resource} is being opened", f"Wait for it: await {resource.name}")
         if resource.kind in ASYNC:
+            if resource in book.lost:
+                raise NotOpen(
+                    f"{resource} has closed by itself", f"`await {resource.name}` opens it again"
+                )
             raise await_it(resource)
         with book.asking(resource):
             return Life(book, resource).open_now()
@@ -68,10 +74,10 @@ def _may_open(book: Book, resource: Resource[Any]) -> None:
             "that has opened it, or start this one by multiprocessing's spawn",
         )
     if book.hosted:
-        if book.ended:
+        if book.closing or book.teller.over():
             raise NotOpen(f"{resource} is closed: this worker (pid {pid}) leaves")
         return
-    if _forked_by_worker:
+    if hosting.current is not None:
         raise NotOpen(
             f"{resource} is open in the worker, and this is process {pid}, which it forked",
             "Use it in the worker, or start this process by multiprocessing's spawn",
@@ -87,24 +93,19 @@ def _may_open(book: Book, resource: Resource[Any]) -> None:
 # --- this process ------------------------------------------------------------------------------
 
 _book: Book | None = None
-_forked_by_worker = False
 _watching = False
 
 
 def here() -> Book:
-    """This process's book."""
+    """This process's book, a worker's if it is one."""
     global _book
     if _book is None or _book.pid != os.getpid():
         _book = Book()
         _watch_process()
+    host = hosting.current
+    if host is not None and host.pid == _book.pid and host.book is None:
+        host.book, _book.hosted, _book.teller = _book, True, host.teller
     return _book
-
-
-def host(teller: Teller) -> Book:
-    """This process is a worker: it opens and closes by itself."""
-    book = here()
-    book.hosted, book.teller = True, teller
-    return book
 
 
 def _is_instance() -> bool:
@@ -126,13 +127,12 @@ def _watch_process() -> None:
 
 def _in_child() -> None:
     """Nothing of it is ours: it is not resumed here, and not freed either."""
-    global _book, _forked_by_worker
+    global _book
     from leeward._sys.immortal import keep_for_ever
 
     book, _book = _book, None
     if book is None:
         return
-    _forked_by_worker = book.hosted
     keep_for_ever(book)
     for life in (*book.lives, *book.opening.values()):
         keep_for_ever(life)

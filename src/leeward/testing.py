@@ -326,20 +326,21 @@ async def opened(*resources: Resource[Any], within: float = PATIENCE) -> AsyncIt
     """These are open, and what they ask for, until the end of the `async with` block.
 
     Raises what opening one raises; and, unlike a worker, what a closer raises, in an
-    ExceptionGroup, with a TimeoutError for those that have not closed `within` seconds.
+    ExceptionGroup, with a TimeoutError for those that have not closed `within` seconds and a
+    RuntimeError for those that have closed by themselves without one.
     What is being opened when the block ends is cancelled.
     """
     from leeward import opening
 
     book, failures = opening.here(), _Failures()
-    keep, teller = len(book.lives), book.teller
+    keep, teller = tuple(book.lives), book.teller
     others = list(book.opening.values())
+    book.teller = failures
     try:
         for resource in resources:
             await resource
         yield
     finally:
-        book.teller = failures
         try:
             # What goes on opening would stand open behind the block, and behind the next one too.
             late = {it: it.task for it in book.opening.values() if it.task and it not in others}
@@ -359,7 +360,7 @@ async def opened(*resources: Resource[Any], within: float = PATIENCE) -> AsyncIt
 
 
 class _Failures:
-    """Keeps what goes wrong in closers.  See `leeward.lives.Teller`."""
+    """Keeps what goes wrong in closers.  See `leeward.hosting.Teller`."""
 
     def __init__(self) -> None:
         self.errors: list[Exception] = []
@@ -371,11 +372,18 @@ class _Failures:
     def late(self, resource: Resource[Any], seconds: float, task: Any) -> None:
         self.errors.append(TimeoutError(f"{resource} did not close within {seconds:.3g} s"))
 
+    def lost(self, resource: Resource[Any], error: BaseException | None) -> None:
+        if error is None:
+            self.errors.append(RuntimeError(f"{resource} is lost: it has closed by itself"))
+
     def alarm(self, seconds: float, task: Any) -> contextlib.AbstractContextManager[object]:
         return contextlib.nullcontext()
 
     def patience(self) -> float:
         return PATIENCE
+
+    def over(self) -> bool:
+        return False
 
 
 #: Makes descriptor 0 the controlling terminal, which only a session's leader can.

@@ -196,7 +196,7 @@ class Ailing(Message):
 class Leaving(Message):
     """A worker wants to go: replace it first, then drain it.
 
-    limit:  it has reached one that the settings set; else a SIGTERM came to it.
+    limit:  it has reached one that the settings set, or lost a resource; else a SIGTERM came.
     """
 
     reason: str

@@ -252,7 +252,7 @@ class Supervisor:
             self.retirees.append(process)
 
     def limit_reached(self, process: int, why: str, now: float) -> None:
-        """A worker asks to be replaced because it has reached one of its limits.
+        """A worker asks to be replaced because of a limit that it has reached, or the like.
 
         Who does so as soon as it is ready is replaced with pauses, as if it had died:
         `--max-requests 1` under load would be nothing but births.  It serves on meanwhile,

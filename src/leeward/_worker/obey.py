@@ -81,7 +81,7 @@ class Obedient:
         self.turns: Turns | None = None
         self.limits: Limits | None = None
         self.telling: Telling | None = None
-        self.resources = Resources(log, self._say_to_supervisor, self.budget)
+        self.resources = Resources(log, self._say_to_supervisor, self.budget, lambda: self.over)
         self.reserve = 0.0  # seconds between the drain's deadline and that of leaving
         self.outward: Outward | None = None
         self.over = False

@@ -21,7 +21,8 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from leeward._core.messages import Ailing
+from leeward import hosting
+from leeward._core.messages import Ailing, Leaving
 from leeward._sys.signals import LATE
 from leeward._worker.ending import ending
 from leeward.adapters import blame
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
     from leeward._core.messages import Message
     from leeward._worker.logs import Log
+    from leeward.hosting import Host
     from leeward.lives import Book, Life
     from leeward.resources import Resource
 
@@ -50,35 +52,48 @@ class Resources:
     """Those of one worker.
 
     budget:  seconds that leaving may take now.
+    over:    does the worker leave?
     """
 
-    def __init__(self, log: Log, say: Callable[[Message], None], budget: Callable[[], float]):
+    def __init__(
+        self,
+        log: Log,
+        say: Callable[[Message], None],
+        budget: Callable[[], float],
+        over: Callable[[], bool],
+    ) -> None:
         self._log = log
         self._say = say
         self._budget = budget
-        self._book: Book | None = None
+        self._over = over
+        self._host: Host | None = None
         self._checks: list[asyncio.Task[None]] = []
+        self._lost: dict[Resource[Any], str] = {}
+        self._serves = False
+        self._leaves = False
         self.close_timeout = 0.0
+
+    @property
+    def _book(self) -> Book | None:
+        return None if self._host is None else self._host.book
 
     # --- opening -------------------------------------------------------------------------
 
     def host(self, close_timeout: float) -> None:
         """From now on the application may open them too: by `await`, in this process."""
-        if self._book is None and "leeward.resources" in sys.modules:
-            from leeward import opening
-
+        if self._host is None:
             self.close_timeout = close_timeout
-            self._book = opening.host(_Teller(self._log, self.patience))
+            self._host = hosting.host(_Teller(self._log, self))
 
     async def open(self, start_timeout: float, close_timeout: float) -> None:
         """Open all that are declared and not open.  Raises TargetError."""
         self.host(close_timeout)
-        if self._book is None:
+        if "leeward.resources" not in sys.modules:
             return
         from leeward import opening
         from leeward.resources import DECLARED
 
-        book = self._book
+        book = opening.here()
         left = time_to_wait(start_timeout)
         deadline = time.monotonic() + left
         loop = asyncio.get_running_loop()
@@ -90,7 +105,8 @@ class Resources:
     async def _open(
         self, book: Book, resource: Resource[Any], deadline: float, timeout: float
     ) -> None:
-        from leeward.lives import Overdue, guilty
+        from leeward.asking import guilty
+        from leeward.lives import Overdue
         from leeward.opening import wait
 
         opening = asyncio.ensure_future(_outcome(wait(resource)))
@@ -138,8 +154,20 @@ class Resources:
 
     # --- looking after them ---------------------------------------------------------------
 
+    def lost(self, resource: Resource[Any], error: BaseException | None) -> None:
+        """It has closed by itself.  The worker serves on, and asks for another in its place."""
+        why = "" if error is None else f": {blame.words(blame.alone(error))}"
+        self._log.say("error", f"{resource} is lost: it has closed by itself{why}")
+        self._lost[resource] = f"lost {resource}{why}"
+        if self._serves:
+            self._say(Leaving(self._lost[resource], limit=True))
+
     def watch(self) -> None:
         """From now on, run the checks of those that have one."""
+        self._serves = True
+        for resource, why in self._lost.items():
+            if resource.held is None:
+                self._say(Leaving(why, limit=True))
         if self._book is None:
             return
         for life in self._book.lives:
@@ -172,8 +200,13 @@ class Resources:
         """Seconds for all closers if they begin now."""
         return min(self.close_timeout, SHARE * self._budget())
 
+    def over(self) -> bool:
+        """Does this worker leave, so that nothing opens any more?"""
+        return self._leaves or self._over()
+
     async def close(self, seconds: float) -> None:
-        """Close all in reverse.  What fails is told in the log."""
+        """Close all in reverse, for good.  What fails is told in the log."""
+        self._leaves = True
         for task in self._checks:
             task.cancel()
         if self._book is not None:
@@ -181,14 +214,17 @@ class Resources:
 
 
 class _Teller:
-    """Tells of closers in the worker's log.  See `leeward.lives.Teller`."""
+    """Tells of closers in the worker's log.  See `leeward.hosting.Teller`."""
 
-    def __init__(self, log: Log, patience: Callable[[], float]) -> None:
+    def __init__(self, log: Log, resources: Resources) -> None:
         self._log = log
-        self.patience = patience
+        self.lost = resources.lost
+        self.patience = resources.patience
+        self.over = resources.over
 
     def failed(self, resource: Resource[Any], error: BaseException) -> None:
-        self._say(str(blame.tell(error, f"closing {resource}")).split("\n"))
+        told = blame.tell(blame.alone(error), f"closing {resource}")
+        self._say(str(told).split("\n"))
 
     def late(self, resource: Resource[Any], seconds: float, task: Any) -> None:
         words = [f"{resource} did not close within {seconds:.3g} s", *_places(task)]
@@ -202,6 +238,10 @@ class _Teller:
         return interrupting(seconds + 0.05, asyncio.get_running_loop(), lambda it: it is task)
 
 
+#: Is somebody to be interrupted?
+_armed = False
+
+
 @contextlib.contextmanager
 def interrupting(
     seconds: float, loop: asyncio.AbstractEventLoop, whose: Callable[[Any], bool]
@@ -209,9 +249,11 @@ def interrupting(
     """Raise `Overdue` in the task that blocks the loop `seconds` from now, if `whose(task)`.
 
     By a thread and a signal of our own: SIGALRM's timer is what ends a process that does
-    not leave (`leeward._worker.leave`).
+    not leave (`leeward._worker.leave`).  One at a time: the second of two resources that are
+    lost at once has the guards alone.
     """
-    if threading.current_thread() is not threading.main_thread():
+    global _armed
+    if _armed or threading.current_thread() is not threading.main_thread():
         yield
         return
     from leeward.lives import Overdue
@@ -222,6 +264,7 @@ def interrupting(
         if not over and whose(asyncio.current_task(loop)):
             raise Overdue
 
+    _armed = True
     before = signal.signal(LATE, strike)
     main = threading.main_thread().ident
     assert main is not None
@@ -235,6 +278,7 @@ def interrupting(
         timer.cancel()
         timer.join()  # no strike comes after this
         signal.signal(LATE, before)
+        _armed = False
 
 
 def _opens(book: Book, task: Any) -> bool:
@@ -276,8 +320,10 @@ def _places(task: Any) -> list[str]:
 async def _ails(resource: Resource[Any]) -> str:
     """Why the check of `resource` fails; "" if it passes."""
     held, check = resource.held, resource.health
-    if held is None or check is None:
+    if check is None:
         return ""
+    if held is None:
+        return "it is not open any more"
     try:
         async with asyncio.timeout(resource.every):
             found = check(held.value)

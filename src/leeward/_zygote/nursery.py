@@ -12,11 +12,11 @@ it does before its loop runs is done.
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from leeward import hosting
 from leeward._core.messages import Failed, Loaded
 from leeward._core.record import replace
 from leeward._sys.parentage import Orphaned
@@ -112,10 +112,7 @@ class Rehearsal(Nursery):
     def _audit(self, program: Program) -> Stage:
         self._report = self._audited(program)
         # It goes on as a worker does, and may ask for what a worker has open by now.
-        if "leeward.resources" in sys.modules:
-            from leeward import opening
-
-            opening.here().hosted = True
+        hosting.host(hosting.Alone())
         self.loading.enter_context(watched(self.channel, self.config.start_timeout))
         return self
 

@@ -65,6 +65,13 @@ def told(stack: Iterable[traceback.FrameSummary]) -> list[str]:
     return [*own, last] if last else own
 
 
+def alone(error: BaseException) -> BaseException:
+    """The one that the groups around it hold, of which each says no more than that."""
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error
+
+
 def tell(error: BaseException, what: str, remedy: str = "") -> TargetError:
     """`what` failed with `error`: the `TargetError` to raise or to send.
 

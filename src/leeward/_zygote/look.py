@@ -114,7 +114,7 @@ def opened(look: Look, fd: int, it: Any) -> tuple[Site, str]:
         site = next(same, NOWHERE)
     if site == NOWHERE:
         site = note_of(watch.made, it, NOWHERE)
-    name, native = watch.native.get((fd, inode), ("", NOWHERE))
+    name, native = watch.census.native.get((fd, inode), ("", NOWHERE))
     since = f", by native code since the import of {name}" if site == NOWHERE and name else ""
     if site.where or line.where:
         since = since if native.where == line.where else ""

@@ -2,7 +2,7 @@
 
 An audit hook hears of it, on any thread.  It cannot be taken off again: each event of
 the process's life, and its workers', goes through `hook`, which then finds an empty
-dict (0.3 µs an event by `bench/audit.py`, most of it the interpreter's call; a request
+dict (0.2 µs an event by `bench/audit.py`, most of it the interpreter's call; a request
 served raises none, an accepted connection one).  An instance in spawn mode has none.
 
 What raises no event is heard of by a function in the place of another, for as long as
@@ -10,8 +10,8 @@ the import takes: `Thread.start` (the event exists from 3.12 on, and does not na
 thread) and `random.Random.seed`.
 
 What a C extension opens raises no event and calls nobody: before each extension is
-loaded, and at the next import after it, the sockets are counted (`_census`); and between
-the application's own lines the kernel is asked (`leeward._zygote.lines`).
+loaded, and at the next import after it, the sockets are counted (`leeward._zygote.census`);
+and between the application's own lines the kernel is asked (`leeward._zygote.lines`).
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ from types import FrameType
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
-from leeward._core.record import Record
 from leeward._sys import procfs
 from leeward._zygote import memory
-from leeward._zygote.lines import Inode, Lines, descriptors
+from leeward._zygote.census import Census
+from leeward._zygote.lines import Inode, Lines
 from leeward._zygote.origins import NOWHERE, Origins, Site
 
 #: Sites that are kept of each sort; a program that connects in a loop while it is imported
@@ -65,12 +65,12 @@ class Watch:
     seeded:     where each `random.Random` was seeded, whether it may have been so to give
                 the same numbers again, and the seed of which only the source tells that.
     states:     the seed, by the hash of what `getstate` has given, of those that were not.
-    native:     the sockets that appeared while an extension was loaded: (its name, where).
     timers:     where each was last set, by its number (`signal.ITIMER_REAL`).
     locked:     where a lock of a file was taken, by its descriptor.
     mapped:     where shared memory was mapped, by its address.
     directories: where each temporary one was made, by its path.
     lines:      the application's line, for what nobody tells of.
+    census:     what has appeared while extensions were loaded.
     """
 
     def __init__(self, origins: Origins) -> None:
@@ -84,21 +84,18 @@ class Watch:
         self.children: list[tuple[Any, Site]] = []
         self.seeded: WeakKeyDictionary[random.Random, tuple[Site, bool, Any]] = WeakKeyDictionary()
         self.states: dict[int, Any] = {}
-        self.native: dict[Inode, tuple[str, Site]] = {}
         self.born: dict[int, Site] = {}
         self.timers: dict[int, Site] = {}
         self.locked: dict[int, Site] = {}
         self.mapped: dict[int, Site] = {}
         self.directories: dict[str, Site] = {}
         self.lines = Lines(origins.kind)
+        self.census = Census()
         self.memory = memory.shared()
         self._bearing: Site | None = None
         self._mapping: Site | None = None
         self._maps = 0
         self._database = threading.local()
-        self._loading: _Loading | None = None
-        self._marked: tuple[int, int] | None = None
-        self._there: frozenset[Inode] = frozenset()
         self._handlers: dict[str, Callable[[Any], None]] = {}
         self._undo = contextlib.ExitStack()
 
@@ -150,7 +147,7 @@ class Watch:
         self._handlers.clear()
         self._undo.close()
         self.lines.end()
-        self._census()
+        self.census.end()
         self._settle()
         self._settle_memory()
 
@@ -308,78 +305,20 @@ class Watch:
             self.seeded[it] = (self.origins.site(_frame()), not known, seed)
 
     def _imported(self, args: Any) -> None:
-        if self._loading is not None and not self._loading.goes_on(_frame()):
-            self._census()
-        if args[1] is not None:  # an extension is about to be loaded
-            self._census()
+        extension = args[1] is not None  # that is about to be loaded
+        if extension or self.census.loading:
             frame = _frame()
-            importer = _importer(frame)
-            place = None if importer is None else (importer, importer.f_lasti)
-            self._loading = _Loading(str(args[0]), self.origins.site(frame), self._here(), place)
+            self.census.goes_on(frame)
+            if extension:
+                self.census.begin(str(args[0]), self.origins.site(frame), frame)
 
     def _executed(self, args: Any) -> None:
         self.lines.listen(args[0])
-
-    def _census(self) -> None:
-        """What has appeared since an extension began to load came with it, or by it.
-
-        The end of its loading is no event: what a call into it has opened behind the
-        import is counted too, if nothing else was imported in between.  Then whoever
-        holds the connection tells the better line.
-        """
-        if self._loading is None:
-            return
-        it, self._loading = self._loading, None
-        for key in self._here() - it.before:
-            self.native.setdefault(key, (it.name, it.site))
-
-    def _here(self) -> frozenset[Inode]:
-        """All descriptors that are there.  pandas loads 57 extensions, and to look through
-        /proc each time, before and behind, was a third of what importing it cost more."""
-        mark = _mark()
-        if mark is None or mark != self._marked:
-            self._marked, self._there = mark, frozenset(descriptors())
-        return self._there
-
-
-class _Loading(Record):
-    """An extension that is being loaded.  place: the frame that imports it, and how far it is."""
-
-    name: str
-    site: Site
-    before: frozenset[Inode]
-    place: tuple[FrameType, int] | None
-
-    def goes_on(self, frame: FrameType | None) -> bool:
-        """Is what happens in `frame` a part of it?"""
-        if self.place is None or self.place[0].f_lasti != self.place[1]:
-            return False  # so for nearly all: a stack of imports is 100 frames high
-        while frame is not None and frame is not self.place[0]:
-            frame = frame.f_back
-        return frame is not None
-
-
-def _mark() -> tuple[int, int] | None:
-    """How many descriptors there are, and the lowest free one; None where it is not told."""
-    try:
-        many = os.stat("/proc/self/fd").st_size  # since Linux 6.2; 0 before
-        free = os.dup(2)
-        os.close(free)
-    except OSError:  # stderr is closed, or the table is full
-        return None
-    return (many, free) if many else None
 
 
 def _frame() -> FrameType:
     """The frame behind what has called who asks, of what is heard."""
     return sys._getframe(3)
-
-
-def _importer(frame: FrameType | None) -> FrameType | None:
-    """The innermost frame that is not the import system's."""
-    while frame is not None and frame.f_code.co_filename.startswith("<frozen "):
-        frame = frame.f_back
-    return frame
 
 
 def is_long(seed: Any) -> bool:

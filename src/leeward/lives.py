@@ -173,8 +173,12 @@ class Book:
             return True
         if stay.scoped:
             return False
+        if self.teller.over():
+            return True
         lives = {life.task for life in self.lives}
-        return stay.with_all(lambda task: task in lives or not self.owns(task))
+        others = stay.beside(lambda task: task in lives or not self.owns(task))
+        # In a worker nobody else may be there by chance.
+        return all(others) if others else not self.hosted
 
 
 class Life:
@@ -245,6 +249,7 @@ class Life:
             self.ready.cancel()
 
     async def _live(self) -> None:
+        self.task = asyncio.current_task()  # an eager one is here before `begin` has it
         before_us = asyncio.all_tasks()
         try:
             value = await self._open()
@@ -316,8 +321,12 @@ class Life:
                     own = cancelled
         if own is not None:
             self.book.lose(self)
-            await self._resume(self.generator.athrow(own))  # the scope counts its own cancel
-            return
+            if stay.scoped:
+                await self._resume(self.generator.athrow(own))  # the scope counts its own cancel
+                return
+            # A program's own shutdown, one task after the other: what stands behind the `yield`
+            # is its closing, which is never skipped.
+            self.task.uncancel()
         await self._resume(self.generator.__anext__())
         if closer is not None:
             # Whoever has cancelled all tasks waits for us, and not for the closer.

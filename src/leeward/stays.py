@@ -15,7 +15,12 @@ from collections.abc import Callable
 from typing import Any
 
 #: Scopes that cancel the task which has entered them.
-SCOPES = ("asyncio.taskgroups", "asyncio.timeouts", "anyio._backends._asyncio")
+SCOPES = (
+    "asyncio.taskgroups",
+    "asyncio.timeouts",
+    "anyio._backends._asyncio",
+    "async_timeout",
+)
 
 
 class Stay(asyncio.Future[None]):
@@ -41,9 +46,8 @@ class Stay(asyncio.Future[None]):
             self._beside = asyncio.all_tasks(loop) - {self._task, asyncio.current_task(loop)}
         return super().cancel(msg)
 
-    def with_all(self, counts: Callable[[asyncio.Task[Any]], bool]) -> bool:
-        """Were all tasks cancelled that were there and that count, and is there one?"""
+    def beside(self, counts: Callable[[asyncio.Task[Any]], bool]) -> list[bool]:
+        """Of the tasks that were there and that count: was each cancelled too?"""
         others = {task for task in self._beside if counts(task)}
         # One that has ended meanwhile, as any task does, says nothing.
-        others = {task for task in others if not task.done() or task.cancelling()}
-        return bool(others) and all(task.cancelling() for task in others)
+        return [task.cancelling() > 0 for task in others if not task.done() or task.cancelling()]

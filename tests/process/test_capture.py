@@ -312,6 +312,29 @@ def test_all_lines_of_the_log_file_are_of_the_clock_of_the_application(tmp_path:
         assert now - 300 < when <= now, line
 
 
+def test_a_clock_that_is_taken_out_of_the_environment_file_is_gone_with_the_next_release(
+    tmp_path: Path,
+) -> None:
+    """Then the service's own counts again, as after a restart."""
+    env = tmp_path / "app.env"
+    env.write_text("TZ=XXX-14\n")
+    (tmp_path / "zone.py").write_text(
+        "import os, tornado.web\n"
+        "class Zone(tornado.web.RequestHandler):\n"
+        "    def get(self): self.write(os.environ.get('TZ', 'none'))\n"
+        "def make_app(): return tornado.web.Application([('/', Zone)])\n"
+    )
+    flags = ("--env-file", str(env))
+    with serve("zone:make_app", *flags, cwd=tmp_path, env={"TZ": "UTC"}) as service:
+        service.wait_ready(1)
+        with Http(address_of(service)) as client:
+            assert client.get("/").body == b"XXX-14"
+        env.write_text("")
+        assert service.leeward("reload").returncode == 0
+        with Http(address_of(service)) as client:
+            assert client.get("/").body == b"UTC"
+
+
 def test_nobody_reads(tmp_path: Path) -> None:
     """A full disk is no reason to stand still: what cannot be written is counted and told."""
     full = os.open("/dev/full", os.O_WRONLY)

@@ -7,6 +7,7 @@ import contextlib
 import importlib.util
 import logging
 import signal
+import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
@@ -351,6 +352,61 @@ def test_a_shutdown_of_the_program_s_own_closes_all_in_order(
 
     asyncio.run(main())
     assert told() == []
+
+
+def test_a_shutdown_one_by_one_skips_no_closer(said: list[str]) -> None:
+    """Each is cancelled and waited for before the next: of the first nobody can tell why."""
+    a, b = recording(said, "a"), recording(said, "b")
+
+    async def main() -> None:
+        await a
+        await b
+        me, idle = asyncio.current_task(), asyncio.create_task(asyncio.sleep(100))
+        for task in asyncio.all_tasks() - {me}:
+            task.cancel()
+            await asyncio.wait({task}, timeout=10)
+        assert idle.cancelled()
+
+    asyncio.run(main())
+    assert sorted(said) == ["+a", "+b", "-a", "-b"]
+
+
+def test_a_shutdown_with_nobody_else_there_is_no_loss(
+    said: list[str], told: Callable[[], list[str]]
+) -> None:
+    """A program whose callbacks do the work, and one of them the end."""
+    a = recording(said, "a")
+    loop = asyncio.new_event_loop()
+
+    async def shutdown() -> None:
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in others:
+            task.cancel()
+        await asyncio.wait(others, timeout=10)
+        loop.stop()
+
+    async def begin() -> None:
+        await a
+
+    with contextlib.closing(loop):
+        loop.run_until_complete(begin())
+        loop.call_soon(lambda: ends.append(loop.create_task(shutdown())))
+        ends: list[asyncio.Task[None]] = []
+        loop.run_forever()
+    assert (said, told()) == (["+a", "-a"], [])
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="eager tasks come with Python 3.12")
+def test_eager_tasks(said: list[str], told: Callable[[], list[str]]) -> None:
+    """One that opens without waiting is open before its task is known."""
+    a = recording(said, "a")
+
+    async def main() -> None:
+        asyncio.get_running_loop().set_task_factory(asyncio.eager_task_factory)
+        await a
+
+    asyncio.run(main())
+    assert (said, told()) == (["+a", "-a"], [])
 
 
 def test_the_end_of_a_test_of_tornado_s_closes_all_in_order(

@@ -30,10 +30,11 @@ def run(handover_fd: int) -> NoReturn:
         os.set_inheritable(fd, False)
     set_comm("leeward")
     config = handover.config
+    environ = environ_as_given()  # of later generations too, whose TZ may be another
     _keep_time(config)
     voice = Voice(config.log_format, config.log_level)
     try:
-        code = Instance(handover, POSIX, voice, environ_as_given()).run()
+        code = Instance(handover, POSIX, voice, environ).run()
     except OSError as error:
         # No descriptor for an epoll set, no memory for the page: nothing runs yet.
         voice.fail(f"the supervisor cannot start: {error}\nSee `ulimit -a`")

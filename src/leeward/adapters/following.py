@@ -125,11 +125,16 @@ class _Request(HTTPMessageDelegate):
         except asyncio.CancelledError:
             if not taking.ended:
                 raise
-            # What reads on finds the connection closed, and tells the application.
+            # What reads on finds the connection closed, or comes to `finish`.
         finally:
             conn.taking = None
 
     def finish(self) -> None:
+        if self.handler is not None and is_to_end(self.handler):
+            # All of it came before its client left, and not all of it was taken: whoever
+            # commits an upload in `post` would commit half of one.
+            self.on_connection_close()
+            return
         self.inner.finish()
         self.connection.handler_begins(self.conn)  # type: ignore[arg-type]
         if DECLARED:

@@ -163,7 +163,7 @@ class RingWriter(_Ring):
         False:  refused, and counted in the ring; nothing of it is written.  In a process
                 that the application forked nothing is taken and nothing counted.
         """
-        kind = logrings.kind(sink >= REQUESTS, level)
+        kind = logrings.ACCESS if sink >= REQUESTS else logrings.kind(False, level)
         if not self.mine:
             return False
         if len(line) > self._longest:
@@ -213,7 +213,9 @@ class RingWriter(_Ring):
         if end - words[TAIL] > self._limits[kind]:
             return False
         sequence = self._sequence
-        record = _RECORD.pack(sequence, octets, _crc(line, sequence, sink, level), sink, level)
+        # As `_crc`, without a call: 0.1 µs of 1.
+        crc = zlib.crc32(line, (sequence + (sink << 24) + (level << 16)) & 0xFFFFFFFF)
+        record = _RECORD.pack(sequence, octets, crc, sink, level)
         place = head % size
         room = size - place
         if room >= 24 + octets:

@@ -115,10 +115,10 @@ class Json:
             referer, agent = referer and _text(referer), agent and _text(agent)
         referer = "null" if referer is None else f'"{referer}"'
         agent = "null" if agent is None else f'"{agent}"'
-        took = f"{seconds * 1000.0:.2f}"
+        code, took = f"{status:d}", f"{seconds * 1000.0:.2f}"
         return (
             f"{self._clock}{int(now % 1 * 1000):03d}{self._heads[level]},"
-            f'"message":"{status:d} {method} {uri} ({address}) {took}ms","status":{status:d},'
+            f'"message":"{code} {method} {uri} ({address}) {took}ms","status":{code},'
             f'"method":"{method}","uri":"{uri}","version":"{version}","remote_ip":"{address}",'
             f'"duration_ms":{took},"bytes":{"null" if size < 0 else size},'
             f'"referer":{referer},"user_agent":{agent}}}\n'

@@ -6,6 +6,7 @@ They are counted before each extension is loaded, and at the next import after i
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from types import FrameType
 
 from leeward._core.record import Record
@@ -22,30 +23,33 @@ class Census:
         self._marked: tuple[int, int] | None = None
         self._there: frozenset[Inode] = frozenset()
 
-    def begin(self, name: str, site: Site, frame: FrameType) -> None:
-        """Extension `name` is about to be loaded, by `frame`."""
-        self.end()
-        importer = _importer(frame)
+    def begin(self, name: str, site: Callable[[], Site], frame: FrameType) -> None:
+        """Extension `name` is about to be loaded, by `frame`.
+
+        site:  tells where, as it is now, when it is asked at the end.
+        """
+        there = self.end()
+        importer = importer_of(frame)
         place = None if importer is None else (importer, importer.f_lasti)
-        self.loading = _Loading(name, site, self.here(), place)
+        self.loading = _Loading(name, site, there, place)
 
     def goes_on(self, frame: FrameType) -> None:
         """Something is imported, in `frame`: by what is being loaded, or after it."""
         if self.loading is not None and not self.loading.is_at_work(frame):
             self.end()
 
-    def end(self) -> None:
+    def end(self) -> frozenset[Inode]:
         """What has appeared since an extension began to load came with it, or by it.
 
         The end of its loading is no event: what a call into it has opened behind the
         import is counted too, if nothing else was imported in between.  Then whoever
-        holds the connection tells the better line.
+        holds the connection tells the better line.  Returns all that is there.
         """
-        if self.loading is None:
-            return
+        there = self.here()
         it, self.loading = self.loading, None
-        for key in self.here() - it.before:
-            self.native.setdefault(key, (it.name, it.site))
+        if it is not None and (new := there - it.before):
+            self.native.update(dict.fromkeys(new - self.native.keys(), (it.name, it.site())))
+        return there
 
     def here(self) -> frozenset[Inode]:
         """All descriptors that are there.  pandas loads 57 extensions, and to look through
@@ -60,7 +64,7 @@ class _Loading(Record):
     """An extension that is being loaded.  place: the frame that imports it, and how far it is."""
 
     name: str
-    site: Site
+    site: Callable[[], Site]
     before: frozenset[Inode]
     place: tuple[FrameType, int] | None
 
@@ -84,7 +88,7 @@ def _mark() -> tuple[int, int] | None:
     return (many, free) if many else None
 
 
-def _importer(frame: FrameType | None) -> FrameType | None:
+def importer_of(frame: FrameType | None) -> FrameType | None:
     """The innermost frame that is not the import system's."""
     while frame is not None and frame.f_code.co_filename.startswith("<frozen "):
         frame = frame.f_back

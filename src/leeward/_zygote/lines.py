@@ -108,6 +108,11 @@ class Lines:
         monitor.free_tool_id(tool)
         os.close(self._tasks)
 
+    def now(self) -> tuple[str, int] | None:
+        """The application's line that runs, as its file and number; None if nobody listens."""
+        listens = self._tool >= 0 and threading.get_ident() == self._me
+        return self._last if listens else None
+
     def _starts(self, code: CodeType, offset: int) -> object:
         return self._passes(code, code.co_firstlineno)
 

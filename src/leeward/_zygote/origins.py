@@ -121,6 +121,12 @@ class Origins:
             frame = frame.f_back
         return Site(text, library or standard, bool(text) and not library and len(through) < 2)
 
+    def site_of(self, line: tuple[str, int], by: tuple[str, int]) -> Site:
+        """Of an import: the application's line that runs, and the line whose import it is."""
+        kind = self.kind(by[0])
+        library = f"{_short(by[0])}:{by[1]}" if kind in ("package", "standard") else ""
+        return Site(f"{shown(line[0])}:{line[1]}", library, kind != "package")
+
     def of_code(self, function: object) -> str:
         """Where a function of the application is defined, "" for anybody else's."""
         code = getattr(getattr(function, "__func__", function), "__code__", None)

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import _random
 import contextlib
+import functools
 import os
 import random
 import signal
@@ -31,7 +32,7 @@ from weakref import WeakKeyDictionary
 
 from leeward._sys import procfs
 from leeward._zygote import memory
-from leeward._zygote.census import Census
+from leeward._zygote.census import Census, importer_of
 from leeward._zygote.lines import Inode, Lines
 from leeward._zygote.origins import NOWHERE, Origins, Site
 
@@ -305,12 +306,21 @@ class Watch:
             self.seeded[it] = (self.origins.site(_frame()), not known, seed)
 
     def _imported(self, args: Any) -> None:
-        extension = args[1] is not None  # that is about to be loaded
-        if extension or self.census.loading:
+        if args[1] is not None:  # an extension is about to be loaded
             frame = _frame()
-            self.census.goes_on(frame)
-            if extension:
-                self.census.begin(str(args[0]), self.origins.site(frame), frame)
+            self.census.begin(str(args[0]), self._loaded(frame), frame)
+        elif self.census.loading is not None:
+            self.census.goes_on(_frame())
+
+    def _loaded(self, frame: FrameType) -> Callable[[], Site]:
+        """Where an extension is loaded.  By the line that runs, where it is known: a stack of 100
+        frames takes 40 µs, and pandas loads 57."""
+        line, importer = self.lines.now(), importer_of(frame)
+        if line is None or importer is None:
+            site = self.origins.site(frame)
+            return lambda: site
+        by = importer.f_code.co_filename, importer.f_lineno
+        return functools.partial(self.origins.site_of, line, by)
 
     def _executed(self, args: Any) -> None:
         self.lines.listen(args[0])

@@ -39,6 +39,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from leeward._sys import procfs
+from leeward.hosting import Alone
 
 if TYPE_CHECKING:
     from leeward.resources import Resource
@@ -359,7 +360,7 @@ async def opened(*resources: Resource[Any], within: float = PATIENCE) -> AsyncIt
         raise ExceptionGroup("resources did not close", failures.errors)
 
 
-class _Failures:
+class _Failures(Alone):
     """Keeps what goes wrong in closers.  See `leeward.hosting.Teller`."""
 
     def __init__(self) -> None:
@@ -376,14 +377,8 @@ class _Failures:
         if error is None:
             self.errors.append(RuntimeError(f"{resource} is lost: it has closed by itself"))
 
-    def alarm(self, seconds: float, task: Any) -> contextlib.AbstractContextManager[object]:
-        return contextlib.nullcontext()
-
     def patience(self) -> float:
         return PATIENCE
-
-    def over(self) -> bool:
-        return False
 
 
 #: Makes descriptor 0 the controlling terminal, which only a session's leader can.

@@ -37,13 +37,12 @@ def collected(writers: int = 1) -> Iterator[Collected]:
     bell = Bell()
     ours, theirs = Channel.pair()
     fds = [rings.create() for _ in range(writers)]
-    parent = os.getpid()
     pid = os.fork()
     if not pid:
         ours.close()
         collector.run(theirs.detach())
     theirs.close()
-    ours.send(c.Collect(Config("bench").to_json(), parent, m.Descriptor(bell.fd), writers))
+    ours.send(c.Collect(Config("bench").to_json(), m.Descriptor(bell.fd), writers))
     for number, fd in enumerate(fds):
         ours.send(c.Ring(number + 1, number, 1, m.Descriptor(fd)))
 

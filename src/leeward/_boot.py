@@ -36,13 +36,14 @@ def main() -> NoReturn:
         from leeward._supervisor.main import run as supervise
 
         supervise(fd)
+    parent = int(sys.argv.pop(4))
     if role == "collector":
+        # Not with its parent: it writes what that has left.
         _import_dataclasses_lightly()
-    _stay_with(int(sys.argv.pop(4)))
-    if role == "collector":
         from leeward._collector.main import run as collect
 
         collect(fd)
+    _stay_with(parent)
     if role == "zygote":
         from leeward._zygote.main import run as be_zygote
 

@@ -39,9 +39,9 @@ def daemon(command: list[str]) -> int:
         if pid:
             os.write(writer, b"%d" % pid)
             os._exit(0)
-        os.close(writer)
         if command:
-            os.execvp(command[0], command)
+            os.execvp(command[0], command)  # closes the pipe, which is what is waited for
+        os.close(writer)
         time.sleep(3600)
         os._exit(0)
     os.wait()

@@ -218,7 +218,6 @@ class Scene:
     def collect(self) -> None:
         """Start one, which takes over from its predecessor."""
         ours, theirs = Channel.pair()
-        parent = os.getpid()
 
         def body() -> None:
             self.first()
@@ -233,7 +232,7 @@ class Scene:
         config = Config("nothing").to_json()
         bell = m.Descriptor(self.bell.fd)
         many = len(held) + self.missing
-        self.tell(c.Collect(config, parent, bell, many))
+        self.tell(c.Collect(config, bell, many))
         if self.follower is not None:
             self.follower.ask(self)
         for it in held:

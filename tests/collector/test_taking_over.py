@@ -104,6 +104,25 @@ def house(tmp_path: Path) -> Iterator[House]:
     it.close()
 
 
+def test_a_supervisor_that_dies_before_its_collector_has_read_a_word(tmp_path: Path) -> None:
+    """More rings than it reads in one go: what is in them is written, and it ends."""
+    scene = Scene(Spec("file", str(tmp_path / "app.log")), Random(1))
+    scene.first = lambda: os.kill(os.getpid(), signal.SIGSTOP)
+    try:
+        for _ in range(70):
+            scene.write(3, here=True)
+        scene.collect()
+        os.waitpid(scene.collector, os.WUNTRACED)
+        assert scene.channel is not None and not scene.channel.wants_write
+        scene.channel.close()
+        scene.channel = None
+        os.kill(scene.collector, signal.SIGCONT)
+        assert os.waitpid(scene.collector, 0)[1] == 0
+        assert scene.check() == (210, 0)
+    finally:
+        scene.close()
+
+
 def test_a_batch_that_was_torn_in_one_of_many_rings(house: House) -> None:
     """Killed in the middle of a write, with the batch of the last ring of 70 half in the file:
     nobody's lines come behind that half, and none is there twice."""

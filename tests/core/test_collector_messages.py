@@ -11,7 +11,7 @@ from leeward._core.messages import Descriptor, Message, decode, encode
 @pytest.mark.parametrize(
     "message",
     [
-        c.Collect("{}", 1, Descriptor(5), 2),
+        c.Collect("{}", Descriptor(5), 2),
         c.Ring(1, 0, 3, Descriptor(7), True),
         c.RingEnds(4),
         c.RingDrained(4),

@@ -141,15 +141,20 @@ def test_nobody_collects_what_goes_to_stderr() -> None:
         assert service.stop() == 0
 
 
-def test_the_end_of_the_supervisor_leaves_nothing_unwritten(tmp_path: Path) -> None:
+@pytest.mark.parametrize("moment", ["at its start", "later"])
+def test_the_end_of_the_supervisor_leaves_nothing_unwritten(tmp_path: Path, moment: str) -> None:
     """SIGKILL: what was in the rings is written, and nobody stays."""
     path = tmp_path / "app.log"
     with serve("logs_much:make_app", "--log-file", str(path), cwd=APPS) as service:
         with Http(address_of(service)) as client:
             client.get("/1")
             collector = collector_of(service)
+            if moment == "at its start":
+                os.kill(collector, signal.SIGKILL)
+                collector = _successor(service, collector)
             os.kill(collector, signal.SIGSTOP)
             client.get("/2")
+        service.ps()  # so the supervisor has told it all that it has to
         pidfd = os.pidfd_open(collector)
         service.signal(signal.SIGKILL)
         os.kill(collector, signal.SIGCONT)
@@ -158,6 +163,17 @@ def test_the_end_of_the_supervisor_leaves_nothing_unwritten(tmp_path: Path) -> N
         assert gone(collector)
         service.wait()
     assert "line 2 of" in path.read_text()
+
+
+def _successor(service: Service, first: int) -> int:
+    """The next collector's pid, before it has loaded anything."""
+
+    def look() -> int | None:
+        family = procfs.children_of(service.process.pid)
+        found = (it for it in family if "collector" in (procfs.cmdline(it) or ()))
+        return next((it for it in found if it != first), None)
+
+    return until(look, "no other log collector")
 
 
 def test_an_application_that_cannot_be_imported(tmp_path: Path) -> None:

@@ -3,7 +3,8 @@
 It holds nothing that it cannot lose: the supervisor has the rings, and the rings say what
 was written.  (Of what workers print, the last 64 KiB of each may be lost with us.)  It ends when
 it is told to, or when the supervisor is gone: then it writes what is there, for as long as
-nobody minds.
+nobody minds.  That is the end of its channel, behind all that was said; a signal at its parent's
+death came in front of rings that had not been read, and while we started it killed us.
 """
 
 from __future__ import annotations
@@ -27,13 +28,11 @@ from leeward._core.captured import Exact, Logged, Tagged
 from leeward._core.capturing import LOG, TERMINAL
 from leeward._core.config import Config
 from leeward._core.sinks import Spec
-from leeward._sys import prctl, privileges
+from leeward._sys import privileges
 from leeward._sys.bell import Bell
 from leeward._sys.channel import Channel, ChannelFull
 from leeward._sys.lines import Look
-from leeward._sys.parentage import Orphaned, stay_with
 from leeward._sys.posix import set_comm
-from leeward._sys.signals import Signals
 from leeward.errors import ChannelClosed
 
 #: Seconds between two looks at rings that are being filled: what comes meanwhile is written
@@ -59,17 +58,18 @@ def run(fd: int) -> NoReturn:
     with contextlib.suppress(OSError):  # no /proc: only a name in `ps`
         set_comm("leeward logs")
     channel = Channel(fd)
-    signals = Signals(_SIGNALS)
+    for signum in _SIGNALS:
+        signal.signal(signum, signal.SIG_IGN)
     try:
         quick = terminals.opened()
         begin = channel.wait(None)
         if not isinstance(begin, c.Collect):
             raise m.BadMessage(f"{type(begin).__name__} instead of Collect")
         _become(begin)
-        collector = Collector(channel, signals, begin, quick)
+        collector = Collector(channel, begin, quick)
         collector.take_over(begin.rings)
         collector.live()
-    except (ChannelClosed, Orphaned):
+    except ChannelClosed:
         os._exit(0)
 
 
@@ -78,21 +78,12 @@ def _become(begin: c.Collect) -> None:
     config = Config.from_json(begin.config)
     if (config.uid, config.gid) != (-1, -1):
         privileges.drop(config.uid, config.gid, config.groups)
-        stay_with(begin.supervisor)
-    # Instead of SIGKILL: what is in the rings shall not die with the supervisor.
-    prctl.set_pdeathsig(signal.SIGTERM)
-    if os.getppid() != begin.supervisor:
-        raise Orphaned(f"{begin.supervisor} has died")
 
 
 class Collector:
-    def __init__(
-        self, channel: Channel, signals: Signals, begin: c.Collect, quick: dict[int, int]
-    ) -> None:
+    def __init__(self, channel: Channel, begin: c.Collect, quick: dict[int, int]) -> None:
         self._config = Config.from_json(begin.config)
         self._channel = channel
-        self._signals = signals
-        self._supervisor = begin.supervisor
         self._bell = Bell(int(begin.bell))
         self._intake = Intake(self._complain, quick)
         self._deadline: float | None = None
@@ -102,7 +93,7 @@ class Collector:
         #: Without the pipes: what workers print while we gather shall not wake us.
         self._gathering = select.poll()
         self._poll = select.poll()
-        for fd in (channel.fileno(), self._bell.fd, signals.fileno()):
+        for fd in (channel.fileno(), self._bell.fd):
             self._gathering.register(fd, select.POLLIN)
             self._poll.register(fd, select.POLLIN)
         self._poll.register(self._captures.fileno(), select.POLLIN)
@@ -228,10 +219,6 @@ class Collector:
                 continue  # its turn comes
             if fd == self._bell.fd:
                 self._bell.silence()
-            elif fd == self._signals.fileno():
-                self._signals.read()
-                if os.getppid() != self._supervisor:
-                    self._end_within(LAST)
             elif not self._tails.flush(fd):
                 self._listen(events)
 

@@ -16,7 +16,6 @@ class Collect(Message):
     """
 
     config: str  # Config.to_json()
-    supervisor: int  # pid
     bell: Descriptor
     rings: int
 

@@ -105,7 +105,7 @@ class Collecting:
         bell = m.Descriptor(self._rings.bell.fd)
         config = self._config().to_json()
         many = len(self._rings.held)
-        self._tell(c.Collect(config, self._posix.getpid(), bell, many))
+        self._tell(c.Collect(config, bell, many))
         self.hand_over()
 
     def hand_over(self) -> None:

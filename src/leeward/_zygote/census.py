@@ -5,6 +5,7 @@ They are counted before each extension is loaded, and at the next import after i
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable
 from types import FrameType
@@ -22,14 +23,26 @@ class Census:
         self.loading: _Loading | None = None
         self._marked: tuple[int, int] | None = None
         self._there: frozenset[Inode] = frozenset()
+        self._table = -1
 
-    def begin(self, name: str, site: Callable[[], Site], frame: FrameType) -> None:
-        """Extension `name` is about to be loaded, by `frame`.
+    def open(self) -> None:
+        """From now on.  Raises nothing: without it there is more to look through."""
+        with contextlib.suppress(OSError):  # no /proc
+            self._table = os.open("/proc/self/fd", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+
+    def close(self) -> None:
+        """May be called again."""
+        self.end()
+        if self._table >= 0:
+            os.close(self._table)
+            self._table = -1
+
+    def begin(self, name: str, site: Callable[[], Site], importer: FrameType | None) -> None:
+        """Extension `name` is about to be loaded, by `importer`.
 
         site:  tells where, as it is now, when it is asked at the end.
         """
         there = self.end()
-        importer = importer_of(frame)
         place = None if importer is None else (importer, importer.f_lasti)
         self.loading = _Loading(name, site, there, place)
 
@@ -54,10 +67,23 @@ class Census:
     def here(self) -> frozenset[Inode]:
         """All descriptors that are there.  pandas loads 57 extensions, and to look through
         /proc each time, before and behind, was a third of what importing it cost more."""
-        mark = _mark()
+        mark = self._mark()
         if mark is None or mark != self._marked:
             self._marked, self._there = mark, frozenset(descriptors())
         return self._there
+
+    def _mark(self) -> tuple[int, int] | None:
+        """How many descriptors there are, and the lowest free one; None where it is not told.
+
+        By the open directory: its path, each time, took 9 µs instead of 1.5.
+        """
+        try:
+            many = os.fstat(self._table).st_size  # since Linux 6.2; 0 before
+            free = os.dup(self._table)
+            os.close(free)
+        except OSError:  # the application has closed it, or the table is full
+            return None
+        return (many, free) if many else None
 
 
 class _Loading(Record):
@@ -75,17 +101,6 @@ class _Loading(Record):
         while frame is not None and frame is not self.place[0]:
             frame = frame.f_back
         return frame is not None
-
-
-def _mark() -> tuple[int, int] | None:
-    """How many descriptors there are, and the lowest free one; None where it is not told."""
-    try:
-        many = os.stat("/proc/self/fd").st_size  # since Linux 6.2; 0 before
-        free = os.dup(2)
-        os.close(free)
-    except OSError:  # stderr is closed, or the table is full
-        return None
-    return (many, free) if many else None
 
 
 def importer_of(frame: FrameType | None) -> FrameType | None:

@@ -50,6 +50,7 @@ from leeward._zygote.audit import audit, open_descriptors
 from leeward._zygote.audit import log_files as audited_log_files
 from leeward._zygote.origins import Origins
 from leeward._zygote.repair import Repairs
+from leeward._zygote.seldom import Seldom
 from leeward._zygote.warm import warm
 from leeward._zygote.watch import Watch
 from leeward.adapters.loading import compare, last_words, load_in_time, make_tls, settle
@@ -157,6 +158,7 @@ def _live(channel: Channel, import_worker: Callable[[Config], Become]) -> NoRetu
     logfiles.before_loading(config, begin.supervisor, begin.began, begin.rehearse)
     zygote = _Zygote(channel, begin, config, import_worker)
     if config.start != "spawn":  # a rehearsal: there would be no zygote
+        zygote.seldom.begin()
         zygote.watch.arm()
     if config.kind == "script":
         zygote.run_program()
@@ -200,6 +202,7 @@ class _Zygote:
         self.import_worker = import_worker
         self.own = open_descriptors()
         self.watch = Watch(Origins(_package(config)))
+        self.seldom = Seldom()
         self.repairs = Repairs()
         self.started = time.monotonic()
         self.handlers: dict[int, Any] = {}
@@ -210,6 +213,7 @@ class _Zygote:
         """Everything before the first fork, and the report of it."""
         load_ms = int((time.monotonic() - self.started) * 1000)
         self.watch.disarm()
+        self.seldom.end()
         # An application that freezes at the end of its import, as Python's documentation advises
         # before a fork, hides all from `gc.get_objects`; `fork.freeze` freezes it again.
         gc.unfreeze()

@@ -121,6 +121,7 @@ class Watch:
         self._wrap(signal, "setitimer", self._timed)
         self._wrap(signal, "alarm", self._alarmed)
         self.lines.begin()
+        self.census.open()
         handlers.update(
             {
                 "socket.connect": self._connected,
@@ -148,7 +149,7 @@ class Watch:
         self._handlers.clear()
         self._undo.close()
         self.lines.end()
-        self.census.end()
+        self.census.close()
         self._settle()
         self._settle_memory()
 
@@ -308,14 +309,15 @@ class Watch:
     def _imported(self, args: Any) -> None:
         if args[1] is not None:  # an extension is about to be loaded
             frame = _frame()
-            self.census.begin(str(args[0]), self._loaded(frame), frame)
+            importer = importer_of(frame)
+            self.census.begin(str(args[0]), self._loaded(frame, importer), importer)
         elif self.census.loading is not None:
             self.census.goes_on(_frame())
 
-    def _loaded(self, frame: FrameType) -> Callable[[], Site]:
+    def _loaded(self, frame: FrameType, importer: FrameType | None) -> Callable[[], Site]:
         """Where an extension is loaded.  By the line that runs, where it is known: a stack of 100
         frames takes 40 µs, and pandas loads 57."""
-        line, importer = self.lines.now(), importer_of(frame)
+        line = self.lines.now()
         if line is None or importer is None:
             site = self.origins.site(frame)
             return lambda: site

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import signal
 import sys
+from types import FrameType
+from typing import NoReturn
+
+_ENDING = (signal.SIGTERM, signal.SIGHUP)
 
 
 def main() -> int:
     """Runs the command line that the process was started with; returns its exit code."""
+    for signum in _ENDING:
+        if signal.getsignal(signum) is signal.SIG_DFL:  # nohup's HUP stays ignored
+            signal.signal(signum, _end)
     asked = signal.getsignal(signal.SIGINT)
     if asked is signal.default_int_handler:
         # Importing takes 0.2 s, on a busy machine more: Ctrl-C in it ends us as it ends
@@ -17,6 +24,14 @@ def main() -> int:
 
     signal.signal(signal.SIGINT, asked)
     return run()
+
+
+def _end(signum: int, frame: FrameType | None) -> NoReturn:
+    """What is begun is undone: a program that is rehearsed has started processes, maybe.  And
+    what is PID 1 would not even hear what has its default action."""
+    for other in _ENDING:  # what undoes it is not to be disturbed
+        signal.signal(other, signal.SIG_IGN)
+    raise SystemExit(128 + signum)
 
 
 if __name__ == "__main__":

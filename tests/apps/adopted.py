@@ -13,6 +13,8 @@ import tornado.netutil
 import tornado.process
 from tornado.httpserver import HTTPServer
 from tornado.ioloop import IOLoop
+from tornado.iostream import IOStream
+from tornado.tcpserver import TCPServer
 from tornado.web import Application, RequestHandler
 
 FORM = (sys.argv[1:] or [os.environ.get("FORM", "")])[0]
@@ -172,6 +174,56 @@ def never_as_root() -> None:
     listen()
 
 
+class More(RequestHandler):
+    """Opens one port more, as an extension does that starts a server of its own."""
+
+    async def get(self, how: str) -> None:
+        class Line(TCPServer):
+            async def handle_stream(self, stream: IOStream, address: object) -> None:
+                await stream.write(b"a line\n")
+                stream.close()
+
+        if how == "http":
+            server: TCPServer = HTTPServer(application())
+        else:
+            server = Line()
+        if how == "sockets":
+            sockets = tornado.netutil.bind_sockets(0, "127.0.0.1")
+            server.add_sockets(sockets)
+        elif how == "bind":
+            server.bind(0, "127.0.0.1")
+            server.start()
+        elif how == "held":
+            server.listen(int(self.get_argument("port")), "127.0.0.1")
+        else:
+            server.listen(0, "127.0.0.1")
+        (sock,) = server._sockets.values()
+        MORE.append(server)
+        self.write(str(sock.getsockname()[1]))
+
+    def post(self, how: str) -> None:
+        for server in MORE:
+            server.stop()
+
+
+MORE: list[TCPServer] = []
+
+
+def opens_more() -> None:
+    Application([("/", Hello), ("/more/(.*)", More)]).listen(PORT, "127.0.0.1")
+    start_the_loop()
+
+
+def opens_another_behind_a_wait() -> None:
+    async def main() -> None:
+        application().listen(PORT, "127.0.0.1")
+        await asyncio.sleep(0)
+        HTTPServer(application()).listen(0, "127.0.0.1")
+        await asyncio.Event().wait()
+
+    asyncio.run(main())
+
+
 # --- those that cannot be served, or only just --------------------------------------------
 
 
@@ -247,7 +299,7 @@ def handles_signals() -> None:
     import signal
 
     def stop(signum: int, frame: object) -> None:
-        print(f"the program got {signum}", flush=True)
+        print(f"the program got {signum}", file=sys.stderr, flush=True)
         IOLoop.current().add_callback_from_signal(IOLoop.current().stop)
 
     signal.signal(signal.SIGTERM, stop)

@@ -161,6 +161,30 @@ def test_ps_imports_little(run: Run, name: str) -> None:
     assert not imported & heavy
 
 
+@pytest.mark.parametrize(
+    ("words", "which"),
+    [
+        (("kill", "--state", "active", "--peer", ""), "--peer"),
+        (("kill", "--idle-over", "1s", "--slot", ""), "--slot"),
+        (("kill", "--peer", "::1", "--idle-over", ""), "--idle-over"),
+        (("kill", ""), "WHICH"),
+        (("recycle", ""), "SLOT"),
+        (("stop", ""), "NAME"),
+        (("stop", "--name", ""), "--name"),
+        (("drain", ""), "SLOT"),
+        (("scale", "2", ""), "NAME"),
+        (("reload", "--timeout", ""), "--timeout"),
+    ],
+)
+def test_what_is_empty_does_not_mean_all(
+    run: Run, name: str, words: tuple[str, ...], which: str
+) -> None:
+    """As a variable of a shell script is that was not set."""
+    done = run(*words)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"leeward: {which} is empty\n")
+
+
 def test_reload_tells_progress_and_hands_the_exit_code_on(run: Run, name: str) -> None:
     done = run("reload", name)
     assert (done.returncode, done.stdout) == (3, "loading\n")

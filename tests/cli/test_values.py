@@ -107,7 +107,9 @@ def test_sizes_are_bytes_binary_or_decimal_by_their_unit(raw: object, size: int)
     assert values.size(raw) == size
 
 
-@pytest.mark.parametrize("raw", ["", "-1", "MiB", "1 2", "1X", -1, 1.5, True, None, [], "٣"])
+@pytest.mark.parametrize(
+    "raw", ["", "-1", "MiB", "1 2", "1X", -1, 1.5, True, None, [], "٣", "9" * 400]
+)
 def test_what_is_no_size_is_told_what_one_looks_like(raw: object) -> None:
     with pytest.raises(Bad, match="expected a size such as 256MiB, 1GB"):
         values.size(raw)

@@ -82,6 +82,17 @@ def test_a_part_is_taken_back_or_has_its_line_ended(path: Path, kind: str) -> No
     assert path.read_bytes() == BEFORE + left
 
 
+@pytest.mark.parametrize("octets", [1, 4, 6, 13])
+def test_so_is_one_behind_lines_of_others(path: Path, kind: str, octets: int) -> None:
+    """Who wrote when the collector had looked for the last time, and before it wrote."""
+    others, part = b"one of another\none\n", BATCH[:octets]
+    assert find(path, kind, others + part) == (kind == "unreadable")
+    left = b"" if kind == "readable" else part
+    if kind == "appended to" and not part.endswith(b"\n"):
+        left += b"\n"
+    assert path.read_bytes() == BEFORE + others + left
+
+
 def test_whole_lines_have_an_end_already(path: Path, kind: str) -> None:
     assert not find(path, kind, BATCH[:4])
     assert path.read_bytes() == BEFORE + (BATCH[:4] if kind == "appended to" else b"")

@@ -134,3 +134,40 @@ def test_a_stream_is_closed_by_an_error(engine: str, loop: str) -> None:
             return await port.ask(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
 
     assert run(main(), loop) == b"" and Detached.error is True
+
+
+class Waits(RequestHandler):
+    begun: asyncio.Event
+    may_end: asyncio.Event
+
+    async def get(self) -> None:
+        Waits.begun.set()
+        await Waits.may_end.wait()
+        self.write(f"<{len(self.request.headers['X-Ticket'])}>")
+
+
+@SERVERS
+def test_a_long_head_behind_a_request_is_read_to_its_end(engine: str, loop: str) -> None:
+    """Longer than what is read ahead of an answer, where that is allowed."""
+
+    async def main() -> bytes:
+        Waits.begun, Waits.may_end = asyncio.Event(), asyncio.Event()
+        app = Application([("/", Waits)], log_function=lambda _: None)
+        config = Config("", engine=engine, max_header=1 << 20)
+        async with serving(app, config) as port:
+            reader, writer = await port.connect()
+            head = b"GET / HTTP/1.1\r\nHost: x\r\nX-Ticket: %s"
+            writer.write(head % b"a" + b"\r\n\r\n" + head % (b"b" * 200_000))
+            await Waits.begun.wait()
+            await writer.drain()
+            for _ in range(100):  # until it has read as much as it will
+                await asyncio.sleep(0)
+            Waits.may_end.set()
+            answer = await reader.readuntil(b"<1>")
+            writer.write(b"b" * 200_000 + b"\r\nConnection: close\r\n\r\n")
+            answer += await reader.read()
+            writer.close()
+            return answer
+
+    answer: bytes = run(main(), loop)
+    assert answer.count(b"HTTP/1.1 200 OK") == 2 and answer.endswith(b"<400000>")

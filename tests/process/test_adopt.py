@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import socket
 import ssl
 import subprocess
 import sys
@@ -322,6 +323,46 @@ def test_a_killed_worker_is_replaced() -> None:
         assert get(service)["task_id"] in (0, 1)
 
 
+@pytest.mark.parametrize("how", ["http", "lines", "sockets", "bind"])
+def test_a_port_that_is_opened_later_is_the_workers_own(how: str) -> None:
+    """As by itself; who is connected meanwhile stays, and one line says what it is."""
+    with adopt("opens_more") as service:
+        before = get(service)["pid"]
+        with Http(address_of(service)) as client:
+            port = int(client.get(f"/more/{how}").body)
+            assert ("127.0.0.1", port) != address_of(service)
+            with socket.create_connection(("127.0.0.1", port), PATIENCE) as other:
+                if how == "http":
+                    other.sendall(b"GET / HTTP/1.0\r\n\r\n")
+                assert other.recv(100).startswith(b"HTTP/1.1 200" if how == "http" else b"a line")
+            client.sock.sendall(b"POST /more/stop HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
+            assert client.answer().status == 200
+            with pytest.raises(ConnectionRefusedError):
+                socket.create_connection(("127.0.0.1", port), PATIENCE)
+        assert get(service)["pid"] == before, "its own server accepts on"
+        service.wait_line("is its worker's own, and ends with it")
+        said = [line for line in service.lines if "is its worker's own, and ends with it" in line]
+        assert len(said) == 1 and re.search(r"adopted\.py:\d+: ", said[0])
+        assert service.stop() == 0
+
+
+def test_the_port_that_is_held_cannot_be_had_by_another_server() -> None:
+    """As by itself: it raises in the program, and the worker serves on."""
+    with adopt("opens_more") as service:
+        before = get(service)["pid"]
+        with Http(address_of(service)) as client:
+            assert client.get(f"/more/held?port={address_of(service)[1]}").status == 500
+        assert get(service)["pid"] == before
+        service.wait_line("Address already in use")
+
+
+def test_another_server_behind_a_wait() -> None:
+    with adopt("opens_another_behind_a_wait") as service:
+        assert get(service)["name"] == "__main__"
+        service.wait_line("is its worker's own, and ends with it")
+        assert service.stop() == 0
+
+
 # --- bad days ---------------------------------------------------------------------------
 
 
@@ -417,6 +458,8 @@ def test_its_own_signal_handlers_are_kept(mode: str) -> None:
         service.wait_line("the program stopped its event loop and ended", after=mark)
         service.wait_line(r"worker=0 gen=1 pid=\d+ ready", after=mark)
         assert get(service)["pid"] != worker["pid"]
+        assert service.log.count("the program got 15") == 1
+        assert "Traceback" not in service.log
         assert service.stop() == 0
 
 

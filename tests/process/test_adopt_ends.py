@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from process.clients import Http, address_of
+from process.support import PATIENCE, until
 
 from leeward.testing import Service, serve
 
@@ -151,6 +152,99 @@ def test_what_stands_behind_the_serving_is_done(tmp_path: Path, way: str) -> Non
         assert service.stop() == 0
         assert re.search("first\n(.*\n)*second\n", service.log), service.log
         assert "Traceback" not in service.log
+
+
+CLEANS = """
+class Never(RequestHandler):
+    async def get(self):
+        await asyncio.Event().wait()
+
+app = Application([("/", Hello), ("/never", Never)])
+
+async def clean():
+    try:
+        await main()
+    finally:
+        await asyncio.sleep(0.8)
+        say("cleaned up")
+
+asyncio.run(clean())
+"""
+
+
+BY_EVENT = """
+async def main():
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    app.listen(0, "127.0.0.1")
+    await stop.wait()
+    await asyncio.sleep(0.1)
+    say("flushed")
+"""
+HANDLES_TERM = {
+    "event": BY_EVENT + "asyncio.run(main())\nsay('behind')\n",
+    "event_run_sync": BY_EVENT + "IOLoop.current().run_sync(main)\nsay('behind')\n",
+    "loop_stop": (
+        "def ends(signum, frame):\n"
+        "    say('flushed')\n    IOLoop.current().add_callback_from_signal(IOLoop.current().stop)\n"
+        f"signal.signal(signal.SIGTERM, ends)\n{LISTEN}IOLoop.current().start()\nsay('behind')\n"
+    ),
+    "cleans_long": (
+        "async def clean():\n    await asyncio.sleep(1.4)\n    say('behind')\n"
+        "def ends(signum, frame):\n"
+        "    say('flushed')\n    IOLoop.current().add_callback_from_signal(IOLoop.current().stop)\n"
+        f"signal.signal(signal.SIGTERM, ends)\n{LISTEN}IOLoop.current().start()\n"
+        "IOLoop.current().run_sync(clean)\n"
+    ),
+    "cleans_long_by_asyncio": (
+        "async def clean():\n    await asyncio.sleep(1.4)\n    say('behind')\n"
+        "loop = asyncio.new_event_loop()\nasyncio.set_event_loop(loop)\n"
+        "loop.add_signal_handler(signal.SIGTERM, lambda: (say('flushed'), loop.stop()))\n"
+        f"{LISTEN}loop.run_forever()\nloop.run_until_complete(clean())\n"
+    ),
+    "sys_exit": (
+        "def ends(signum, frame):\n    say('flushed')\n    sys.exit(0)\n"
+        f"signal.signal(signal.SIGTERM, ends)\n{LISTEN}\n"
+        "try:\n    IOLoop.current().start()\nfinally:\n    say('behind')\n"
+    ),
+    "notes_it": (
+        "signal.signal(signal.SIGTERM, lambda signum, frame: say('flushed'))\n"
+        "try:\n    asyncio.run(main())\nexcept KeyboardInterrupt:\n    say('behind')\n"
+    ),
+    "raises": (
+        "def ends(signum, frame):\n    say('flushed')\n    raise OSError('cannot')\n"
+        "signal.signal(signal.SIGTERM, ends)\n"
+        "try:\n    asyncio.run(main())\nexcept KeyboardInterrupt:\n    say('behind')\n"
+    ),
+}
+
+
+@pytest.mark.parametrize("verb", ["stop", "recycle"])
+@pytest.mark.parametrize("way", HANDLES_TERM)
+def test_its_own_way_to_end_is_gone(tmp_path: Path, way: str, verb: str) -> None:
+    """Behind the drain, by the signal for which it waits; and by ours, where that ends nothing."""
+    with program(tmp_path, HANDLES_TERM[way]) as service:
+        assert answers(service)
+        assert service.leeward(verb).returncode == 0
+        service.wait_line("flushed")
+        service.wait_line("behind")
+        assert service.stop() == 0 if verb == "recycle" else service.wait() == 0
+        assert service.log.count("flushed") == (2 if verb == "recycle" else 1)
+        assert "Timeout" not in service.log and "Thread 0x" not in service.log
+
+
+@pytest.mark.parametrize("verb", ["stop", "recycle"])
+def test_a_clean_up_has_its_time_behind_a_drain_that_took_all(tmp_path: Path, verb: str) -> None:
+    with program(tmp_path, CLEANS, "--graceful-timeout", "5s") as service:
+        assert answers(service)
+        with Http(address_of(service)) as client:
+            client.send("/never")
+            until(lambda: service.workers()[0]["in_flight"], "the request to be in flight")
+            done = service.begin(verb)
+            service.wait_line("drain deadline reached")
+            service.wait_line("cleaned up")
+            done.communicate(timeout=PATIENCE)
+            assert done.returncode == 0
 
 
 @pytest.mark.parametrize(

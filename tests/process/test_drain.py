@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import os
 import random
 import select
 import signal
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from process.clients import Address, Gate, Http, WebSocket, address_of, all_drain, get
-from process.support import APPS, gone, in_some_try, until
+from process.support import APPS, PATIENCE, gone, in_some_try, until
 
 from leeward.testing import Service, serve
 
@@ -334,3 +335,59 @@ def test_workers_that_drained_leave_nothing(start: str) -> None:
             if pid != service.pid:  # of the first generation: workers and zygote
                 assert gone(pid), pid
         assert len(service.family()) == len(before)
+
+
+# --- handlers that work on behind their answer -------------------------------------------
+
+
+@pytest.mark.parametrize("engine", ["leeward", "tornado"])
+@pytest.mark.parametrize("how", ["native", "generator"])
+@pytest.mark.parametrize("ends", ["stop", "recycle"])
+def test_a_handler_that_works_on_behind_its_answer(
+    tmp_path: Path, engine: str, how: str, ends: str
+) -> None:
+    """It is work in flight, though its client has what it wanted and has left."""
+    os.mkfifo(tmp_path / "gate")
+    with answers_first(tmp_path, engine) as service:
+        service.wait_ready(1)
+        (worker,) = service.workers()
+        assert post(service, f"/{how}") == b"queued"
+        mark = service.mark()
+        verb = service.begin(ends)
+        service.wait_line(r"draining \(", after=mark)
+        with open(tmp_path / "gate", "wb"):
+            pass
+        assert gone(worker["pid"])
+        verb.communicate(timeout=PATIENCE)
+        assert verb.returncode == 0
+        assert (tmp_path / "stored").read_text() == "the order"
+        assert "ending" not in service.log
+
+
+@pytest.mark.parametrize("engine", ["leeward", "tornado"])
+def test_one_that_works_on_for_ever_is_ended(tmp_path: Path, engine: str) -> None:
+    """Told so, with time to clean up; and one that has taken its stream is not waited for."""
+    with answers_first(tmp_path, engine) as service:
+        service.wait_ready(1)
+        (first,) = service.workers()
+        assert post(service, "/detached") == b""
+        assert service.leeward("recycle").returncode == 0
+        assert gone(first["pid"]) and "ending" not in service.log
+        (second,) = service.workers()
+        assert post(service, "/endless") == b"queued"
+        assert service.leeward("recycle").returncode == 0
+        service.wait_line("ending 1 handler whose clients have left, or have their answer")
+        assert gone(second["pid"])
+        assert (tmp_path / "stored").read_text() == "the order"
+
+
+def post(service: Service, path: str) -> bytes:
+    client = http.client.HTTPConnection(*address_of(service), timeout=PATIENCE)
+    with contextlib.closing(client) as it:
+        it.request("POST", path, b"the order")
+        return it.getresponse().read()
+
+
+def answers_first(place: Path, engine: str) -> contextlib.AbstractContextManager[Service]:
+    env = {"PLACE": str(place)}
+    return serve("answers_first:make_app", "--engine", engine, cwd=APPS, env=env)

@@ -171,8 +171,9 @@ def test_a_program_that_is_adopted_obeys_too(tmp_path: Path) -> None:
     with serve("program.py", "-w", "1", cwd=tmp_path, bind=None) as service:
         service.wait_ready(1)
         set_(service, "graceful-timeout=5s")
-        assert drained_within(service) == "5"
-        assert drained_within(service) == "5"
+        # Less a fifth, for what the program has behind its loop.
+        assert drained_within(service) == "4"
+        assert drained_within(service) == "4"
 
 
 REFUSED: list[tuple[tuple[str, ...], str]] = [

@@ -129,12 +129,33 @@ def test_a_library_s_null_handler_does_not_silence_it(pipe):
         assert b"heard" in os.read(pipe[0], 999)
 
 
-def test_a_record_that_cannot_be_formatted_is_told_with_its_origin(pipe):
+class Textless(Exception):
+    """As one whose detail is missing; and one that raises as it is asked for its text."""
+
+    def __str__(self):
+        return self.args[0]()
+
+
+def _raises():
+    raise RuntimeError("expired")
+
+
+@pytest.mark.parametrize(
+    ("message", "arguments", "told"),
+    [
+        ("%d", ("x",), "'%d' with 1 arguments"),
+        (Textless(lambda: None), (), "a Textless, whose text raises TypeError"),
+        (Textless(_raises), (), "a Textless, whose text raises RuntimeError"),
+        ("%s", (Textless(_raises),), "'%s' with 1 arguments"),
+    ],
+)
+def test_a_record_that_cannot_be_formatted_is_told_with_its_origin(pipe, message, arguments, told):
     with bare_root():
         logs.install(logs.Log(0, 1, "info", "pretty", pipe[1]))
-        logging.getLogger("app").warning("%d", "x")
+        logging.getLogger("app").warning(message, *arguments)
         line = os.read(pipe[0], 999).decode()
         assert "cannot format a log record of" in line and "test_logs.py" in line
+        assert told in line
 
 
 @pytest.mark.parametrize("how", ["closed", "full", "nobody"])

@@ -12,6 +12,7 @@ import errno
 import os
 import select
 import stat
+from dataclasses import replace
 
 from leeward._sys import whole
 from leeward._sys.cutting import cut_back
@@ -19,6 +20,8 @@ from leeward._sys.ring import Intent
 
 #: Octets of a batch.  A write of so many takes 0.1 ms where the page cache takes it.
 BATCH = 1 << 18
+#: Octets by which lines differ.
+_SOON = 64
 #: Octets that are searched for a batch where somebody else has written to the file too.
 _SEARCHED = 1 << 26
 
@@ -183,7 +186,25 @@ def _written(fd: int, writer: int, intent: Intent, data: bytes) -> bool:
         return False
     # Somebody else has written to the file in between.
     size = os.fstat(fd).st_size
-    return data in os.pread(fd, min(size - intent.offset, _SEARCHED), intent.offset)
+    tail = os.pread(fd, min(size - intent.offset, _SEARCHED), intent.offset)
+    if data in tail:
+        return True
+    begin = _part_at_the_end(tail, data)
+    if begin and intent.offset + len(tail) == size:
+        _take_back(writer, replace(intent, offset=intent.offset + begin), tail[begin:])
+    return False
+
+
+def _part_at_the_end(tail: bytes, data: bytes) -> int:
+    """Where the part of `data` begins that ends `tail`, behind a line of somebody else's; 0: none
+    does.  It was killed in write(2), and they had written since it had last looked."""
+    begin = tail.find(b"\n", max(0, len(tail) - len(data) - 1)) + 1
+    while 0 < begin < len(tail):
+        # Most lines differ soon: a comparison of the whole rest, for each line, takes seconds.
+        if data.startswith(tail[begin : begin + _SOON]) and data.startswith(tail[begin:]):
+            return begin
+        begin = tail.find(b"\n", begin) + 1
+    return 0
 
 
 def _take_back(fd: int, intent: Intent, there: bytes) -> None:

@@ -5,7 +5,8 @@
 
 Everything is attached to the loop that the program runs, in its first turn after
 the server got an address.  When the drain is done the program is let go on as it
-would end by itself: `IOLoop.start()` returns, the main task of `asyncio.run` is
+would end by itself: it is sent the SIGTERM that it handles; without that, or if it does
+not end by it, `IOLoop.start()` returns, the main task of `asyncio.run` is
 cancelled as by Ctrl-C, which comes out of a loop's `run_until_complete`.  What it
 does then has the time of `leave.BUDGET`.
 """
@@ -24,6 +25,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from leeward._core.messages import Drain, Failed, Hello
 from leeward._worker import forks, leave
 from leeward._worker.main import Worker
+from leeward._worker.resources import RESERVE
 from leeward.adapters import blame
 from leeward.adapters import program as programs
 from leeward.adapters.loading import last_words, watched
@@ -40,8 +42,15 @@ if TYPE_CHECKING:
     from leeward.errors import LeewardError
 
 
+#: What stands between a program and its callbacks.
+_LOOPS = frozenset({"asyncio", "tornado", "uvloop", "leeward"})
+#: Of what leaving may take, the share for a program to end by its own handler of SIGTERM.
+OWN_SHARE = 0.5
 #: Seconds of an `asyncio.run` behind listen() after which it is no preparation: it is to serve.
 PREPARES = 2.0
+
+
+Place = tuple["FrameType | None", int]
 
 
 class Adopted(Worker):
@@ -54,6 +63,7 @@ class Adopted(Worker):
         self._main: Coroutine[Any, Any, Any] | None = None
         self._http: HTTPServer | None = None
         self._opening: asyncio.Task[None] | None = None
+        self._told_to_end = self._has_ended = False
         self._guessed = False  # served by a loop that its server was not made for
 
     def begin(self) -> Adopted:
@@ -108,12 +118,15 @@ class Adopted(Worker):
                 )
             )
 
+    def has_opened(self) -> bool:
+        return self._opening is not None and not self.over
+
     def stop_accepting(self) -> None:
         if self.acceptor is not None:
             self.acceptor.stop()
 
     def is_over(self) -> bool:
-        return self.over
+        return self._told_to_end
 
     def _guess(self) -> None:
         self._guessed = self.server is None
@@ -146,11 +159,33 @@ class Adopted(Worker):
 
     # --- the end -----------------------------------------------------------------------
 
+    def reserved(self, timeout: float) -> float:
+        """What the program has behind its loop has its time also where the drain took all."""
+        return max(super().reserved(timeout), min(leave.BUDGET, RESERVE * timeout))
+
     def _finish(self) -> None:
         """The drain is done: let the program end as it would by itself, but in time."""
         self.over = True
         self.end_turns()
-        leave.guard(self.budget())
+        budget = self.budget()
+        leave.guard(budget)
+        if _handles_term() and not self._has_ended:
+            # Not from here: what it raises is the loop's, and not that of a connection's end.
+            self.loop.call_soon(self._end_by_its_own, OWN_SHARE * budget)
+        else:
+            self._end_program()
+
+    def _end_by_its_own(self, seconds: float) -> None:
+        """What it has for its end may stand behind that: `await stop.wait()`, and then the rest."""
+        self.loop.call_later(seconds, self._end_if_run_by, _runs_the_loop())
+        signal.raise_signal(signal.SIGTERM)
+
+    def _end_if_run_by(self, place: Place) -> None:
+        if _runs_the_loop() == place:  # else it cleans up: `run_sync(cleanup)` behind its loop
+            self._end_program()
+
+    def _end_program(self) -> None:
+        self._told_to_end = True
         if self._main is None:
             if _until_complete():
                 # Stopped, it says "Event loop stopped before Future completed", which no
@@ -203,6 +238,7 @@ class Adopted(Worker):
             self._tell(error)
             self._leave(1)
         self.log.say("warning", "the program stopped its event loop and ended: this worker ends")
+        self._has_ended = True
         if not self.loop.is_closed():
             self._drain(Drain("stop", self.birth.config.graceful_timeout, 0.0))
             if not self.over:
@@ -234,6 +270,24 @@ def _until_complete() -> bool:
             return True
         frame = frame.f_back
     return False
+
+
+def _handles_term() -> bool:
+    """Does the program itself see to SIGTERM, by `signal` or by its loop?"""
+    handler = signal.getsignal(signal.SIGTERM)
+    return callable(handler) and not getattr(handler, "leeward", False)
+
+
+def _runs_the_loop() -> Place:
+    """The program's call that runs the loop, asked in a callback of it: frame and how far it is."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and _package(frame) in _LOOPS:
+        frame = frame.f_back
+    return frame, -1 if frame is None else frame.f_lasti
+
+
+def _package(frame: FrameType) -> str:
+    return str(frame.f_globals.get("__name__", "")).partition(".")[0]
 
 
 def _is_our_end(error: BaseException) -> bool:

@@ -24,8 +24,10 @@ SPREAD = 0.9
 #: leaves the others, evenly until the deadline.
 STOCK = 0.8
 
-#: Seconds for handlers whose clients have all left, and that are to run to their end.
+#: Seconds for handlers whose clients have all left, or have their answer, and that are to run
+#: to their end; and between two looks at them: nobody tells of the end of the latter.
 LAST_WORK = 5.0
+_AGAIN = 0.05
 #: Seconds, of those after the deadline, for handlers that were ended to clean up.
 CLEAN_UP = 0.2
 
@@ -51,6 +53,8 @@ class Drainer:
         self._timer: asyncio.TimerHandle | None = None
         self._timers: list[asyncio.TimerHandle] = []
         self._alone = 0.0  # until when handlers without a client are waited for
+        self._again: asyncio.TimerHandle | None = None
+        self._pause = 0.0  # first a turn later: as a rule an answer is the last that a handler does
         self._cutting = False
         self._over = False
         self.reason = ""  # "" until a drain begins
@@ -117,6 +121,13 @@ class Drainer:
             self._loop.call_at(self._alone, self.look)
         if now >= self._alone and not self._cutting:
             self._cut()
+        elif self._again is None:
+            self._again = self._loop.call_later(self._pause, self._look_again)
+            self._pause = _AGAIN
+
+    def _look_again(self) -> None:
+        self._again = None
+        self.look()
 
     def _cut(self) -> None:
         left = {life: count for life, count in self._server.connections().items() if count}
@@ -125,7 +136,7 @@ class Drainer:
             self._log.say("warning", f"drain deadline reached, cutting connections: {words}")
         elif count := self._server.unfinished():
             what = _plural(count, "handler")
-            self._log.say("warning", f"ending {what} whose clients left before the drain ended")
+            self._log.say("warning", f"ending {what} whose clients have left, or have their answer")
         self._cutting = True
         self._server.close_rest()
         self._loop.call_later(CLEAN_UP, self._finish)
@@ -134,7 +145,7 @@ class Drainer:
     def _finish(self) -> None:
         if not self._over:
             self._over = True
-            for timer in (self._timer, *self._timers):
+            for timer in (self._timer, self._again, *self._timers):
                 if timer is not None:
                     timer.cancel()
             self._done()

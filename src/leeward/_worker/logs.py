@@ -154,14 +154,20 @@ class Printer(logging.Handler):
     def handleError(self, record: logging.LogRecord) -> None:
         """A record that cannot be formatted is told with its origin, never raised."""
         if logging.raiseExceptions:
-            self.log.say(
-                "error",
-                f"cannot format a log record of {record.pathname}:{record.lineno}: "
-                f"{str(record.msg)[:200]!r} with {len(record.args or ())} arguments",
-            )
+            what = _message_of(record)
+            where = f"{record.pathname}:{record.lineno}"
+            self.log.say("error", f"cannot format a log record of {where}: {what}")
 
 
 _TRACES = logging.Formatter()
+
+
+def _message_of(record: logging.LogRecord) -> str:
+    """What is to be formatted, which may be what cannot be: an exception without a text."""
+    try:
+        return f"{str(record.msg)[:200]!r} with {len(record.args or ())} arguments"
+    except Exception as error:
+        return f"a {type(record.msg).__qualname__}, whose text raises {type(error).__name__}"
 
 
 def printed_elsewhere(name: str) -> bool:

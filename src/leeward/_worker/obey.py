@@ -94,6 +94,10 @@ class Obedient:
         left = self.drainer.deadline + self.reserve + OVERRUN - self.loop.time()
         return min(most, max(left, OVERRUN / 2))
 
+    def reserved(self, timeout: float) -> float:
+        """Seconds of a drain's `timeout` for what comes behind it."""
+        return self.resources.reserve(timeout)
+
     # --- the channel -----------------------------------------------------------------
 
     def _hear(self) -> None:
@@ -125,7 +129,7 @@ class Obedient:
         if self.drainer is None:
             os._exit(0)  # still starting: nothing was accepted
         first = not self.drainer.reason
-        self.reserve = self.resources.reserve(order.timeout)
+        self.reserve = self.reserved(order.timeout)
         self.drainer.begin(replace(order, timeout=order.timeout - self.reserve))
         if first:
             self._say_to_supervisor(Closed())

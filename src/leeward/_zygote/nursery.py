@@ -75,6 +75,9 @@ class Nursery:
     def serve(self, server: Any) -> None:
         """Before `reached` nothing is served."""
 
+    def has_opened(self) -> bool:
+        return False
+
     def stop_accepting(self) -> None:
         """Nothing accepts here."""
 

@@ -54,6 +54,9 @@ class Stage(Protocol):
     def serve(self, server: Any) -> None:
         """`server` has an address: serve the listeners with it, once a loop runs."""
 
+    def has_opened(self) -> bool:
+        """Has a turn of its loop opened its server?"""
+
     def stop_accepting(self) -> None:
         """The program stopped its server."""
 
@@ -102,6 +105,7 @@ class Program:
         #: What the last `asyncio.run` was given, and its loop.  None when `IOLoop.start` runs one.
         self.main: Coroutine[Any, Any, Any] | None = None
         self.main_loop: asyncio.AbstractEventLoop | None = None
+        self._told_own: set[str] = set()
         #: Whether `IOLoop.start` is called by `run_sync`, which ends by itself.
         self.in_run_sync = False
 
@@ -172,6 +176,33 @@ class Program:
         if not self.is_here and not self.in_run_sync:
             self._refuse_fork("IOLoop.start()")
         return self.is_here and not self.main_is_over
+
+    def is_its_own(self, server: Any = None, address: str = "") -> bool:
+        """Is a port that it opens now its own affair: one more, in a worker that serves already?
+
+        An extension's, or one for debugging.  To end the worker cut everyone who was on it.
+
+        server:   None if it only asks for sockets.
+        address:  as in `Want`.
+        """
+        if not self.stage.has_opened():
+            return False
+        same = server is self.servers[0].server
+        if same and (self.config.bind or self._has(address)):
+            return False
+        if (line := self._line()) not in self._told_own:
+            self._told_own.add(line)
+            print(
+                f"leeward: {line}: a port that is opened while the program serves is its "
+                "worker's own, and ends with it",
+                file=sys.stderr,
+                flush=True,
+            )
+        return True
+
+    def is_another(self, server: Any) -> bool:
+        """Is `server` none that is served here, in a worker that serves?"""
+        return self.stage.has_opened() and server is not self.servers[0].server
 
     def want(self, port: Any, address: str | None, family: int) -> Want:
         """Note an address, and refuse one that this instance does not have."""

@@ -22,6 +22,7 @@ from tornado.ioloop import IOLoop
 from tornado.platform.asyncio import BaseAsyncIOLoop
 from tornado.tcpserver import TCPServer
 
+from leeward.adapters import wanted
 from leeward.adapters.wanted import Placeholder
 
 if TYPE_CHECKING:
@@ -56,14 +57,12 @@ def _substitutes(program: Program) -> dict[Any, dict[str, Any]]:
 
 
 def _server(program: Program) -> dict[str, Any]:
-    def listen(
-        server: TCPServer, port: int, address: str | None = None, family: int = 0, **rest: Any
-    ) -> None:
+    plain = {name: vars(TCPServer)[name] for name in ("listen", "bind", "add_sockets", "stop")}
+
+    def listen(server: TCPServer, port: int, address: str | None, family: int) -> None:
         program.give(server, [program.want(port, address, family)])
 
-    def bind(
-        server: TCPServer, port: int, address: str | None = None, family: int = 0, *rest: Any
-    ) -> None:
+    def bind(server: TCPServer, port: int, address: str | None, family: int) -> None:
         want = program.want(port, address, family)
         if server._started:
             program.give(server, [want])
@@ -83,6 +82,9 @@ def _server(program: Program) -> dict[str, Any]:
 
     def add_sockets(server: TCPServer, sockets: Iterable[socket.socket]) -> None:
         given = list(sockets)
+        if program.stage.has_opened() and not any(isinstance(each, Placeholder) for each in given):
+            plain["add_sockets"](server, given)
+            return
         if not all(isinstance(each, Placeholder) for each in given):
             program.refuse_socket()
         wants = dict.fromkeys(each.want for each in given if isinstance(each, Placeholder))
@@ -91,21 +93,28 @@ def _server(program: Program) -> dict[str, Any]:
             each.close()
 
     def stop(server: TCPServer) -> None:
-        if not server._stopped:
+        if program.is_another(server):
+            plain["stop"](server)
+        elif not server._stopped:
             server._stopped = True
             program.stage.stop_accepting()
 
     return {
-        "listen": functools.wraps(TCPServer.listen)(_positional(listen)),
-        "bind": functools.wraps(TCPServer.bind)(_positional(bind)),
+        "listen": functools.wraps(TCPServer.listen)(_positional(program, listen, plain["listen"])),
+        "bind": functools.wraps(TCPServer.bind)(_positional(program, bind, plain["bind"])),
         "start": functools.wraps(TCPServer.start)(start),
         "add_sockets": functools.wraps(TCPServer.add_sockets)(add_sockets),
         "stop": functools.wraps(TCPServer.stop)(stop),
     }
 
 
-def _positional(function: Callable[..., None]) -> Callable[..., None]:
-    """Takes what follows `family` (backlog, flags, reuse_port) by place or by name: not ours."""
+def _positional(
+    program: Program, function: Callable[..., None], plain: Callable[..., None]
+) -> Callable[..., None]:
+    """Takes what follows `family` (backlog, flags, reuse_port) by place or by name: not ours.
+
+    plain:  Tornado's own, for a port that is none of ours either.
+    """
 
     def taking(
         server: TCPServer,
@@ -115,12 +124,17 @@ def _positional(function: Callable[..., None]) -> Callable[..., None]:
         *rest: Any,
         **more: Any,
     ) -> None:
-        function(server, port, address, family)
+        if program.is_its_own(server, wanted.text(port, address, family)):
+            plain(server, port, address, family, *rest, **more)
+        else:
+            function(server, port, address, family)
 
     return taking
 
 
 def _bind_sockets(program: Program) -> Callable[..., list[socket.socket]]:
+    plain = tornado.netutil.bind_sockets
+
     @functools.wraps(tornado.netutil.bind_sockets)
     def bind_sockets(
         port: int,
@@ -129,6 +143,8 @@ def _bind_sockets(program: Program) -> Callable[..., list[socket.socket]]:
         *rest: Any,
         **more: Any,
     ) -> list[socket.socket]:
+        if program.is_its_own():
+            return plain(port, address, socket.AddressFamily(family), *rest, **more)
         return program.placeholders(program.want(port, address, family))
 
     return bind_sockets

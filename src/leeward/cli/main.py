@@ -16,6 +16,7 @@ from importlib import import_module
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from leeward.cli import output
 from leeward.errors import LeewardError, UsageError
@@ -47,6 +48,19 @@ _NO_MORE = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN})
 
 class Verb(click.Command):
     """A command whose module docstring is its manual page, printed as it stands."""
+
+    #: An unset variable of a shell script shall not make "all" of "these".
+    refuses_empty = True
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Raises `UsageError` too, for what was given and is empty."""
+        rest = super().parse_args(ctx, args)
+        for it in self.params if self.refuses_empty else ():
+            given = ctx.get_parameter_source(str(it.name)) is ParameterSource.COMMANDLINE
+            if given and ctx.params[str(it.name)] == "":
+                word = it.opts[0] if isinstance(it, click.Option) else str(it.name).upper()
+                raise UsageError(f"{word} is empty", "give it a value, or leave it out")
+        return rest
 
     def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         formatter.write("\n")

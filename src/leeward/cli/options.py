@@ -23,6 +23,8 @@ _ARGV = "leeward.argv"
 class SettingsVerb(Verb):
     """A verb that takes TARGET, every setting as a flag, and the application's ARGS after `--`."""
 
+    refuses_empty = False  # each setting says what it may be
+
     def __init__(self, name: str, **kwargs: Any) -> None:
         params = [click.Argument(["target"], required=False), *map(_option, TABLE[1:])]
         super().__init__(name, params=[*params, *kwargs.pop("params", [])], **kwargs)

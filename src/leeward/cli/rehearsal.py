@@ -24,6 +24,8 @@ from leeward.errors import ChannelClosed, LeewardError, TargetError, UsageError
 
 #: After the last word of the rehearsal, how long its process may take to leave.
 _LEAVE_TIMEOUT = 2.0
+#: What has it leave by itself: a report, or why there is none.
+_OUTCOMES = (None, TargetError, UsageError)
 #: Bytes of what a program printed that are shown if it fails.
 _SHOWN = 64 * 1024
 
@@ -57,7 +59,7 @@ def rehearse(config: Config) -> Loaded:
             pass_fds=[theirs.fileno()],
             start_new_session=True,
         )
-        undo.callback(_end, process)
+        undo.push(lambda kind, *_: _end(process, _LEAVE_TIMEOUT if kind in _OUTCOMES else 0.0))
         theirs.close()  # the end of its last copy is how we learn of its death
         try:
             return _rehearsed(ours, page, process, config)
@@ -118,12 +120,13 @@ def _ended(process: subprocess.Popen[bytes]) -> str:
     return f"loading ended its process with exit code {code}"
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def _end(process: subprocess.Popen[bytes], patience: float) -> None:
     """Leaves nothing behind, not even what the application started meanwhile."""
     try:
-        process.wait(_LEAVE_TIMEOUT if process.poll() is None else 0)
+        process.wait(patience)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
-    with contextlib.suppress(ProcessLookupError):  # nobody is left in its group: the usual case
-        os.killpg(process.pid, signal.SIGKILL)
+    finally:  # Ctrl-C while it is waited for
+        with contextlib.suppress(ProcessLookupError):  # nobody is left in its group, as a rule
+            os.killpg(process.pid, signal.SIGKILL)

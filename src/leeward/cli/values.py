@@ -74,7 +74,9 @@ def size(raw: object) -> int:
     if isinstance(raw, str) and (match := _SIZE.match(raw.strip())):
         number, prefix, binary = match.groups()
         step = 1024 if binary or raw.strip()[-1] not in "bB" else 1000
-        return int(float(number) * step ** " kmgt".index(prefix.lower() or " "))
+        octets = float(number) * step ** " kmgt".index(prefix.lower() or " ")
+        if octets < 1 << 63:
+            return int(octets)
     raise Bad(f"expected a size such as 256MiB, 1GB or plain bytes, found {raw!r}")
 
 

@@ -157,7 +157,9 @@ class Connection(Reading):
                 _general.error("Uncaught exception", exc_info=True)
             self._tell_delegate()
             self.close()
-        if self._paused_reading and len(self._buffer) <= AHEAD and not self.lost:
+        # A step that stands wants more: a head may be longer than what is read ahead.
+        wants = self._step is not None or len(self._buffer) <= AHEAD
+        if self._paused_reading and wants and not self.lost:
             self._resume_reading()
 
     def _read_head(self) -> bool:

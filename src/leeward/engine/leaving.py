@@ -17,7 +17,7 @@ from leeward._core import leaving as decisions
 from leeward.disconnect import mark_of
 from leeward.engine import onward, unanswered, unclosed, waits
 from leeward.engine.interrupt import interrupt
-from leeward.engine.orphans import Orphan, handlers_at_work
+from leeward.engine.orphans import Orphan, behind_answers, handlers_at_work
 from leeward.engine.taking import end_prepare, taking_of
 
 if TYPE_CHECKING:
@@ -127,11 +127,13 @@ class Leaving:
         return sorted((*self._orphans.values(), *self._threads), key=lambda it: it.since)
 
     def unfinished(self) -> int:
-        """How many of them are to run to their end, or were told to end a moment ago."""
+        """How many of them are to run to their end, or were told to end a moment ago; and how
+        many have answered, and work on."""
+        behind = sum(1 for task in behind_answers(self._loop) if task not in self._orphans)
         if self._policy == decisions.NOTIFY:
             # Nothing is expected of the others: a long-poll may wait for ever.
-            return sum(1 for it in self._orphans.values() if it.tries)
-        return len(self._told) + len(self._orphans)
+            return behind + sum(1 for it in self._orphans.values() if it.tries)
+        return behind + len(self._told) + len(self._orphans)
 
     # --- what is done ----------------------------------------------------------------------------
 

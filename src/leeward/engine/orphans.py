@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from tornado.web import RequestHandler
+from tornado.websocket import WebSocketHandler
 
 from leeward._core.conns import ORPHAN, Conn, shown
 from leeward.engine.peeking import local
@@ -13,7 +14,7 @@ from leeward.engine.unclosed import read
 
 if TYPE_CHECKING:
     import concurrent.futures
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from leeward._core.conns import Identity
     from leeward.engine.standing import Standing
@@ -97,6 +98,20 @@ def handlers_at_work(handlers: Iterable[RequestHandler]) -> dict[int, asyncio.Fu
         if whole and id(handler) in wanted:
             found[id(handler)] = task
     return found
+
+
+def behind_answers(loop: asyncio.AbstractEventLoop) -> Iterator[asyncio.Future[Any]]:
+    """What runs handlers that have given their whole answer, and work on: they store what they
+    have taken, once its client knows.  Whoever has taken its stream is no such one.
+
+    loop:  theirs, which an application may have stopped by now.
+    """
+    for task in asyncio.all_tasks(loop):
+        handler, whole = runs(task)
+        if whole and handler is not None and handler._finished:
+            stream = getattr(handler.request.connection, "stream", None)
+            if not isinstance(handler, WebSocketHandler) and stream is not None:
+                yield task
 
 
 def runs(task: asyncio.Future[Any]) -> tuple[RequestHandler | None, bool]:

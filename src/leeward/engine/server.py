@@ -93,7 +93,7 @@ class Server(Protocol):
         """End one of them; True if it is a WebSocket, and has a moment for its farewell."""
 
     def unfinished(self) -> int:
-        """Handlers without a client that are to run to their end."""
+        """Handlers without a client, or behind their answer, that are to run to their end."""
 
     def take_stock(self) -> None:
         """Note who sends something, and who only waits: `close_rest` is near."""

@@ -2,7 +2,7 @@
 
 What an import makes is modules, classes and functions, which stay: to look for cycles among them
 all the time finds next to nothing, and what there is is collected before the first fork, and all
-of it frozen then (`leeward._zygote.fork.freeze`).  numpy and pandas are imported in 0.95 of the
+of it frozen then (`leeward._zygote.fork.freeze`).  numpy and pandas are imported in 0.96 of the
 processor time (`bench/audit.py`), more than watching them costs, in the same memory.
 
 Not `gc.disable()`: an import that makes garbage all the time would need memory without a bound,
@@ -27,6 +27,7 @@ class Seldom:
     def __init__(self) -> None:
         self._before = gc.get_threshold()
         self._asked = gc.get_threshold
+        self._told = self._asked  # what an application is given in its place
 
     def begin(self) -> None:
         """From now on.  Once in the life of a process."""
@@ -49,5 +50,5 @@ class Seldom:
         if self._asked()[0] == _SELDOM:
             gc.set_threshold(*self._before)
         # Somebody may have put something around ours meanwhile: ours passes on.
-        if gc.get_threshold is vars(self).get("_told"):
+        if gc.get_threshold is self._told:
             gc.get_threshold = self._asked

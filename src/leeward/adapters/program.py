@@ -188,17 +188,7 @@ class Program:
         if not self.stage.has_opened():
             return False
         same = server is self.servers[0].server
-        if same and (self.config.bind or self._has(address)):
-            return False
-        if (line := self._line()) not in self._told_own:
-            self._told_own.add(line)
-            print(
-                f"leeward: {line}: a port that is opened while the program serves is its "
-                "worker's own, and ends with it",
-                file=sys.stderr,
-                flush=True,
-            )
-        return True
+        return not (same and (self.config.bind or self._has(address)))
 
     def is_another(self, server: Any) -> bool:
         """Is `server` none that is served here, in a worker that serves?"""
@@ -296,11 +286,18 @@ class Program:
         """Once for an instance: in its zygote, or in the first of its spawned workers."""
         if not self.quiet:
             self.quiet = True
-            print(
-                "leeward: debug=True asks for autoreload, which is off here: "
-                "`leeward reload` brings new code",
-                file=sys.stderr,
-                flush=True,
+            _say(
+                "debug=True asks for autoreload, which is off here: "
+                "`leeward reload` brings new code"
+            )
+
+    def say_own_port(self) -> None:
+        """Once for each line that opens one, in each worker."""
+        if (line := self._line()) not in self._told_own:
+            self._told_own.add(line)
+            _say(
+                f"{line}: a port that is opened while the program serves is its "
+                "worker's own, and ends with it"
             )
 
     # --- small things ------------------------------------------------------------------
@@ -319,13 +316,18 @@ class Program:
         return outer or self.path
 
     def _refuse_fork(self, call: str) -> NoReturn:
-        print(
-            f"leeward: {self._line()}: {call} in a process that the program forked itself "
-            f"(pid {os.getpid()}): it ends.  leeward makes the processes, -w N says how many",
-            file=sys.stderr,
-            flush=True,
+        _say(
+            f"{self._line()}: {call} in a process that the program forked itself "
+            f"(pid {os.getpid()}): it ends.  leeward makes the processes, -w N says how many"
         )
         os._exit(1)
+
+
+def _say(text: str) -> None:
+    """On stderr.  One that takes nothing (closed, a full disk) is no error in the program."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        sys.stderr.write(f"leeward: {text}\n")
+        sys.stderr.flush()
 
 
 def of(config: Config, error: BaseException | None, listened: bool) -> TargetError:

@@ -125,6 +125,7 @@ def _positional(
         **more: Any,
     ) -> None:
         if program.is_its_own(server, wanted.text(port, address, family)):
+            program.say_own_port()
             plain(server, port, address, family, *rest, **more)
         else:
             function(server, port, address, family)
@@ -144,6 +145,7 @@ def _bind_sockets(program: Program) -> Callable[..., list[socket.socket]]:
         **more: Any,
     ) -> list[socket.socket]:
         if program.is_its_own():
+            program.say_own_port()
             return plain(port, address, socket.AddressFamily(family), *rest, **more)
         return program.placeholders(program.want(port, address, family))
 

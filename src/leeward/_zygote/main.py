@@ -20,10 +20,8 @@ import gc
 import os
 import signal
 import sys
-import threading
 import time
 from collections.abc import Callable
-from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from leeward._core.config import Config
@@ -45,7 +43,7 @@ from leeward._core.record import Record, replace
 from leeward._sys.channel import Channel
 from leeward._sys.mappings import unmap_clean_files
 from leeward._sys.posix import set_comm
-from leeward._zygote import fork
+from leeward._zygote import fork, signals
 from leeward._zygote.audit import audit, open_descriptors
 from leeward._zygote.audit import log_files as audited_log_files
 from leeward._zygote.origins import Origins
@@ -62,8 +60,6 @@ from leeward.errors import ChannelClosed, TargetError
 
 if TYPE_CHECKING:
     from leeward.adapters.program import Program
-
-_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 #: Seconds without a request after which a zygote gives back, once, what only the
 #: import has needed: 9 MiB with numpy and pandas.  It takes 15 ms, which neither
@@ -93,57 +89,13 @@ def run(fd: int, import_worker: Callable[[Config], Become]) -> NoReturn:
     import_worker:  imports what a worker needs; called once, after the application,
                     which may want to be first (patches, policies).
     """
-    # A Python handler and not SIG_IGN, which the application's subprocesses would
-    # inherit.  TERM and INT come to whole control groups and terminals.
-    global _zygote
-    _zygote = os.getpid()
-    for signum in _SIGNALS:
-        signal.signal(signum, _nothing)
-    os.register_at_fork(before=_hold, after_in_parent=_let_in, after_in_child=_obey_signals)
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signals.deafen()
     with contextlib.suppress(OSError, ValueError):  # stderr is closed
         faulthandler.enable(file=2)
     try:
         _live(Channel(fd), import_worker)
     except ChannelClosed:
         os._exit(0)
-
-
-def _nothing(signum: int, frame: FrameType | None) -> None:
-    """The end of the channel is what ends a zygote."""
-
-
-def _obey_signals() -> None:
-    """In each child, a worker or the application's own, which has no such channel.
-
-    `multiprocessing` ends what it forked at import by TERM, and waits until it has ended:
-    a `Pool` in a `with` hung the import for good when its children were not fast enough.
-    """
-    for signum in _SIGNALS:
-        if signal.getsignal(signum) is _nothing:
-            signal.signal(signum, signal.SIG_DFL)
-    if _before.in_zygote:
-        # What forks and executes nothing has the environment that we began with: only this says
-        # whose it is.  Inherited by its own forks, a daemon's second one among them.
-        with contextlib.suppress(OSError):  # no /proc
-            set_comm(f"leeward {_zygote}")
-    _let_in()
-
-
-#: The zygote's pid, in all that comes of it.
-_zygote = 0
-#: Of the thread that forks: is this the zygote, and the mask that it had.  A TERM to the child
-#: before its handler is gone would be taken by a handler that does nothing.
-_before = threading.local()
-
-
-def _hold() -> None:
-    _before.in_zygote = os.getpid() == _zygote
-    _before.mask = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
-
-
-def _let_in() -> None:
-    signal.pthread_sigmask(signal.SIG_SETMASK, _before.mask)
 
 
 def _live(channel: Channel, import_worker: Callable[[Config], Become]) -> NoReturn:
@@ -222,7 +174,7 @@ class _Zygote:
         failure = warm(self.config)
         if failure and self.config.log_level == "debug":
             print(f"zygote gen={self.begin.generation}: not warmed: {failure}", file=sys.stderr)
-        self.handlers = _take_signals()
+        self.handlers = signals.take()
         report = Loaded(application.kind, application.found, load_ms, ())
         if self.config.start != "spawn":
             report = self._judged(report)
@@ -345,22 +297,3 @@ def _package(config: Config) -> str:
     except TargetError:  # loading it says what is wrong
         return ""
     return "" if target.is_file else target.module.partition(".")[0]
-
-
-def _take_signals() -> dict[int, Any]:
-    """Put aside what the application has installed while it was imported.
-
-    Those handlers are meant for a process that serves: workers get them back, or
-    the default action.  One that reaps raises in the zygote, behind a fork that succeeded,
-    when the child that it was called for has been reaped.
-    """
-    handlers: dict[int, Any] = {}
-    for signum in _SIGNALS:
-        handler = signal.getsignal(signum)
-        handlers[signum] = signal.SIG_DFL if handler in (_nothing, None) else handler
-        signal.signal(signum, _nothing)
-    reaper = signal.getsignal(signal.SIGCHLD)
-    if callable(reaper):
-        handlers[signal.SIGCHLD] = reaper
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    return handlers

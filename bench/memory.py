@@ -30,7 +30,7 @@ from common.measure import (
 WORKERS = 4
 PATIENCE = 60.0
 #: Seconds of quiet before the last look: leeward's zygote gives back what it does
-#: not need when nobody has asked it for 1 s.
+#: not need when nobody has asked it for 0.1 s.
 QUIET = 2.0
 
 

@@ -104,16 +104,10 @@ def _import_worker(config: Config) -> Become:
 
 
 def _be_forked(newborn: Newborn) -> object:
-    from leeward._sys.parentage import Orphaned, stay_with
     from leeward._worker.printing import redirect
 
     begin, order = newborn.begin, newborn.fork
     terminal = redirect(order, newborn.config)
-    os.setsid()  # killing is by group, and the zygote's group is not ours
-    try:
-        stay_with(begin.supervisor)
-    except Orphaned:
-        os._exit(0)
     _set_names(begin, order, os.environ.get("LEEWARD_INSTANCE", "").rpartition(":")[0])
     return _be_worker(
         begin,

@@ -9,6 +9,7 @@ import re
 import select
 import shlex
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -18,6 +19,9 @@ from pathlib import Path
 from typing import TypeVar
 
 import pytest
+
+from leeward._sys import procfs
+from leeward.testing import Service
 
 APPS = Path(__file__).resolve().parents[1] / "apps"
 PATIENCE = 20.0
@@ -191,3 +195,19 @@ def asleep(pid: int) -> bool:
         steps.append(re.findall(r"ctxt_switches:\s+(\d+)", text))
         select.select([], [], [], 0.3)
     return steps[0] == steps[1]
+
+
+def spares_of(service: Service) -> list[int]:
+    """The workers that are there ahead of their orders, once each zygote has come to rest."""
+    zygotes = [it["pid"] for it in service.ps()["zygotes"]]
+    for pid in zygotes:
+        until(lambda: asleep(pid), "a zygote to make its spare")  # noqa: B023
+    names = {f"spare {pid}" for pid in zygotes}
+    return [it for it in procfs.children_of(service.pid) if procfs.comm(it) in names]
+
+
+def end_spares(service: Service) -> None:
+    """Whoever is to be forked next is forked on its order."""
+    for pid in spares_of(service):
+        os.kill(pid, signal.SIGKILL)
+        assert gone(pid)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 from process.clients import Gate, Http, address_of, get
-from process.support import APPS, PATIENCE, gone, unprivileged, until, wrapped
+from process.support import APPS, PATIENCE, end_spares, gone, unprivileged, until, wrapped
 
 from leeward._sys import procfs
 from leeward.testing import Service, serve
@@ -64,6 +64,7 @@ def test_forks_that_fail_are_tried_again_with_pauses(mode: str, tmp_path: Path) 
         report = service.ps()
         forks = report["zygotes"][0]["pid"] if mode == "zygote" else service.pid
         limit_processes(python, tmp_path, forks, 1)
+        end_spares(service)
         os.kill(report["workers"][0]["pid"], signal.SIGKILL)
         words = r"could not be (forked|started): .*Resource temporarily unavailable"
         service.wait_line(rf"worker=0 gen=1 .*{words}")
@@ -79,7 +80,10 @@ def test_forks_that_fail_are_tried_again_with_pauses(mode: str, tmp_path: Path) 
 
 
 def without_processes(service: Service, python: str, directory: Path) -> Callable[[], None]:
-    """Forks of its zygotes fail from now on.  To be called when there are processes again."""
+    """Its zygotes have no spare, and forks fail from now on.
+
+    What is returned is to be called when there are processes again.
+    """
     pids = [it["pid"] for it in service.ps()["zygotes"]]
 
     def limit(soft: int) -> None:
@@ -87,6 +91,7 @@ def without_processes(service: Service, python: str, directory: Path) -> Callabl
             limit_processes(python, directory, pid, soft)
 
     limit(1)
+    end_spares(service)
     return lambda: limit(0)
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from certificates import Authority, needs_openssl
 from process.clients import Gate, Http, WebSocket
-from process.support import APPS, PATIENCE, until
+from process.support import APPS, PATIENCE, spares_of, until
 
 from leeward.testing import Service, serve
 
@@ -206,6 +206,7 @@ def test_a_renewal_is_shown_at_once_and_nothing_else_changes(
 @both
 def test_workers_born_after_a_renewal_show_it_too(service: Service, files: Files) -> None:
     """The zygote has been told as well; a spawned worker gets what is in force, not the files."""
+    spares_of(service)  # who is there already, ahead of its order, has the old one
     files.renew()
     renewed = files.shown
     assert service.leeward("reload", "--tls").returncode == 0

@@ -35,6 +35,12 @@ async def make_app():
     return tornado.web.Application([("/", Evaluate)])
 """
 
+#: Forks and descriptors that are counted are those of orders.
+NO_SPARE = """
+from leeward._zygote.spare import Spare
+Spare.make = lambda *_: None
+"""
+
 
 def ready(played, worker=1, slot=0):
     """One worker more, ready; its pid."""
@@ -119,7 +125,7 @@ def test_a_rehearsal_ends_after_the_report(play):
 
 def test_a_worker_is_the_supervisors_child(play):
     """Parent, session, group, PDEATHSIG, names; the zygote is left without children."""
-    zygote = play(APP, env={"LEEWARD_INSTANCE": "/c:1"}).begin()
+    zygote = play(APP + NO_SPARE, env={"LEEWARD_INSTANCE": "/c:1"}).begin()
     zygote.says()
     pid = ready(zygote, slot=4)
     assert value(zygote, "os.getpid(), os.getppid()") == str((pid, os.getpid()))
@@ -133,7 +139,7 @@ def test_a_worker_is_the_supervisors_child(play):
 
 def test_a_worker_has_no_descriptor_of_its_zygote(play):
     """Neither the zygote's channel nor the pipe; the zygote keeps none of the worker's."""
-    zygote = play(APP, loop="asyncio").begin()  # uvloop has pipes of its own
+    zygote = play(APP + NO_SPARE, loop="asyncio").begin()  # uvloop has pipes of its own
     zygote.says()
     ready(zygote, 1)
     before = sorted(os.listdir(f"/proc/{zygote.pid}/fd"))
@@ -258,7 +264,7 @@ def fork():
     return real()
 os.fork = fork
 """
-    zygote = play(APP + code).begin()
+    zygote = play(APP + NO_SPARE + code).begin()
     zygote.says()
     ready(zygote, 1)
     before = sorted(os.listdir(f"/proc/{zygote.pid}/fd"))
@@ -288,7 +294,7 @@ def test_who_minds_its_children_itself_is_forked(play, reaper):
 
 def test_no_descriptor_for_the_pipe_is_an_answer_too(play):
     """EMFILE: NotForked, and the zygote lives on."""
-    zygote = play(APP).begin()
+    zygote = play(APP + NO_SPARE).begin()
     zygote.says()
     ready(zygote, 0)
     used = {int(name) for name in os.listdir(f"/proc/{zygote.pid}/fd")}

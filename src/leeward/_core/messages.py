@@ -89,8 +89,8 @@ class Begin(Message):
 class Fork(Message):
     """Become (spawned worker) or fork (zygote) this worker.
 
-    A zygote finds in `channel` the worker's end of its own channel; a spawned
-    worker speaks on the channel that it already has.
+    A zygote finds in `channel` the worker's end of its own channel, and may hand the order
+    on to its spare; a spawned worker speaks on the channel that it already has.
     """
 
     worker: int  # never used twice in the life of an instance
@@ -157,11 +157,18 @@ class NotForked(Message):
     error: str  # "[Errno 11] Resource temporarily unavailable"
 
 
+# --- zygote → spare, which answers by Hello or has said Failed --------------------------
+
+
+class Wanted(Message):
+    """Are you there?  The next is your order, a Fork."""
+
+
 # --- worker → supervisor ---------------------------------------------------------------
 
 
 class Hello(Message):
-    """A worker exists and is the supervisor's own child."""
+    """A worker, or a spare, exists and is the supervisor's own child."""
 
     pid: int
 
@@ -178,7 +185,7 @@ class Ready(Message):
 class Failed(Message):
     """Loading or starting failed for a reason that the application's owner can read."""
 
-    stage: str  # "import" | "factory" | "probe" | "program" | "usage"
+    stage: str  # "import" | "factory" | "probe" | "program" | "usage" | "spare"
     text: str  # at most 8 lines: the application's frames, the guilty, the remedy
 
 

@@ -51,9 +51,14 @@ def _mark_of(pid: int) -> str:
 def _forked_by(pid: int) -> str:
     """The process in the name that forks get of us, inherited by forks of forks.
 
-    `leeward._worker.forks` and `leeward._zygote.main` give it.
+    `leeward._worker.forks`, `leeward._zygote.signals` and `leeward._zygote.spare` give it.
     """
-    return (procfs.comm(pid) or "").removeprefix("leeward ")
+    return (procfs.comm(pid) or "").removeprefix("leeward ").removeprefix("spare ")
+
+
+def is_spare(pid: int) -> bool:
+    """Is it a worker that has no order yet?  It ends by itself when its zygote does."""
+    return (procfs.comm(pid) or "").startswith("spare ")
 
 
 class Reaped(Record):

@@ -23,7 +23,7 @@ from leeward._core.supervisor import Supervisor
 from leeward._core.worker import State
 from leeward._supervisor import guard, stacks, words
 from leeward._supervisor.certificates import Certificates
-from leeward._supervisor.children import Children, Reaped, may_signal, program
+from leeward._supervisor.children import Children, Reaped, is_spare, may_signal, program
 from leeward._supervisor.configs import Configs
 from leeward._supervisor.ends import STAGES, Coroner
 from leeward._supervisor.loop import Loop
@@ -219,6 +219,9 @@ class Processes:
         dead, self._search_due = self._search_due, None
         known = {it.pid for it in living}
         for pid in self._children.strays(known):
+            if is_spare(pid):  # on its way already, unless it is stopped
+                self._children.signal(pid, signal.SIGKILL)
+                continue
             whose = "zygote" if dead.role == "zygote" else "worker"
             self._voice.say(f"outlived its {whose}: {program(pid)}", "warning", pid=pid)
             self._core.stray(pid, dead, self._posix.monotonic())

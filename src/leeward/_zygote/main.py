@@ -34,6 +34,7 @@ from leeward._core.messages import (
     Fork,
     Forked,
     Loaded,
+    Message,
     NotForked,
     Renew,
     Renewed,
@@ -42,6 +43,7 @@ from leeward._core.messages import (
 from leeward._core.record import Record, replace
 from leeward._sys.channel import Channel
 from leeward._sys.mappings import unmap_clean_files
+from leeward._sys.parentage import Orphaned, stay_with
 from leeward._sys.posix import set_comm
 from leeward._zygote import fork, signals
 from leeward._zygote.audit import audit, open_descriptors
@@ -49,6 +51,7 @@ from leeward._zygote.audit import log_files as audited_log_files
 from leeward._zygote.origins import Origins
 from leeward._zygote.repair import Repairs
 from leeward._zygote.seldom import Seldom
+from leeward._zygote.spare import Spare
 from leeward._zygote.warm import warm
 from leeward._zygote.watch import Watch
 from leeward.adapters.loading import compare, last_words, load_in_time, make_tls, settle
@@ -61,10 +64,10 @@ from leeward.errors import ChannelClosed, TargetError
 if TYPE_CHECKING:
     from leeward.adapters.program import Program
 
-#: Seconds without a request after which a zygote gives back, once, what only the
-#: import has needed: 9 MiB with numpy and pandas.  It takes 15 ms, which neither
-#: the start of an instance nor a roll shall wait for.
-_QUIET = 1.0
+#: Seconds without a request after which a zygote makes a spare: the worker that was asked for
+#: last starts meanwhile, and may want the CPU.  The first time it also gives back what only the
+#: import has needed: 9 MiB with numpy and pandas, in 15 ms.
+_QUIET = 0.1
 
 
 class Newborn(Record):
@@ -158,6 +161,7 @@ class _Zygote:
         self.repairs = Repairs()
         self.started = time.monotonic()
         self.handlers: dict[int, Any] = {}
+        self.spare = Spare(self._settle)
         self.become: Become
         self.tls: Tls | None = None
 
@@ -219,52 +223,85 @@ class _Zygote:
         self.channel.close()
         for signum, handler in self.handlers.items():
             signal.signal(signum, handler)
-        fork.reseed()
-        self.repairs.mend()
         newborn = Newborn(self.begin, order, self.config, Channel(end), application, self.tls)
         return self.become(newborn)
 
     def _fork_on_request(self) -> tuple[Fork, Descriptor]:
         """Returns once in each worker, with its order; in the zygote never."""
-        channel, tls = self.channel, self.tls
         quiet: float | None = _QUIET
+        tidy = False
         while True:
             try:
-                order = channel.wait(quiet)
+                order = self.channel.wait(quiet)
             except BadMessage as error:  # no descriptors left: the supervisor's deadline acts
                 print(f"zygote: not understood: {error}", file=sys.stderr, flush=True)
                 continue
+            except ChannelClosed:
+                self.spare.end()
+                raise
             if order is None:
                 quiet = None
-                with contextlib.suppress(OSError):  # no /proc: they stay mapped
-                    unmap_clean_files()
+                if not tidy:
+                    tidy = True
+                    with contextlib.suppress(OSError):  # no /proc: they stay mapped
+                        unmap_clean_files()
+                order = self.spare.make(self.channel)
+                if order is not None:
+                    return order, order.channel[0]
                 continue
-            if isinstance(order, Renew) and tls is not None:
-                try:
-                    tls.renew(order.tls)
-                except OSError as error:
-                    channel.send(Renewed(str(error)))
-                else:
-                    channel.send(Renewed())
-                continue
-            if isinstance(order, Tune):
-                self.config = Config.from_json(order.config)  # of the workers to come
-                continue
-            if not isinstance(order, Fork) or len(order.channel) != 1:
+            quiet = _QUIET
+            if not isinstance(order, Fork):
+                self._obey(order)
+            elif len(order.channel) != 1:
                 print(f"zygote: not for a zygote: {order}", file=sys.stderr, flush=True)
-                continue
-            (end,) = order.channel
+            elif self._fork(order):
+                return order, order.channel[0]
+
+    def _obey(self, order: Message) -> None:
+        """What changes the workers to come, and so ends a spare that has the old."""
+        if isinstance(order, Tune):
+            self.config = Config.from_json(order.config)
+        elif isinstance(order, Renew) and self.tls is not None:
             try:
-                pid = fork.fork_twice()
+                self.tls.renew(order.tls)
             except OSError as error:
-                answer: Forked | NotForked = NotForked(order.worker, str(error))
+                self.channel.send(Renewed(str(error)))
             else:
-                if pid == 0:
-                    return order, end
-                answer = Forked(order.worker, pid)
-            for fd in (end, *order.ring, *order.stdout, *order.stderr):
-                os.close(fd)
-            channel.send(answer)
+                self.channel.send(Renewed())
+        else:
+            print(f"zygote: not for a zygote: {order}", file=sys.stderr, flush=True)
+            return
+        self.spare.end()
+
+    def _fork(self, order: Fork) -> bool:
+        """Have there be this worker.  True in it, if it is forked now."""
+        answer: Forked | NotForked
+        try:
+            pid = self.spare.hand(order) or fork.fork_twice()
+        except OSError as error:
+            answer = NotForked(order.worker, str(error))
+        else:
+            if pid == 0:
+                self._settle()
+                return True
+            answer = Forked(order.worker, pid)
+        for fd in (*order.channel, *order.ring, *order.stdout, *order.stderr):
+            os.close(fd)
+        self.channel.send(answer)
+        return False
+
+    def _settle(self) -> None:
+        """In a process just forked: be the supervisor's, and not what each other fork is.
+
+        Ends it if the supervisor has died already.
+        """
+        os.setsid()  # killing is by group, and the zygote's group is not ours
+        try:
+            stay_with(self.begin.supervisor)
+        except Orphaned:
+            os._exit(0)
+        fork.reseed()
+        self.repairs.mend()
 
     def run_program(self) -> NoReturn:
         """The same from inside the program: see `leeward._zygote.nursery`."""

@@ -198,16 +198,25 @@ def asleep(pid: int) -> bool:
 
 
 def spares_of(service: Service) -> list[int]:
-    """The workers that are there ahead of their orders, once each zygote has come to rest."""
+    """The workers that are there ahead of their orders, once each zygote has one that waits."""
     zygotes = [it["pid"] for it in service.ps()["zygotes"]]
-    for pid in zygotes:
-        until(lambda: asleep(pid), "a zygote to make its spare")  # noqa: B023
     names = {f"spare {pid}" for pid in zygotes}
-    return [it for it in procfs.children_of(service.pid) if procfs.comm(it) in names]
+
+    def waiting() -> list[int]:
+        children = procfs.children_of(service.pid)
+        found = [it for it in children if procfs.comm(it) in names]
+        wait = len(found) == len(zygotes) and {procfs.state_of(it) for it in found} == {"S"}
+        return found if wait else []
+
+    return until(waiting, "each zygote to have a spare") if zygotes else []
 
 
 def end_spares(service: Service) -> None:
     """Whoever is to be forked next is forked on its order."""
-    for pid in spares_of(service):
-        os.kill(pid, signal.SIGKILL)
-        assert gone(pid)
+    for zygote in service.ps()["zygotes"]:
+        pid = zygote["pid"]
+        until(lambda: asleep(pid), "a zygote to rest")  # noqa: B023
+        for it in procfs.children_of(service.pid):
+            if procfs.comm(it) == f"spare {pid}":
+                os.kill(it, signal.SIGKILL)
+                assert gone(it)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from process.clients import Address, Gate, Http, WebSocket, address_of, all_drain, get
-from process.support import APPS, PATIENCE, gone, in_some_try, until
+from process.support import APPS, PATIENCE, gone, in_some_try, spares_of, until
 
 from leeward.testing import Service, serve
 
@@ -328,12 +328,14 @@ def test_workers_that_drained_leave_nothing(start: str) -> None:
     with serve("held", "-w", "2", "--start", start, "--settle", "0s", cwd=APPS) as service:
         service.wait_ready(2)
         old = old_pids(service)
+        spares_of(service)  # each generation has one when it is at rest
         before = set(service.family())
         reload_done(service, 2)
         assert_only_generation_2(service, old)
         for pid in before:
             if pid != service.pid:  # of the first generation: workers and zygote
                 assert gone(pid), pid
+        spares_of(service)
         assert len(service.family()) == len(before)
 
 

@@ -12,7 +12,7 @@ from process.registry import waiting
 from process.releases import deploy, releases_of, served
 from process.support import APPS, end_spares, gone, spares_of, until
 from process.test_adopt import adopt
-from process.test_orphans import at_once, kill
+from process.test_orphans import at_once, bind, kill
 from process.test_set import drained_within, set_
 
 from leeward._sys import procfs
@@ -43,13 +43,14 @@ def test_whoever_dies_is_replaced_by_it(kind: str) -> None:
 
 
 def test_it_may_die_unseen() -> None:
-    """The zygote forks; there is a zombie of nobody."""
+    """The zygote forks; nothing is left of it, and nothing said."""
     with serve("slow", "-w", "1", "--start", "zygote", cwd=APPS) as service:
         service.wait_ready(1)
         (spare,) = spares_of(service)
         end_spares(service)
         assert replaced(service) != spare
-        assert spares_of(service) != [spare]
+        (another,) = spares_of(service)
+        assert another != spare
         states = [procfs.state_of(it) for it in procfs.children_of(service.pid)]
         assert "Z" not in states
         assert "spare" not in service.log and "outlived" not in service.log
@@ -83,17 +84,23 @@ def test_it_ends_with_its_zygote(stopped: bool) -> None:
         assert replaced(service, 1) == another
 
 
-@pytest.mark.parametrize("stopped", [False, True], ids=["", "stopped"])
-def test_a_stop_leaves_none(stopped: bool) -> None:
-    """It has gone when the supervisor has."""
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGQUIT])
+@pytest.mark.parametrize("state", ["", "stopped", "without a zygote"])
+def test_a_stop_leaves_none(how: signal.Signals, state: str) -> None:
+    """It has gone when the supervisor has, and the port can be bound at once."""
     with serve("slow", "-w", "2", "--start", "zygote", cwd=APPS) as service:
         service.wait_ready(2)
+        address = address_of(service)
         (spare,) = spares_of(service)
-        if stopped:
+        if state == "stopped":
             os.kill(spare, signal.SIGSTOP)
-        assert service.stop() == 0
-        assert service.family() == []
+        elif state:
+            os.kill(service.ps()["zygotes"][0]["pid"], signal.SIGKILL)
+        service.signal(how)
+        service.wait()
         assert gone(spare, 0)
+        assert service.family() == []
+        bind(address)
 
 
 @at_once
@@ -114,13 +121,15 @@ def test_a_reload_gives_no_old_code(tmp_path: Path) -> None:
         (old,) = spares_of(service)
         deploy(tmp_path, "two")
         assert service.leeward("reload").returncode == 0
-        assert old in spares_of(service) and len(spares_of(service)) == 2
-        replaced(service)
+        both = spares_of(service)
+        assert old in both and len(both) == 2
+        assert replaced(service) in both
         assert releases_of(address_of(service)) == {"two"}
         assert service.leeward("rollback").returncode == 0
         assert releases_of(address_of(service)) == {"one"}
         assert old in [it["pid"] for it in service.workers()]
-        until(lambda: len(spares_of(service)) == 1, "the other generation's to go")
+        until(lambda: len(service.ps()["zygotes"]) == 1, "the other generation to go")
+        assert not {*both} & {*spares_of(service)}
 
 
 def test_it_knows_what_was_set_since() -> None:
@@ -132,3 +141,15 @@ def test_it_knows_what_was_set_since() -> None:
         (after,) = spares_of(service)
         assert replaced(service) == after
         assert drained_within(service) == "7"
+
+
+def test_ps_counts_its_memory() -> None:
+    """With its zygote's, with which it shares it."""
+    with serve("slow", "-w", "1", "--start", "zygote", cwd=APPS) as service:
+        service.wait_ready(1)
+        spares_of(service)
+        (zygote,) = service.ps()["zygotes"]
+        assert zygote["pss_bytes"] > (procfs.pss_bytes(zygote["pid"]) or 0) * 1.5
+        end_spares(service)
+        (zygote,) = service.ps()["zygotes"]
+        assert zygote["pss_bytes"] < (procfs.pss_bytes(zygote["pid"]) or 0) * 1.5

@@ -12,7 +12,7 @@ import pytest
 from process.clients import Gate, Http, address_of, get
 from process.crowd import Crowd
 from process.releases import deploy, releases_of, served, wait_at
-from process.support import APPS, links, marks, until, watching
+from process.support import APPS, links, marks, spares_of, until, watching
 
 from leeward._sys import procfs
 from leeward.testing import Service, serve
@@ -177,7 +177,7 @@ def test_forked_workers_are_the_supervisors_children(tmp_path: Path) -> None:
         assert {procfs.parent_of(pid) for pid in pids(service).values()} == {service.pid}
         assert procfs.parent_of(zygote) == service.pid
         until(lambda: procfs.children_of(zygote) == [], "nobody in between")
-        everybody = {zygote, *pids(service).values()}
+        everybody = {zygote, *pids(service).values(), *spares_of(service)}
         assert set(procfs.children_of(service.pid)) == everybody
         # Killing is by group: each leads its own.
         assert {os.getpgid(pid) for pid in everybody} == everybody

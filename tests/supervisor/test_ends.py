@@ -43,3 +43,16 @@ def test_the_kernels_kill_is_told_from_somebody_elses(monkeypatch):
     found = coroner.death(signal.SIGKILL, False)
     assert found.why == "killed by the kernel: out of memory" and not found.sigkill
     assert coroner.death(signal.SIGKILL, False).why == "killed by SIGKILL"
+
+
+def test_the_kernels_kill_of_somebody_unknown_is_not_the_next_ones(monkeypatch):
+    """A child that has no place (a spare, a stray) ended so; then somebody kills a worker."""
+    count = [4]
+    monkeypatch.setattr(cgroup, "oom_kills", lambda: count[0])
+    coroner = Coroner()
+    count[0] = 5
+    coroner.unknown(signal.SIGKILL)
+    assert coroner.death(signal.SIGKILL, False).why == "killed by SIGKILL"
+    count[0] = 6
+    coroner.unknown(signal.SIGTERM)
+    assert coroner.death(signal.SIGKILL, False).why == "killed by the kernel: out of memory"

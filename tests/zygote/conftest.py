@@ -13,7 +13,7 @@ import pytest
 import leeward
 from leeward._core.config import Config
 from leeward._core.messages import Begin, Descriptor, Fork, Forked, NotForked, Watched
-from leeward._sys import bootstrap, prctl
+from leeward._sys import bootstrap, prctl, procfs
 from leeward._sys.channel import Channel
 from leeward._sys.page import Page
 
@@ -117,8 +117,13 @@ class Played:
             self.reaped[pid] = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
         return self.reaped[pid]
 
+    def spares(self):
+        """The pids of those that are not reaped; adopted by us, as a supervisor adopts them."""
+        name = f"spare {self.pid}"
+        return [it for it in procfs.children_of(os.getpid()) if procfs.comm(it) == name]
+
     def close(self):
-        for pid in self.pids:
+        for pid in dict.fromkeys([*self.pids, *self.spares()]):
             with contextlib.suppress(ProcessLookupError, ChildProcessError):
                 if pid not in self.reaped:
                     os.kill(pid, signal.SIGKILL)

@@ -1,40 +1,33 @@
 """A spare: forked before there is an order, and then a worker like any other."""
 
 import os
+import re
 import resource
 import signal
 
 import pytest
 from process.support import asleep, until
-from zygote.test_zygote import APP, ready, value
+from zygote.test_zygote import APP, NO_SPARE, closed, ready, value
 
-from leeward._core.messages import Renew, Tune
+from leeward._core.messages import NotForked, Renew, Tune
 from leeward._core.record import replace
 from leeward._sys import procfs
-
-
-def spares(played):
-    """The pids of the living ones; adopted by us, as a supervisor adopts them."""
-    name = f"spare {played.pid}"
-    mine = procfs.children_of(os.getpid())
-    return [it for it in mine if procfs.comm(it) == name and procfs.state_of(it) not in "ZX"]
 
 
 def spare(played):
     """The one that it makes when it has been quiet, once it waits for its order."""
 
     def waits():
-        return [it for it in spares(played) if procfs.state_of(it) == "S"]
+        return [it for it in played.spares() if procfs.state_of(it) == "S"]
 
     (pid,) = until(waits, "a spare")
     played.pids.append(pid)
     return pid
 
 
-def goes(played, pid):
-    """Wait until it has ended, whatever its status."""
-    played.ends(pid)
-    assert spares(played) == []
+def rests(played):
+    """Wait until it has done what it does when nobody asks for anything."""
+    until(lambda: asleep(played.pid), "the zygote to rest")
 
 
 @pytest.fixture
@@ -76,29 +69,50 @@ def test_it_has_what_a_worker_has_and_no_more(zygote):
 def test_the_zygote_keeps_nothing_of_one_that_has_gone(zygote):
     """As many descriptors with the second spare as with the first, and no child."""
     spare(zygote)
-    until(lambda: asleep(zygote.pid), "the zygote to rest")
+    rests(zygote)
     before = sorted(os.listdir(f"/proc/{zygote.pid}/fd"))
     ready(zygote, 2, 1)
     spare(zygote)
-    until(lambda: asleep(zygote.pid), "the zygote to rest")
+    rests(zygote)
     assert sorted(os.listdir(f"/proc/{zygote.pid}/fd")) == before
     assert procfs.children_of(zygote.pid) == []
 
 
 def test_no_two_draw_the_same_numbers(play):
-    """Neither two spares nor a spare and a worker that was forked on its order."""
-    seeded = "import random\nrandom.seed(1)\n"
-    zygote = play(APP + seeded).begin()
+    """Each is seeded anew before its order, as is what forks on one."""
+    dice = "import random\ndice = random.Random()\n"  # which Python does not seed in a child
+    zygote = play(APP + dice).begin()
     zygote.says()
     drawn = set()
-    for worker in range(3):
+    spare(zygote)
+    for worker in range(4):
         pid = ready(zygote, worker, worker)
-        drawn.add(value(zygote, "sys.modules['chat'].random.random()"))
-        next_one = spare(zygote)
+        drawn.add(value(zygote, "sys.modules['chat'].dice.random()"))
+        forked = spare(zygote)
         os.kill(pid, signal.SIGKILL)
         zygote.ends(pid)
-        assert next_one != pid
-    assert len(drawn) == 3
+        assert ready(zygote, worker + 10, worker) == forked
+        drawn.add(value(zygote, "sys.modules['chat'].dice.random()"))
+        os.kill(forked, signal.SIGKILL)
+        zygote.ends(forked)
+        os.kill(spare(zygote), signal.SIGKILL)  # the next is forked on its order
+    assert len(drawn) == 8
+
+
+def test_its_start_begins_with_its_order(play):
+    """However long it has waited: the time-out of a start is that of its factory and resources."""
+    code = """
+import asyncio, leeward
+@leeward.per_worker
+async def opened():
+    await asyncio.sleep(0.7)
+    yield 1
+"""
+    zygote = play(APP + code, start_timeout=2.0).begin()
+    zygote.says()
+    pid = spare(zygote)
+    until(lambda: (procfs.age(pid) or 0) > 2.2, "it to be older than a start may last")
+    assert ready(zygote, 1) == pid
 
 
 @pytest.mark.parametrize("signum", [signal.SIGKILL, signal.SIGTERM])
@@ -119,8 +133,8 @@ def test_one_that_is_stopped_is_not_waited_for(zygote):
     assert zygote.ends(pid) == -signal.SIGKILL
 
 
-def test_none_outlives_its_zygote(zygote):
-    """Killed; or at its end in good order, behind which there is none at all."""
+def test_none_outlives_a_killed_zygote(zygote):
+    """It sees the end of it."""
     pid = spare(zygote)
     os.kill(zygote.pid, signal.SIGKILL)
     zygote.ends()
@@ -137,11 +151,12 @@ def test_it_leaves_before_its_zygote(zygote):
 
 
 def test_a_stopped_one_does_not_keep_its_zygote(zygote):
-    """It is killed half a second later."""
+    """It is killed half a second later, and its end awaited."""
     pid = spare(zygote)
     os.kill(pid, signal.SIGSTOP)
     zygote.channel.close()
     assert zygote.ends() == 0
+    assert procfs.state_of(pid) == "Z"
     assert zygote.ends(pid) == -signal.SIGKILL
 
 
@@ -149,7 +164,7 @@ def test_what_it_would_not_know_of_ends_it(zygote):
     """Settings that change reach the next worker; another spare knows them too."""
     pid = spare(zygote)
     zygote.channel.send(Tune(replace(zygote.config, graceful_timeout=7.5).to_json()))
-    goes(zygote, pid)
+    zygote.ends(pid)
     assert spare(zygote) != pid
 
 
@@ -161,6 +176,8 @@ def test_what_is_not_understood_leaves_it(zygote):
 
 
 HOOKED = """
+import subprocess, threading
+kept = [open("/dev/null")]
 def hook():
     os.write(2, b"hooked %d\\n" % os.getpid())
     {}
@@ -168,37 +185,71 @@ os.register_at_fork(after_in_child=hook)
 """
 
 
+def hooked(played):
+    """The pids in which the hook was run, once each."""
+    return list(dict.fromkeys(re.findall(r"hooked (\d+)", played.log.read_text())))
+
+
 @pytest.mark.parametrize(
-    "does",
+    ("does", "word"),
     [
-        "threading.Thread(target=threading.Event().wait, daemon=True).start()",
-        "kept.append(open('/dev/null'))",
+        ("threading.Thread(target=threading.Event().wait, daemon=True).start()", "a thread"),
+        ("kept.append(open('/etc/hostname'))", "/etc/hostname"),
+        ("kept.pop().close(); kept.append(open('/etc/hostname'))", "/etc/hostname"),
+        ("kept.append(subprocess.Popen(['sleep', '2']))", "a process"),
     ],
+    ids=["thread", "opened", "opened-anew", "process"],
 )
-def test_hooks_that_open_or_start_something_allow_none(play, does):
-    """It would wait with that until there is an order.  It is tried once."""
-    zygote = play(APP + "import threading\nkept = []\n" + HOOKED.format(does)).begin()
+def test_hooks_that_open_or_start_something_allow_none(play, does, word):
+    """It would wait with that until there is an order.  It is tried once, and why is said."""
+    zygote = play(APP + HOOKED.format(does), log_level="debug").begin()
     zygote.says()
-    first = ready(zygote, 1)
-    before = zygote.log.read_text().count("hooked")
-    assert before == 2  # the middle process, and the worker
-    until(lambda: zygote.log.read_text().count("hooked") == before + 2, "a spare to be tried")
-    tried = int(zygote.log.read_text().split()[-1])
-    assert ready(zygote, 2, 1) not in (first, tried)
+    until(lambda: len(hooked(zygote)) == 2, "a spare to be tried, by way of a middle process")
+    tried = int(hooked(zygote)[-1])
+    assert ready(zygote, 1) != tried
     zygote.ends(tried)
-    assert spares(zygote) == []
-    assert zygote.log.read_text().count("hooked") == before + 4
-    until(lambda: asleep(zygote.pid), "the zygote to rest")
-    assert zygote.log.read_text().count("hooked") == before + 4
+    rests(zygote)
+    assert zygote.spares() == []
+    assert len(hooked(zygote)) == 4
+    why = f"zygote gen=3: no spare: an at-fork hook of the application has .*{word}"
+    assert re.search(why, zygote.log.read_text())
+
+
+def test_hooks_that_close_what_is_not_theirs_allow_one(play):
+    """As they should."""
+    zygote = play(APP + HOOKED.format("kept.pop().close() if kept else None")).begin()
+    zygote.says()
+    pid = spare(zygote)
+    assert ready(zygote, 1) == pid
+
+
+def test_what_raises_in_it_is_told_by_who_is_forked_on_its_order(play):
+    """No exit function runs, and nothing is written, for a process that is nobody yet."""
+    code = """
+import atexit
+from leeward._zygote.repair import Repairs
+atexit.register(print, "atexit")
+def mend(self):
+    raise TypeError("not in here")
+Repairs.mend = mend
+"""
+    zygote = play(APP + code, log_level="debug").begin()
+    zygote.says()
+    rests(zygote)
+    assert zygote.log.read_text() == ""
+    _, channel = zygote.fork(1)
+    closed(channel)
+    said = zygote.log.read_text()
+    assert "no spare: TypeError: not in here" in said and said.count("Traceback") == 1
 
 
 def test_a_hook_that_only_looks_allows_one(play):
     """It runs in the spare, whose pid is the worker's."""
-    zygote = play(APP + HOOKED.format("seen.append(os.getpid())") + "seen = []\n").begin()
+    zygote = play(APP + HOOKED.format("kept.append(os.getpid())")).begin()
     zygote.says()
     pid = spare(zygote)
     assert ready(zygote, 1) == pid
-    assert value(zygote, "sys.modules['chat'].seen[-1]") == str(pid)
+    assert value(zygote, "sys.modules['chat'].kept[-1]") == str(pid)
 
 
 def test_a_second_thread_allows_none(play):
@@ -214,23 +265,55 @@ threading.Thread(target=count, daemon=True).start()
 """
     zygote = play(APP + code, hazards=("warn",)).begin()
     zygote.says()
-    until(lambda: asleep(zygote.pid), "its main thread to rest")
-    assert spares(zygote) == []
+    rests(zygote)
+    assert zygote.spares() == []
     ready(zygote, 1)
 
 
 def test_no_descriptor_for_one_costs_nothing(zygote):
     """EMFILE: there is none, and orders are obeyed as soon as they can be."""
     first = spare(zygote)
-    until(lambda: asleep(zygote.pid), "the zygote to rest")
+    rests(zygote)
     used = {int(name) for name in os.listdir(f"/proc/{zygote.pid}/fd")}
     free = min(set(range(1024)) - used)
     old = resource.prlimit(zygote.pid, resource.RLIMIT_NOFILE)
     # One for the order's channel; two more are free when the spare is none any more.
     resource.prlimit(zygote.pid, resource.RLIMIT_NOFILE, (free + 1, old[1]))
     assert ready(zygote, 2, 1) == first
-    until(lambda: asleep(zygote.pid), "the zygote to rest")
-    assert spares(zygote) == []
+    rests(zygote)
+    assert zygote.spares() == []
     resource.prlimit(zygote.pid, resource.RLIMIT_NOFILE, old)
     ready(zygote, 3, 2)
     spare(zygote)
+
+
+def test_of_a_thousand_descriptors(play):
+    """Its own numbers are above those that select(2) knows."""
+    code = "import resource\nkept = [open('/dev/null') for _ in range(1100)]\n"
+    zygote = play(APP + code, flags=("-X", "faulthandler"))
+    resource.prlimit(zygote.pid, resource.RLIMIT_NOFILE, (4096, 4096))
+    zygote.begin().says()
+    pid = spare(zygote)
+    zygote.channel.send(Tune(zygote.config.to_json()))
+    zygote.ends(pid)
+    assert ready(zygote, 1) != pid
+
+
+def test_a_middle_process_that_is_stopped_is_given_up(play):
+    """In less time than the supervisor gives its zygote: it need not import anew."""
+    code = """
+import signal
+from leeward._zygote import fork
+fork.PATIENCE = 0.5
+zygote = os.getpid()
+def stop():
+    if os.getppid() == zygote:
+        os.kill(os.getpid(), signal.SIGSTOP)
+os.register_at_fork(after_in_child=stop)
+"""
+    zygote = play(APP + NO_SPARE + code).begin()
+    zygote.says()
+    answer, channel = zygote.fork(1)
+    assert answer == NotForked(1, "the middle process ended before it could fork")
+    closed(channel)
+    assert procfs.children_of(zygote.pid) == []

@@ -13,6 +13,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 
+from leeward._core import spares
 from leeward._core.config import Config
 from leeward._core.record import Record
 from leeward._supervisor.notify import without
@@ -53,12 +54,14 @@ def _forked_by(pid: int) -> str:
 
     `leeward._worker.forks`, `leeward._zygote.signals` and `leeward._zygote.spare` give it.
     """
-    return (procfs.comm(pid) or "").removeprefix("leeward ").removeprefix("spare ")
+    name = procfs.comm(pid) or ""
+    zygote = spares.zygote_of(name)
+    return name.removeprefix("leeward ") if zygote is None else str(zygote)
 
 
 def is_spare(pid: int) -> bool:
     """Is it a worker that has no order yet?  It ends by itself when its zygote does."""
-    return (procfs.comm(pid) or "").startswith("spare ")
+    return spares.zygote_of(procfs.comm(pid)) is not None
 
 
 class Reaped(Record):

@@ -50,6 +50,11 @@ class Coroner:
             served=served,
         )
 
+    def unknown(self, status: int) -> None:
+        """One ended of whom we do not tell: what killed it is not what kills the next one."""
+        if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL:
+            self._out_of_memory()
+
     def _out_of_memory(self) -> bool:
         """Did the control group's count of out-of-memory kills rise since the last look?"""
         count = cgroup.oom_kills()

@@ -89,6 +89,8 @@ class Processes:
         self.accepting: set[int] = set()
         #: Workers that have accepted their last, and live.
         self._closed: set[int] = set()
+        #: Strays whose end nobody is told of.
+        self._silent: set[int] = set()
         #: Ended processes may have left children; looked for when nobody is
         #: being born, because a newborn is a child we do not know yet either.
         self._search_due: Process | None = None
@@ -188,6 +190,8 @@ class Processes:
         if it is None:
             if self._awaits_a_pid():
                 self._children.keep_unclaimed(reaped)
+            else:
+                self._coroner.unknown(reaped.status)
             return
         if it.id in self._channels:
             self._listen(it.id)  # its last words before its death
@@ -219,12 +223,16 @@ class Processes:
         dead, self._search_due = self._search_due, None
         known = {it.pid for it in living}
         for pid in self._children.strays(known):
-            if is_spare(pid):  # on its way already, unless it is stopped
+            spare = is_spare(pid)
+            if not spare:
+                whose = "zygote" if dead.role == "zygote" else "worker"
+                self._voice.say(f"outlived its {whose}: {program(pid)}", "warning", pid=pid)
+            it = self._core.stray(pid, dead, self._posix.monotonic())
+            if spare:
+                # On its way already, unless it is stopped.  Its end is awaited like any other's:
+                # until then it has the listeners.
                 self._children.signal(pid, signal.SIGKILL)
-                continue
-            whose = "zygote" if dead.role == "zygote" else "worker"
-            self._voice.say(f"outlived its {whose}: {program(pid)}", "warning", pid=pid)
-            self._core.stray(pid, dead, self._posix.monotonic())
+                self._silent.add(it)
 
     def keep_only(self, generations: Iterable[int]) -> None:
         """Forgets what is known of generations that are no more."""
@@ -549,6 +557,9 @@ class Processes:
     # --- deaths -----------------------------------------------------------------------------
 
     def _tell_end(self, it: Process, death: Death) -> None:
+        if it.id in self._silent:
+            self._silent.discard(it.id)
+            return
         if it.told:
             odd = death.why != "exited with code 0" and it.role == "worker"
             gone = "gone while it was aside" if it.told == "aside" else "gone"

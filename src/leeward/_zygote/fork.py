@@ -16,12 +16,18 @@ import contextlib
 import ctypes
 import gc
 import os
+import select
+import signal
 import struct
 import sys
 import warnings
 
 from leeward._zygote.objects import scan
 from leeward._zygote.quiet import Held, quiet
+
+#: Seconds for the middle process, which somebody may have stopped, or a hook of the application's
+#: hold: less than the supervisor gives the zygote, which would have to import all anew.
+PATIENCE = 4.0
 
 #: errno (0: none) and pid.
 _REPORT = struct.Struct("ii")
@@ -34,6 +40,7 @@ def fork_twice() -> int:
     for the pipe; then there is no new process, zombie or descriptor.
     """
     reader, writer = os.pipe2(os.O_CLOEXEC)
+    report = b""
     try:
         with quiet() as held:
             _flush_but(held)
@@ -45,7 +52,12 @@ def fork_twice() -> int:
             return 0
         os.close(writer)
         writer = -1
-        report = os.read(reader, _REPORT.size)
+        if not _readable(reader, PATIENCE):
+            os.kill(middle, signal.SIGKILL)
+            _readable(reader, 0.5)
+        os.set_blocking(reader, False)
+        with contextlib.suppress(BlockingIOError):
+            report = os.read(reader, _REPORT.size)
         # SIGCHLD is the application's: one that ignores it has the kernel reap, another's
         # handler may do so itself.  How the middle process has ended, its report says.
         with contextlib.suppress(ChildProcessError):
@@ -54,12 +66,18 @@ def fork_twice() -> int:
         os.close(reader)
         if writer >= 0:
             os.close(writer)
-    if len(report) != _REPORT.size:  # somebody killed the middle process
+    if len(report) != _REPORT.size:  # somebody killed the middle process, or we
         raise ChildProcessError("the middle process ended before it could fork")
     number, pid = _REPORT.unpack(report)
     if number:
         raise OSError(number, os.strerror(number))
     return int(pid)
+
+
+def _readable(fd: int, seconds: float) -> bool:
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    return bool(poll.poll(seconds * 1000))
 
 
 _said: set[str] = set()

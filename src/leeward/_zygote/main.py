@@ -3,6 +3,8 @@
     Begin ─ load ─ warm ─ audit ─ freeze ─ Loaded ─ (Fork ─ Forked | NotForked)* ─ end of channel
               └─ Failed, status 3     └─ rehearsal: Loaded, status 0
 
+Whenever it has rested it forks a worker ahead (`leeward._zygote.spare`).
+
 A program that is adopted is run and not loaded; the same happens inside its first call
 by which it would serve (`leeward._zygote.nursery`).
 
@@ -54,7 +56,7 @@ from leeward._zygote.seldom import Seldom
 from leeward._zygote.spare import Spare
 from leeward._zygote.warm import warm
 from leeward._zygote.watch import Watch
-from leeward.adapters.loading import compare, last_words, load_in_time, make_tls, settle
+from leeward.adapters.loading import compare, last_words, load_in_time, make_tls, settle, starts_now
 from leeward.adapters.logfiles import install as logfiles
 from leeward.adapters.naming import parse
 from leeward.adapters.target import Application
@@ -161,7 +163,7 @@ class _Zygote:
         self.repairs = Repairs()
         self.started = time.monotonic()
         self.handlers: dict[int, Any] = {}
-        self.spare = Spare(self._settle)
+        self.spare = Spare(self._settle, self._debug)
         self.become: Become
         self.tls: Tls | None = None
 
@@ -176,8 +178,8 @@ class _Zygote:
         self.become = self.import_worker(self.config)
         self.tls = make_tls(self.begin, self.channel)
         failure = warm(self.config)
-        if failure and self.config.log_level == "debug":
-            print(f"zygote gen={self.begin.generation}: not warmed: {failure}", file=sys.stderr)
+        if failure:
+            self._debug(f"not warmed: {failure}")
         self.handlers = signals.take()
         report = Loaded(application.kind, application.found, load_ms, ())
         if self.config.start != "spawn":
@@ -219,7 +221,12 @@ class _Zygote:
         last_words(self.channel, replace(report, baseline=baseline, changed=changed))
         for descriptor in baseline:
             os.close(descriptor)
-        order, end = self._fork_on_request()
+        try:
+            order, end = self._fork_on_request()
+        except ChannelClosed:
+            self.spare.end()
+            raise
+        starts_now()
         self.channel.close()
         for signum, handler in self.handlers.items():
             signal.signal(signum, handler)
@@ -236,9 +243,6 @@ class _Zygote:
             except BadMessage as error:  # no descriptors left: the supervisor's deadline acts
                 print(f"zygote: not understood: {error}", file=sys.stderr, flush=True)
                 continue
-            except ChannelClosed:
-                self.spare.end()
-                raise
             if order is None:
                 quiet = None
                 if not tidy:
@@ -289,6 +293,10 @@ class _Zygote:
             os.close(fd)
         self.channel.send(answer)
         return False
+
+    def _debug(self, text: str) -> None:
+        if self.config.log_level == "debug":
+            print(f"zygote gen={self.begin.generation}: {text}", file=sys.stderr, flush=True)
 
     def _settle(self) -> None:
         """In a process just forked: be the supervisor's, and not what each other fork is.

@@ -13,11 +13,11 @@ not answer, the zygote forks as ever.
 It costs 2-3 MiB (its page tables, and what it has written to so far), and one line in the
 process list, `spare PID` with its zygote's.  What does not pay: having it answer a request to
 itself, as the zygote does (`leeward._zygote.warm`): 2.5 ms less, for 4 MiB more.  The
-supervisor does not know of it: it is its child, of which it hears when it is a worker.
+supervisor has it for a child, by whose name it is known, and hears of it when it is a worker.
 
 Where there is none: beside a second Python thread, which goes on changing what a spare would
 have an old copy of; and where the application's own at-fork hooks open or start something, which
-nobody would use until there is an order, and close if there never is one.
+nobody would use until there is an order: a connection is dead by then.
 """
 
 from __future__ import annotations
@@ -30,16 +30,17 @@ import sys
 from collections.abc import Callable
 from typing import NoReturn
 
-from leeward._core.messages import BadMessage, Failed, Fork, Hello, Wanted
+from leeward._core import spares
+from leeward._core.messages import BadMessage, Failed, Fork, Hello, Message, Wanted
+from leeward._sys import procfs
 from leeward._sys.channel import Channel, ChannelFull
 from leeward._sys.posix import set_comm
 from leeward._zygote.fork import fork_twice
 from leeward.errors import ChannelClosed
 
-#: Seconds for its word that it is there.  It takes 0.2 ms; one that is stopped takes for ever.
-PATIENCE = 0.1
-#: Its name, before the zygote's pid.
-COMM = "spare"
+#: Seconds for its word that it is there.  It takes 0.2 ms, and longer than one period of a
+#: control group that has used up its share of the CPU (0.1 s); one that is stopped takes for ever.
+PATIENCE = 0.25
 #: Seconds for its end, which takes 3 ms at 176 MiB.
 LEAVING = 0.5
 
@@ -48,10 +49,12 @@ class Spare:
     """What a zygote knows of its spare.
 
     settle:  what a process does that was just forked, worker or spare.
+    say:     told why there cannot be one.
     """
 
-    def __init__(self, settle: Callable[[], None]) -> None:
+    def __init__(self, settle: Callable[[], None], say: Callable[[str], None]) -> None:
         self._settle = settle
+        self._say = say
         self._pid = 0
         self._pidfd = -1
         self._channel: Channel | None = None
@@ -69,9 +72,11 @@ class Spare:
         parent = os.getpid()
         try:
             return self._fork(zygote)
-        except OSError:
+        except Exception as error:
             if os.getpid() != parent:
                 _leave()
+            if not isinstance(error, OSError):
+                raise
             return None
 
     def _fork(self, zygote: Channel) -> Fork | None:
@@ -84,16 +89,16 @@ class Spare:
             # Its end says what that of the channel does, which a fork of the application may hold.
             life = os.pidfd_open(parent)
             opened.callback(os.close, life)
-            before = _descriptors()
+            before = _open()
             pid = fork_twice()
             if pid == 0:
                 with contextlib.suppress(OSError):  # only a name in `ps`
-                    set_comm(f"{COMM} {parent}")
-                changed = _descriptors() != before or len(os.listdir("/proc/self/task")) > 1
+                    set_comm(spares.name(parent))
+                why = _busy(before)
                 # Whoever held the other end of its own channel would not see the end of it.
                 ours.close()
                 zygote.close()
-                return _wait(theirs, life, self._settle, changed)
+                return _wait(theirs, life, self._settle, why)
             with contextlib.suppress(OSError):  # it has died already: `hand` finds no one
                 self._pidfd = os.pidfd_open(pid)
             kept.pop_all()
@@ -114,7 +119,7 @@ class Spare:
             # Asked first: an order that was sent cannot be taken back, and a spare that was
             # stopped would find it when it goes on, beside the worker that was forked instead.
             answer = channel.wait(PATIENCE)
-            self._possible &= not isinstance(answer, Failed)
+            self._heard(answer)
             if answer == Hello(self._pid):
                 channel.send(order)
                 taken = not channel.wants_write
@@ -130,39 +135,80 @@ class Spare:
         if channel is None:
             return
         channel.close()
-        if self._pidfd >= 0:
-            select.select([self._pidfd], [], [], LEAVING)
-        self._forget(kill=True)
+        if not self._ends():
+            self._kill()
+            self._ends()
+        self._forget(kill=False)
 
     def _take(self) -> Channel | None:
         """Its channel, which is the caller's; what it has said so far is read."""
         channel, self._channel = self._channel, None
         if channel is not None:
             with contextlib.suppress(ChannelClosed, BadMessage, OSError):
-                self._possible &= not any(isinstance(it, Failed) for it in channel.receive())
+                for word in channel.receive():
+                    self._heard(word)
         return channel
 
-    def _forget(self, kill: bool) -> None:
-        pidfd, self._pidfd = self._pidfd, -1
-        if pidfd < 0:
-            return
-        if kill:
+    def _heard(self, word: Message | None) -> None:
+        if isinstance(word, Failed):
+            self._possible = False
+            self._say(f"no spare: {word.text}")
+
+    def _ends(self) -> bool:
+        """Has it, within `LEAVING`?"""
+        poll = select.poll()
+        if self._pidfd >= 0:
+            poll.register(self._pidfd, select.POLLIN)
+        return self._pidfd < 0 or bool(poll.poll(LEAVING * 1000))
+
+    def _kill(self) -> None:
+        if self._pidfd >= 0:
             with contextlib.suppress(OSError):  # it has gone
-                signal.pidfd_send_signal(pidfd, signal.SIGKILL)
-        os.close(pidfd)
+                signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+
+    def _forget(self, kill: bool) -> None:
+        if kill:
+            self._kill()
+        pidfd, self._pidfd = self._pidfd, -1
+        if pidfd >= 0:
+            os.close(pidfd)
 
 
-def _descriptors() -> list[str]:
-    return sorted(os.listdir("/proc/self/fd"))
+def _open() -> dict[str, str]:
+    """What each descriptor leads to."""
+    found = {}
+    for name in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(FileNotFoundError):  # the one that has listed them
+            found[name] = os.readlink(f"/proc/self/fd/{name}")
+    return found
 
 
-def _wait(channel: Channel, life: int, settle: Callable[[], None], changed: bool) -> Fork:
-    """In the spare: until it has its order.  `channel` and `life` stay the caller's."""
+def _busy(before: dict[str, str]) -> str:
+    """What at-fork hooks have done in this child that is not to lie idle; "" for nothing.
+
+    A descriptor that they have closed, as they should, is none.
+    """
+    new = [link for name, link in _open().items() if before.get(name) != link]
+    if new:
+        return f"an at-fork hook of the application has opened {new[0]}"
+    if len(os.listdir("/proc/self/task")) > 1:
+        return "an at-fork hook of the application has started a thread"
+    if procfs.children_of(os.getpid()):
+        return "an at-fork hook of the application has started a process"
+    return ""
+
+
+def _wait(channel: Channel, life: int, settle: Callable[[], None], why: str) -> Fork:
+    """In the spare: until it has its order.  `channel` and `life` stay the caller's.
+
+    why:  it must not be one; "" if it may.
+    """
     try:
-        if changed:
-            channel.send(Failed("spare", "at-fork hooks have opened or started something"))
+        if not why:
+            why = _settled(settle)
+        if why:
+            channel.send(Failed("spare", why))
             _leave()
-        settle()
         poll = select.poll()
         for fd in (channel.fileno(), life):
             poll.register(fd, select.POLLIN)
@@ -177,6 +223,15 @@ def _wait(channel: Channel, life: int, settle: Callable[[], None], changed: bool
     except (ChannelClosed, ChannelFull, BadMessage, OSError):
         pass  # nobody wants it, or it cannot be told: its zygote forks another
     _leave()
+
+
+def _settled(settle: Callable[[], None]) -> str:
+    """Why it could not, which a worker that is forked on its order tells in full."""
+    try:
+        settle()
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+    return ""
 
 
 def _leave() -> NoReturn:

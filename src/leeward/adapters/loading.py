@@ -75,9 +75,9 @@ def watched(channel: Channel, start_timeout: float) -> Iterator[None]:
     Shortly before, faulthandler's own native thread writes the stack into a memfd
     that the supervisor has: that works while C code holds the interpreter lock,
     where no handler of a signal and no message would.  The time-out counts from
-    the process's birth: a spawned worker's import is over when its factory runs.
+    the order: a spawned worker's import is over when its factory runs.
     """
-    left = start_timeout - STACK_BEFORE - (procfs.age(os.getpid()) or 0.0)
+    left = start_timeout - STACK_BEFORE - _age()
     stack = memfd_create("leeward-stack")
     try:
         channel.send(Watched(Descriptor(stack)))
@@ -95,7 +95,24 @@ def time_to_wait(start_timeout: float) -> float:
     reads frames that are half made then, and the process was "killed by SIGSEGV".
     """
     early = STACK_BEFORE + min(STACK_BEFORE, 0.2 * start_timeout)
-    return max(0.05, start_timeout - early - (procfs.age(os.getpid()) or 0.0))
+    return max(0.05, start_timeout - early - _age())
+
+
+def starts_now() -> None:
+    """There is an order, for which a process may have waited (`leeward._zygote.spare`)."""
+    global _ordered
+    _ordered = time.monotonic()
+
+
+#: When this process had its order; None: with its birth.
+_ordered: float | None = None
+
+
+def _age() -> float:
+    """Seconds that this start has lasted so far."""
+    if _ordered is not None:
+        return time.monotonic() - _ordered
+    return procfs.age(os.getpid()) or 0.0
 
 
 def load_in_time(config: Config, channel: Channel) -> Application:

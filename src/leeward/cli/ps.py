@@ -23,6 +23,7 @@ from typing import Any
 
 import click
 
+from leeward._core import spares
 from leeward._core.messages import PsRequest
 from leeward._sys import procfs
 from leeward.cli import instances, output
@@ -141,6 +142,12 @@ def measured(found: dict[str, Any]) -> dict[str, Any]:
             process["cpu_seconds"] = procfs.cpu_seconds(number)
             process["fds"] = procfs.fd_count(number)
             process["fd_limit"] = procfs.fd_limit(number)
+    of = {it.get("pid"): it for it in found.get("zygotes") or ()}
+    for child in procfs.children_of(found["pid"]) if of else ():
+        zygote = of.get(spares.zygote_of(procfs.comm(child)))
+        if zygote is not None and (more := procfs.pss_bytes(child)) is not None:
+            # What a zygote shares with its spare is counted half in each.
+            zygote["pss_bytes"] = (zygote["pss_bytes"] or 0) + more
     return found
 
 

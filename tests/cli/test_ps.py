@@ -105,6 +105,17 @@ def test_an_answer_that_is_none_is_one_line(
     assert set(opened) == {1}
 
 
+@pytest.mark.parametrize("zygote", [{"state": "starting"}, {"pid": None}, {"pid": 0}])
+def test_a_zygote_that_is_not_there_yet_is_shown(
+    among: Callable[..., None], capsys: pytest.CaptureFixture[str], zygote: dict[str, Any]
+) -> None:
+    """It has no pid, and nobody's child is its spare; a stranger's answer may say so too."""
+    found = {**GOOD, "pid": os.getppid(), "zygotes": [zygote]}
+    among(chat=answers(json.dumps(found)))
+    assert main(["ps"]) == 0
+    assert "chat" in capsys.readouterr().out
+
+
 def test_what_it_says_cannot_steer_a_terminal(
     among: Callable[..., None], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -105,7 +105,7 @@ def test_its_start_begins_with_its_order(play):
 import asyncio, leeward
 @leeward.per_worker
 async def opened():
-    await asyncio.sleep(0.7)
+    await asyncio.sleep(0.3)
     yield 1
 """
     zygote = play(APP + code, start_timeout=2.0).begin()
@@ -194,8 +194,8 @@ def hooked(played):
     ("does", "word"),
     [
         ("threading.Thread(target=threading.Event().wait, daemon=True).start()", "a thread"),
-        ("kept.append(open('/etc/hostname'))", "/etc/hostname"),
-        ("kept.pop().close(); kept.append(open('/etc/hostname'))", "/etc/hostname"),
+        ("kept.append(open(sys.executable))", "python"),
+        ("kept.pop().close(); kept.append(open(sys.executable))", "python"),
         ("kept.append(subprocess.Popen(['sleep', '2']))", "a process"),
     ],
     ids=["thread", "opened", "opened-anew", "process"],
@@ -206,6 +206,7 @@ def test_hooks_that_open_or_start_something_allow_none(play, does, word):
     zygote.says()
     until(lambda: len(hooked(zygote)) == 2, "a spare to be tried, by way of a middle process")
     tried = int(hooked(zygote)[-1])
+    rests(zygote)
     assert ready(zygote, 1) != tried
     zygote.ends(tried)
     rests(zygote)

@@ -189,9 +189,14 @@ class Children:
         if len(self._unclaimed) > _UNCLAIMED:
             self._unclaimed.popitem(last=False)
 
-    def forget_unclaimed(self) -> None:
-        """Nobody's pid is awaited: who is born later under one of these is somebody else."""
+    def forget_unclaimed(self) -> list[int]:
+        """Nobody's pid is awaited: who is born later under one of these is somebody else.
+
+        Returns how those ended.
+        """
+        statuses = list(self._unclaimed.values())
         self._unclaimed.clear()
+        return statuses
 
     def is_unclaimed(self, pid: int) -> bool:
         return pid in self._unclaimed

@@ -52,8 +52,9 @@ class Coroner:
 
     def unknown(self, status: int) -> None:
         """One ended of whom we do not tell: what killed it is not what kills the next one."""
-        if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL:
-            self._out_of_memory()
+        killed = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
+        if killed and cgroup.oom_kills() > self._oom_kills:
+            self._oom_kills += 1  # one: there may be another in the same breath
 
     def _out_of_memory(self) -> bool:
         """Did the control group's count of out-of-memory kills rise since the last look?"""

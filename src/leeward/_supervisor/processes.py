@@ -467,7 +467,8 @@ class Processes:
             self._core.forked(it.id, pid, now)
         early = self._children.claim(pid)
         if not self._awaits_a_pid():
-            self._children.forget_unclaimed()
+            for status in self._children.forget_unclaimed():
+                self._coroner.unknown(status)
         if early is not None:
             self.ended(early)
 

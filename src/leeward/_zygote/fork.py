@@ -20,6 +20,7 @@ import select
 import signal
 import struct
 import sys
+import time
 import warnings
 
 from leeward._zygote.objects import scan
@@ -33,12 +34,16 @@ PATIENCE = 4.0
 _REPORT = struct.Struct("ii")
 
 
-def fork_twice() -> int:
+def fork_twice(patience: float = PATIENCE) -> int:
     """In the zygote the worker's pid, in the worker 0.
 
-    Raises OSError if either fork fails (EAGAIN, ENOMEM) or there is no descriptor
-    for the pipe; then there is no new process, zombie or descriptor.
+    patience:  in seconds, for all of it.
+
+    Raises OSError if either fork fails (EAGAIN, ENOMEM), takes too long or there is no
+    descriptor for the pipe; then there is no new process, zombie or descriptor.  (But where the
+    middle process is stopped behind its own fork: that worker ends by its closed channel.)
     """
+    deadline = time.monotonic() + patience
     reader, writer = os.pipe2(os.O_CLOEXEC)
     report = b""
     try:
@@ -52,9 +57,9 @@ def fork_twice() -> int:
             return 0
         os.close(writer)
         writer = -1
-        if not _readable(reader, PATIENCE):
+        if not _readable(reader, max(0.0, deadline - time.monotonic())):
             os.kill(middle, signal.SIGKILL)
-            _readable(reader, 0.5)
+            _readable(reader, 0.2)
         os.set_blocking(reader, False)
         with contextlib.suppress(BlockingIOError):
             report = os.read(reader, _REPORT.size)

@@ -226,7 +226,6 @@ class _Zygote:
         except ChannelClosed:
             self.spare.end()
             raise
-        starts_now()
         self.channel.close()
         for signum, handler in self.handlers.items():
             signal.signal(signum, handler)
@@ -251,6 +250,7 @@ class _Zygote:
                         unmap_clean_files()
                 order = self.spare.make(self.channel)
                 if order is not None:
+                    starts_now()
                     return order, order.channel[0]
                 continue
             quiet = _QUIET
@@ -258,7 +258,9 @@ class _Zygote:
                 self._obey(order)
             elif len(order.channel) != 1:
                 print(f"zygote: not for a zygote: {order}", file=sys.stderr, flush=True)
-            elif self._fork(order):
+            elif (forked := self._fork(order)) is None:
+                quiet = None  # what cannot be had now is not asked for ahead
+            elif forked:
                 return order, order.channel[0]
 
     def _obey(self, order: Message) -> None:
@@ -277,8 +279,8 @@ class _Zygote:
             return
         self.spare.end()
 
-    def _fork(self, order: Fork) -> bool:
-        """Have there be this worker.  True in it, if it is forked now."""
+    def _fork(self, order: Fork) -> bool | None:
+        """Have there be this worker.  True in it, if it is forked now; None if it cannot be."""
         answer: Forked | NotForked
         try:
             pid = self.spare.hand(order) or fork.fork_twice()
@@ -292,11 +294,12 @@ class _Zygote:
         for fd in (*order.channel, *order.ring, *order.stdout, *order.stderr):
             os.close(fd)
         self.channel.send(answer)
-        return False
+        return False if isinstance(answer, Forked) else None
 
     def _debug(self, text: str) -> None:
         if self.config.log_level == "debug":
-            print(f"zygote gen={self.begin.generation}: {text}", file=sys.stderr, flush=True)
+            with contextlib.suppress(OSError, ValueError):  # nobody reads, or it is closed
+                print(f"zygote gen={self.begin.generation}: {text}", file=sys.stderr, flush=True)
 
     def _settle(self) -> None:
         """In a process just forked: be the supervisor's, and not what each other fork is.

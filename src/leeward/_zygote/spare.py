@@ -41,6 +41,8 @@ from leeward.errors import ChannelClosed
 #: Seconds for its word that it is there.  It takes 0.2 ms, and longer than one period of a
 #: control group that has used up its share of the CPU (0.1 s); one that is stopped takes for ever.
 PATIENCE = 0.25
+#: Seconds for the fork, so that the order that waits meanwhile has most of its own.
+FORKING = 0.5
 #: Seconds for its end, which takes 3 ms at 176 MiB.
 LEAVING = 0.5
 
@@ -90,7 +92,7 @@ class Spare:
             life = os.pidfd_open(parent)
             opened.callback(os.close, life)
             before = _open()
-            pid = fork_twice()
+            pid = fork_twice(FORKING)
             if pid == 0:
                 with contextlib.suppress(OSError):  # only a name in `ps`
                     set_comm(spares.name(parent))
@@ -174,23 +176,25 @@ class Spare:
             os.close(pidfd)
 
 
-def _open() -> dict[str, str]:
-    """What each descriptor leads to."""
+def _open() -> dict[int, tuple[int, int]]:
+    """What each descriptor leads to: its device and inode, which no renaming changes."""
     found = {}
     for name in os.listdir("/proc/self/fd"):
-        with contextlib.suppress(FileNotFoundError):  # the one that has listed them
-            found[name] = os.readlink(f"/proc/self/fd/{name}")
+        with contextlib.suppress(OSError):  # the one that has listed them
+            status = os.fstat(int(name))
+            found[int(name)] = (status.st_dev, status.st_ino)
     return found
 
 
-def _busy(before: dict[str, str]) -> str:
+def _busy(before: dict[int, tuple[int, int]]) -> str:
     """What at-fork hooks have done in this child that is not to lie idle; "" for nothing.
 
     A descriptor that they have closed, as they should, is none.
     """
-    new = [link for name, link in _open().items() if before.get(name) != link]
+    new = [fd for fd, it in _open().items() if before.get(fd) != it]
     if new:
-        return f"an at-fork hook of the application has opened {new[0]}"
+        link = os.readlink(f"/proc/self/fd/{new[0]}")
+        return f"an at-fork hook of the application has opened {link}"
     if len(os.listdir("/proc/self/task")) > 1:
         return "an at-fork hook of the application has started a thread"
     if procfs.children_of(os.getpid()):

@@ -142,7 +142,7 @@ def measured(found: dict[str, Any]) -> dict[str, Any]:
             process["cpu_seconds"] = procfs.cpu_seconds(number)
             process["fds"] = procfs.fd_count(number)
             process["fd_limit"] = procfs.fd_limit(number)
-    of = {it.get("pid"): it for it in found.get("zygotes") or ()}
+    of = {it["pid"]: it for it in found.get("zygotes") or () if it.get("pid")}
     for child in procfs.children_of(found["pid"]) if of else ():
         zygote = of.get(spares.zygote_of(procfs.comm(child)))
         if zygote is not None and (more := procfs.pss_bytes(child)) is not None:

@@ -7,7 +7,7 @@ import signal
 
 import pytest
 from process.support import asleep, until
-from zygote.test_zygote import APP, NO_SPARE, closed, ready, value
+from zygote.test_zygote import APP, closed, ready, value
 
 from leeward._core.messages import NotForked, Renew, Tune
 from leeward._core.record import replace
@@ -301,20 +301,29 @@ def test_of_a_thousand_descriptors(play):
 
 
 def test_a_middle_process_that_is_stopped_is_given_up(play):
-    """In less time than the supervisor gives its zygote: it need not import anew."""
+    """In less time than the supervisor gives its zygote: it need not import anew.
+
+    And none is forked ahead any more, behind which an order would have to wait.
+    """
     code = """
 import signal
-from leeward._zygote import fork
-fork.PATIENCE = 0.5
+from leeward._zygote import fork, spare
+fork.fork_twice.__defaults__ = (1.0,)
+spare.FORKING = 0.5
 zygote = os.getpid()
 def stop():
     if os.getppid() == zygote:
+        os.write(2, b"stopped ")
         os.kill(os.getpid(), signal.SIGSTOP)
 os.register_at_fork(after_in_child=stop)
 """
-    zygote = play(APP + NO_SPARE + code).begin()
+    zygote = play(APP + code, log_level="debug").begin()
     zygote.says()
+    why = "the middle process ended before it could fork"
+    until(lambda: f"no spare: {why}" in zygote.log.read_text(), "a spare to be given up")
     answer, channel = zygote.fork(1)
-    assert answer == NotForked(1, "the middle process ended before it could fork")
+    assert answer == NotForked(1, why)
     closed(channel)
+    rests(zygote)
+    assert zygote.log.read_text().count("stopped") == 2
     assert procfs.children_of(zygote.pid) == []

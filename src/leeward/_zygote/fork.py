@@ -27,8 +27,9 @@ from leeward._zygote.objects import scan
 from leeward._zygote.quiet import Held, quiet
 
 #: Seconds for the middle process, which somebody may have stopped, or a hook of the application's
-#: hold: less than the supervisor gives the zygote, which would have to import all anew.
-PATIENCE = 4.0
+#: hold: less than the 5 s that the supervisor gives the zygote, which would have to import all
+#: anew, and so much less that it may just have tried to make a spare.
+PATIENCE = 3.0
 
 #: errno (0: none) and pid.
 _REPORT = struct.Struct("ii")

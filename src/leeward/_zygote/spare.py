@@ -41,8 +41,9 @@ from leeward.errors import ChannelClosed
 #: Seconds for its word that it is there.  It takes 0.2 ms, and longer than one period of a
 #: control group that has used up its share of the CPU (0.1 s); one that is stopped takes for ever.
 PATIENCE = 0.25
-#: Seconds for the fork, so that the order that waits meanwhile has most of its own.
-FORKING = 0.5
+#: Seconds for the fork (45 ms a GiB, twice): an order that comes meanwhile has the supervisor's
+#: 5 s for this and for a fork of its own.
+FORKING = 1.5
 #: Seconds for its end, which takes 3 ms at 176 MiB.
 LEAVING = 0.5
 
@@ -79,6 +80,8 @@ class Spare:
                 _leave()
             if not isinstance(error, OSError):
                 raise
+            if isinstance(error, ChildProcessError):  # the next would take as long
+                self._impossible(str(error))
             return None
 
     def _fork(self, zygote: Channel) -> Fork | None:
@@ -153,8 +156,11 @@ class Spare:
 
     def _heard(self, word: Message | None) -> None:
         if isinstance(word, Failed):
-            self._possible = False
-            self._say(f"no spare: {word.text}")
+            self._impossible(word.text)
+
+    def _impossible(self, why: str) -> None:
+        self._possible = False
+        self._say(f"no spare: {why}")
 
     def _ends(self) -> bool:
         """Has it, within `LEAVING`?"""

@@ -147,6 +147,13 @@ def test_every_wall_has_a_room_behind_it() -> None:
     assert rooms - named == {"leeward", "leeward.__main__", "leeward.testing"} & rooms
 
 
+def test_every_decision_has_a_test_file_of_its_own() -> None:
+    """By which `coverage_by_own_file.py` asks whether each branch has a test."""
+    modules = {it.stem for it in (SRC / "leeward" / "_core").glob("*.py")} - {"__init__"}
+    tests = {it.stem.removeprefix("test_") for it in (ROOT / "tests/core").glob("test_*.py")}
+    assert not modules - tests
+
+
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
 def test_a_module_is_of_a_size_to_be_read(path: Path) -> None:
     """Under 400 lines, or its docstring says "lines" and why; functions under 60."""

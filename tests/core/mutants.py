@@ -686,13 +686,23 @@ MUTANTS = (
     ),
     _decision(
         "the settings' number is ignored",
-        "            if new.workers != old.workers:\n",
+        "            if new.workers != old.workers and not self.scaled:\n",
         "            if False:\n",
     ),
     _decision(
         "a number scaled by hand is lost",
-        "            if new.workers != old.workers:\n",
-        "            if True:\n",
+        "            if new.workers != old.workers and not self.scaled:\n",
+        "            if not self.scaled:\n",
+    ),
+    _decision(
+        "what is scaled amid a roll-out is lost",
+        "        self.workers = max(1, workers)\n        self.scaled = True\n",
+        "        self.workers = max(1, workers)\n",
+    ),
+    _decision(
+        "a number scaled once is for ever",
+        "            self.queued = 0\n            self.scaled = False\n",
+        "            self.queued = 0\n",
     ),
     _decision(
         "reloads are not merged", "            self.queued = 0\n", "            self.queued -= 1\n"

@@ -392,6 +392,39 @@ def test_a_number_scaled_by_hand_outlives_a_reload(settings: int) -> None:
     assert len(hand.serving()) == (4 if settings == 2 else 3)
 
 
+@pytest.mark.parametrize("canary_starts", [False, True])
+def test_the_last_word_about_the_number_counts(canary_starts: bool) -> None:
+    """What is scaled amid a roll-out is newer than its settings, not than the next ones."""
+    hand = Hand(workers=2).up()
+    hand.workers = 4
+    if canary_starts:
+        hand.roll_begins()
+    else:
+        hand.sup.reload()
+        hand.plan()
+    hand.sup.scale(3)
+    hand.settle()
+    assert hand.serving() == [(slot, 2) for slot in range(3)]
+    hand.workers = 5
+    hand.sup.reload()
+    hand.settle()
+    assert len(hand.serving()) == 5
+
+
+def test_going_back_goes_back_to_the_number_too() -> None:
+    hand = Hand(workers=2)
+    hand.limits = Limits(start=10.0, graceful=5.0, settle=300.0)
+    hand.up()
+    hand.workers = 4
+    hand.sup.reload()
+    hand.settle()
+    hand.sup.scale(3)
+    hand.settle()
+    assert hand.sup.rollback(hand.now) == 1
+    hand.settle()
+    assert hand.serving() == [(0, 1), (1, 1)]
+
+
 # --- mode -----------------------------------------------------------------------------------------
 
 

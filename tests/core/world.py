@@ -246,6 +246,7 @@ class World:
         count = workers or self.random.randint(1, 4)
         self.sup = core.supervisor.Supervisor(workers=count)
         self.workers = count
+        self.scaled = False  # by hand, since the roll-out began
         self.offer(code or self._random_code(0.12))
 
     # --- time ---------------------------------------------------------------------------
@@ -881,7 +882,7 @@ class World:
         self.require(self.up and not self.stopping, "a reload before its time")
         self.require(self.candidate is None and self.resolving is None, "two reloads at once")
         self.require(self.unseen_reload, "nobody asked for a reload")
-        self.unseen_reload = False
+        self.unseen_reload = self.scaled = False
         token = self.resolving = object()
         roll = self.random.random()
         if roll < 0.85 or self.calm:
@@ -926,9 +927,9 @@ class World:
         assert old is not None
         have = {it.slot for it in self.fakes.values() if it.generation == number and it.serves}
         missing = set(range(self.sup.workers)) - have
-        if self.codes[number].workers == self.codes[old].workers:
+        if self.codes[number].workers == self.codes[old].workers or self.scaled:
             self.require(not missing, f"served, but not in {missing}")
-        if self.codes[number].workers != self.codes[old].workers:
+        else:
             self.require(self.sup.workers == self.codes[number].workers, "workers not as set")
             self.workers = self.sup.workers
         self.require(self.sup.workers == self.workers, "the number of workers moved by itself")
@@ -978,7 +979,7 @@ class World:
         looped = max(self.strikes[number, "worker"], self.strikes[number, "zygote"]) >= 3
         looped = looped and bool(self._faults(number))
         self.require(self.asked_back or looped, "back for nothing")
-        self.candidate, self.previous = to, None
+        self.candidate, self.previous, self.scaled = to, None, False
         for kind in ("worker", "zygote", "birth"):
             self.strikes[to, kind] = 0
             self.paused.pop((to, kind), None)
@@ -1271,6 +1272,7 @@ class World:
     def _scale(self) -> None:
         wanted = self.random.randint(0, 5)
         self.workers = max(1, wanted)
+        self.scaled = True
         self.sup.scale(wanted)
 
     def _no_forks(self) -> None:

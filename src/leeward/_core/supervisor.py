@@ -77,6 +77,8 @@ class Supervisor:
     resolving: float | None = None
     #: Reloads asked for while one was under way: they become one more.
     queued: int = 0
+    #: `workers` was said by hand since the settings of the roll-out that is under way were read.
+    scaled: bool = False
     #: Workers to be replaced, first come, first served.
     retirees: list[int] = field(default_factory=list)
     stopping: str = ""  # "" | "drain" | "kill"
@@ -154,6 +156,7 @@ class Supervisor:
 
     def scale(self, workers: int) -> None:
         self.workers = max(1, workers)
+        self.scaled = True
 
     def stop(self, now: float, timeout: float, kill: bool = False) -> bool:
         """End: drain everything within `timeout` seconds, or kill it now.
@@ -468,7 +471,7 @@ class Supervisor:
             self.lost = "zygote"
         if self.candidate is not None and self.serving is not None and self._next_to_roll() is None:
             old, new = self.generations[self.serving], self.generations[self.candidate]
-            if new.workers != old.workers:
+            if new.workers != old.workers and not self.scaled:
                 # A number scaled by hand outlives reloads until the settings
                 # themselves say another one.
                 self.workers = new.workers
@@ -483,6 +486,7 @@ class Supervisor:
         idle = self.candidate is None and self.resolving is None
         if self.queued and idle and self.serving is not None:
             self.queued = 0
+            self.scaled = False
             self.resolving = now + RESOLVE_TIMEOUT
             self._out.append(c.Resolve())
 
@@ -704,6 +708,7 @@ class Supervisor:
         """Roll the generation before out again, as it was: nothing is resolved or imported."""
         assert self.previous is not None and self.serving is not None
         self.candidate, self.previous = self.previous, None
+        self.scaled = False
         generation = self.generations[self.candidate]
         generation.pauses, generation.zygote_pauses = Pauses(), Pauses()
         generation.birth_pauses = Pauses()

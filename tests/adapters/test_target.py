@@ -177,6 +177,18 @@ def test_a_module_without_an_application_says_which_names_count(load):
     assert "make_app" in text and "write chat:site" in text
 
 
+def test_what_is_suggested_for_a_file_can_be_typed(load):
+    """Its path, as its directory need not be where modules are looked for."""
+    text = said(load({"sub/chat.py": APP}, "sub/chat.py:nope"))
+    assert "write sub/chat.py:app" in text
+
+
+def test_a_package_that_is_a_program_says_how_it_is_run(load):
+    files = {"shop/__init__.py": "", "shop/__main__.py": "raise SystemExit(1)\n"}
+    text = said(load(files, "shop"))
+    assert "what python -m shop runs: leeward serve shop/__main__.py" in text
+
+
 @pytest.mark.parametrize(
     ("code", "words"),
     [

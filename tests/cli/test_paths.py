@@ -53,6 +53,7 @@ def test_the_root_holds_the_package() -> None:
         ("chat:make_app()", "chat"),
         ("path/chat.py", "chat"),
         ("path/chat.py:app", "chat"),
+        ("path/chat/__main__.py", "chat"),
         ("app.web:make", "app.web"),
         ("some/dir/", "dir"),
         ("mein chät.py", "mein-ch-t"),

@@ -535,6 +535,39 @@ def test_auto_tells_a_program_whose_serving_stands_in_its_package(tmp_path: Path
         service.wait_line(r"found +Tornado program: run\.py")
 
 
+@pytest.mark.parametrize("mode", ["zygote", "spawn"])
+def test_a_package_is_run_as_by_python_m(tmp_path: Path, mode: str) -> None:
+    """Its `__main__.py` imports from beside it, from its package and from the directory."""
+    package = tmp_path / "shop" / "till"
+    package.mkdir(parents=True)
+    (tmp_path / "beside.py").write_text("PORT = 0\n")
+    (tmp_path / "shop" / "__init__.py").write_text("SIGN = 'open'\n")
+    (package / "__init__.py").write_text("")
+    (package / "server.py").write_text(
+        "from tornado import ioloop, web\n"
+        "class Says(web.RequestHandler):\n"
+        "    def initialize(self, what): self.what = what\n"
+        "    def get(self): self.write(self.what)\n"
+        "def run(port, **what):\n"
+        "    web.Application([('/', Says, {'what': what})]).listen(port, '127.0.0.1')\n"
+        "    ioloop.IOLoop.current().start()\n"
+    )
+    (package / "__main__.py").write_text(
+        "import beside, sys\nfrom .. import SIGN\nfrom . import server\n"
+        "server.run(beside.PORT, sign=SIGN,"
+        " package=__package__, spec=__spec__.name, name=__name__)\n"
+    )
+    with serve("shop/till/__main__.py", "--start", mode, cwd=tmp_path, bind=None) as service:
+        service.wait_ready(1)
+        assert get(service) == {
+            "sign": "open",
+            "package": "shop.till",
+            "spec": "shop.till.__main__",
+            "name": "__main__",
+        }
+        service.wait_line(r"found +Tornado program: shop/till/__main__\.py")
+
+
 def test_a_program_that_compares_its_port_is_served_at_another(tmp_path: Path) -> None:
     """Bokeh's server does: it is shown the port that it asked for."""
     (tmp_path / "compares.py").write_text(

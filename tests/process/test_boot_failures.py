@@ -71,10 +71,13 @@ SAYS_WHY = {
 def test_code_that_cannot_run_is_named_by_its_own_lines(target: str, mode: str) -> None:
     """Not importable, raising, no application: exit code 3, tried once, the line is named."""
     with failing(target, 3, "--start", mode, "-w", "2") as error:
-        _, *found, remedy = error
+        stage, *found, remedy = error
         for wanted, line in zip(SAYS_WHY[target], found, strict=True):
             assert re.search(wanted, line), error
-        assert remedy == f"Try it alone: leeward check {target}"
+        alone = f"Try it alone: leeward check {target}"
+        if "factory" in stage:  # which it does not call
+            alone = f"It can be loaded (leeward check {target}): its workers do not come up"
+        assert remedy == alone
 
 
 def test_a_file_that_is_not_there_has_a_neighbour() -> None:
@@ -99,6 +102,34 @@ def test_a_start_that_hangs_is_ended_and_its_line_named(target: str, where: str,
         assert re.search(where, error[1]), error
 
 
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+@pytest.mark.parametrize("factory", ["main", "runs"])
+def test_a_main_that_is_named_as_a_factory(factory: str, loop: str, mode: str) -> None:
+    """It runs a loop inside of ours: its line, and how to have the file run."""
+    if loop == "uvloop":
+        pytest.importorskip("uvloop", reason="uvloop is not installed")
+    target = f"runs_its_loop:{factory}"
+    with failing(target, 3, "--start", mode, "--loop", loop) as error:
+        assert re.search(rf"{factory}\(\) in runs_its_loop failed: RuntimeError: .*loop", error[1])
+        assert any(re.search(rf"runs_its_loop.py:\d+ in {factory}: ", line) for line in error)
+        assert "leeward serve runs_its_loop.py --kind script" in error[-2]
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_a_factory_that_awaits_for_ever(loop: str, mode: str) -> None:
+    """The time-out names the application's own lines, which only its loop knows."""
+    if loop == "uvloop":
+        pytest.importorskip("uvloop", reason="uvloop is not installed")
+    flags = ("--start", mode, "--loop", loop, "--start-timeout", f"{START_TIMEOUT}s")
+    with failing("runs_its_loop:waits", 3, *flags) as error:
+        assert error[1].endswith(f"has not returned in time (--start-timeout {START_TIMEOUT}s)")
+        assert re.search(r"^  runs_its_loop.py:20 in waits: await forever\(\)$", error[2]), error
+        assert re.search(r"^  runs_its_loop.py:24 in forever: await asyncio", error[3]), error
+        assert "--kind script" in error[-2]
+
+
 @pytest.mark.parametrize(
     ("target", "env", "why", "mode"),
     [
@@ -121,7 +152,10 @@ def test_a_first_start_that_dies_without_a_word_is_tried_five_times(
         assert service.wait() == 5
         error = error_of(service)
         assert re.fullmatch(rf"leeward: {target} {why}, 5 times before it was ever ready", error[0])
-        assert error[1:] == [f"Try it alone: leeward check {target}"]
+        alone = f"Try it alone: leeward check {target}"
+        if target == "dies_at_birth" and mode == "zygote":
+            alone = f"It can be loaded (leeward check {target}): its workers do not come up"
+        assert error[1:] == [alone]
         died = [line for line in service.lines if re.search(rf"died: {why}$", line)]
         assert len(died) == 5, service.log
         pauses = re.findall(r"pausing ([\d.]+) s \((\d) in a row\)", service.log)

@@ -126,7 +126,7 @@ def test_warn_forks_all_the_same_and_says_so() -> None:
         shown = service.ps()
         assert (shown["mode"], shown["mode_why"]) == ("zygote", "in spite of a hazard")
         service.wait_line(r"warning .*zygote LW101 a thread 'metrics'.*\(has_a_thread\.py:8")
-        service.wait_line("forked all the same, as it does not run in any worker; .*LW101.md")
+        service.wait_line("forked all the same, though it does not run in any worker; .*LW101.md")
         (hazard,) = shown["hazards"]
         assert (hazard["code"], hazard["where"]) == ("LW101", "has_a_thread.py:8")
 

@@ -106,7 +106,7 @@ def test_zygote_by_force_says_what_it_forks_in_spite_of() -> None:
     with serve("has_a_thread", "--start", "zygote", cwd=APPS) as service:
         service.wait_ready(1)
         service.wait_line(f"warning .*zygote {NAMES_IT}")
-        service.wait_line("forked all the same, as it does not run in any worker")
+        service.wait_line("forked all the same, though it does not run in any worker")
         assert mode_of(service)[0] == "zygote"
 
 

@@ -94,6 +94,46 @@ def test_a_stop_finishes_what_is_in_flight(way: str, tmp_path: Path) -> None:
     assert marks(tmp_path, "atexit").keys() == marks(tmp_path, "factory-atexit").keys()
 
 
+class Knocking:
+    """Clients that come again and again, each by a thread; `cut`: what no answer came to."""
+
+    def __init__(self, address: tuple[str, int], clients: int) -> None:
+        self.answered = self.refused = 0
+        self.cut: list[str] = []
+        self._over = threading.Event()
+        self._threads = [
+            threading.Thread(target=self._come, args=(address,)) for _ in range(clients)
+        ]
+
+    def __enter__(self) -> Knocking:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *why: object) -> None:
+        self._over.set()
+        for thread in self._threads:
+            thread.join(PATIENCE)
+
+    def _come(self, address: tuple[str, int]) -> None:
+        while not self._over.is_set():
+            try:
+                connection = socket.create_connection(address, PATIENCE)
+            except ConnectionRefusedError:
+                self.refused += 1
+                time.sleep(0.001)  # a loop without a pause would leave the service no CPU
+                continue
+            with connection:
+                try:
+                    connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+                    if connection.recv(4096):
+                        self.answered += 1
+                    else:
+                        self.cut.append("closed")
+                except OSError as error:
+                    self.cut.append(str(error))
+
+
 @pytest.mark.parametrize("start", ["zygote", "spawn"])
 def test_who_comes_later_is_refused(start: str) -> None:
     """Nobody waits for an answer that cannot come while the last requests are finished."""
@@ -105,6 +145,40 @@ def test_who_comes_later_is_refused(start: str) -> None:
             held.release()
             assert busy.answer().json["pid"] == held.pid
         assert service.wait() == 0
+
+
+@pytest.mark.parametrize("start", ["zygote", "spawn"])
+def test_who_comes_while_it_stops_is_refused_and_not_reset(start: str) -> None:
+    """From the moment that nobody accepts, though many processes hold the listener then."""
+    for _ in range(3):
+        with serve("hello", "-w", "3", "--start", start, cwd=APPS) as service:
+            address = address_of(service.wait_ready(3))
+            with Knocking(address, 8) as clients:
+                until(lambda clients=clients: clients.answered > 100, "answers")
+                service.signal(signal.SIGTERM)
+                until(lambda clients=clients: clients.refused > 100, "new clients to be refused")
+            assert service.wait() == 0
+        assert clients.cut == []
+
+
+def test_a_worker_that_ends_by_itself_closes_nobody_elses_listener(tmp_path: Path) -> None:
+    """Its loop was stopped by the application: that is a stop for itself alone."""
+    (tmp_path / "ends.py").write_text(
+        "import asyncio, tornado.web\n"
+        "class Ends(tornado.web.RequestHandler):\n"
+        "    def get(self): asyncio.get_event_loop().call_soon(asyncio.get_event_loop().stop)\n"
+        "def make_app(): return tornado.web.Application([('/ends', Ends), ('/', tornado.web."
+        "RequestHandler)])\n"
+    )
+    with serve("ends:make_app", "-w", "2", cwd=tmp_path) as service:
+        service.wait_ready(2)
+        with Http(address_of(service)) as client:
+            client.get("/ends")
+        service.wait_line("the application stopped the event loop")
+        for _ in range(20):
+            assert get(address_of(service)).status == 405
+        service.wait_line("died: exited with code 0")
+        assert get(address_of(service)).status == 405
 
 
 def test_a_worker_that_drains_already_keeps_nobody_waiting() -> None:

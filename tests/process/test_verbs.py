@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import NoneType
 
@@ -235,21 +236,29 @@ def breaking(directory: Path) -> contextlib.AbstractContextManager[Service]:
     return serve("breaking:make_app", cwd=directory)
 
 
-def test_ps_of_a_stopped_supervisor_ends() -> None:
-    """SIGSTOP: the asker is told so, within seconds, with what to type; CONT mends it."""
+def test_verbs_of_a_stopped_supervisor_end() -> None:
+    """SIGSTOP: the asker is told so, within seconds, with what to type; CONT mends it.
+
+    Those that wait for something, too.
+    """
     with serve("hello", cwd=APPS) as service:
         service.wait_ready()
         service.signal(signal.SIGSTOP)
         try:
             begun = time.monotonic()
-            asked = service.leeward("ps")
+            waiting = [("reload",), ("reload", "--no-wait"), ("recycle",), ("rollback",)]
+            with ThreadPoolExecutor(len(waiting) + 1) as side_by_side:
+                answers = list(
+                    side_by_side.map(lambda it: service.leeward(*it), [("ps",), *waiting])
+                )
             assert time.monotonic() - begun < 10
-            assert asked.returncode == 1
-            assert "SIGSTOP" in asked.stderr and f"kill -CONT {service.pid}" in asked.stderr
+            for asked in answers:
+                assert asked.returncode == 1
+                assert "SIGSTOP" in asked.stderr and f"kill -CONT {service.pid}" in asked.stderr
             assert get(address_of(service)).status == 200  # nobody else is disturbed
         finally:
             service.signal(signal.SIGCONT)
-        assert service.ps()["state"] == "serving"
+        assert service.ps()["pid"] == service.pid
 
 
 # --- which instance ---------------------------------------------------------------------

@@ -290,6 +290,20 @@ def gives_nothing():
     return None
 
 
+def blocks():
+    threading.Event().wait()
+
+
+def has_no_threads():
+    import faulthandler
+
+    def refuse(*args, **kwargs):
+        raise RuntimeError("unable to start watchdog thread")
+
+    faulthandler.dump_traceback_later = refuse
+    return make_app()
+
+
 async def hangs():
     print("hanging", file=sys.stderr, flush=True)
     await asyncio.get_running_loop().create_future()

@@ -10,7 +10,7 @@ import time
 import pytest
 from worker.harness import PATIENCE
 
-from leeward._core.messages import Hello, Leaving, Watched
+from leeward._core.messages import Failed, Hello, Leaving, Watched
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_a_handler_of_the_application_is_left_alone(serving):
 
 def test_a_factory_that_hangs_is_seen_before_it_is_ended(worker):
     """The supervisor kills it at the end of the start time-out; its stack is there by then."""
-    one = worker("hangs", start_timeout=0.6)
+    one = worker("blocks", start_timeout=0.6)
     one.receive(Hello)
     watched = one.channel.wait(PATIENCE)
     assert isinstance(watched, Watched)
@@ -94,3 +94,25 @@ def test_a_factory_that_hangs_is_seen_before_it_is_ended(worker):
         assert one.channel.wait(0.05) is None and time.monotonic() < deadline
     os.close(watched.stack)
     assert one.process.poll() is None
+
+
+def test_a_factory_that_awaits_for_ever_gives_up_by_itself(worker):
+    """Only its loop knows where it waits."""
+    one = worker("hangs", start_timeout=0.6)
+    one.receive(Hello)
+    watched = one.channel.wait(PATIENCE)
+    assert isinstance(watched, Watched)
+    os.close(watched.stack)
+    failed = one.channel.wait(PATIENCE)
+    assert isinstance(failed, Failed) and failed.stage == "factory"
+    assert "has not returned in time (--start-timeout 0.6s)" in failed.text
+    assert re.search(r"apps.py:\d+ in hangs: await asyncio", failed.text)
+
+
+def test_it_starts_and_leaves_where_no_thread_is_to_be_had(serving):
+    """A limit of processes counts threads: what watches a start and an end does without."""
+    one = serving("has_no_threads")
+    assert one.connect().get("/")[0] == 200
+    one.drain()
+    assert one.ended() == 0
+    assert "Traceback" not in one.log() and "no thread" not in one.log()

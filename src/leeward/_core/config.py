@@ -86,12 +86,14 @@ class Listener(Record):
               ``unix:/run/app.sock``, ``fd://3``.
     url:      how a person reaches it: ``http://127.0.0.1:8000``.
     path:     file to remove at the end for a unix socket that we made, else "".
+    made:     by us; else it was handed in, and goes on without us.
     """
 
     fd: int
     address: str
     url: str
     path: str = ""
+    made: bool = True
 
 
 class Config(Record):

@@ -314,7 +314,8 @@ def two_lines(hazard: Hazard, found: str) -> str:
     """What it is and where; what is done, and what to do."""
     code = CODES[hazard.code]
     page = f"docs/reference/hazards/{hazard.code}.md"
-    return f"{hazard.line}\n{found}, as {code.fault}; {code.remedy} ({page})"
+    so = "though" if found == WARNED else "as"
+    return f"{hazard.line}\n{found}, {so} {code.fault}; {code.remedy} ({page})"
 
 
 def in_full(hazard: Hazard, found: str) -> list[str]:

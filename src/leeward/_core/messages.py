@@ -220,11 +220,13 @@ class Drain(Message):
               1012 spread over `window`) or "stop" (idle ones are closed at once,
               WebSockets 1001 at once).
     timeout:  seconds until what is left is cut off.
+    refuse:   nobody is to come any more, to none of the processes that hold the listeners.
     """
 
     reason: str
     timeout: float
     window: float
+    refuse: bool = False
 
 
 class Aside(Message):

@@ -23,6 +23,14 @@ STAGES = {
     "hazards": "may not be forked",
 }
 
+#: Stages behind the import.
+_PAST_LOADING = tuple(STAGES[it] for it in ("factory", "resource", "probe", "listen", "user"))
+
+
+def is_past_loading(why: str) -> bool:
+    """Does `why` a start failed say that the application was loaded?"""
+    return why.startswith(_PAST_LOADING)
+
 
 class Coroner:
     """Turns wait statuses into words; remembers the kernel's out-of-memory count."""

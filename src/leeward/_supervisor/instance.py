@@ -27,6 +27,7 @@ from leeward._supervisor.asking import Asking
 from leeward._supervisor.children import Children, Reaped
 from leeward._supervisor.control import Control
 from leeward._supervisor.delay import Delay
+from leeward._supervisor.ends import is_past_loading
 from leeward._supervisor.going_back import GoingBack
 from leeward._supervisor.guard import Guard, told
 from leeward._supervisor.loop import Loop
@@ -425,9 +426,11 @@ class Instance:
         if end.code:
             config, target = self._roll_out.config, self._roll_out.config.target
             why = self._processes.explained(end.why)
-            remedy = f"Try it alone: leeward check {target}"
             loaded = any(it.ever_loaded for it in self._core.generations.values())
-            if why != end.why and not loaded and target.endswith(".py") and config.kind != "script":
+            remedy = f"Try it alone: leeward check {target}"
+            if loaded or is_past_loading(end.why):
+                remedy = f"It can be loaded (leeward check {target}): its workers do not come up"
+            elif why != end.why and target.endswith(".py") and config.kind != "script":
                 remedy += "; if it serves by itself, it is a program: --kind script"
             self._voice.fail(f"{target} {why}\n{remedy}")
             self._notify.status(f"failed: {end.why.splitlines()[0]}")

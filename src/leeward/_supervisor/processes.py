@@ -135,7 +135,9 @@ class Processes:
             self._children.signal(it.pid, signal.SIGTERM)
         else:
             window = self._config(it.generation).drain_window
-            self._send(it.id, m.Drain(command.reason, command.timeout, window))
+            # One that was handed in goes on without us.
+            refuse = command.reason == "stop" and all(it.made for it in self._listeners)
+            self._send(it.id, m.Drain(command.reason, command.timeout, window, refuse))
             if it.ready_at is None:
                 # Still importing: it cannot read, and has accepted nothing.
                 # SIGTERM has its default action until just before it accepts.

@@ -334,4 +334,4 @@ def listener(sock: socket.socket, fd: int, made: bool = True, tls: bool = False)
     path = ""
     if made and sock.family == socket.AF_UNIX and address.startswith("unix:/"):
         path = address[len("unix:") :]
-    return Listener(fd=fd, address=address, url=url, path=path)
+    return Listener(fd=fd, address=address, url=url, path=path, made=made)

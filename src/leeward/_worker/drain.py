@@ -90,7 +90,7 @@ class Drainer:
         # A handler that blocks the loop would keep `_cut` from ever running.
         leave.guard(deadline - now + OVERRUN)
         if self.reason not in (order.reason, "stop"):
-            self._acceptor.stop(sweep=order.reason == "stop")
+            self._acceptor.stop(sweep=order.reason == "stop", refuse=order.refuse)
             self.reason = order.reason
             window = min(max(0.0, order.window), SPREAD * (deadline - now))
             self._say(order)

@@ -64,7 +64,9 @@ def guard(seconds: float) -> None:
 
     faulthandler's C thread writes every stack to stderr and exits with status 1.
     """
-    with contextlib.suppress(OSError, ValueError):  # no stderr: `leave` has a second guard
+    # No stderr, or no thread to be had (RuntimeError): `leave` has a second guard, and the
+    # supervisor a deadline.
+    with contextlib.suppress(OSError, ValueError, RuntimeError):
         faulthandler.dump_traceback_later(max(seconds, 0.01), exit=True, file=2)
 
 

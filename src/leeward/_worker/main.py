@@ -217,7 +217,7 @@ class Worker(Obedient):
         birth = self.birth
         with watched(self.channel, birth.config.start_timeout):
             await self._open_resources()
-            application = await make(birth.application)
+            application = await make(birth.application, birth.config.start_timeout)
             # A factory that stopped the loop stops it here, before anything is accepted;
             # uvloop stops a turn later than asyncio.
             await asyncio.sleep(0)

@@ -25,6 +25,7 @@ from leeward import hosting
 from leeward._core.messages import Ailing, Leaving
 from leeward._sys.signals import LATE
 from leeward._worker.ending import ending
+from leeward._worker.factory import waits_at
 from leeward.adapters import blame
 from leeward.adapters.loading import time_to_wait
 from leeward.errors import NotOpen, TargetError
@@ -134,7 +135,7 @@ class Resources:
         # The last to have begun is what the others wait for.
         stuck: list[Life] = [it for it in book.opening.values() if it.task is not None]
         resource = stuck[-1].resource if stuck else asked
-        error = _hung(resource, timeout, _places(stuck[-1].task) if stuck else [])
+        error = _hung(resource, timeout, waits_at(stuck[-1].task) if stuck else [])
         tasks = {it.task for it in stuck if it.task is not None}
         for task in tasks:
             task.cancel()
@@ -227,7 +228,7 @@ class _Teller:
         self._say(str(told).split("\n"))
 
     def late(self, resource: Resource[Any], seconds: float, task: Any) -> None:
-        words = [f"{resource} did not close within {seconds:.3g} s", *_places(task)]
+        words = [f"{resource} did not close within {seconds:.3g} s", *waits_at(task)]
         self._say(words)
 
     def _say(self, words: list[str]) -> None:
@@ -305,16 +306,6 @@ async def _outcome(opening: Awaitable[Any]) -> BaseException | None:
     except BaseException as error:
         return error
     return None
-
-
-def _places(task: Any) -> list[str]:
-    """Where `task` waits, in the application's own lines."""
-    import traceback
-
-    from leeward.engine.standing import frames
-
-    stack = [(frame, frame.f_lineno) for frame in frames(task)] if task is not None else []
-    return blame.told(traceback.StackSummary.extract(iter(stack)))
 
 
 async def _ails(resource: Resource[Any]) -> str:

@@ -83,7 +83,9 @@ def watched(channel: Channel, start_timeout: float) -> Iterator[None]:
     stack = memfd_create("leeward-stack")
     try:
         channel.send(Watched(Descriptor(stack)))
-        faulthandler.dump_traceback_later(max(0.05, left), file=stack)
+        # No thread is to be had (a limit of processes counts them): only the place is not told.
+        with contextlib.suppress(RuntimeError):
+            faulthandler.dump_traceback_later(max(0.05, left), file=stack)
         with kept():
             yield
     finally:

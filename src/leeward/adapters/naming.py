@@ -9,6 +9,7 @@ Nothing is imported or opened here.
 from __future__ import annotations
 
 import ast
+import os
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,6 +29,21 @@ class Target:
     called: bool = False
     args: tuple[Any, ...] = ()
     kwargs: dict[str, Any] = field(default_factory=dict)
+
+
+def package_of(path: str) -> tuple[str, str]:
+    """Of the `__main__.py` of a package its dotted name, and the directory that it is found in.
+
+    ("", the file's directory) for any other file: only this one is never run but as
+    ``python -m package``, and its relative imports say so.
+    """
+    folder, name = os.path.split(os.path.abspath(path))
+    inside: list[str] = []
+    if name == "__main__.py":
+        while os.path.isfile(os.path.join(folder, "__init__.py")):
+            folder, last = os.path.split(folder)
+            inside.insert(0, last)
+    return ".".join(inside), folder
 
 
 def parse(text: str) -> Target:

@@ -21,6 +21,7 @@ import asyncio
 import atexit
 import builtins
 import contextlib
+import importlib.util
 import os
 import socket
 import sys
@@ -33,6 +34,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 from leeward._core.config import Config
 from leeward._sys import sockets
 from leeward.adapters import blame, wanted
+from leeward.adapters.naming import package_of
 from leeward.adapters.target import Application
 from leeward.adapters.wanted import Want
 from leeward.errors import BindError, LeewardError, TargetError, UsageError
@@ -148,6 +150,11 @@ class Program:
         module = ModuleType("__main__")
         vars(module).update(__file__=path, __builtins__=builtins, __cached__=None)
         sys.modules["__main__"] = module
+        if package := package_of(path)[0]:  # as `python -m` does
+            importlib.import_module(package)
+            name = f"{package}.__main__"
+            spec = importlib.util.spec_from_file_location(name, path)
+            vars(module).update(__package__=package, __spec__=spec)
         exec(code, vars(module))
 
     # --- what it asks for, by way of the substitutes ------------------------------------

@@ -23,7 +23,7 @@ from leeward._core.programs import USUAL
 from leeward._core.record import Record
 from leeward.adapters import blame
 from leeward.adapters.fingerprints import changed_since, fingerprints
-from leeward.adapters.naming import FORMS, Target, parse
+from leeward.adapters.naming import FORMS, Target, package_of, parse
 from leeward.errors import TargetError
 
 __all__ = ["Application", "changed_since", "fingerprints", "load", "prepare"]
@@ -66,7 +66,7 @@ def prepare(config: Config) -> None:
     target = parse(config.target)
     first = [here]
     if target.is_file:
-        folder = os.path.dirname(os.path.join(here, target.module))
+        _, folder = package_of(os.path.join(here, target.module))
         first = [folder] if folder == here else [folder, here]
     sys.path[:] = [*first, *(entry for entry in sys.path if entry not in first)]
     sys.argv = [config.target, *config.args]
@@ -183,7 +183,9 @@ def _found(target: Target, module: ModuleType) -> Application:
                 _hidden(target, module)
             owner = where if value is module else type(value).__name__
             near = _near(name, [n for n in dir(value) if not n.startswith("__")])
-            raise TargetError(f"{owner} has no {name!r}{near}", _candidates(module)) from None
+            raise TargetError(
+                f"{owner} has no {name!r}{near}", _candidates(target, module)
+            ) from None
     if target.called:
         return _called(target, value)
     return _judge(target, value, target.attribute)
@@ -197,9 +199,13 @@ def _usual(target: Target, module: ModuleType) -> Application:
         return _judge(target, value, name)
     _hidden(target, module)
     program = "; a program of its own: --kind script" if target.is_file else ""
+    for folder in getattr(module, "__path__", ()):
+        main = os.path.join(folder, "__main__.py")
+        if os.path.isfile(main):
+            program = f"; what python -m {target.module} runs: leeward serve {blame.shown(main)}"
     raise TargetError(
         f"{target.module} has none of {', '.join(USUAL)}: which is the application?",
-        _candidates(module) + program,
+        _candidates(target, module) + program,
     )
 
 
@@ -218,7 +224,7 @@ def _hidden(target: Target, module: ModuleType) -> None:
             )
 
 
-def _candidates(module: ModuleType) -> str:
+def _candidates(target: Target, module: ModuleType) -> str:
     """ "It has chat:make_server, …": what could be meant, applications first."""
     name = module.__name__
     names = [key for key, value in vars(module).items() if _is_application(value)]
@@ -229,7 +235,7 @@ def _candidates(module: ModuleType) -> str:
     ]
     if not names:
         return f"{FORMS}, a function that returns a tornado.web.Application"
-    return "It has " + ", ".join(dict.fromkeys(names[:6])) + f": write {name}:{names[0]}"
+    return "It has " + ", ".join(dict.fromkeys(names[:6])) + f": write {target.module}:{names[0]}"
 
 
 def _is_application(value: object) -> bool:

@@ -103,7 +103,11 @@ class Client:
             while True:
                 left = deadline - time.monotonic()
                 # One that never ceases to tell of its progress does not answer either.
-                message = self.channel.wait(left) if left > 0.0 else None
+                message = self.channel.wait(min(left, ANSWER_TIMEOUT)) if left > 0.0 else None
+                if message is None and left > ANSWER_TIMEOUT:
+                    if self._is_stopped():
+                        raise self.silent(timeout - left + ANSWER_TIMEOUT, goes_on)
+                    continue
                 if isinstance(message, Answer):
                     return message
                 if isinstance(message, Progress):
@@ -140,6 +144,11 @@ class Client:
         """It may have closed already, and said why: that is still to be read."""
         with contextlib.suppress(ChannelClosed):
             self.channel.send(request)
+
+    def _is_stopped(self) -> bool:
+        from leeward._sys import procfs
+
+        return bool(self.pid) and procfs.state_of(self.pid) == "T"
 
     def ended(self) -> LeewardError:
         from leeward._sys import procfs

@@ -37,6 +37,8 @@ def kind(target: Value, given: Value, directory: str, notes: list[str]) -> Value
         )
     if given.value != "auto":
         return given
+    if os.path.basename(path) == "__main__.py":
+        return Value("script", f"{given.origin.partition(' (')[0]} (what python -m runs)")
     seen = _look(os.path.join(directory, path)) if is_file else Look()
     if seen.is_program:
         why = f"it serves by {seen.serves}" if seen.serves else f"it is run by {seen.runs}"

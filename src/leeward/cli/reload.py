@@ -32,7 +32,8 @@ def command(name: str, named: str, tls: bool, no_wait: bool, timeout: str) -> in
     seconds = duration_option("--timeout", timeout)
     with Client(instances.find(chosen(name, named), os.environ)) as client:
         request = ReloadRequest(wait=not no_wait, tls=tls)
-        answer = client.ask(request, seconds, progress=output.say, goes_on="the reload")
+        wait = None if no_wait else seconds
+        answer = client.ask(request, wait, progress=output.say, goes_on="the reload")
     if answer.code:
         output.complain(answer.text)
     else:

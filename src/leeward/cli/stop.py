@@ -22,6 +22,7 @@ from leeward.cli.main import Verb, chosen, name_argument
 from leeward.cli.reload import duration_option
 from leeward.cli.shapes import count, pid
 from leeward.errors import ChannelClosed, LeewardError
+from leeward.views.units import plural
 
 #: How often a person who waits is told for what.
 _TELL_EVERY = 5.0
@@ -74,8 +75,8 @@ def _waiting_for(instance: instances.Instance) -> str:
     except (LeewardError, ChannelClosed):
         return "waiting for its last processes"
     busy = [
-        f"worker {each['slot']} (pid {each['pid']}): {each['in_flight']} requests in flight, "
-        f"{each['connections']} connections"
+        f"worker {each['slot']} (pid {each['pid']}): {plural(each['in_flight'], 'request')} "
+        f"in flight, {plural(each['connections'], 'connection')}"
         for each in workers
     ]
     return "waiting for " + ("; ".join(busy) or "its last processes")

@@ -14,10 +14,12 @@ _ELSEWHERE = "Is the directory right? Set it with --chdir DIR"
 
 
 def default_name(target: str) -> str:
-    """Name of the instance: "chat" for chat:make_app and for path/chat.py."""
+    """Name of the instance: "chat" for chat:make_app, path/chat.py and chat/__main__.py."""
     match = _FILE.match(target)
     if match:
         stem = os.path.basename(match["path"])[: -len(".py")]
+        if stem == "__main__":
+            stem = os.path.basename(os.path.dirname(os.path.abspath(match["path"])))
     else:
         stem = target.split(":")[0].rstrip("/")
         stem = os.path.basename(stem)

@@ -23,7 +23,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from leeward._core.messages import Drain, Failed, Hello
-from leeward._worker import forks, leave
+from leeward._worker import forks, leave, tasks
 from leeward._worker.main import Worker
 from leeward._worker.resources import RESERVE
 from leeward.adapters import blame
@@ -140,7 +140,10 @@ class Adopted(Worker):
             self._main = None  # that of an earlier loop
         self.loop.add_reader(self.channel.fileno(), self._hear)
         try:
+            tasks.check(self.loop)
             self._furnish(self._http)
+        except TargetError as error:
+            self.fail(error)
         except Exception as error:  # ssl_options that cannot be used
             self.fail(blame.tell(error, f"serving {self.program.path}"))
         # Not awaited by the program, which goes on meanwhile.

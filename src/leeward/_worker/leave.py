@@ -25,6 +25,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from leeward._worker.tasks import misfit
 from leeward.adapters.logfiles import queued
 
 if TYPE_CHECKING:
@@ -149,6 +150,8 @@ def _end_tasks(loop: asyncio.AbstractEventLoop, budget: float, resources: Resour
         with contextlib.suppress(TimeoutError):  # a generator that does not end is cut
             await asyncio.wait_for(loop.shutdown_asyncgens(), seconds)
 
+    if misfit(loop) is not None:
+        loop.set_task_factory(None)  # all that is left to do would fail by it
     loop.set_exception_handler(quiet)
     ending = loop.create_task(end())
     while not ending.done():

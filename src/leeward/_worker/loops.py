@@ -42,14 +42,17 @@ def kind(loop: asyncio.AbstractEventLoop) -> str:
     return type(loop).__module__.partition(".")[0]
 
 
+def is_ours() -> bool:
+    """Is the choice of a loop ours?  An application with a policy has made its own."""
+    return type(asyncio.get_event_loop_policy()) is asyncio.DefaultEventLoopPolicy
+
+
 def new(loop: str) -> asyncio.AbstractEventLoop:
     """A fresh loop, as --loop says.  Raises TargetError if there is no uvloop.
 
     The application's own choice of a policy goes first.
     """
-    policy = asyncio.get_event_loop_policy()
-    own = type(policy) is not asyncio.DefaultEventLoopPolicy
-    if own or wanted(loop) == "asyncio":
+    if not is_ours() or wanted(loop) == "asyncio":
         return asyncio.new_event_loop()
     try:
         import uvloop

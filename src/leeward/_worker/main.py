@@ -44,7 +44,7 @@ from leeward._core.messages import (
     Hello,
     Ready,
 )
-from leeward._worker import forks, here, leave, logs, loops, probe, ringed
+from leeward._worker import forks, here, leave, logs, loops, probe, ringed, tasks
 from leeward._worker.accept import Acceptor
 from leeward._worker.access.start import start, tell
 from leeward._worker.drain import Drainer
@@ -169,6 +169,7 @@ class Worker(Obedient):
         self.loop.add_reader(self.channel.fileno(), self._hear)
         forks.watch(self.abandon)
         try:
+            tasks.check(self.loop)  # the import may have left it with a factory
             self.loop.run_until_complete(self._begin())
         except TargetError as error:
             self._fail(self.starts, str(error))
@@ -216,16 +217,25 @@ class Worker(Obedient):
     async def _begin(self) -> None:
         birth = self.birth
         with watched(self.channel, birth.config.start_timeout):
+            application = await self._make()
+            self._furnish(application)
+            await self._probe()
+        self._accept(describe(application))
+
+    async def _make(self) -> HTTPServerConnectionDelegate:
+        try:
             await self._open_resources()
-            application = await make(birth.application, birth.config.start_timeout)
+            application = await make(self.birth.application, self.birth.config.start_timeout)
             # A factory that stopped the loop stops it here, before anything is accepted;
             # uvloop stops a turn later than asyncio.
             await asyncio.sleep(0)
             await asyncio.sleep(0)
             await self._open_resources()  # those that the factory has declared
-            self._furnish(application)
-            await self._probe()
-        self._accept(describe(application))
+        except Exception:
+            tasks.check(self.loop)  # what failed may have failed by it
+            raise
+        tasks.check(self.loop)
+        return application
 
     async def _open_resources(self) -> None:
         """Raises TargetError if one does not open."""

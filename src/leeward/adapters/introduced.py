@@ -35,7 +35,12 @@ class Newcomer:
         self.descriptor = connection.fileno()
         self._server = server
         self._connection = connection
-        self._task = asyncio.get_running_loop().create_task(gate.admit(connection, address))
+        work = gate.admit(connection, address)
+        try:
+            self._task = asyncio.get_running_loop().create_task(work)
+        except BaseException:
+            work.close()
+            raise
         self._task.add_done_callback(self._admitted)
 
     def _admitted(self, task: asyncio.Task[Place | None]) -> None:

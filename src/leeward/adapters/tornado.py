@@ -122,7 +122,13 @@ class TornadoServer(Registry["Connection | Newcomer"]):
         if self._gate is None:
             self.serve(connection, address, None)
         else:
-            self.add(Newcomer(self, self._gate, connection, address))
+            try:
+                newcomer = Newcomer(self, self._gate, connection, address)
+            except Exception as error:  # of the application's task factory
+                connection.close()
+                self.unserved(error)
+                return
+            self.add(newcomer)
 
     def serve(self, connection: socket.socket, address: Any, place: proxy.Place | None) -> bool:
         """place:  where the client is, if a proxy has said so.

@@ -14,6 +14,7 @@ from tornado.http1connection import _GzipMessageDelegate
 from tornado.httpserver import HTTPServer, _HTTPRequestContext, _ProxyAdapter
 from tornado.httputil import HTTPMessageDelegate, HTTPServerConnectionDelegate
 
+from leeward._core.proxy import BadHeader
 from leeward._core.record import replace
 from leeward.engine import arguments, forwarded, health, overload, proxy
 from leeward.engine.accelerate import watch
@@ -171,8 +172,13 @@ class Engine(Registry["Link"]):
         member = Connection(self, address)
         member.descriptor = connection.fileno()
         self.add(member)
-        member.task = self.loop.create_task(self._connect(member, connection))
-        member.task.add_done_callback(lambda task: self._connected(task, member, connection))
+        work = self._connect(member, connection)
+        try:
+            member.task = self.loop.create_task(work)
+            member.task.add_done_callback(lambda task: self._connected(task, member, connection))
+        except Exception as error:  # of the application's task factory
+            work.close()
+            self._leave_unserved(member, connection, error)
 
     async def _connect(self, member: Connection, connection: socket.socket) -> None:
         if self._gate is not None:
@@ -207,11 +213,19 @@ class Engine(Registry["Link"]):
         member.task = None
         error = None if task.cancelled() else task.exception()
         if task.cancelled() or error is not None:
-            connection.close()
-            member.connection_lost(None)
+            self._leave_unserved(member, connection, error)
         if isinstance(error, ssl.SSLError) and self.loop.time() - self._said >= 1.0:
             self._said = self.loop.time()  # one a second: scanners come in swarms
             _general.warning("SSL Error on %s: %s", member.address, error)
+
+    def _leave_unserved(
+        self, member: Connection, connection: socket.socket, error: BaseException | None
+    ) -> None:
+        connection.close()
+        member.connection_lost(None)
+        # A broken connection is nobody's concern; of a header the gate has told.
+        if error is not None and not isinstance(error, OSError | BadHeader | _TooMany):
+            self.unserved(error)
 
     def tune(self, config: Config) -> None:
         counted = self.addresses.most

@@ -19,6 +19,7 @@ from leeward.engine import eviction
 from leeward.engine.addresses import Addresses
 from leeward.engine.orphans import Orphan
 from leeward.engine.standing import Standing
+from leeward.engine.unserved import Unserved
 from leeward.engine.vanished import Vanished
 
 if TYPE_CHECKING:
@@ -137,6 +138,7 @@ class Registry(Generic[M]):
         self._sent: dict[M, int] = {}  # at the last look
         self._loop = asyncio.get_running_loop()
         self.vanished: Vanished[M] = Vanished(self._loop, self.live)
+        self.unserved = Unserved(self._loop.time)
 
     def _exits(self, error: BaseException) -> None:
         """An application's `sys.exit` ends the loop, from wherever it was called.

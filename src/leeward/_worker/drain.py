@@ -112,11 +112,9 @@ class Drainer:
         """Has the last connection gone, and the last handler?  Called after each one's end."""
         if not self.reason or self._over:
             return
-        doubtful = self._server.doubtful()
-        left: int = sum(self._server.connections().values()) - doubtful
-        if left:
+        if not self._server.only_doubtful():
             return
-        if not doubtful and not self._server.unfinished():
+        if not self._server.doubtful() and not self._server.unfinished():
             self._finish()
             return
         now = self._loop.time()

@@ -99,6 +99,9 @@ class Server(Protocol):
         """Of the connections, those whose client has said FIN and waits for its answer, or has
         left: nothing was sent since that would tell."""
 
+    def only_doubtful(self) -> bool:
+        """Is there no other connection?"""
+
     def take_stock(self) -> None:
         """Note who sends something, and who only waits: `close_rest` is near."""
 

@@ -1,0 +1,58 @@
+"""What stands where a file should is named, with its exit code, and nobody is waited for."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from cli.conftest import Run
+
+APP = "import tornado.web\ndef make_app(): return tornado.web.Application([])\n"
+
+
+@pytest.fixture(autouse=True)
+def application(tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text(APP)
+
+
+@pytest.mark.parametrize("verb", ["serve", "check"])
+def test_a_fifo_is_no_env_file(run: Run, tmp_path: Path, verb: str) -> None:
+    os.mkfifo(tmp_path / "e")
+    done = run(verb, "app:make_app", "--port", "0", "--env-file", "e")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "env file e: is no regular file" in done.stderr
+
+
+@pytest.mark.parametrize("verb", ["serve", "check"])
+def test_a_value_that_is_too_large_is_no_bug(run: Run, tmp_path: Path, verb: str) -> None:
+    (tmp_path / "e").write_text(f"A={'x' * 140_000}\n")
+    done = run(verb, "app:make_app", "--port", "0", "--env-file", "e")
+    assert done.returncode == 2
+    assert "e:1: A with its value has 140003 bytes" in done.stderr
+
+
+@pytest.mark.parametrize("verb", ["serve", "check"])
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("fifo", "is no regular file"),
+        ("directory", "is a directory"),
+        ("loop", "a link to t.py: Too many levels of symbolic links"),
+        ("dangling", "a link to gone.py: No such file or directory"),
+    ],
+)
+def test_a_target_that_is_no_file_says_what_it_is(
+    run: Run, tmp_path: Path, verb: str, kind: str, words: str
+) -> None:
+    target = tmp_path / "t.py"
+    if kind == "fifo":
+        os.mkfifo(target)
+    elif kind == "directory":
+        target.mkdir()
+    else:
+        target.symlink_to("t.py" if kind == "loop" else "gone.py")
+    done = run(verb, "t.py", "--port", "0")
+    assert done.returncode == 3
+    assert f"t.py: {words}" in done.stderr
+    assert "did you mean" not in done.stderr

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,20 @@ def test_a_fifo_is_no_env_file(run: Run, tmp_path: Path, verb: str) -> None:
     done = run(verb, "app:make_app", "--port", "0", "--env-file", "e")
     assert (done.returncode, done.stdout) == (2, "")
     assert "env file e: is no regular file" in done.stderr
+
+
+@pytest.mark.parametrize("verb", ["serve", "check"])
+def test_addresses_that_cannot_be_had_together_are_refused_alike(run: Run, verb: str) -> None:
+    """By `check` as by `serve`: more than there can be, and two that are one."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    many = [f"-b127.0.{number}.1:0" for number in range(250)]
+    done = run(verb, "app:make_app", *many)
+    assert (done.returncode, done.stdout.count(" ok")) == (2, int(verb == "check"))
+    assert "--bind: 250 listeners, and 246 are the most" in done.stderr
+    done = run(verb, "app:make_app", "-b", f"127.0.0.1:{port}", "-b", f":{port}")
+    assert done.returncode == 2
+    assert f"--bind: 127.0.0.1:{port} and :{port} overlap" in done.stderr
 
 
 @pytest.mark.parametrize("verb", ["serve", "check"])

@@ -64,8 +64,10 @@ def _name_of(want: Want) -> Any:
         found = sockets.resolve(sockets.parse(want.address))[0]
     except (BindError, UsageError, IndexError):  # whoever binds it says why it cannot be
         return None
-    name = (found.host, found.port)
-    return (*name, 0, 0) if ":" in found.host else name
+    if ":" not in found.host:
+        return (found.host, found.port)
+    host, _, interface = found.host.partition("%")
+    return (host, found.port, 0, socket.if_nametoindex(interface) if interface else 0)
 
 
 def text(port: Any, address: str | None, family: int) -> str:

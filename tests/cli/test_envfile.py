@@ -74,6 +74,11 @@ def test_what_is_no_regular_file_is_refused_at_once(tmp_path: Path) -> None:
         os.close(theirs)
 
 
+def test_dev_null_is_an_empty_one(tmp_path: Path) -> None:
+    (tmp_path / "none.env").symlink_to("/dev/null")
+    assert envfile.read("/dev/null", "e") == envfile.read(str(tmp_path / "none.env"), "e") == ()
+
+
 def test_a_file_that_is_no_environment_is_not_read_to_its_end(tmp_path: Path) -> None:
     with open(tmp_path / "e", "wb") as file:
         file.truncate(1 << 40)

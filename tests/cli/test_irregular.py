@@ -40,6 +40,18 @@ def test_addresses_that_cannot_be_had_together_are_refused_alike(run: Run, verb:
 
 
 @pytest.mark.parametrize("verb", ["serve", "check"])
+def test_a_log_file_that_cannot_be_opened_is_refused(run: Run, tmp_path: Path, verb: str) -> None:
+    """With the flag, or the file and line, that say so."""
+    done = run(verb, "app:make_app", "--port", "0", "--log-file", "nodir/x.log")
+    assert done.returncode == 2
+    assert f"--log-file {tmp_path}/nodir/x.log: there is no directory" in done.stderr
+    (tmp_path / "leeward.toml").write_text('port = 0\nlog-file = "nodir/x.log"\n')
+    done = run(verb, "app:make_app")
+    assert done.returncode == 2
+    assert f"leeward.toml:2: log-file {tmp_path}/nodir/x.log: there is no" in done.stderr
+
+
+@pytest.mark.parametrize("verb", ["serve", "check"])
 def test_a_value_that_is_too_large_is_no_bug(run: Run, tmp_path: Path, verb: str) -> None:
     (tmp_path / "e").write_text(f"A={'x' * 140_000}\n")
     done = run(verb, "app:make_app", "--port", "0", "--env-file", "e")
@@ -71,3 +83,20 @@ def test_a_target_that_is_no_file_says_what_it_is(
     assert done.returncode == 3
     assert f"t.py: {words}" in done.stderr
     assert "did you mean" not in done.stderr
+
+
+@pytest.mark.parametrize("verb", ["serve", "check"])
+def test_a_certificate_that_cannot_be_read_is_no_bug(run: Run, verb: str) -> None:
+    done = run(verb, "app:make_app", "--port", "0", "--ssl-certfile", "/proc/self/mem")
+    assert done.returncode == 2
+    assert "--ssl-certfile /proc/self/mem: Input/output error" in done.stderr
+
+
+def test_a_lock_that_is_a_fifo_is_no_bug(run: Run, tmp_path: Path) -> None:
+    directory = tmp_path / "run" / "leeward"
+    directory.mkdir(mode=0o700)
+    os.mkfifo(directory / "app.lock")
+    done = run("serve", "app:make_app", "--port", "0")
+    assert done.returncode == 2
+    assert f"lock {directory}/app.lock: is no regular file\n" in done.stderr
+    assert f"rm {directory}/app.lock" in done.stderr

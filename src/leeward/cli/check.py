@@ -38,7 +38,7 @@ def check(ctx: click.Context, /, **flags: object) -> int:
     output.say(f"settings   ok{where}")
     for note in config.notes:
         output.say(f"           {note}")
-    logsink.check(config)
+    logsink.check(config, resolution.values["log_file"].origin)
     with ExitStack() as undo:
         tls = credentials.load(config, undo)
         if tls.certificate:

@@ -35,6 +35,8 @@ def read(path: str, shown: str) -> tuple[tuple[str, str], ...]:
 
     shown: how errors name the file.  Raises `UsageError` with file and line.
     """
+    if os.path.realpath(path) == os.devnull:
+        return ()  # how scripts write "none"; it is no regular file
     try:
         data = regular.read(path, _MOST)
         text = data.decode().replace("\r\n", "\n").replace("\r", "\n")

@@ -60,7 +60,7 @@ def start(resolution: Resolution) -> NoReturn:
     from leeward.cli import credentials, listeners, logsink, programs, strays
 
     config = resolution.config
-    logsink.check(config)
+    logsink.check(config, resolution.values["log_file"].origin)
     with ExitStack() as undo:
         tls = credentials.load(config, undo)
         claim = instances.claim(config.name, os.environ)

@@ -89,6 +89,47 @@ def test_half_a_request_gets_none() -> None:
     assert run(main()) == b""
 
 
+class Goes(RequestHandler):
+    """Sends a piece for each permission."""
+
+    go_on: asyncio.Event
+
+    async def get(self) -> None:
+        await self.flush()
+        while True:
+            await Goes.go_on.wait()
+            Goes.go_on.clear()
+            self.write("piece")
+            await self.flush()
+
+
+@LOOPS
+def test_whoever_reads_on_has_not_left(loop: str) -> None:
+    """Until something is sent nothing tells: a drain asks, and cuts no download."""
+
+    async def main() -> None:
+        Goes.go_on = asyncio.Event()
+        app = Application([("/", Goes)], log_function=lambda _: None)
+        async with serving(app, Config("", on_disconnect="notify")) as port:
+            reader, writer = await port.connect()
+            writer.write(REQUESTS["get"])
+            await reader.readuntil(b"\r\n\r\n")
+            assert port.server.doubtful() == 0
+            writer.write_eof()
+            (member,) = port.server.live
+            while not member.ended:
+                await asyncio.sleep(0.001)
+            assert port.server.doubtful() == 1
+            Goes.go_on.set()
+            await reader.readuntil(b"piece")
+            assert port.server.doubtful() == 0
+            port.server.close_rest()
+            writer.close()
+            await port.gone()
+
+    run(main(), loop)
+
+
 # --- while the application works on a part of it ----------------------------------------------
 
 

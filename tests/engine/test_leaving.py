@@ -654,7 +654,7 @@ def test_a_poll_of_too_great_an_age(loop: str, name: str) -> None:
                 data = await client.read(b"Retry-After: 1")
                 assert data.startswith(b"HTTP/1.1 503 ")
             await notes.until("over")
-            await notes.until(f"finished {200 if name == 'Events' else 499}")
+            await notes.until(f"finished {200 if name == 'Events' else 503}")
             client.sock.close()
             while server.live:
                 await asyncio.sleep(0.01)

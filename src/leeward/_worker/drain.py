@@ -25,7 +25,8 @@ SPREAD = 0.9
 STOCK = 0.8
 
 #: Seconds for handlers whose clients have all left, or have their answer, and that are to run
-#: to their end; and between two looks at them: nobody tells of the end of the latter.
+#: to their end; and between two looks at them: nobody tells of the end of the latter.  A client
+#: that has said FIN and waits may have left: one whose time is out held a stop for all of it.
 LAST_WORK = 5.0
 _AGAIN = 0.05
 #: Seconds, of those after the deadline, for handlers that were ended to clean up.
@@ -109,10 +110,13 @@ class Drainer:
 
     def look(self) -> None:
         """Has the last connection gone, and the last handler?  Called after each one's end."""
-        left: int = sum(self._server.connections().values())
-        if not self.reason or self._over or left:
+        if not self.reason or self._over:
             return
-        if not self._server.unfinished():
+        doubtful = self._server.doubtful()
+        left: int = sum(self._server.connections().values()) - doubtful
+        if left:
+            return
+        if not doubtful and not self._server.unfinished():
             self._finish()
             return
         now = self._loop.time()
@@ -131,7 +135,11 @@ class Drainer:
 
     def _cut(self) -> None:
         left = {life: count for life, count in self._server.connections().items() if count}
-        if left:
+        doubtful = self._server.doubtful()
+        if doubtful and doubtful == sum(left.values()):
+            what = _plural(doubtful, "connection")
+            self._log.say("warning", f"closing {what} of clients that have said FIN, unanswered")
+        elif left:
             words = ", ".join(f"{count} {life.value}" for life, count in left.items())
             self._log.say("warning", f"drain deadline reached, cutting connections: {words}")
         elif count := self._server.unfinished():

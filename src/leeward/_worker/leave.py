@@ -1,8 +1,9 @@
 """The end of a worker process.
 
 Graceful, in this order: the application's tasks cancelled, its resources closed
-(`leeward._worker.resources`), its asynchronous generators closed, its `multiprocessing`
-children ended, its `atexit` functions run once, output flushed, `os._exit`.
+(`leeward._worker.resources`), its asynchronous generators closed, its `atexit` functions run
+once and amid them, where `multiprocessing` comes to its children, those ended; output flushed,
+`os._exit`.
 Threads and executors are never joined: one that is stuck must not keep the process.
 
 `guard` sees to it that nothing else keeps it either.  Things that do not work:
@@ -20,6 +21,7 @@ import faulthandler
 import os
 import signal
 import sys
+import threading
 import time
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -44,6 +46,10 @@ REST = 0.1
 
 #: Of what is then left, the share for lines that wait in the queues of listeners.
 SHARE_OF_LINES = 0.5
+
+#: Of what is then left, the share after which children are ended that hold the exit functions
+#: up (by TERM, and those that do not heed it by KILL after as long again as is left by then).
+SHARE_OF_CHILDREN = 0.5
 
 #: Seconds for a slow reader of the last lines of the log, if the budget has them.
 READER_PATIENCE = 0.5
@@ -73,8 +79,8 @@ def leave(
     started = time.monotonic()
     steps: tuple[Callable[[], object], ...] = (
         lambda: _end_tasks(loop, budget, resources),
-        _end_children,
         lambda: queued.within(SHARE_OF_LINES * (started + budget - time.monotonic())),
+        lambda: _prepare_for_children(started + budget),
         atexit._run_exitfuncs,
         flush,
     )
@@ -171,17 +177,38 @@ async def _cancel(
             )
 
 
-def _end_children() -> None:
-    """End `multiprocessing` children: its own exit function *joins* them.
+def _prepare_for_children(by: float) -> None:
+    """Have the exit functions end the `multiprocessing` children, and not be held up by them.
 
-    A ProcessPoolExecutor that nobody shut down would hold every end of a worker
-    until the guard strikes.
+    That of multiprocessing *joins* them: a ProcessPoolExecutor that nobody shut down would hold
+    every end of a worker until the guard strikes.  They are not ended before it, though: a
+    child of an idle Pool waits with a lock in hand, which goes with it, and the Pool's own end
+    needs that lock.  Nor could the application's functions take leave of their children.
     """
     processes = sys.modules.get("multiprocessing.process")
-    if processes is not None:
-        for child in processes.active_children():
-            with contextlib.suppress(OSError, ValueError):  # it ended meanwhile
-                child.terminate()
+    if processes is None or not processes.active_children():
+        return
+    util = sys.modules["multiprocessing.util"]
+
+    def before_they_are_joined() -> None:
+        util._run_finalizers(0)  # the rest of these: a Manager's, which would leave its directory
+        _end_children("terminate")
+
+    # Behind a Pool's (15), before children are joined.
+    util.Finalize(None, before_they_are_joined, exitpriority=0)
+
+    def watch() -> None:
+        for way in ("terminate", "kill"):
+            time.sleep(max(0.0, SHARE_OF_CHILDREN * (by - time.monotonic())))
+            _end_children(way)
+
+    threading.Thread(target=watch, name="leeward-leave", daemon=True).start()
+
+
+def _end_children(way: str) -> None:
+    for child in sys.modules["multiprocessing.process"].active_children():
+        with contextlib.suppress(OSError, ValueError):  # it ended meanwhile
+            getattr(child, way)()
 
 
 def flush() -> None:

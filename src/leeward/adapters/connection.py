@@ -292,6 +292,11 @@ class Connection:
         return self.stream.sent
 
     @property
+    def doubtful(self) -> bool:
+        """Tornado closes where its client has said FIN."""
+        return False
+
+    @property
     def endless(self) -> bool:
         return self.life is Life.ACTIVE and parting.endless(self.conn)
 

@@ -23,7 +23,7 @@ class Newcomer:
     """A `leeward.engine.registry.Member` until it is admitted; then `server` serves it."""
 
     client = ""
-    endless = False
+    endless = doubtful = False
     sent = 0
 
     def __init__(

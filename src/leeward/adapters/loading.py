@@ -21,6 +21,7 @@ from leeward._sys.channel import Channel
 from leeward._sys.parentage import Orphaned, stay_with
 from leeward._sys.posix import memfd, memfd_create, read_memfd
 from leeward.adapters import fingerprints
+from leeward.adapters.keeping import kept
 from leeward.adapters.target import Application, load, prepare
 from leeward.adapters.tls import Tls
 from leeward.errors import TargetError
@@ -69,7 +70,8 @@ def make_tls(begin: Begin, channel: Channel) -> Tls | None:
 
 @contextlib.contextmanager
 def watched(channel: Channel, start_timeout: float) -> Iterator[None]:
-    """What runs in the `with` block is seen by the supervisor if it takes too long.
+    """What runs in the `with` block is seen by the supervisor if it takes too long, and does not
+    close what is ours.
 
     The supervisor kills a start that lasts longer than the start time-out.
     Shortly before, faulthandler's own native thread writes the stack into a memfd
@@ -82,7 +84,8 @@ def watched(channel: Channel, start_timeout: float) -> Iterator[None]:
     try:
         channel.send(Watched(Descriptor(stack)))
         faulthandler.dump_traceback_later(max(0.05, left), file=stack)
-        yield
+        with kept():
+            yield
     finally:
         faulthandler.cancel_dump_traceback_later()  # and waits for that thread to end
         os.close(stack)

@@ -10,6 +10,7 @@ from tornado.web import RequestHandler
 
 from leeward._core.farewell import Farewell, farewell, is_endless
 from leeward.engine.parting import LAST_CHUNK, UNAVAILABLE
+from leeward.engine.unanswered import told_503
 
 if TYPE_CHECKING:
     from tornado.http1connection import HTTP1Connection
@@ -56,4 +57,6 @@ def part(conn: HTTP1Connection, stream: IOStream, quiet: bool) -> Working | None
         # What the kernel does not take at once is lost, with a client that does not read.
         with contextlib.suppress(StreamClosedError):
             stream.write(_LAST[how])
+    if how is Farewell.UNAVAILABLE and handler is not None:
+        told_503(handler)
     return None if handler is None else (handler, None)

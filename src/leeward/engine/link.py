@@ -163,6 +163,11 @@ class Link(Sending):
     def endless(self) -> bool:
         """Is it answered by a stream of events?"""
 
+    @property
+    @abc.abstractmethod
+    def doubtful(self) -> bool:
+        """See `leeward.engine.registry.Member`."""
+
     @abc.abstractmethod
     def part(self, quiet: bool) -> Working | None:
         """See `leeward.engine.registry.Member`."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from leeward._core.connection import Life
 from leeward._core.farewell import Farewell, farewell
 from leeward.engine.expiry import Expiring
+from leeward.engine.unanswered import told_503
 
 if TYPE_CHECKING:
     from typing import Any
@@ -30,12 +31,30 @@ class Parting(Expiring):
 
     def __init__(self, server: Engine, address: Any) -> None:
         super().__init__(server, address)
-        self._sent_then = -1  # bytes, when it was last found to be old
+        # Bytes, when it was last found to be old, or to have ended: who has is not found old.
+        self._sent_then = -1
 
     @property
     def endless(self) -> bool:
         """Does it send events, that need not end before we do?"""
         return self.life is Life.ACTIVE and self.exchange is not None and self.exchange.endless
+
+    @property
+    def doubtful(self) -> bool:
+        """Who has left answers what is sent by a reset; so to send tells, and nothing else does."""
+        quiet = self.sent == self._sent_then and not self._paused_writing
+        return quiet and self.ended and self.life is Life.ACTIVE
+
+    def half_closed(self) -> bool:
+        owed = super().half_closed()
+        if owed:
+            self._may_have_left()
+        return owed
+
+    def _may_have_left(self) -> None:
+        self._sent_then = self.sent
+        if self.server.draining:
+            self.server.closed()  # a drain waits for it no longer than for those who have left
 
     def _request_expires(self) -> None:
         exchange = self.exchange
@@ -75,12 +94,14 @@ class Parting(Expiring):
             begun=exchange.begun,
             framing=exchange.framing,
             endless=exchange.endless,
-            quiet=quiet and not self._paused_writing,
+            quiet=(quiet and not self._paused_writing) or self.doubtful,
         )
         if how is Farewell.CUT:
             self.cut()
         else:
             if how is not Farewell.CLOSE:
                 self.send(UNAVAILABLE if how is Farewell.UNAVAILABLE else LAST_CHUNK)
+            if how is Farewell.UNAVAILABLE and handler is not None and not self.ended:
+                told_503(handler)
             self.close()
         return None if handler is None else (handler, exchange.task)

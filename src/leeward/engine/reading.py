@@ -245,6 +245,7 @@ class Reading(Parting):
         or close a file that its `data_received` is about to write to."""
         if self._goes_on():
             self.deadline = self.server.deadline(HALF_CLOSED)
+            self._may_have_left()
             return True
         return super().half_closed()
 

@@ -87,6 +87,10 @@ class Member(Protocol):
     def sent(self) -> int:
         """Bytes so far."""
 
+    @property
+    def doubtful(self) -> bool:
+        """Has its client said FIN, and been sent nothing since?"""
+
     def part(self, quiet: bool) -> Working | None:
         """Close now, as the request on it allows (`leeward._core.farewell`).
 
@@ -267,6 +271,9 @@ class Registry(Generic[M]):
     def unfinished(self) -> int:
         return self.leaving.unfinished()
 
+    def doubtful(self) -> int:
+        return sum(it.doubtful for it in self.live)
+
     # --- draining --------------------------------------------------------------------------------
 
     def begin_drain(self, reason: str, window: float) -> None:
@@ -345,6 +352,7 @@ class Registry(Generic[M]):
         # Idle ones first: the fewer microseconds between the look and the
         # close, the less likely that a request is under way to one of them.
         self.part(sorted(self.live, key=lambda it: it.life is not Life.IDLE))
+        self.leaving.end_all()
 
     def _spread_the_rest(self, over: float) -> None:
         active = [it for it in self.live if it.life is Life.ACTIVE]

@@ -95,11 +95,15 @@ class Server(Protocol):
     def unfinished(self) -> int:
         """Handlers without a client, or behind their answer, that are to run to their end."""
 
+    def doubtful(self) -> int:
+        """Of the connections, those whose client has said FIN and waits for its answer, or has
+        left: nothing was sent since that would tell."""
+
     def take_stock(self) -> None:
         """Note who sends something, and who only waits: `close_rest` is near."""
 
     def close_rest(self, over: float = 0.0) -> None:
-        """Leave every connection that is left, now, and end its handler.
+        """Leave every connection that is left, now, and end its handler, and those without one.
 
         over:  in a reload, leave those with a request so many seconds from now, spread
                evenly, but for a few.

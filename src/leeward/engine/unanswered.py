@@ -2,7 +2,7 @@
 
 `on_finish` is called and the request is logged, once, as for any other.  Its status is
 499 if no other was sent (nginx's for a client that closed the connection), so that no
-alert on errors of the server goes off because clients leave.
+alert on errors of the server goes off because clients leave; 503 if we have sent that.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from tornado.web import RequestHandler
 
 STATUS, REASON = 499, "Client Closed Request"
+UNAVAILABLE = 503, "Service Unavailable"
 
 #: Tornado's name: its users have filters and alerts on it.
 _application = logging.getLogger("tornado.application")
@@ -49,6 +50,11 @@ def prepare(handler: RequestHandler) -> None:
     own["send_error"], own["_handle_request_exception"] = sending_error, looking_at
 
 
+def told_503(handler: RequestHandler) -> None:
+    """We have sent its client a 503 in its place: that is what its line says."""
+    vars(handler)["_leeward_told"] = UNAVAILABLE
+
+
 def is_to_end(handler: RequestHandler) -> bool:
     """Was it cancelled?  It need not be over."""
     return "_leeward_ends" in vars(handler)
@@ -63,7 +69,7 @@ def close_books(handler: RequestHandler) -> None:
         return
     connection = handler.request.connection
     if not handler._headers_written:
-        handler._status_code, handler._reason = STATUS, REASON
+        handler._status_code, handler._reason = own.get("_leeward_told", (STATUS, REASON))
     steps: tuple[Callable[[], object], ...] = (
         handler._log,
         lambda: setattr(handler, "_finished", True),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 from contextlib import ExitStack
@@ -48,6 +49,42 @@ def test_more_than_a_process_can_be_given_is_refused(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
     with ExitStack() as undo:
         assert len(listeners.open_each(wanted[1:], CONFIG, undo)) == 246
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("127.0.0.1:{port}", ":{port}"),
+        (":{port}", "127.0.0.1:{port}"),
+        ("localhost:{port}", "127.0.0.1:{port}"),
+        ("0.0.0.0:{port}", "127.1:{port}"),
+        ("unix:{path}/app.sock", "unix:{path}/run/../app.sock"),
+        ("fd://{fd}", "fd://0{fd}"),
+        ("fd://{fd}", "127.0.0.1:{handed}"),
+    ],
+)
+def test_two_that_are_one_are_both_named(tmp_path: Path, one: str, other: str) -> None:
+    """And nobody is told to stop the process that says so.  All is closed again."""
+    (tmp_path / "run").mkdir()
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    handed = socket.create_server(("127.0.0.1", 0))
+    has = handed.getsockname()[1]
+    fd = handed.detach()
+    one, other = (it.format(port=port, handed=has, fd=fd, path=tmp_path) for it in (one, other))
+    with pytest.raises(UsageError) as caught, ExitStack() as undo:
+        listeners.open_each((one, other), CONFIG, undo)
+    assert f"--bind: {one} and {other} overlap" in caught.value.message
+    assert os.listdir(tmp_path) == ["run"]
+    with contextlib.suppress(OSError):
+        os.close(fd)
+
+
+def test_a_port_of_somebody_else_is_not_called_an_overlap() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken, ExitStack() as undo:
+        port = taken.getsockname()[1]
+        with pytest.raises(BindError, match="in use by"):
+            listeners.open_each(("127.0.0.2:0", f"127.0.0.1:{port}"), CONFIG, undo)
 
 
 def test_sockets_handed_in_are_taken_unless_bind_was_said(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -13,6 +14,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+from leeward.cli import main
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -296,3 +299,16 @@ def test_a_bug_of_ours_says_so(
     monkeypatch.setattr(instances, "find", broken)
     assert main.main(["scale", "1"]) == 1
     assert "this is a bug in leeward" in capsys.readouterr().err
+
+
+def test_an_environment_that_is_too_large_is_no_bug(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def too_large(**_: object) -> int:
+        raise OSError(errno.E2BIG, "Argument list too long", sys.executable)
+
+    monkeypatch.setattr(main.cli, "main", too_large)
+    assert main.main(["check"]) == 2
+    words = capsys.readouterr().err
+    assert "the environment is too large" in words
+    assert "bug" not in words

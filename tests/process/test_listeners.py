@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -14,7 +15,8 @@ from pathlib import Path
 
 import pytest
 from process.clients import Gate, Http, address_of, get, refused, reload
-from process.support import APPS, until
+from process.nets import network
+from process.support import APPS, PATIENCE, until
 
 from leeward.testing import Service, serve
 
@@ -38,6 +40,37 @@ def has_ipv6() -> bool:
 
 
 needs_ipv6 = pytest.mark.skipif(not has_ipv6(), reason="this machine has no ::1")
+
+
+def test_an_address_of_a_link_is_served_across_a_reload(tmp_path: Path) -> None:
+    """With the interface, without which it is none."""
+    with network() as net:
+        net.ip("addr add fe80::9/64 dev near nodad")
+        python = net.python(tmp_path)
+        with serve("held", cwd=APPS, bind="[fe80::9%near]:0", python=python) as service:
+            service.wait_ready(1)
+            (url,) = urls(service)
+            host, port = tcp(url)
+            assert host == "fe80::9%near"
+
+            def connected() -> socket.socket:
+                found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+                sock = socket.socket(socket.AF_INET6, socket.SOCK_STREAM)
+                sock.connect(found[4])
+                return sock
+
+            for generation in ("1", "2"):
+                with net.inside(connected) as sock:
+                    sock.sendall(b"GET / HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n")
+                    sock.settimeout(PATIENCE)
+                    with sock.makefile("rb") as file:
+                        head, _, body = file.read().partition(b"\r\n\r\n")
+                assert head.startswith(b"HTTP/1.1 200")
+                assert json.loads(body)["generation"] == generation
+                if generation == "1":
+                    reload(service, 1)
+            assert urls(service) == [url]
+            assert service.stop() == 0
 
 
 def test_several_addresses_are_served_by_every_worker(tmp_path: Path) -> None:

@@ -186,10 +186,15 @@ def test_an_application_that_cannot_be_imported(tmp_path: Path) -> None:
         assert not list(service.directory.rglob("*.sock"))
 
 
-def test_a_file_that_cannot_be_opened(tmp_path: Path) -> None:
+def test_a_file_that_can_be_opened_no_more(tmp_path: Path) -> None:
     """The service serves; the supervisor says why there are no lines, and when there are."""
-    path = tmp_path / "later" / "app.log"
+    path = tmp_path / "logs" / "app.log"
+    path.parent.mkdir()
     with serve("logs_much:make_app", "--log-file", str(path), cwd=APPS) as service:
+        service.wait_ready()
+        path.parent.rename(tmp_path / "away")
+        with Http(address_of(service)) as client:
+            client.get("/1")
         service.wait_line(re.escape(f"{path}: No such file or directory; lines wait"))
         with Http(address_of(service)) as client:
             client.get("/1")

@@ -17,6 +17,7 @@ import pytest
 
 from leeward._sys import sockets
 from leeward._sys.addresses import parse
+from leeward._sys.files import lines
 from leeward._sys.sockets import bind, bind_all, describe, is_live, listen_fds, listener, resolve
 from leeward.errors import BindError
 
@@ -104,7 +105,7 @@ def test_port_0_tries_again_when_the_second_address_has_that_port_taken(monkeypa
     def unlucky(address, backlog):
         if address.port and len(refused) < 3:
             refused.append(address.port)
-            raise sockets._PortTaken("in use")
+            raise sockets.PortTaken("in use")
         return real(address, backlog)
 
     monkeypatch.setattr(sockets, "_bind_tcp", unlucky)
@@ -149,6 +150,50 @@ def test_an_address_of_another_machine_is_named():
     with pytest.raises(BindError, match="no interface of this machine") as caught:
         bind(parse("192.0.2.1:8000"), 16)
     assert "--bind :8000" in caught.value.remedy
+
+
+def of_a_link() -> str:
+    """An address of a link of this machine, with its interface."""
+    for row in lines("/proc/net/if_inet6"):
+        digits, _, _, scope, _, interface = row.split()
+        if scope == "20":  # IPV6_ADDR_LINKLOCAL, include/net/ipv6.h
+            host = socket.inet_ntop(socket.AF_INET6, bytes.fromhex(digits))
+            return f"{host}%{interface}"
+    pytest.skip("no interface here has an IPv6 address of its link")
+
+
+def test_an_address_of_a_link_keeps_its_interface():
+    """It is none without, and the kernel refuses it then."""
+    host = of_a_link()
+    (sock,) = bind_all(parse(f"[{host}]:0"), 16)
+    with sock:
+        assert accepts(sock)
+        port = sock.getsockname()[1]
+        assert describe(sock) == (f"[{host}]:{port}", f"http://[{host}]:{port}")
+        number = socket.if_nametoindex(host.partition("%")[2])
+        with pytest.raises(sockets.PortTaken, match="in use by pid") as caught:
+            bind_all(parse(f"[{host.partition('%')[0]}%{number}]:{port}"), 16)
+        assert caught.value.address.host == host
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[::ffff:127.0.0.1]:8305", "it is an IPv4 address: --bind 127.0.0.1:8305"),
+        ("[::ffff:7f00:2]:0", "it is an IPv4 address: --bind 127.0.0.2:0"),
+        ("[fe80::1]:8305", "needs its interface, see `ip -6 addr`: --bind '[fe80::1%eth0]:8305'"),
+    ],
+)
+def test_what_ipv6_calls_invalid_says_what_to_write(text, words):
+    """EINVAL alone helps nobody."""
+    with pytest.raises(BindError, match="Invalid argument") as caught:
+        bind_all(parse(text), 16)
+    assert words in caught.value.remedy
+
+
+def test_an_interface_that_there_is_none_of_is_named():
+    with pytest.raises(BindError, match="no interface is called 'nowhere7'"):
+        bind_all(parse("[fe80::1%nowhere7]:80"), 16)
 
 
 @pytest.mark.parametrize("host", ["no-such-host.invalid", "x" * 64, "..", "a..b"])

@@ -7,6 +7,7 @@ own; this room knows which pid and which channel belong to it.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
 import time
@@ -119,8 +120,13 @@ class Children:
                 setsigmask=(),
                 setsigdef=_DEFAULTED,
             )
-        except BaseException:
+        except BaseException as error:
             ours.close()
+            if isinstance(error, OSError) and error.errno == errno.E2BIG:
+                # "Argument list too long" sends a person to the arguments, which are few.
+                raise OSError(
+                    errno.E2BIG, "its environment is too large: see env | wc -c"
+                ) from None
             raise
         finally:
             theirs.close()

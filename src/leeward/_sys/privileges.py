@@ -1,11 +1,38 @@
-"""Becoming another user for good, in a child, before the application is imported."""
+"""Becoming another user: for good, in a child, before the application is imported; or for a
+moment, to see what that one may open."""
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from leeward._sys import prctl
+
+
+@contextlib.contextmanager
+def borrowed(uid: int, gid: int, groups: Sequence[int]) -> Iterator[None]:
+    """Effective ids are these meanwhile; -1 leaves one as it is.  Not where threads run.
+
+    Raises OSError where that is not allowed.
+    """
+    if (uid, gid) == (-1, -1):
+        yield
+        return
+    user, group, others = os.geteuid(), os.getegid(), os.getgroups()
+    try:
+        if gid != -1:
+            os.setgroups(groups)
+            os.setegid(gid)
+        if uid != -1:
+            os.seteuid(uid)
+        yield
+    finally:
+        os.seteuid(user)  # first: without root's right nobody may set the others
+        if gid != -1:
+            os.setegid(group)
+            os.setgroups(others)
+        prctl.set_dumpable()  # as in `drop`
 
 
 def drop(uid: int, gid: int, groups: Sequence[int]) -> None:

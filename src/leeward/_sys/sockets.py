@@ -14,6 +14,7 @@ import socket
 import stat
 import time
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 from leeward._core.config import Listener
 from leeward._core.record import replace
@@ -23,6 +24,9 @@ from leeward._sys.addresses import digits
 from leeward._sys.addresses import parse as parse
 from leeward._sys.files import read
 from leeward.errors import BindError
+
+#: Before an IPv4 address that is written as one of IPv6, ::ffff:127.0.0.1.
+_MAPPED = bytes(10) + b"\xff\xff"
 
 # --- binding ---------------------------------------------------------------------------
 
@@ -39,12 +43,32 @@ def resolve(address: Address) -> list[Address]:
     try:
         found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
     except (socket.gaierror, UnicodeError) as error:
+        _, percent, interface = address.host.partition("%")
+        if percent:
+            raise BindError(
+                f"cannot bind {address.text}: no interface is called {interface!r}, or the "
+                "address is none of a link",
+                "see `ip -6 addr`: what begins with fe80: is followed by % and its interface",
+            ) from None
         raise BindError(
             f"cannot bind {address.text}: the name {address.host!r} does not resolve ({error})",
             "try --bind 127.0.0.1:8000",
         ) from None
-    hosts = dict.fromkeys(str(entry[4][0]) for entry in found)
+    hosts = dict.fromkeys(_host(entry[4]) for entry in found)
     return [replace(address, host=host) for host in hosts]
+
+
+def _host(name: tuple[Any, ...]) -> str:
+    """The number in a socket's name, with its interface where it is none without."""
+    host = str(name[0])
+    return f"{host}%{_interface(name[3])}" if len(name) > 3 and name[3] else host
+
+
+def _interface(index: int) -> str:
+    try:
+        return socket.if_indextoname(index)
+    except OSError:
+        return str(index)  # gone since; the number is understood too
 
 
 def bind(address: Address, backlog: int, uds_mode: int = 0o666) -> socket.socket:
@@ -75,7 +99,7 @@ def bind_all(address: Address, backlog: int, uds_mode: int = 0o666) -> list[sock
     while True:
         try:
             return _bind_each(resolve(address), backlog)
-        except _PortTaken:
+        except PortTaken:
             # Port 0: the first address's free port is taken on the second.
             attempts -= 1
             if not attempts:
@@ -86,8 +110,10 @@ class _Missing(BindError):
     """This machine has no such address or family."""
 
 
-class _PortTaken(BindError):
-    """The port is in use."""
+class PortTaken(BindError):
+    """The port is in use.  address: the one, numeric, that could not be bound."""
+
+    address: Address
 
 
 def _bind_each(addresses: list[Address], backlog: int) -> list[socket.socket]:
@@ -144,10 +170,12 @@ def _tcp_error(address: Address, error: OSError) -> BindError:
     if error.errno == errno.EADDRINUSE:
         held = holders.of_port(address.host, address.port)
         by = f" by {held}" if held else ""
-        return _PortTaken(
+        taken = PortTaken(
             f"{what}: the port is in use{by}",
             f"stop it, or choose another port: --bind {host}:{(address.port % 65535) + 1}",
         )
+        taken.address = address
+        return taken
     if error.errno in (errno.EACCES, errno.EPERM):
         return BindError(
             f"{what}: this user may not bind ports below {_first_free_port()}",
@@ -161,7 +189,23 @@ def _tcp_error(address: Address, error: OSError) -> BindError:
             f"{what}: no interface of this machine has that address",
             f"see `ip addr`, or bind all interfaces: --bind :{address.port}",
         )
-    return BindError(f"{what}: {error.strerror}")
+    return BindError(f"{what}: {error.strerror}", _remedy(address, error))
+
+
+def _remedy(address: Address, error: OSError) -> str:
+    """What to write in place of an IPv6 address that the kernel calls invalid."""
+    if error.errno != errno.EINVAL or ":" not in address.host:
+        return ""
+    packed = socket.inet_pton(socket.AF_INET6, address.host.partition("%")[0])
+    if packed.startswith(_MAPPED):
+        # Our IPv6 sockets take IPv6 alone (IPV6_V6ONLY), so that both families can have a port.
+        return f"it is an IPv4 address: --bind {'.'.join(map(str, packed[12:]))}:{address.port}"
+    if packed[0] == 0xFE and packed[1] & 0xC0 == 0x80:
+        return (
+            "an address of a link needs its interface, see `ip -6 addr`: "
+            f"--bind '[{address.host}%eth0]:{address.port}'"
+        )
+    return ""
 
 
 def _first_free_port() -> int:
@@ -317,7 +361,7 @@ def describe(sock: socket.socket, tls: bool = False) -> tuple[str, str]:
     near = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
     if sock.family == socket.AF_INET6:
         if len(name) > 3 and name[3] and "%" not in host:
-            host = near = f"{host}%{socket.if_indextoname(name[3])}"
+            host = near = _host(name)
         host, near = f"[{host}]", f"[{near}]"
     scheme, usual = ("https", 443) if tls else ("http", 80)
     suffix = "" if port == usual else f":{port}"

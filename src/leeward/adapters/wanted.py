@@ -62,10 +62,12 @@ def _name_of(want: Want) -> Any:
     """What a socket there would say of itself: programs compare it with what they asked for."""
     try:
         found = sockets.resolve(sockets.parse(want.address))[0]
-    except (BindError, UsageError, IndexError):  # whoever binds it says why it cannot be
+        if ":" not in found.host:
+            return (found.host, found.port)
+        host, _, interface = found.host.partition("%")
+        return (host, found.port, 0, socket.if_nametoindex(interface) if interface else 0)
+    except (BindError, UsageError, IndexError, OSError):  # whoever binds it says why it cannot be
         return None
-    name = (found.host, found.port)
-    return (*name, 0, 0) if ":" in found.host else name
 
 
 def text(port: Any, address: str | None, family: int) -> str:

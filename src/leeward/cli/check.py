@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 import click
 
-from leeward._core.config import Config
+from leeward._core.config import Config, Listener
 from leeward._core.hazards import REFUSED, WARNED, Hazard, in_full, refusal, verdict
 from leeward._core.messages import Loaded
 from leeward._sys import sockets
@@ -38,7 +38,7 @@ def check(ctx: click.Context, /, **flags: object) -> int:
     output.say(f"settings   ok{where}")
     for note in config.notes:
         output.say(f"           {note}")
-    logsink.check(config)
+    logsink.check(config, resolution.values["log_file"].origin)
     with ExitStack() as undo:
         tls = credentials.load(config, undo)
         if tls.certificate:
@@ -79,21 +79,25 @@ command = SettingsVerb("check", help=__doc__, callback=check)
 
 
 def addresses(resolution: Resolution, undo: ExitStack) -> str:
-    """Binds what `serve` would bind.  Raises `BindError`.
+    """Binds what `serve` would bind.  Raises `BindError`, and `UsageError` as `serve` would.
 
     An address that the running instance of this name holds is as it should be.
     """
     config = resolution.config
     said: list[str] = []
+    opened: list[tuple[str, Listener]] = []
+    held = 0
     for address in listeners.addresses(resolution, os.environ):
         try:
-            found = listeners.open_each((address,), config, undo)
+            found = listeners.open_one(address, config, undo, opened)
         except BindError:
             if not _holds(config.name, sockets.parse(address)):
                 raise
+            held += 1
             said.append(f"{address} held by {config.name}, which is running")
         else:
             said += [f"{each.address} ok" for each in found]
+    listeners.check_number(len(opened) + held)
     return ", ".join(said)
 
 

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import os
 import ssl
-import stat
 import time
 from contextlib import ExitStack
 
 from leeward._core.config import Config
 from leeward._core.record import Record
 from leeward._sys.posix import memfd
+from leeward.cli import regular
 from leeward.errors import UsageError
 
 #: Bytes; the bundle of all CAs that Mozilla trusts has 220 KiB.
@@ -63,8 +63,7 @@ def _name(key: str) -> str:
 def _open(config: Config, key: str, undo: ExitStack) -> int:
     path: str = getattr(config, key)
     try:
-        # O_NONBLOCK: of a FIFO nobody may ever open the other end.
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        data = regular.read(path, _MOST)
     except PermissionError:
         raise UsageError(
             f"{_name(key)} {path}: permission denied for user {os.geteuid()}",
@@ -72,13 +71,6 @@ def _open(config: Config, key: str, undo: ExitStack) -> int:
         ) from None
     except OSError as error:
         raise UsageError(f"{_name(key)} {path}: {error.strerror}") from None
-    try:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            raise UsageError(f"{_name(key)} {path}: is no regular file")
-        with open(fd, "rb", closefd=False) as file:
-            data = file.read(_MOST + 1)
-    finally:
-        os.close(fd)
     if len(data) > _MOST:
         raise UsageError(f"{_name(key)} {path}: more than {_MOST >> 20} MiB, no PEM file is")
     copy = memfd(f"leeward-{key}", data)

@@ -203,6 +203,9 @@ def _lock(path: str, name: str) -> int:
             raise UsageError(
                 f"lock {path}: {error.strerror}", f"look at it and remove it: ls -l {path}"
             ) from None
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            os.close(fd)
+            raise UsageError(f"lock {path}: is no regular file", f"rm {path}")
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             # Was the file that we locked removed meanwhile?  Then it guards nothing.

@@ -157,6 +157,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         if isinstance(error, OSError) and error.errno in _NO_MORE:
             output.complain(f"cannot start: {error.strerror}\nSee what is allowed: ulimit -a")
             return 1
+        if isinstance(error, OSError) and error.errno == errno.E2BIG:
+            # Whose it is cannot be told here: the shell's, --env-file's, or ARGS.
+            output.complain(
+                "the environment is too large to start a process with "
+                f"({error.strerror})\nSee which variables are long: env | wc -c; ulimit -s"
+            )
+            return UsageError.exit_code
         import traceback
 
         output.complain(f"this is a bug in leeward, please report it\n{traceback.format_exc()}")

@@ -9,13 +9,16 @@ from typing import TYPE_CHECKING
 
 from leeward._core.programs import Look, look
 from leeward._core.record import replace
-from leeward.cli import values
+from leeward.cli import regular, values
 from leeward.cli.layers import Value
 from leeward.errors import UsageError
 
 if TYPE_CHECKING:
     from leeward._core.messages import Loaded
     from leeward.cli.resolution import Resolution
+
+#: Bytes of a program's text that are looked at; no source that a person keeps has as many.
+_MOST = 16 * 1024 * 1024
 
 _OWN = "default (the program's own)"
 
@@ -52,10 +55,9 @@ def kind(target: Value, given: Value, directory: str, notes: list[str]) -> Value
 
 def _look(path: str) -> Look:
     try:
-        with open(path, "rb") as file:
-            return look(file.read())
+        return look(regular.read(path, _MOST))
     except OSError:
-        return Look()  # that it is not there is said elsewhere
+        return Look()  # that it is not there, or no file, is said elsewhere
 
 
 def leave_to_it(found: MutableMapping[str, Value]) -> None:

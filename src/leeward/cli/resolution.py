@@ -139,7 +139,9 @@ def resolve(
         notes=tuple(notes),
     )
     if env_file := found["env_file"].value:
-        config = replace(config, env=whom.env + envfile.read(os.path.join(cwd, env_file), env_file))
+        variables = envfile.read(os.path.join(cwd, env_file), env_file)
+        envfile.check_room(environ, variables, env_file)
+        config = replace(config, env=whom.env + variables)
     return Resolution(config, found, file)
 
 

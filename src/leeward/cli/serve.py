@@ -17,6 +17,7 @@ reloads, USR1 reopens logs, TTIN and TTOU add and take a worker.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import signal
@@ -59,7 +60,7 @@ def start(resolution: Resolution) -> NoReturn:
     from leeward.cli import credentials, listeners, logsink, programs, strays
 
     config = resolution.config
-    logsink.check(config)
+    logsink.check(config, resolution.values["log_file"].origin)
     with ExitStack() as undo:
         tls = credentials.load(config, undo)
         claim = instances.claim(config.name, os.environ)
@@ -118,4 +119,6 @@ def become_supervisor(config: Config, handover_fd: int) -> NoReturn:
         os.execve(argv[0], argv, bootstrap.environ_as_given())
     except OSError as error:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        if error.errno == errno.E2BIG:
+            raise  # not the interpreter's fault
         raise LeewardError(f"cannot execute {argv[0]}: {error.strerror}") from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 
 from leeward.cli import values
 from leeward.errors import TargetError, UsageError
@@ -38,8 +39,10 @@ def check_exists(target: str, directory: str) -> None:
     if not match and "/" not in target:
         return
     full = os.path.join(directory, path)
-    if os.path.exists(full):
+    if os.path.isfile(full) or (not match and os.path.exists(full)):
         return
+    if os.path.lexists(full):
+        raise TargetError(f"{path}: {_what_else(full)}", f"ls -ld {full}")
     folder = os.path.dirname(full)
     try:
         names = [name for name in os.listdir(folder) if name.endswith(".py")]
@@ -47,3 +50,13 @@ def check_exists(target: str, directory: str) -> None:
         raise TargetError(f"{path}: there is no directory {folder}", _ELSEWHERE) from None
     hint = values.nearest(os.path.basename(path), names)
     raise TargetError(f"{path}: no such file in {folder}{hint}", _ELSEWHERE)
+
+
+def _what_else(path: str) -> str:
+    """What stands at `path`, where a file of Python should."""
+    try:
+        mode = os.stat(path).st_mode
+    except OSError as error:
+        why = error.strerror or str(error)
+        return f"a link to {os.readlink(path)}: {why}" if os.path.islink(path) else why
+    return "is a directory, and no file" if stat.S_ISDIR(mode) else "is no regular file"

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import pytest
 
-from leeward.cli import layers
+from leeward.cli import layers, toml
 from leeward.errors import UsageError
 
 
@@ -70,20 +71,22 @@ def test_an_unknown_variable_is_refused_with_a_suggestion() -> None:
 
 
 def test_leeward_toml_wins_over_pyproject_which_counts_only_with_our_table(tmp_path: Path) -> None:
-    assert layers.find_file("", str(tmp_path)) == ("", ())
+    assert layers.find_file(None, str(tmp_path), []) == ("", ())
     project = tmp_path / "pyproject.toml"
     project.write_text("[tool.other]\n")
-    assert layers.find_file("", str(tmp_path)) == ("", ())
+    assert layers.find_file(None, str(tmp_path), []) == ("", ())
     project.write_text("[tool\n")
-    assert layers.find_file("", str(tmp_path)) == ("", ())
+    assert layers.find_file(None, str(tmp_path), []) == ("", ())
     project.write_text("[tool]\nleeward = { workers = 2 }\n")
-    assert layers.find_file("", str(tmp_path)) == (str(project), ("tool", "leeward"))
+    assert layers.find_file(None, str(tmp_path), []) == (str(project), ("tool", "leeward"))
     own = tmp_path / "leeward.toml"
     own.write_text("")
-    assert layers.find_file("", str(tmp_path)) == (str(own), ())
-    assert layers.find_file(str(project), str(tmp_path)) == (str(project), ("tool", "leeward"))
+    assert layers.find_file(None, str(tmp_path), []) == (str(own), ())
+    named = layers.Value(str(project), "flag --config")
+    assert layers.find_file(named, str(tmp_path), []) == (str(project), ("tool", "leeward"))
     with pytest.raises(UsageError, match=r"--config .*gone\.toml: no such file"):
-        layers.find_file(str(tmp_path / "gone.toml"), str(tmp_path))
+        gone = layers.Value(str(tmp_path / "gone.toml"), "flag --config")
+        layers.find_file(gone, str(tmp_path), [])
 
 
 def from_file(tmp_path: Path, text: str, *table: str) -> layers.Layer:
@@ -139,13 +142,108 @@ def test_faults_in_pyproject_are_found_in_our_table_only(tmp_path: Path) -> None
         from_file(tmp_path, text, "tool", "leeward")
     with pytest.raises(UsageError, match=r"\[tool\.leeward\] is not a table"):
         from_file(tmp_path, "[tool]\nleeward = 1\n", "tool", "leeward")
+    with pytest.raises(UsageError, match=r"^leeward\.toml:2: \[tool\] is not a table"):
+        from_file(tmp_path, "#\ntool = 5\n", "tool", "leeward")
+
+
+LONG = "9" * 5000
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("#\nworkers = " + "[" * 5000 + "]" * 5000, r"2: brackets within brackets"),
+        ('x = """[[\n"""\ny = \'[\'#[\nz = ' + "{a=" * 3000, r"4: brackets within brackets"),
+        (
+            f"a = '{LONG}9'\n#{LONG}9\nworkers = {LONG}\n",
+            r"3: expected a whole number that 64 bits",
+        ),
+        ("\nworkers = 0x" + "f" * 5000, r"2: workers: expected no number beyond 64 bits"),
+        ("bind = [1, 0x" + "f" * 5000 + "]", r"1: bind: expected no number beyond 64 bits"),
+        ("\nmax-body = 10000000000000000000000000", r"2: max-body: expected a size"),
+        ("min-body-rate = " + "9" * 400, r"1: min-body-rate: expected a size"),
+        ("max-body = 9223372036854775808", r"1: max-body: expected a size"),
+    ],
+)
+def test_numbers_and_brackets_that_python_cannot_take_are_named_with_their_line(
+    tmp_path: Path, text: str, words: str
+) -> None:
+    with pytest.raises(UsageError, match=rf"^leeward\.toml:{words}"):
+        from_file(tmp_path, text)
+
+
+@pytest.mark.parametrize("shape", ["[|1|]", "{a=|1|}"])
+def test_brackets_are_either_read_or_refused_however_many(tmp_path: Path, shape: str) -> None:
+    """The walk for the lines needs less of the stack than what has read the document."""
+    opens, value, closes = shape.split("|")
+    for depth in range(100, 1000, 3):
+        text = f"x = {opens * depth}{value}{closes * depth}\n"
+        with pytest.raises(UsageError, match=r"^leeward\.toml:1: (brackets|no setting)"):
+            from_file(tmp_path, text)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        b"tool = 5\n",
+        b"tool = true\n",
+        b"tool = 'leeward'\n",
+        b"a = " + b"[" * 5000 + b"]" * 5000,
+        b"a = " + LONG.encode(),
+        b"a = '\xff'\n",
+        b"#" * (1 << 20) + b"\n",
+    ],
+)
+def test_a_pyproject_that_does_not_speak_of_us_is_not_our_complaint(
+    tmp_path: Path, words: bytes
+) -> None:
+    project = tmp_path / "pyproject.toml"
+    project.write_bytes(words)
+    assert layers.find_file(None, str(tmp_path), []) == ("", ())
+    if not words.startswith(b"tool"):
+        project.write_bytes(b"[tool.leeward]\n" + words)
+        assert layers.find_file(None, str(tmp_path), [])[0] == str(project)
+        with pytest.raises(UsageError, match=r"^pyproject\.toml(:2)?: "):
+            layers.file_layer(str(project), ("tool", "leeward"), "pyproject.toml")
+
+
+def test_a_pyproject_that_may_not_be_read_is_told_and_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*args: object) -> object:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    (tmp_path / "pyproject.toml").touch()
+    notes: list[str] = []
+    monkeypatch.setattr("builtins.open", refused)  # root may read everything
+    assert layers.find_file(None, str(tmp_path), notes) == ("", ())
+    assert notes == [f"{tmp_path}/pyproject.toml is not read: Permission denied"]
+
+
+def test_a_file_is_bounded_and_read_in_a_time_that_grows_with_it_alone(tmp_path: Path) -> None:
+    """Counted, as time is not to be trusted: each newline is looked at once, not once for a key."""
+
+    class Counting(str):
+        counted = 0
+
+        def count(self, what: str, start: int = 0, end: int = 0) -> int:  # type: ignore[override]
+            Counting.counted += end - start
+            return super().count(what, start, end)
+
+    text = Counting("".join(f"k{number} = 1\n" for number in range(1000)))
+    walk = toml._Walk(text)
+    walk.document()
+    assert walk.lines["k999",] == 1000
+    assert 0 < Counting.counted <= len(text)
+    with pytest.raises(UsageError, match=r"^leeward\.toml: more than 1 MiB"):
+        from_file(tmp_path, "#" * (1 << 20) + "\n")
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="Is a directory"):
         layers.file_layer(str(tmp_path), (), "x")
     (tmp_path / "bad.toml").write_bytes(b"a = '\xff'")
-    with pytest.raises(UsageError, match="not UTF-8"):
+    with pytest.raises(UsageError, match=r"^x:1: not UTF-8"):
         layers.file_layer(str(tmp_path / "bad.toml"), (), "x")
 
 
@@ -153,4 +251,4 @@ def test_a_settings_file_that_is_no_file_is_told(tmp_path: Path) -> None:
     """A link that leads nowhere, say: without it a reload would undo every setting."""
     (tmp_path / "leeward.toml").symlink_to("gone")
     with pytest.raises(UsageError, match=r"leeward\.toml is not a file: ls -l"):
-        layers.find_file("", str(tmp_path))
+        layers.find_file(None, str(tmp_path), [])

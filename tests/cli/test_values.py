@@ -211,3 +211,17 @@ def test_a_rotation_is_a_size_a_period_or_both(raw: object, found: str) -> None:
 def test_what_is_no_rotation_is_told_what_one_looks_like(raw: object, words: str) -> None:
     with pytest.raises(Bad, match=words):
         values.rotation(raw)
+
+
+def test_each_of_many_addresses_is_compared_with_few_others() -> None:
+    class Counting(str):
+        compared = 0
+        __hash__ = str.__hash__
+
+        def __eq__(self, other: object) -> bool:
+            Counting.compared += 1
+            return super().__eq__(other)
+
+    many = [Counting(f"127.0.0.1:{port}") for port in range(1, 1001)]
+    assert len(values.addresses([*many, Counting("127.0.0.1:7")])) == 1000
+    assert Counting.compared < 10_000

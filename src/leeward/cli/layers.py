@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import os
 import re
-import tomllib
+import stat
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from leeward._core.record import Record
 from leeward.cli import values
 from leeward.cli.settings import RESERVED, TABLE, Setting
-from leeward.cli.toml import key_lines
+from leeward.cli.toml import document_of, key_lines, text_of
 from leeward.errors import UsageError
 
 
@@ -69,49 +69,66 @@ def default_layer() -> Layer:
     }
 
 
-def find_file(named: str, directory: str) -> tuple[str, tuple[str, ...]]:
+def find_file(named: Value | None, directory: str, notes: list[str]) -> tuple[str, tuple[str, ...]]:
     """Path of the settings file and the table in it; "" if there is none.
 
-    named:  what --config says, absolute, or "".
+    named:  what --config says, absolute, or None.
+    notes:  told at the start, beside what was found.
     """
     if named:
-        if not os.path.isfile(named):
-            raise UsageError(f"--config {named}: no such file")
-        is_project = os.path.basename(named) == "pyproject.toml"
-        return named, ("tool", "leeward") if is_project else ()
+        path: str = named.value
+        _check_is_file(path, guilty("config", named.origin))
+        is_project = os.path.basename(path) == "pyproject.toml"
+        return path, ("tool", "leeward") if is_project else ()
     path = os.path.join(directory, "leeward.toml")
     if os.path.isfile(path):
         return path, ()
     if os.path.lexists(path):  # a link that leads nowhere: a reload would undo every setting
         raise UsageError(f"{path} is not a file: ls -l {path}")
     path = os.path.join(directory, "pyproject.toml")
-    if os.path.isfile(path):
-        text = _text(path)
-        try:
-            ours = "leeward" in tomllib.loads(text).get("tool", {})
-        except tomllib.TOMLDecodeError:
-            # A broken file that does not speak of us is not our complaint.
-            ours = "tool.leeward" in text
-        if ours:
-            return path, ("tool", "leeward")
+    if os.path.isfile(path) and _is_ours(path, notes):
+        return path, ("tool", "leeward")
     return "", ()
+
+
+def _check_is_file(path: str, who: str) -> None:
+    try:
+        mode = os.stat(path).st_mode
+    except FileNotFoundError:
+        raise UsageError(f"{who} {path}: no such file") from None
+    except OSError as error:
+        raise UsageError(f"{who} {path}: {error.strerror}") from None
+    if not stat.S_ISREG(mode):  # a reload reads it again, and a pipe is read once
+        what = "is a directory" if stat.S_ISDIR(mode) else "is no regular file"
+        raise UsageError(f"{who} {path}: {what}")
+
+
+def _is_ours(path: str, notes: list[str]) -> bool:
+    """Does this pyproject.toml speak of us?"""
+    try:
+        tool = document_of(text_of(path, path), path).get("tool")
+        return isinstance(tool, dict) and "leeward" in tool
+    except UsageError:
+        pass
+    # A broken file that does not speak of us is not our complaint.
+    try:
+        with open(path, "rb") as file:
+            return any(b"tool.leeward" in line for line in file)
+    except OSError as error:
+        notes.append(f"{path} is not read: {error.strerror}")
+        return False
 
 
 def file_layer(path: str, table: tuple[str, ...], shown: str) -> Layer:
     """From the TOML file at `path`; `shown` is its name in messages."""
-    text = _text(path)
-    try:
-        document: Any = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        match = re.search(r"(.*) \(at line (\d+), column (\d+)\)", str(error))
-        if match is None:  # "at end of document"
-            raise UsageError(f"{shown}:{len(text.splitlines())}: not TOML: {error}") from None
-        raise UsageError(f"{shown}:{match[2]}: not TOML: {match[1]} (column {match[3]})") from None
+    text = text_of(path, shown)
+    document: Any = document_of(text, shown)
     lines = key_lines(text)
-    for part in table:
+    for depth, part in enumerate(table, 1):
         document = document.get(part, {})
         if not isinstance(document, dict):
-            raise UsageError(f"{shown}: [{'.'.join(table)}] is not a table")
+            where = f"{shown}:{lines.get(table[:depth], 1)}"
+            raise UsageError(f"{where}: [{'.'.join(table[:depth])}] is not a table")
     layer: Layer = {}
     known = {setting.toml: setting for setting in TABLE if setting.in_file}
     for key, raw in document.items():
@@ -122,7 +139,7 @@ def file_layer(path: str, table: tuple[str, ...], shown: str) -> Layer:
             raise UsageError(f"{where}: no setting is called {key!r}{hint}", _all_keys(hint))
         if setting.key in layer:
             raise UsageError(f"{where}: {setting.toml} stands twice, with - and with _")
-        value = parsed(setting, raw, f"{where}: {key}")
+        value = parsed(setting, _printable(raw, where, key), f"{where}: {key}")
         is_path = setting.is_path and not values.is_daemon(value)
         if value and (is_path or setting.key == "uds"):
             value = os.path.join(os.path.dirname(path), value)
@@ -151,6 +168,23 @@ def parsed(setting: Setting, raw: object, where: str) -> Any:
         raise UsageError(f"{where}: {bad}") from None
 
 
+def guilty(key: str, origin: str) -> str:
+    """Who gave `key`, as errors name it: --config, LEEWARD_CONFIG, leeward.toml:3: env-file."""
+    kind, _, name = origin.partition(" ")
+    if kind in ("flag", "environment"):
+        return name
+    return f"{origin}: {key.replace('_', '-')}"
+
+
+def _printable(raw: object, where: str, key: str) -> object:
+    """`raw`, unless it has a number such as 0xfff… that no message could show."""
+    try:
+        repr(raw)
+    except ValueError:
+        raise UsageError(f"{where}: {key}: expected no number beyond 64 bits") from None
+    return raw
+
+
 def _refuse_unknown(environ: Mapping[str, str]) -> None:
     known = {setting.env for setting in TABLE}
     for name, value in sorted(environ.items()):
@@ -172,13 +206,3 @@ def _is_kubernetes(name: str, value: str) -> bool:
 
 def _all_keys(hint: str) -> str:
     return "" if hint else "leeward serve --help shows every setting"
-
-
-def _text(path: str) -> str:
-    try:
-        with open(path, encoding="utf-8") as file:
-            return file.read()
-    except OSError as error:
-        raise UsageError(f"{path}: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{path}: not UTF-8 ({error.reason})") from None

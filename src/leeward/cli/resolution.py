@@ -99,7 +99,10 @@ def resolve(
     named = first("config", stack)
     chdir = first("chdir", stack)
     directory = os.path.join(cwd, chdir.value) if chdir else cwd
-    file, table = layers.find_file(os.path.join(cwd, named.value) if named else "", directory)
+    notes: list[str] = []
+    if named:
+        named = Value(os.path.join(cwd, named.value), named.origin)
+    file, table = layers.find_file(named, directory, notes)
     if file:
         stack.append(layers.file_layer(file, table, os.path.relpath(file, cwd)))
     stack.append(layers.default_layer())
@@ -110,7 +113,6 @@ def resolve(
     for key in _PATHS:
         found[key] = _path(found[key], cwd)
     whom = account(found["user"], found["group"])
-    notes: list[str] = []
     directory = _directory(found["chdir"], cwd)  # the file may have named another one
     found["kind"] = programs.kind(found["target"], found["kind"], directory, notes)
     if found["kind"].value == "script":

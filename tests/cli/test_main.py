@@ -102,6 +102,9 @@ def test_the_version_is_told(run: Run) -> None:
         (["serve", "chat:app", "--name", "a/b"], 2, "flag --name: 'a/b' cannot be the name"),
         (["scale", "lots"], 2, "such as 6, +1 or -1, found 'lots'"),
         (["scale", "-1", "no-such"], 6, "no instance"),
+        (["recycle", "9" * 5000, "--name", "x"], 2, "the number of a slot such as 0, found '99"),
+        (["drain", "9" * 5000, "--name", "x"], 2, "the number of a slot such as 0, found '99"),
+        (["drain", "٣"], 2, "the number of a slot such as 0, found '٣'"),
         (["ps", "no-such"], 6, "no instance"),
         (["stop", "no-such", "--name", "other"], 2, "which one?"),
         (["stop", "--timeout", "soon"], 2, "--timeout: expected a duration"),
@@ -220,6 +223,25 @@ def test_a_reader_who_leaves_changes_no_exit_code(environ: dict[str, str], name:
             check=False,
         )
         assert done.returncode == 3, redirect
+
+
+@pytest.mark.parametrize("words", ["--help", "serve --help", ""])
+def test_help_for_a_reader_who_leaves_is_no_failure(environ: dict[str, str], words: str) -> None:
+    """The pipe's reading end is closed before the first word is written."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "leeward", *words.split()],
+            env=environ,
+            stdout=writer,
+            stderr=subprocess.PIPE,
+            timeout=30,
+            check=False,
+        )
+    finally:
+        os.close(writer)
+    assert (done.returncode, done.stderr) == (0, b"")
 
 
 def test_a_full_disk_behind_stdout_is_told_without_a_traceback(environ: dict[str, str]) -> None:

@@ -204,6 +204,8 @@ def test_a_rotation_is_a_size_a_period_or_both(raw: object, found: str) -> None:
         ("1MB,2MB", "a size, a period or both"),
         ("daily,hourly", "a size, a period or both"),
         ("12", "at least 1kB"),
+        ("", "a size such as 100MB, a period such as daily, or both, found ''"),
+        (" , ", "a size such as 100MB, a period such as daily, or both"),
         (True, "expected a size"),
         (-5, "expected a size"),
     ],
@@ -225,3 +227,22 @@ def test_each_of_many_addresses_is_compared_with_few_others() -> None:
     many = [Counting(f"127.0.0.1:{port}") for port in range(1, 1001)]
     assert len(values.addresses([*many, Counting("127.0.0.1:7")])) == 1000
     assert Counting.compared < 10_000
+
+
+@pytest.mark.parametrize("raw", ["0.0001ms", "0.0000001", f"0.{'0' * 400}1s"])
+def test_what_would_be_rounded_to_for_ever_is_refused(raw: str) -> None:
+    with pytest.raises(Bad, match=r"plain seconds, 0 or 0\.000001 to 1000000000, found '0\.0"):
+        values.duration(raw)
+
+
+def test_what_would_be_rounded_to_for_ever_only_almost_is_kept() -> None:
+    assert (values.duration("0.001ms"), values.duration("0.0ms")) == (0.000001, 0.0)
+    assert values.size("0.0") == 0
+    with pytest.raises(Bad, match="expected a size"):
+        values.size("0.5")
+
+
+@pytest.mark.parametrize("raw", ["", (), ("",), " , "])
+def test_hazards_that_are_empty_are_refused(raw: object) -> None:
+    with pytest.raises(Bad, match="^expected spawn, warn, refuse or ignore:CODE, found"):
+        values.hazards(raw)

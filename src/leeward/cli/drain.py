@@ -25,9 +25,8 @@ import click
 from leeward._core.messages import AsideRequest
 from leeward.cli import instances, output
 from leeward.cli.client import Client
-from leeward.cli.main import Verb, chosen, name_argument
+from leeward.cli.main import Verb, chosen, name_argument, slot_of
 from leeward.cli.reload import duration_option
-from leeward.errors import UsageError
 
 
 @click.command("drain", cls=Verb, help=__doc__)
@@ -36,10 +35,9 @@ from leeward.errors import UsageError
 @click.option("--timeout", default="2m", metavar="TIME", help="How long to wait.  [2m]")
 @name_argument
 def command(slot: str, name: str, named: str, stays: str, timeout: str) -> int:
-    if not slot.isdecimal():
-        raise UsageError(f"expected the number of a slot such as 0, found {slot!r}")
+    number = slot_of(slot)
     seconds = duration_option("--timeout", timeout)
-    request = AsideRequest(slot=int(slot), seconds=duration_option("--for", stays))
+    request = AsideRequest(slot=number, seconds=duration_option("--for", stays))
     with Client(instances.find(chosen(name, named), os.environ)) as client:
         answer = client.ask(request, seconds, progress=output.say, goes_on="the replacement")
     if answer.code:

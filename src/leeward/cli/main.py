@@ -46,6 +46,19 @@ _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
 _NO_MORE = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN})
 
 
+def _said_by_us(option: click.Option | None) -> click.Option | None:
+    """`--help`: click's own ends by exit code 1 where the reader has left."""
+
+    def say(ctx: click.Context, option: click.Parameter, value: bool) -> None:
+        if value and not ctx.resilient_parsing:
+            output.say(ctx.get_help())
+            ctx.exit()
+
+    if option is not None:
+        option.callback = say
+    return option
+
+
 class Verb(click.Command):
     """A command whose module docstring is its manual page, printed as it stands."""
 
@@ -66,6 +79,9 @@ class Verb(click.Command):
         formatter.write("\n")
         for line in (self.help or "").strip().splitlines():
             formatter.write(f"  {line}".rstrip() + "\n")
+
+    def get_help_option(self, ctx: click.Context) -> click.Option | None:
+        return _said_by_us(super().get_help_option(ctx))
 
     def get_short_help_str(self, limit: int = 45) -> str:
         return (self.help or "").strip().split("\n")[0].rstrip(".")
@@ -99,6 +115,9 @@ class Leeward(click.Group):
     def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         Verb.format_help_text(self, ctx, formatter)  # type: ignore[arg-type]
 
+    def get_help_option(self, ctx: click.Context) -> click.Option | None:
+        return _said_by_us(super().get_help_option(ctx))
+
 
 def name_argument(function: Any) -> Any:
     """NAME of a running instance: as an argument or as --name; "" when neither is given."""
@@ -113,6 +132,14 @@ def chosen(name: str, named: str) -> str:
     if name and named and name != named:
         raise UsageError(f"NAME is {name!r} and --name is {named!r}: which one?")
     return name or named
+
+
+def slot_of(word: str) -> int:
+    """The number of a slot.  Raises `UsageError`."""
+    # int() takes other scripts' digits too, and raises a bare ValueError beyond 4300 of them.
+    if not (word.isascii() and word.isdecimal() and len(word) < 10):
+        raise UsageError(f"expected the number of a slot such as 0, found {word!r}")
+    return int(word)
 
 
 @click.command(cls=Leeward, help=__doc__, invoke_without_command=True, no_args_is_help=False)

@@ -21,7 +21,7 @@ import click
 from leeward._core.messages import RecycleRequest
 from leeward.cli import instances, output
 from leeward.cli.client import Client
-from leeward.cli.main import Verb, chosen, name_argument
+from leeward.cli.main import Verb, chosen, name_argument, slot_of
 from leeward.cli.reload import duration_option
 from leeward.errors import UsageError
 
@@ -36,7 +36,7 @@ def command(slot: str, name: str, named: str, timeout: str) -> int:
             raise UsageError(f"expected the number of a slot such as 0, found {slot!r}")
         slot, name = "", slot  # an instance's name, alone
     seconds = duration_option("--timeout", timeout)
-    request = RecycleRequest(slot=int(slot) if slot else -1)
+    request = RecycleRequest(slot=slot_of(slot) if slot else -1)
     with Client(instances.find(chosen(name, named), os.environ)) as client:
         answer = client.ask(request, seconds, progress=output.say, goes_on="the recycling")
     if answer.code:

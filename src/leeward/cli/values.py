@@ -75,7 +75,8 @@ def size(raw: object) -> int:
         number, prefix, binary = match.groups()
         step = 1024 if binary or raw.strip()[-1] not in "bB" else 1000
         octets = float(number) * step ** " kmgt".index(prefix.lower() or " ")
-        if octets < 1 << 63:
+        # Not a part of a byte: 0 may mean without bound.
+        if 1 <= octets < 1 << 63 or not number.strip("0."):
             return int(octets)
     raise Bad(f"expected a size such as 256MiB, 1GB or plain bytes, found {raw!r}")
 
@@ -192,6 +193,8 @@ def rotation(raw: object) -> str:
             known = ""
         if known:
             raise Bad(f"expected a size, a period or both, found {raw!r}")
+    if not (octets or every):
+        raise Bad(f"expected a size such as 100MB, a period such as daily, or both, found {raw!r}")
     return f"{octets} {every}".strip()
 
 
@@ -240,6 +243,8 @@ def hazards(raw: object) -> tuple[str, ...]:
 
     items = raw if isinstance(raw, list | tuple) else [raw]
     found = [word for item in items for word in re.split(r"[,\s]+", str(item).strip())]
+    if not any(found):
+        raise Bad(f"expected spawn, warn, refuse or ignore:CODE, found {raw!r}")
     try:
         return policy(filter(None, found))
     except ValueError as error:

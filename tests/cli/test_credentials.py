@@ -13,6 +13,7 @@ from certificates import OPENSSL, Authority, needs_openssl
 from leeward._core.config import Config
 from leeward._sys.posix import read_memfd
 from leeward.cli.credentials import Credentials, load
+from leeward.cli.layers import Value
 from leeward.errors import UsageError
 
 pytestmark = needs_openssl
@@ -78,6 +79,20 @@ def test_what_does_not_fit_is_named(place: Path, named: tuple[str, ...], said: s
         load(config(place, *named), undo)
     assert len(str(caught.value).splitlines()) <= 8
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+@pytest.mark.parametrize(
+    ("origin", "said"),
+    [
+        ("flag --ssl-certfile", "--ssl-certfile /"),
+        ("environment LEEWARD_SSL_CERTFILE", "LEEWARD_SSL_CERTFILE /"),
+        ("leeward.toml:2", r"leeward\.toml:2: ssl-certfile /"),
+    ],
+)
+def test_who_named_a_file_that_is_not_there_is_named(place: Path, origin: str, said: str) -> None:
+    given = {key: Value("", origin) for key in ("ssl_certfile", "ssl_keyfile", "ssl_ca_certs")}
+    with ExitStack() as undo, pytest.raises(UsageError, match=f"^{said}.*: No such file"):
+        load(config(place, "none.pem"), undo, given)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -169,8 +170,38 @@ def test_a_program_is_known_where_the_file_says_that_it_is(tmp_path: Path) -> No
 
 
 def test_a_missing_env_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"env file gone\.env: No such file"):
+    with pytest.raises(UsageError, match=r"^--env-file: env file gone\.env: No such file"):
         resolved(tmp_path, {"env_file": "gone.env"})
+    with pytest.raises(UsageError, match=r"^LEEWARD_ENV_FILE: env file gone\.env: No such file"):
+        resolved(tmp_path, environ={"LEEWARD_ENV_FILE": "gone.env"})
+    with pytest.raises(UsageError, match=r"^leeward\.toml:2: env-file: env file /.*: No such file"):
+        resolved(tmp_path, toml='#\nenv-file = "gone.env"\n')
+
+
+def test_a_settings_file_that_cannot_be_had_is_named_by_who_gave_it(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "file").touch()
+    for name, why in {
+        "gone.toml": "no such file",
+        ".": "is a directory",
+        "pipe": "is no regular file",
+        "file/leeward.toml": "Not a directory",
+    }.items():
+        path = re.escape(os.path.join(tmp_path, name))
+        with pytest.raises(UsageError, match=f"^--config {path}: {why}"):
+            resolved(tmp_path, {"config": name})
+        with pytest.raises(UsageError, match=f"^LEEWARD_CONFIG {path}: {why}"):
+            resolved(tmp_path, environ={"LEEWARD_CONFIG": name})
+
+
+def test_a_host_that_is_none_is_named_by_who_gave_it(tmp_path: Path) -> None:
+    """Before the settings are said to be right."""
+    with pytest.raises(UsageError, match="^--host: expected the name of a host"):
+        resolved(tmp_path, {"host": "a b"})
+    with pytest.raises(UsageError, match="^LEEWARD_HOST: expected the name of a host"):
+        resolved(tmp_path, environ={"LEEWARD_HOST": "a b"})
+    with pytest.raises(UsageError, match=r"^leeward\.toml:1: host: expected the name of a host"):
+        resolved(tmp_path, toml='host = "a b"')
 
 
 @pytest.mark.parametrize(

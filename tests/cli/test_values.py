@@ -246,3 +246,14 @@ def test_what_would_be_rounded_to_for_ever_only_almost_is_kept() -> None:
 def test_hazards_that_are_empty_are_refused(raw: object) -> None:
     with pytest.raises(Bad, match="^expected spawn, warn, refuse or ignore:CODE, found"):
         values.hazards(raw)
+
+
+@pytest.mark.parametrize("raw", ["a b", "a/b", "unix:b", "[::1]", "", "fd://3", "::g", 5])
+def test_what_is_no_host_is_refused(raw: object) -> None:
+    with pytest.raises(Bad, match="^expected"):
+        values.host(raw)
+
+
+@pytest.mark.parametrize("raw", ["127.0.0.1", "::", "::1", "fe80::1", "chat.example.org", "a_b"])
+def test_a_host_is_a_name_or_an_address(raw: str) -> None:
+    assert values.host(raw) == raw

@@ -40,7 +40,7 @@ def check(ctx: click.Context, /, **flags: object) -> int:
         output.say(f"           {note}")
     logsink.check(config, resolution.values["log_file"].origin)
     with ExitStack() as undo:
-        tls = credentials.load(config, undo)
+        tls = credentials.load(config, undo, resolution.values)
         if tls.certificate:
             output.say(f"tls        {tls.certificate}")
         for warning in tls.warnings:

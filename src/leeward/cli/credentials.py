@@ -11,16 +11,19 @@ from __future__ import annotations
 import os
 import ssl
 import time
+from collections.abc import Mapping
 from contextlib import ExitStack
 
 from leeward._core.config import Config
 from leeward._core.record import Record
 from leeward._sys.posix import memfd
 from leeward.cli import regular
+from leeward.cli.layers import Value, guilty
 from leeward.errors import UsageError
 
 #: Bytes; the bundle of all CAs that Mozilla trusts has 220 KiB.
 _MOST = 4 * 1024 * 1024
+_KEYS = ("ssl_certfile", "ssl_keyfile", "ssl_ca_certs")
 
 
 class Credentials(Record):
@@ -34,45 +37,46 @@ class Credentials(Record):
     warnings: tuple[str, ...] = ()
 
 
-def load(config: Config, undo: ExitStack) -> Credentials:
+def load(config: Config, undo: ExitStack, given: Mapping[str, Value] | None = None) -> Credentials:
     """What `config` names, empty without TLS.  `undo` closes the memfds.
+
+    given:  the settings with their origins, which errors name; else they name the flags.
 
     Raises UsageError that names the file and what is wrong with it.
     """
+    who = {key: "--" + key.replace("_", "-") for key in _KEYS}
+    if given is not None:
+        who = {key: guilty(key, given[key].origin) for key in _KEYS}
     if not config.ssl_certfile:
-        for key in ("ssl_keyfile", "ssl_ca_certs"):
+        for key in _KEYS[1:]:
             if getattr(config, key):
-                raise UsageError(f"{_name(key)} needs a certificate too", "--ssl-certfile FILE")
+                raise UsageError(f"{who[key]} needs a certificate too", "--ssl-certfile FILE")
         return Credentials()
     key_is = "ssl_keyfile" if config.ssl_keyfile else "ssl_certfile"
-    fds = [_open(config, "ssl_certfile", undo), _open(config, key_is, undo)]
+    fds = [_open(config, "ssl_certfile", who, undo), _open(config, key_is, who, undo)]
     if config.ssl_ca_certs:
-        fds.append(_open(config, "ssl_ca_certs", undo))
-    _check_certificates(config, "ssl_certfile", fds[0])
-    _check_pair(config, key_is, fds[0], fds[1])
+        fds.append(_open(config, "ssl_ca_certs", who, undo))
+    _check_certificates(config, "ssl_certfile", who, fds[0])
+    _check_pair(config, key_is, who, fds[0], fds[1])
     if config.ssl_ca_certs:
-        _check_certificates(config, "ssl_ca_certs", fds[2])
+        _check_certificates(config, "ssl_ca_certs", who, fds[2])
     certificate, warnings = _validity(config, fds[0])
     return Credentials(tuple(fds), certificate, warnings)
 
 
-def _name(key: str) -> str:
-    return "--" + key.replace("_", "-")
-
-
-def _open(config: Config, key: str, undo: ExitStack) -> int:
+def _open(config: Config, key: str, who: Mapping[str, str], undo: ExitStack) -> int:
     path: str = getattr(config, key)
     try:
         data = regular.read(path, _MOST)
     except PermissionError:
         raise UsageError(
-            f"{_name(key)} {path}: permission denied for user {os.geteuid()}",
+            f"{who[key]} {path}: permission denied for user {os.geteuid()}",
             "serve as root with --user NAME: the key is read before the rights are given up",
         ) from None
     except OSError as error:
-        raise UsageError(f"{_name(key)} {path}: {error.strerror}") from None
+        raise UsageError(f"{who[key]} {path}: {error.strerror}") from None
     if len(data) > _MOST:
-        raise UsageError(f"{_name(key)} {path}: more than {_MOST >> 20} MiB, no PEM file is")
+        raise UsageError(f"{who[key]} {path}: more than {_MOST >> 20} MiB, no PEM file is")
     copy = memfd(f"leeward-{key}", data)
     undo.callback(os.close, copy)
     return copy
@@ -83,19 +87,21 @@ def path_of(fd: int) -> str:
     return f"/proc/self/fd/{fd}"
 
 
-def _check_certificates(config: Config, key: str, fd: int) -> None:
+def _check_certificates(config: Config, key: str, who: Mapping[str, str], fd: int) -> None:
     """Raises UsageError if `fd` does not hold certificates."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     try:
         context.load_verify_locations(path_of(fd))
     except (ssl.SSLError, OSError) as error:
         raise UsageError(
-            f"{_name(key)} {getattr(config, key)}: holds no certificate in PEM ({_reason(error)})",
+            f"{who[key]} {getattr(config, key)}: holds no certificate in PEM ({_reason(error)})",
             "it begins with -----BEGIN CERTIFICATE-----; openssl x509 -inform DER makes it of DER",
         ) from None
 
 
-def _check_pair(config: Config, key_is: str, certificate: int, key: int) -> None:
+def _check_pair(
+    config: Config, key_is: str, who: Mapping[str, str], certificate: int, key: int
+) -> None:
     """Raises UsageError if the key is none, has a password, or is another's."""
     path: str = getattr(config, key_is)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -104,23 +110,23 @@ def _check_pair(config: Config, key_is: str, certificate: int, key: int) -> None
         context.load_cert_chain(path_of(certificate), path_of(key), password=_no_password)
     except _Encrypted:
         raise UsageError(
-            f"{_name(key_is)} {path}: the key has a password, and nobody types it at a restart",
+            f"{who[key_is]} {path}: the key has a password, and nobody types it at a restart",
             f"openssl pkey -in {path} -out plain.pem, readable for root alone",
         ) from None
     except (ssl.SSLError, OSError) as error:
         if "MISMATCH" in _reason(error):
             raise UsageError(
-                f"{_name(key_is)} {path}: does not match the certificate {config.ssl_certfile}",
+                f"{who[key_is]} {path}: does not match the certificate {config.ssl_certfile}",
                 "these must say the same: openssl x509 -noout -pubkey -in CERTIFICATE; "
                 "openssl pkey -pubout -in KEY",
             ) from None
         if key_is == "ssl_certfile":
             raise UsageError(
-                f"{_name(key_is)} {path}: holds no private key beside the certificate",
+                f"{who[key_is]} {path}: holds no private key beside the certificate",
                 "--ssl-keyfile FILE names the key",
             ) from None
         raise UsageError(
-            f"{_name(key_is)} {path}: holds no private key in PEM that fits ({_reason(error)})"
+            f"{who[key_is]} {path}: holds no private key in PEM that fits ({_reason(error)})"
         ) from None
 
 

@@ -15,7 +15,7 @@ from leeward._core.record import Record, replace
 from leeward._sys import cgroup
 from leeward.cli import envfile, layers, paths, programs, values
 from leeward.cli.accounts import account
-from leeward.cli.layers import Layer, Value, absolute, first
+from leeward.cli.layers import Layer, Value, absolute, first, guilty
 from leeward.cli.target import default_name
 from leeward.errors import UsageError
 
@@ -141,8 +141,12 @@ def resolve(
         notes=tuple(notes),
     )
     if env_file := found["env_file"].value:
-        variables = envfile.read(os.path.join(cwd, env_file), env_file)
-        envfile.check_room(environ, variables, env_file)
+        who = guilty("env_file", found["env_file"].origin)
+        try:
+            variables = envfile.read(os.path.join(cwd, env_file), env_file)
+            envfile.check_room(environ, variables, env_file)
+        except UsageError as error:
+            raise UsageError(f"{who}: {error.message}", error.remedy) from None
         config = replace(config, env=whom.env + variables)
     return Resolution(config, found, file)
 

@@ -52,9 +52,10 @@ def answer(argv: list[str], undo: ExitStack) -> Message:
         # have swapped the link in the path that was typed.  `serve` left that
         # path in $PWD for us.
         _enter(os.environ["PWD"])
-        config = resolved(parse(command, argv)).config
+        found = resolved(parse(command, argv))
+        config = found.config
         check_exists(config.target, config.chdir)
-        tls = credentials.load(config, undo)
+        tls = credentials.load(config, undo, found.values)
     except LeewardError as error:
         return Unresolved(str(error))
     except click.ClickException as error:

@@ -62,7 +62,7 @@ def start(resolution: Resolution) -> NoReturn:
     config = resolution.config
     logsink.check(config, resolution.values["log_file"].origin)
     with ExitStack() as undo:
-        tls = credentials.load(config, undo)
+        tls = credentials.load(config, undo, resolution.values)
         claim = instances.claim(config.name, os.environ)
         undo.callback(claim.release)
         strays.end(claim.path, claim.former)

@@ -103,7 +103,7 @@ TABLE: tuple[Setting, ...] = (
     Setting(
         key="host",
         flags=("--host",),
-        parse=values.text,
+        parse=values.host,
         default="127.0.0.1",
         precedent="gunicorn, uvicorn, granian",
         metavar="HOST",

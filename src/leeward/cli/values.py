@@ -128,6 +128,18 @@ def count(raw: object, low: int = 1, high: int = 2**31 - 1) -> int:
     raise Bad(f"expected a whole number {bounds}, found {raw!r}")
 
 
+def host(raw: object) -> str:
+    """A name or an IP address, which makes an address with any port."""
+    from leeward._sys import sockets
+
+    found = text(raw)
+    try:
+        sockets.parse(f"[{found}]:0" if ":" in found else f"{found}:0")
+    except UsageError:
+        raise Bad(f"expected the name of a host or an IP address, found {found!r}") from None
+    return found
+
+
 def port(raw: object) -> int:
     return count(raw, low=0, high=65535)
 

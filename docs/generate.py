@@ -27,7 +27,8 @@ Each setting is a flag of `leeward serve`, a variable and a key in `leeward.toml
 shows what `serve` with the same flags, variables and directory would use, and where each value comes from; for the service that runs,
 type what its unit types.
 
-Durations: `30s`, `250ms`, `2m`, `1h`, or plain seconds, at most 1000000000 (31 years). A key that does not exist, or a value that cannot be, is
+Durations: `30s`, `250ms`, `2m`, `1h`, or plain seconds, at most 1000000000 (31 years); what is not 0 is at least a
+microsecond. A key that does not exist, or a value that cannot be, is
 refused with its flag or file:line (exit code 2), never ignored.
 
 Sizes: plain bytes, `256MiB` or `256M` (times 1024, as systemd and docker mean it), `256MB` (times 1000, by SI).

@@ -24,6 +24,9 @@ remedy (`remedy`), which names the next command to type.
 
 from __future__ import annotations
 
+#: Characters of an error that repeats what was typed: 100 KB of it help nobody.
+TYPED = 1000
+
 
 class LeewardError(Exception):
     """Base of all errors that leeward raises on purpose.
@@ -33,18 +36,27 @@ class LeewardError(Exception):
     """
 
     exit_code = 1
+    #: Characters of the message, and of the remedy.  What an application raises may have
+    #: megabytes, and a reload writes it into the log.
+    longest = 20_000
 
     def __init__(self, message: str, remedy: str = "") -> None:
-        super().__init__(message)
-        self.message = message
-        self.remedy = remedy
+        self.message = shortened(message, self.longest)
+        self.remedy = shortened(remedy, self.longest)
+        super().__init__(self.message)
 
     def __str__(self) -> str:
         return f"{self.message}\n{self.remedy}" if self.remedy else self.message
 
 
+def shortened(text: str, most: int) -> str:
+    """`text` without its middle, where it has more than `most` characters."""
+    return text if len(text) <= most else f"{text[: most * 3 // 4]}…{text[-most // 5 :]}"
+
+
 class UsageError(LeewardError):
     exit_code = 2
+    longest = TYPED
 
 
 class TargetError(LeewardError):
@@ -53,6 +65,7 @@ class TargetError(LeewardError):
 
 class BindError(LeewardError):
     exit_code = 4
+    longest = TYPED
 
 
 class CrashLoopError(LeewardError):
@@ -61,6 +74,7 @@ class CrashLoopError(LeewardError):
 
 class NoInstanceError(LeewardError):
     exit_code = 6
+    longest = TYPED
 
 
 class NotOpen(LeewardError):

@@ -244,6 +244,41 @@ def test_help_for_a_reader_who_leaves_is_no_failure(environ: dict[str, str], wor
     assert (done.returncode, done.stderr) == (0, b"")
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("config", "--log-level", "MANY"),
+        ("config", "--log-level", "inf" + "MANY"),
+        ("config", "--user", "MANY"),
+        ("config", "--hazards", "MANY"),
+        ("config", "--MANY"),
+        ("config", "-b", "MANY"),
+        ("config", "chat:app", "MANY"),
+        ("config", "--name", "a/MANY"),
+        ("set", "MANY=1"),
+        ("ps", "MANY"),
+        ("MANY",),
+    ],
+)
+def test_a_value_of_any_length_is_repeated_in_part(run: Run, words: tuple[str, ...]) -> None:
+    done = run(*(word.replace("MANY", "x" * 100_000) for word in words))
+    assert done.returncode in (2, 6)
+    assert done.stderr.startswith("leeward: ")
+    assert "xx…" in done.stderr
+    assert len(done.stderr) < 2500
+
+
+@pytest.mark.parametrize("verb", ["serve", "check"])
+def test_a_certificate_of_the_settings_file_is_complained_of_by_its_line(
+    run: Run, tmp_path: Path, verb: str
+) -> None:
+    (tmp_path / "leeward.toml").write_text('#\nssl-certfile = "gone.pem"\n')
+    (tmp_path / "chat.py").touch()
+    done = run(verb, "chat:app")
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"leeward: leeward.toml:2: ssl-certfile {tmp_path}/gone.pem: No")
+
+
 def test_a_full_disk_behind_stdout_is_told_without_a_traceback(environ: dict[str, str]) -> None:
     done = subprocess.run(
         ["bash", "-c", f"{sys.executable} -m leeward config >/dev/full"],

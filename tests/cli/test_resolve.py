@@ -94,3 +94,24 @@ def test_a_directory_that_has_gone_is_told(tmp_path: Path, environ: dict[str, st
         f"the directory that serve was started in, {tmp_path / 'gone'}: No such file or directory"
     )
     assert where == told and "stop, and serve from another" in remedy
+
+
+@pytest.mark.parametrize(
+    ("toml", "said"),
+    [
+        ("#\nx = " + "[" * 5000, "leeward.toml:2: brackets within brackets"),
+        ("#\nworkers = " + "9" * 5000, "leeward.toml:2: expected a whole number"),
+        ('#\nssl-certfile = "gone.pem"', "leeward.toml:2: ssl-certfile /"),
+        ("#\nlog-level = '" + "x" * 500_000 + "'", "leeward.toml:2: log-level: expected debug"),
+    ],
+)
+def test_a_fault_of_the_file_is_told_with_its_line(
+    tmp_path: Path, environ: dict[str, str], toml: str, said: str
+) -> None:
+    """And in few words: the supervisor writes them into its log."""
+    (tmp_path / "leeward.toml").write_text(toml)
+    (tmp_path / "chat.py").touch()
+    message = resolved(("chat:make_app",), {**environ, "PWD": str(tmp_path)})
+    assert isinstance(message, Unresolved)
+    assert message.text.startswith(said)
+    assert len(message.text) < 1000

@@ -257,3 +257,13 @@ def test_what_is_no_host_is_refused(raw: object) -> None:
 @pytest.mark.parametrize("raw", ["127.0.0.1", "::", "::1", "fe80::1", "chat.example.org", "a_b"])
 def test_a_host_is_a_name_or_an_address(raw: str) -> None:
     assert values.host(raw) == raw
+
+
+@pytest.mark.parametrize(
+    "parse", [values.text, values.duration, values.size, values.count, values.octal, values.host]
+)
+def test_a_value_is_shown_by_its_beginning(parse: values.Parser) -> None:
+    with pytest.raises(Bad) as caught:
+        parse("\0" + "x" * 100_000)
+    assert 200 < len(str(caught.value)) < 400
+    assert str(caught.value).endswith("xx…")

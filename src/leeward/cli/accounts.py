@@ -8,7 +8,7 @@ import pwd
 
 from leeward._core.record import Record
 from leeward.cli.layers import Value
-from leeward.cli.values import nearest
+from leeward.cli.values import nearest, quoted
 from leeward.errors import UsageError
 
 #: The greatest uid and gid; the one above means "leave it as it is" to setresuid(2).
@@ -59,7 +59,7 @@ def _user(user: Value) -> tuple[pwd.struct_passwd | None, int]:
             return None, number  # containers run as numbers without a name
         hint = nearest(user.value, [each.pw_name for each in pwd.getpwall()])
         raise UsageError(
-            f"{user.origin}: there is no user {user.value!r}{hint}",
+            f"{user.origin}: there is no user {quoted(user.value)}{hint}",
             f"useradd --system {user.value} makes one",
         ) from None
     return entry, entry.pw_uid
@@ -72,7 +72,7 @@ def _group(group: Value) -> int:
         return grp.getgrnam(group.value).gr_gid
     except KeyError:
         hint = nearest(group.value, [each.gr_name for each in grp.getgrall()])
-        raise UsageError(f"{group.origin}: there is no group {group.value!r}{hint}") from None
+        raise UsageError(f"{group.origin}: there is no group {quoted(group.value)}{hint}") from None
 
 
 def _number(who: Value) -> int | None:
@@ -80,7 +80,7 @@ def _number(who: Value) -> int | None:
     if not (who.value.isascii() and who.value.isdigit()):
         return None
     if len(who.value) > 10 or int(who.value) > MOST:
-        raise UsageError(f"{who.origin}: expected a name or 0 to {MOST}, found {who.value}")
+        raise UsageError(f"{who.origin}: expected a name or 0 to {MOST}, found {quoted(who.value)}")
     return int(who.value)
 
 

@@ -136,7 +136,9 @@ def file_layer(path: str, table: tuple[str, ...], shown: str) -> Layer:
         setting = known.get(key.replace("_", "-"))
         if setting is None:
             hint = values.nearest(key.replace("_", "-"), known)
-            raise UsageError(f"{where}: no setting is called {key!r}{hint}", _all_keys(hint))
+            raise UsageError(
+                f"{where}: no setting is called {values.quoted(key)}{hint}", _all_keys(hint)
+            )
         if setting.key in layer:
             raise UsageError(f"{where}: {setting.toml} stands twice, with - and with _")
         value = parsed(setting, _printable(raw, where, key), f"{where}: {key}")

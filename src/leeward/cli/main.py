@@ -19,7 +19,7 @@ import click
 from click.core import ParameterSource
 
 from leeward.cli import output
-from leeward.errors import LeewardError, UsageError
+from leeward.errors import TYPED, LeewardError, UsageError, shortened
 
 #: In the order in which a person meets them.  Each is a module of this package
 #: with a `command`, imported when it is asked for.
@@ -204,6 +204,7 @@ def spoken(error: click.ClickException) -> str:
         from leeward.cli.values import nearest
 
         options = error.possibilities or []
-        return f"no such option: {error.option_name}" + nearest(error.option_name, options)
-    words = error.format_message().rstrip(".")
+        name = shortened(error.option_name, TYPED)
+        return f"no such option: {name}" + nearest(error.option_name, options)
+    words = shortened(error.format_message().rstrip("."), TYPED)
     return words[:1].lower() + words[1:]

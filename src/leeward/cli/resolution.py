@@ -140,14 +140,8 @@ def resolve(
         given=tuple(key for key in TUNABLE if not found[key].origin.startswith("default")),
         notes=tuple(notes),
     )
-    if env_file := found["env_file"].value:
-        who = guilty("env_file", found["env_file"].origin)
-        try:
-            variables = envfile.read(os.path.join(cwd, env_file), env_file)
-            envfile.check_room(environ, variables, env_file)
-        except UsageError as error:
-            raise UsageError(f"{who}: {error.message}", error.remedy) from None
-        config = replace(config, env=whom.env + variables)
+    if found["env_file"].value:
+        config = replace(config, env=whom.env + _variables(found["env_file"], cwd, environ))
     return Resolution(config, found, file)
 
 
@@ -231,6 +225,16 @@ def _jitter(found: Mapping[str, Value]) -> Value:
     percent = int(jitter.value.removesuffix("%"))
     number = found["max_requests"].value * percent // 100
     return Value(number, f"{jitter.origin}, {jitter.value}")
+
+
+def _variables(given: Value, cwd: str, environ: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    try:
+        variables = envfile.read(os.path.join(cwd, given.value), given.value)
+        envfile.check_room(environ, variables, given.value)
+    except UsageError as error:
+        who = guilty("env_file", given.origin)
+        raise UsageError(f"{who}: {error.message}", error.remedy) from None
+    return variables
 
 
 def _directory(chdir: Value, cwd: str) -> str:

@@ -29,7 +29,7 @@ from leeward.cli.config import assignment
 from leeward.cli.layers import parsed
 from leeward.cli.main import Verb
 from leeward.cli.settings import TABLE, Setting
-from leeward.cli.values import nearest
+from leeward.cli.values import nearest, quoted
 from leeward.errors import UsageError
 
 #: Seconds: the supervisor itself waits 5 for its workers.
@@ -66,7 +66,8 @@ def read(words: Sequence[str]) -> dict[str, Any]:
         key, equals, text = word.partition("=")
         if not equals or not key:
             raise UsageError(
-                f"expected KEY=VALUE, found {word!r}", "the instance's name goes behind --name"
+                f"expected KEY=VALUE, found {quoted(word)}",
+                "the instance's name goes behind --name",
             )
         setting = _setting(key)
         value = None if text == DEFAULT else parsed(setting, text, setting.toml)
@@ -84,7 +85,7 @@ def _setting(key: str) -> Setting:
     if setting is None:
         hint = nearest(wanted, free) or nearest(wanted, known)
         raise UsageError(
-            f"no setting is called {key!r}{hint}", f"these can be set: {', '.join(free)}"
+            f"no setting is called {quoted(key)}{hint}", f"these can be set: {', '.join(free)}"
         )
     if not setting.runtime:
         how = "stop and serve again" if setting.needs_restart else "change it and leeward reload"

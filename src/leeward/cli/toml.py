@@ -19,6 +19,7 @@ import sys
 import tomllib
 from typing import Any
 
+from leeward.cli import regular
 from leeward.errors import UsageError
 
 Path = tuple[str, ...]
@@ -38,8 +39,7 @@ _TOKEN = re.compile(
 def text_of(path: str, shown: str) -> str:
     """The text of the file at `path`; `shown` is its name in messages."""
     try:
-        with open(path, "rb") as file:
-            data = file.read(MOST + 1)
+        data = regular.read(path, MOST)
     except OSError as error:
         raise UsageError(f"{shown}: {error.strerror}") from None
     if len(data) > MOST:

@@ -18,6 +18,9 @@ Parser = Callable[[object], object]
 #: The shared page has 1024 rows; a reload that overlaps uses several per slot.
 MOST_WORKERS = 256
 
+#: Characters of a value in a message.
+_SHOWN = 200
+
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?\Z", re.ASCII | re.IGNORECASE)
 
 
@@ -25,10 +28,16 @@ class Bad(ValueError):
     """A value that its setting cannot take; the text says what was expected."""
 
 
+def quoted(raw: object) -> str:
+    """`raw` as messages show it: a file or a script's variable may hold megabytes."""
+    written = repr(raw)
+    return written if len(written) <= _SHOWN else f"{written[:_SHOWN]}…"
+
+
 def text(raw: object) -> str:
     if isinstance(raw, str) and raw and "\0" not in raw:
         return raw
-    raise Bad(f"expected a text that is not empty, found {raw!r}")
+    raise Bad(f"expected a text that is not empty, found {quoted(raw)}")
 
 
 def switch(raw: object) -> bool:
@@ -40,7 +49,7 @@ def switch(raw: object) -> bool:
         return True
     if word in ("false", "off", "no", "0"):
         return False
-    raise Bad(f"expected true or false, found {raw!r}")
+    raise Bad(f"expected true or false, found {quoted(raw)}")
 
 
 def account(raw: object) -> str:
@@ -53,14 +62,14 @@ def account(raw: object) -> str:
 def url_path(raw: object) -> str:
     if isinstance(raw, str) and re.fullmatch(r"/[!-~]*", raw) and not re.search("[?#]", raw):
         return raw
-    raise Bad(f"expected a path such as /healthz, found {raw!r}")
+    raise Bad(f"expected a path such as /healthz, found {quoted(raw)}")
 
 
 def duration(raw: object) -> float:
     """Seconds: 30, 1.5, "250ms", "30s", "2m", "1h"."""
     seconds = durations.duration(raw)
     if seconds is None:
-        raise Bad(f"expected {durations.EXPECTED}, found {raw!r}")
+        raise Bad(f"expected {durations.EXPECTED}, found {quoted(raw)}")
     return seconds
 
 
@@ -78,7 +87,7 @@ def size(raw: object) -> int:
         # Not a part of a byte: 0 may mean without bound.
         if 1 <= octets < 1 << 63 or not number.strip("0."):
             return int(octets)
-    raise Bad(f"expected a size such as 256MiB, 1GB or plain bytes, found {raw!r}")
+    raise Bad(f"expected a size such as 256MiB, 1GB or plain bytes, found {quoted(raw)}")
 
 
 def size_text(number: int) -> str:
@@ -108,7 +117,7 @@ def part(raw: object) -> object:
     try:
         return count(raw, low=0)
     except Bad:
-        raise Bad(f"expected a whole number or a part such as 10%, found {raw!r}") from None
+        raise Bad(f"expected a whole number or a part such as 10%, found {quoted(raw)}") from None
 
 
 def positive_duration(raw: object) -> float:
@@ -125,7 +134,7 @@ def count(raw: object, low: int = 1, high: int = 2**31 - 1) -> int:
     if isinstance(number, int) and not isinstance(number, bool) and low <= number <= high:
         return number
     bounds = f"from {low} to {high}" if high < 2**31 - 1 else f"of at least {low}"
-    raise Bad(f"expected a whole number {bounds}, found {raw!r}")
+    raise Bad(f"expected a whole number {bounds}, found {quoted(raw)}")
 
 
 def host(raw: object) -> str:
@@ -136,7 +145,7 @@ def host(raw: object) -> str:
     try:
         sockets.parse(f"[{found}]:0" if ":" in found else f"{found}:0")
     except UsageError:
-        raise Bad(f"expected the name of a host or an IP address, found {found!r}") from None
+        raise Bad(f"expected the name of a host or an IP address, found {quoted(found)}") from None
     return found
 
 
@@ -151,7 +160,7 @@ def workers(raw: object) -> int:
     try:
         return count(raw, low=0, high=MOST_WORKERS)
     except Bad:
-        raise Bad(f'expected 1 to {MOST_WORKERS} workers or "auto", found {raw!r}') from None
+        raise Bad(f'expected 1 to {MOST_WORKERS} workers or "auto", found {quoted(raw)}') from None
 
 
 def octal(raw: object) -> int:
@@ -159,7 +168,7 @@ def octal(raw: object) -> int:
     # be trusted: 444 would quietly become 0o674.
     if isinstance(raw, str) and re.fullmatch(r"(0o)?[0-7]{3,4}", raw) and int(raw, 8) <= 0o777:
         return int(raw, 8)
-    raise Bad(f'expected an octal file mode as text, such as "660", found {raw!r}')
+    raise Bad(f'expected an octal file mode as text, such as "660", found {quoted(raw)}')
 
 
 def log_file(raw: object) -> str:
@@ -204,9 +213,11 @@ def rotation(raw: object) -> str:
         else:
             known = ""
         if known:
-            raise Bad(f"expected a size, a period or both, found {raw!r}")
+            raise Bad(f"expected a size, a period or both, found {quoted(raw)}")
     if not (octets or every):
-        raise Bad(f"expected a size such as 100MB, a period such as daily, or both, found {raw!r}")
+        raise Bad(
+            f"expected a size such as 100MB, a period such as daily, or both, found {quoted(raw)}"
+        )
     return f"{octets} {every}".strip()
 
 
@@ -220,10 +231,10 @@ def rotation_size(word: str) -> int:
         periods = ", ".join(PERIODS[1:])
         raise Bad(
             f"expected a size such as 100MB, one of {periods}, or both, "
-            f"found {word!r}{nearest(word, PERIODS[1:])}"
+            f"found {quoted(word)}{nearest(word, PERIODS[1:])}"
         ) from None
     if number < 1000:
-        raise Bad(f"expected at least 1kB, found {word!r}")
+        raise Bad(f"expected at least 1kB, found {quoted(word)}")
     return number
 
 
@@ -232,7 +243,7 @@ def one_of(*words: str) -> Parser:
         if isinstance(raw, str) and raw.lower() in words:
             return raw.lower()
         choice = f"{', '.join(words[:-1])} or {words[-1]}"
-        raise Bad(f"expected {choice}, found {raw!r}{nearest(raw, words)}")
+        raise Bad(f"expected {choice}, found {quoted(raw)}{nearest(raw, words)}")
 
     return parse
 
@@ -256,7 +267,7 @@ def hazards(raw: object) -> tuple[str, ...]:
     items = raw if isinstance(raw, list | tuple) else [raw]
     found = [word for item in items for word in re.split(r"[,\s]+", str(item).strip())]
     if not any(found):
-        raise Bad(f"expected spawn, warn, refuse or ignore:CODE, found {raw!r}")
+        raise Bad(f"expected spawn, warn, refuse or ignore:CODE, found {quoted(raw)}")
     try:
         return policy(filter(None, found))
     except ValueError as error:
@@ -273,7 +284,9 @@ def addresses(raw: object) -> tuple[str, ...]:
         if isinstance(item, int) and not isinstance(item, bool):
             item = str(item)  # bind = 8000
         if not isinstance(item, str):
-            raise Bad(f"expected addresses such as 127.0.0.1:8000 or unix:/path, found {item!r}")
+            raise Bad(
+                f"expected addresses such as 127.0.0.1:8000 or unix:/path, found {quoted(item)}"
+            )
         try:
             sockets.parse(item)
         except UsageError as error:

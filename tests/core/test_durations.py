@@ -37,3 +37,9 @@ def test_an_interval_is_above_nothing() -> None:
     for raw in (0, "0s", "never"):
         with pytest.raises(ValueError, match="expected a duration such as"):
             positive(raw)
+
+
+def test_what_would_be_rounded_to_0_is_no_duration() -> None:
+    assert duration("0.0001ms") is None
+    assert duration("0.001ms") == 0.000001
+    assert duration("0.000ms") == 0.0

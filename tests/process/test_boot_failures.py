@@ -102,8 +102,7 @@ def test_a_start_that_hangs_is_ended_and_its_line_named(target: str, where: str,
         assert re.search(where, error[1]), error
 
 
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+@pytest.mark.parametrize(("loop", "mode"), [("asyncio", "spawn"), ("uvloop", "zygote")])
 @pytest.mark.parametrize("factory", ["main", "runs"])
 def test_a_main_that_is_named_as_a_factory(factory: str, loop: str, mode: str) -> None:
     """It runs a loop inside of ours: its line, and how to have the file run."""
@@ -116,8 +115,7 @@ def test_a_main_that_is_named_as_a_factory(factory: str, loop: str, mode: str) -
         assert "leeward serve runs_its_loop.py --kind script" in error[-2]
 
 
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+@pytest.mark.parametrize(("loop", "mode"), [("asyncio", "zygote"), ("uvloop", "spawn")])
 def test_a_factory_that_awaits_for_ever(loop: str, mode: str) -> None:
     """The time-out names the application's own lines, which only its loop knows."""
     if loop == "uvloop":

@@ -31,8 +31,7 @@ def statuses(service: Service) -> list[str]:
     return sorted(re.findall(r"tornado\.access: (\d+) POST", service.log))
 
 
-@pytest.mark.parametrize("line", ["POST /", "GET /wsgi"])
-@pytest.mark.parametrize("order", ["stop", "reload"])
+@pytest.mark.parametrize(("order", "line"), [("stop", "POST /"), ("reload", "GET /wsgi")])
 def test_whoever_gave_up_holds_no_drain(order: str, line: str) -> None:
     """A time-out of the client's: by then its FIN has come, and nothing else ever will."""
     with serve("never_answers:make_app", *FLAGS, cwd=APPS) as service:

@@ -255,7 +255,7 @@ def test_who_runs_it_needs_a_restart(start: Start, tmp_path: Path) -> None:
 def test_a_number_that_nobody_can_have_is_refused(number: str) -> None:
     """4294967295 would mean "as before" to the kernel."""
     value = layers.Value(number, "--group")
-    with pytest.raises(UsageError, match=f"--group: expected a name or 0 to .*, found {number}"):
+    with pytest.raises(UsageError, match=f"--group: expected a name or 0 to .*, found .{number}"):
         account(layers.Value("", ""), value)
 
 

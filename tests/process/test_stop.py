@@ -150,7 +150,7 @@ def test_who_comes_later_is_refused(start: str) -> None:
 @pytest.mark.parametrize("start", ["zygote", "spawn"])
 def test_who_comes_while_it_stops_is_refused_and_not_reset(start: str) -> None:
     """From the moment that nobody accepts, though many processes hold the listener then."""
-    for _ in range(3):
+    for _ in range(2):
         with serve("hello", "-w", "3", "--start", start, cwd=APPS) as service:
             address = address_of(service.wait_ready(3))
             with Knocking(address, 8) as clients:

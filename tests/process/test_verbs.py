@@ -254,7 +254,8 @@ def test_verbs_of_a_stopped_supervisor_end() -> None:
             assert time.monotonic() - begun < 10
             for asked in answers:
                 assert asked.returncode == 1
-                assert "SIGSTOP" in asked.stderr and f"kill -CONT {service.pid}" in asked.stderr
+                assert "did not answer within 5 s: its process is stopped (SIGSTOP)" in asked.stderr
+                assert f"kill -CONT {service.pid}" in asked.stderr
             assert get(address_of(service)).status == 200  # nobody else is disturbed
         finally:
             service.signal(signal.SIGCONT)

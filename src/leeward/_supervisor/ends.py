@@ -24,7 +24,7 @@ STAGES = {
 }
 
 #: Stages behind the import.
-_PAST_LOADING = tuple(STAGES[it] for it in ("factory", "resource", "probe", "listen", "user"))
+_PAST_LOADING = tuple(STAGES[it] for it in ("factory", "resource", "probe", "listen"))
 
 
 def is_past_loading(why: str) -> bool:

@@ -106,7 +106,7 @@ class Client:
                 message = self.channel.wait(min(left, ANSWER_TIMEOUT)) if left > 0.0 else None
                 if message is None and left > ANSWER_TIMEOUT:
                     if self._is_stopped():
-                        raise self.silent(timeout - left + ANSWER_TIMEOUT, goes_on)
+                        raise self.silent(round(timeout - left + ANSWER_TIMEOUT), goes_on)
                     continue
                 if isinstance(message, Answer):
                     return message

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from tornado import gen, locks, queues
 
-from leeward.engine import waits
+from leeward.engine import onward, waits
 from leeward.engine.interrupt import interrupt
 
 LOOPS = ("asyncio", "uvloop")
@@ -20,6 +20,7 @@ LOOPS = ("asyncio", "uvloop")
 def run(loop: str, main: Callable[[], Awaitable[None]]) -> None:
     factory = None if loop == "asyncio" else pytest.importorskip("uvloop").new_event_loop
     waits.install()
+    onward.install()
     with asyncio.Runner(loop_factory=factory) as runner:
         complaints: list[dict[str, Any]] = []
 

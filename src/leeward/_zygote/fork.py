@@ -23,6 +23,7 @@ import sys
 import time
 import warnings
 
+from leeward._zygote.immortal import immortalize
 from leeward._zygote.objects import scan
 from leeward._zygote.quiet import Held, quiet
 
@@ -120,8 +121,8 @@ def _fork() -> int:
 
 
 def freeze() -> None:
-    """Once before the first fork: no unwritten data, no garbage, and a collector that
-    leaves alone what the workers share.
+    """Once before the first fork: no unwritten data, no garbage, no reference counts where
+    they can be done without, and a collector that leaves alone what the workers share.
 
     Without gc.freeze the first full collection in each worker writes into, and so
     copies, every page that holds a Python object.
@@ -136,6 +137,7 @@ def freeze() -> None:
     with contextlib.suppress(OSError, AttributeError):  # a libc that is linked in
         ctypes.CDLL(None).fflush(None)
     gc.collect()
+    immortalize()
     gc.freeze()
 
 

@@ -58,10 +58,10 @@ from leeward._zygote.warm import warm
 from leeward._zygote.watch import Watch
 from leeward.adapters.loading import compare, last_words, load_in_time, make_tls, settle, starts_now
 from leeward.adapters.logfiles import install as logfiles
-from leeward.adapters.naming import parse
 from leeward.adapters.target import Application
 from leeward.adapters.tls import Tls
 from leeward.errors import ChannelClosed, TargetError
+from leeward.naming import parse
 
 if TYPE_CHECKING:
     from leeward.adapters.program import Program

@@ -1,0 +1,135 @@
+"""No reference counts for what the program's text defines: its pages stay shared.
+
+A worker that calls a function or makes an instance of a class counts a reference, which is a
+write, and the kernel copies the page for it.  Objects that are *immortal* (PEP 683, Python 3.12
+and newer) are not counted.  CPython has those that it defines itself; the zygote does the same
+for the application's, just before it freezes.
+
+Measured with numpy and pandas, four workers, 1000 requests: of its own a worker has 8.8 MiB and
+not 11.6, the tree 112 and not 124, for 67,000 objects in 55 ms.
+
+Only what holds nothing whose end anybody waits for: classes, functions without a closure, their
+code with its constants, modules, and what extensions define.  What does not work: all objects
+(0.8 MiB less for each worker), as files, sockets and weak references that the application drops
+would never close.  Lists, other strings, closures and instances' attributes bring nothing.
+
+CPython has no call for it before 3.15, so the counts themselves are written; and only where
+objects that are immortal by definition, and one that is not, have the counts that they should.
+Extensions built for an older stable ABI do count, down or up: after 2**31 times that makes an
+object mortal, with so many references that it never ends (PEP 683, "Accidental
+De-Immortalizing").
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import itertools
+import sys
+from types import (
+    BuiltinFunctionType,
+    ClassMethodDescriptorType,
+    CodeType,
+    FunctionType,
+    GetSetDescriptorType,
+    MemberDescriptorType,
+    MethodDescriptorType,
+    ModuleType,
+    WrapperDescriptorType,
+)
+from typing import Any
+
+#: What CPython 3.12 and 3.13 have in the low half of a count that never changes.
+_IMMORTAL = 2**32 - 1
+_VERSIONS = ((3, 12), (3, 13))
+_BY_DEFINITION = (None, True, (), "", b"", 0, object, type, int)
+
+#: Exactly these: whoever derives from `property` may keep something.
+_PLAIN = tuple(
+    map(
+        id,
+        (
+            BuiltinFunctionType,
+            ClassMethodDescriptorType,
+            FunctionType,
+            GetSetDescriptorType,
+            MemberDescriptorType,
+            MethodDescriptorType,
+            ModuleType,
+            WrapperDescriptorType,
+            classmethod,
+            property,
+            staticmethod,
+        ),
+    )
+)
+_CONSTANTS = frozenset((bytes, float, frozenset, tuple))
+
+
+def immortalize() -> int:
+    """Have no process that is forked later count references to what the text defines.
+
+    Returns the number of objects: 0 where this Python has no immortal ones, or has them
+    otherwise (3.11, 3.14, free-threaded and some debug builds, big-endian machines).
+    """
+    if not _is_known():
+        return 0
+    word = ctypes.c_uint32.from_address
+    chosen = _defined()
+    for address in map(id, chosen):
+        word(address).value = _IMMORTAL
+    return len(chosen)
+
+
+def _is_known() -> bool:
+    """Are counts where, and immortal ones what, we take them for?"""
+    if sys.implementation.name != "cpython" or sys.version_info[:2] not in _VERSIONS:
+        return False
+    mortal = object()
+    counted = sys.getrefcount(mortal) - 1  # its own argument
+    known = all(_count(id(it)) == _IMMORTAL for it in _BY_DEFINITION)
+    return known and _count(id(mortal)) == counted
+
+
+def _count(address: int) -> int:
+    """The whole word there, as a little-endian machine has it."""
+    return int.from_bytes(ctypes.string_at(address, 8), "little")
+
+
+def _defined() -> list[object]:
+    everything = gc.get_objects()
+    kinds = list(map(type, everything))
+    # By the id of the type: a metaclass may have made its classes unhashable.
+    distinct = dict(zip(map(id, kinds), kinds, strict=True))
+    makers = [number for number, it in distinct.items() if any(base is type for base in it.__mro__)]
+    found: dict[int, list[Any]] = {number: [] for number in (*_PLAIN, *makers)}
+    # No list of these ids: it would leave 2 MiB of holes behind for 70,000 objects.
+    for it, number in zip(everything, map(id, kinds), strict=True):
+        if number in found:
+            found[number].append(it)
+    classes = [it for number in makers for it in found[number]]
+    # Their own: names, bases, order of resolution.
+    own = [it for it in gc.get_referents(*classes) if type(it) in (dict, tuple)]
+    functions = [it for it in found.pop(id(FunctionType)) if it.__closure__ is None]
+    # `[].append` is one too, and holds its list.
+    builtin = [
+        it
+        for it in found.pop(id(BuiltinFunctionType))
+        if type(it.__self__) is ModuleType or type(it.__self__) is type
+    ]
+    codes = [it.__code__ for it in functions]
+    constants = []
+    for code in codes:  # which grows
+        for it in code.co_consts:
+            if type(it) is CodeType:
+                codes.append(it)
+            elif type(it) in _CONSTANTS:
+                constants.append(it)
+    return [
+        *itertools.chain.from_iterable(found.values()),
+        *own,
+        *functions,
+        *builtin,
+        *codes,
+        *constants,
+    ]

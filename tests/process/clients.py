@@ -101,7 +101,7 @@ class Http(_Closing):
 
     def __init__(self, address: Address, source: str = "") -> None:
         """source:  the client's own address, where it matters."""
-        self.sock = _connect(address, source)
+        self.sock = connected(address, source)
         self._buffer = b""
 
     def send(self, path: str = "/", *headers: str, version: str = "1.1") -> None:
@@ -248,7 +248,8 @@ class Gate(_Closing):
         return self._held[-1]
 
 
-def _connect(address: Address, source: str = "") -> socket.socket:
+def connected(address: Address, source: str = "") -> socket.socket:
+    """A client of `address`, which may be a unix socket's.  Raises OSError."""
     if isinstance(address, str):
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         sock.settimeout(PATIENCE)
@@ -265,7 +266,7 @@ def _connect(address: Address, source: str = "") -> socket.socket:
 def refused(address: Address) -> bool:
     """Does nobody listen there?"""
     try:
-        _connect(address).close()
+        connected(address).close()
     except (ConnectionRefusedError, FileNotFoundError):
         return True
     return False

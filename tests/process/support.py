@@ -199,16 +199,18 @@ def asleep(pid: int) -> bool:
 
 def spares_of(service: Service) -> list[int]:
     """The workers that are there ahead of their orders, once each zygote has one that waits."""
-    zygotes = [it["pid"] for it in service.ps()["zygotes"]]
-    names = {f"spare {pid}" for pid in zygotes}
 
-    def waiting() -> list[int]:
+    def waiting() -> tuple[list[int]] | None:
+        # Asked each time: a zygote that has just ended is told of for a moment longer.
+        zygotes = [it["pid"] for it in service.ps()["zygotes"]]
+        names = {f"spare {pid}" for pid in zygotes}
         children = procfs.children_of(service.pid)
         found = [it for it in children if procfs.comm(it) in names]
-        wait = len(found) == len(zygotes) and {procfs.state_of(it) for it in found} == {"S"}
-        return found if wait else []
+        if len(found) == len(zygotes) and all(procfs.state_of(it) == "S" for it in found):
+            return (found,)
+        return None
 
-    return until(waiting, "each zygote to have a spare") if zygotes else []
+    return until(waiting, "each zygote to have a spare")[0]
 
 
 def end_spares(service: Service) -> None:

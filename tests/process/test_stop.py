@@ -17,7 +17,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from process.clients import Gate, Http, WebSocket, address_of, all_drain, get, refused
+from process.clients import (
+    Address,
+    Gate,
+    Http,
+    WebSocket,
+    address_of,
+    all_drain,
+    connected,
+    get,
+    refused,
+)
 from process.support import APPS, PATIENCE, gone, links, marks, until
 
 from leeward._sys import procfs
@@ -97,7 +107,7 @@ def test_a_stop_finishes_what_is_in_flight(way: str, tmp_path: Path) -> None:
 class Knocking:
     """Clients that come again and again, each by a thread; `cut`: what no answer came to."""
 
-    def __init__(self, address: tuple[str, int], clients: int) -> None:
+    def __init__(self, address: Address, clients: int) -> None:
         self.answered = self.refused = 0
         self.cut: list[str] = []
         self._over = threading.Event()
@@ -115,11 +125,11 @@ class Knocking:
         for thread in self._threads:
             thread.join(PATIENCE)
 
-    def _come(self, address: tuple[str, int]) -> None:
+    def _come(self, address: Address) -> None:
         while not self._over.is_set():
             try:
-                connection = socket.create_connection(address, PATIENCE)
-            except ConnectionRefusedError:
+                connection = connected(address)
+            except (ConnectionRefusedError, FileNotFoundError):
                 self.refused += 1
                 time.sleep(0.001)  # a loop without a pause would leave the service no CPU
                 continue
@@ -147,12 +157,18 @@ def test_who_comes_later_is_refused(start: str) -> None:
         assert service.wait() == 0
 
 
-@pytest.mark.parametrize("start", ["zygote", "spawn"])
-def test_who_comes_while_it_stops_is_refused_and_not_reset(start: str) -> None:
+@pytest.mark.parametrize(
+    ("start", "where"), [("zygote", "tcp"), ("spawn", "tcp"), ("zygote", "unix")]
+)
+def test_who_comes_while_it_stops_is_refused_and_not_reset(
+    start: str, where: str, tmp_path: Path
+) -> None:
     """From the moment that nobody accepts, though many processes hold the listener then."""
+    bind = "127.0.0.1:0" if where == "tcp" else f"unix:{tmp_path / 's'}"
     for _ in range(2):
-        with serve("hello", "-w", "3", "--start", start, cwd=APPS) as service:
-            address = address_of(service.wait_ready(3))
+        with serve("hello", "-w", "3", "--start", start, cwd=APPS, bind=bind) as service:
+            service.wait_ready(3)
+            address = bind if where == "unix" else address_of(service)
             with Knocking(address, 8) as clients:
                 until(lambda clients=clients: clients.answered > 100, "answers")
                 service.signal(signal.SIGTERM)

@@ -89,8 +89,8 @@ class Worker:
         self.receive(Hello)
         return self.receive(Failed)
 
-    def drain(self, reason="stop", timeout=5.0, window=1.0):
-        self.channel.send(Drain(reason, timeout, window))
+    def drain(self, reason="stop", timeout=5.0, window=1.0, refuse=False):
+        self.channel.send(Drain(reason, timeout, window, refuse))
         return time.monotonic()
 
     def ended(self, patience=PATIENCE):

@@ -37,7 +37,7 @@ def main():
             application=SimpleNamespace(
                 kind="Tornado application",
                 found=f"factory {name}() in apps.py",
-                value=None,
+                value=getattr(apps, name),
                 factory=getattr(apps, name),
             ),
         )

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 
 from leeward._core.admission import PAUSE, Courtesy, Streak
 from leeward._sys import peers
+from leeward._sys.newcomers import keep_out
 from leeward._worker.company import Company
 from leeward._worker.crowding import Crowding, waits
 from leeward._worker.rebalancing import Rebalancing
@@ -95,6 +96,7 @@ class Acceptor:
         self._accepted = accepted
         self._log = log
         self._said = -1.0  # when we last logged, monotonic
+        self._short = False  # of descriptors or memory, when we swept
         self._ports = [_Port(socket.socket(fileno=fd), address) for fd, address in birth.listeners]
         self._courtesy = Courtesy()
         sockets = [port.sock for port in self._ports]
@@ -131,7 +133,8 @@ class Acceptor:
         """Accept no more and close our descriptors of the listeners.
 
         sweep:   first take what already stands in the kernel's queues: nobody else may.
-        refuse:  then have the kernel refuse whoever comes, for all processes that hold them.
+        refuse:  then, if none is left there, have the kernel refuse whoever comes, for all
+                 processes that hold them.
                  Only for a stop of the whole instance, whose own they are: else siblings
                  will serve them, or who handed them in.
         """
@@ -144,17 +147,25 @@ class Acceptor:
         deadline = time.monotonic() + SWEEP_SECONDS
         for port in ports:
             self._look_away(port)
-            if sweep:
-                for _ in range(SWEEP_MOST):
-                    if not self._take(port) or time.monotonic() > deadline:
-                        break
             if refuse:
+                keep_out(port.sock)  # else who comes behind the last look would be reset
+            emptied = not sweep or self._sweep(port, deadline)
+            if refuse and emptied:
                 # By closing alone they would be taken by the kernel until the last of us has
                 # closed, siblings that are blocked and the supervisor too (2-18 ms under
-                # load, in 9 of 12 stops), and be reset then.
+                # load, in 9 of 12 stops), and be reset then.  So is at once who still waits.
                 with contextlib.suppress(OSError):  # ENOTCONN: a sibling was faster
                     port.sock.shutdown(socket.SHUT_RD)
             port.sock.close()
+
+    def _sweep(self, port: _Port, deadline: float) -> bool:
+        """Take what stands in its queue.  False if some may be left, which siblings can take."""
+        for _ in range(SWEEP_MOST):
+            if not self._take(port):
+                return not self._short
+            if time.monotonic() > deadline:
+                break
+        return False
 
     # --- one wake --------------------------------------------------------------------------
 
@@ -236,6 +247,7 @@ class Acceptor:
 
     def _failed(self, port: _Port, error: OSError) -> None:
         if not self._ports:
+            self._short = error.errno in SHORTAGE
             return  # sweeping: whoever comes next will serve them
         if error.errno in SHORTAGE:
             self._crowding.refused(port.address, error)

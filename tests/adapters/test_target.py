@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 import leeward
-from leeward.adapters.naming import parse
 from leeward.errors import TargetError
+from leeward.naming import parse
 
 ROOT = str(Path(leeward.__file__).parent.parent)
 CODE = """

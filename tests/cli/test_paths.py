@@ -77,3 +77,13 @@ def test_a_file_that_is_not_there_is_told_before_anything_starts(tmp_path: Path)
         check_exists("gone/chat.py", str(tmp_path))
     with pytest.raises(UsageError, match="what to serve"):
         check_exists("", str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "text", [":", "chat:", ":app", "chat:f(", "chat:a:b", "chat:f(x)", "a b:app", "chat.py:f("]
+)
+def test_what_cannot_be_a_target_is_a_slip_of_who_typed_it(text: str, tmp_path: Path) -> None:
+    """Exit code 2, as for any value that cannot be, before a zygote is started."""
+    (tmp_path / "chat.py").write_text("")
+    with pytest.raises(UsageError, match="no name and no call|does not name|no module|literals"):
+        check_exists(text, str(tmp_path))

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -46,8 +47,10 @@ def kept() -> Iterator[None]:
     @functools.wraps(closerange)
     def closerange_of_theirs(fd_low: int, fd_high: int, /) -> None:
         low = fd_low
+        # The kernel takes its numbers for unsigned: 0 and less, as of RLIM_INFINITY, are no end.
+        end = fd_high if fd_high > 0 else sys.maxsize
         for fd in sorted(ours):
-            if low <= fd < fd_high and is_kept(fd):
+            if low <= fd < end and is_kept(fd):
                 closerange(low, fd)
                 low = fd + 1
         closerange(low, fd_high)

@@ -103,6 +103,16 @@ def time_to_wait(start_timeout: float) -> float:
     return max(0.05, start_timeout - early - _age())
 
 
+def last_moment(start_timeout: float) -> float:
+    """Seconds from now after which a factory that still awaits is given up.
+
+    Between the writing of the stack and the end: as early as by `time_to_wait`, one that takes
+    1.2 s was refused by --start-timeout 2s.
+    """
+    early = min(STACK_BEFORE / 2, 0.2 * start_timeout)
+    return max(0.05, start_timeout - early - _age())
+
+
 def starts_now() -> None:
     """There is an order, for which a process may have waited (`leeward._zygote.spare`)."""
     global _ordered

@@ -34,10 +34,10 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 from leeward._core.config import Config
 from leeward._sys import sockets
 from leeward.adapters import blame, wanted
-from leeward.adapters.naming import package_of
 from leeward.adapters.target import Application
 from leeward.adapters.wanted import Want
 from leeward.errors import BindError, LeewardError, TargetError, UsageError
+from leeward.naming import package_of
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine

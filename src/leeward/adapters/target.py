@@ -23,8 +23,8 @@ from leeward._core.programs import USUAL
 from leeward._core.record import Record
 from leeward.adapters import blame
 from leeward.adapters.fingerprints import changed_since, fingerprints
-from leeward.adapters.naming import FORMS, Target, package_of, parse
 from leeward.errors import TargetError
+from leeward.naming import FORMS, Target, package_of, parse
 
 __all__ = ["Application", "changed_since", "fingerprints", "load", "prepare"]
 

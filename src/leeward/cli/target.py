@@ -6,6 +6,7 @@ import os
 import re
 import stat
 
+from leeward import naming
 from leeward.cli import values
 from leeward.errors import TargetError, UsageError
 
@@ -28,7 +29,11 @@ def default_name(target: str) -> str:
 
 
 def check_exists(target: str, directory: str) -> None:
-    """Raises `TargetError` for a file that is not there; modules are the zygote's to find."""
+    """Raises `TargetError` for a file that is not there; modules are the zygote's to find.
+
+    Raises `UsageError` for what cannot be a target: that is a slip of who typed it, and no
+    zygote need be started to say so.
+    """
     if not target:
         raise UsageError(
             "what to serve? no TARGET was given",
@@ -36,10 +41,17 @@ def check_exists(target: str, directory: str) -> None:
         )
     match = _FILE.match(target)
     path = match["path"] if match else target
-    if not match and "/" not in target:
-        return
+    if match or "/" in target:
+        _check_file(path, directory, bool(match))
+    try:
+        naming.parse(target)
+    except TargetError as error:
+        raise UsageError(error.message, error.remedy) from None
+
+
+def _check_file(path: str, directory: str, is_python: bool) -> None:
     full = os.path.join(directory, path)
-    if os.path.isfile(full) or (not match and os.path.exists(full)):
+    if os.path.isfile(full) or (not is_python and os.path.exists(full)):
         return
     if os.path.lexists(full):
         raise TargetError(f"{path}: {_what_else(full)}", f"ls -ld {full}")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 
@@ -42,6 +44,22 @@ def test_ours_stay_open(fd: int) -> None:
         os.closerange(min(fd, *theirs), max(theirs) + 1)
         assert is_open(fd)
         assert not any(map(is_open, theirs))
+
+
+@pytest.mark.parametrize("high", [0, -1])
+def test_ours_stay_open_where_a_range_has_no_end(high: int) -> None:
+    """RLIM_INFINITY is -1.  In a process of its own: nothing of the tests' stays open."""
+    script = (
+        "import os; from leeward.adapters import keeping\n"
+        "ours = os.open(os.devnull, os.O_RDONLY)\n"
+        "with keeping.kept():\n"
+        "    theirs = os.open('/dev/zero', os.O_RDONLY)\n"
+        f"    os.closerange(3, {high})\n"
+        "left = [each for each in (ours, theirs) if os.path.exists(f'/proc/self/fd/{each}')]\n"
+        "assert left == [ours], left\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, timeout=30)
+    assert done.returncode == 0, done.stderr.decode()
 
 
 def test_afterwards_they_are_closed(fd: int) -> None:

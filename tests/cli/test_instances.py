@@ -112,6 +112,41 @@ def test_a_lock_that_a_full_disk_refuses_is_told(
         claimed.settle()
 
 
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_is_told(
+    environ: dict[str, str], number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """XDG_RUNTIME_DIR on NFS without a lock daemon: ENOLCK.  Nothing stays open."""
+
+    def refuse(fd: int, operation: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(instances.fcntl, "flock", refuse)
+    before = os.listdir("/proc/self/fd")
+    with pytest.raises(UsageError, match=rf"chat\.lock: {os.strerror(number)}\n.*XDG_RUNTIME_DIR"):
+        instances.claim("chat", environ)
+    assert os.listdir("/proc/self/fd") == before
+
+
+def test_a_dead_socket_that_may_not_be_removed_is_told(
+    environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claim = instances.claim("chat", environ)
+    claim.control.close()
+    os.close(claim.lock_fd)
+
+    def refuse(path: str) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(instances.os, "unlink", refuse)
+        with pytest.raises(
+            UsageError, match=r"control socket \S*chat\.sock: Permission denied\nrm"
+        ):
+            instances.claim("chat", environ)
+    instances.claim("chat", environ).release()
+
+
 def test_a_dead_one_is_cleared_and_its_pid_told(environ: dict[str, str]) -> None:
     claim = instances.claim("chat", environ)
     claim.settle()

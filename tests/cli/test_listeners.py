@@ -80,6 +80,15 @@ def test_two_that_are_one_are_both_named(tmp_path: Path, one: str, other: str) -
         os.close(fd)
 
 
+def test_a_path_that_cannot_be_is_told_as_that_of_a_first_address_is(tmp_path: Path) -> None:
+    """To ask whether it is the socket of the first one must not be what fails."""
+    (tmp_path / "file").touch()
+    one, other = f"unix:{tmp_path}/run", f"unix:{tmp_path}/file/run"
+    with pytest.raises(BindError, match="cannot bind .*Not a directory"), ExitStack() as undo:
+        listeners.open_each((one, other), CONFIG, undo)
+    assert os.listdir(tmp_path) == ["file"]
+
+
 def test_a_port_of_somebody_else_is_not_called_an_overlap() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken, ExitStack() as undo:
         port = taken.getsockname()[1]

@@ -79,3 +79,22 @@ def test_an_old_kernel_is_told() -> None:
     for release in ("5.8.18-generic", "4.19.0"):
         with pytest.raises(UsageError, match=rf"needs Linux 5\.9 or newer, this is {release}"):
             serve.check_kernel(release)
+
+
+def test_a_call_that_is_refused_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before anything is begun, with its name, and with whose doing it may be."""
+
+    def refuse(pid: int) -> int:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "pidfd_open", refuse)
+    with pytest.raises(
+        UsageError, match="system call pidfd_open .*: Operation not perm.*\n.*seccomp"
+    ):
+        serve.check_kernel("6.1.0")
+
+
+def test_a_missing_proc_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os.path, "exists", lambda path: not path.startswith("/proc"))
+    with pytest.raises(UsageError, match="needs /proc, which is not mounted here\nmount -t proc"):
+        serve.check_kernel("6.1.0")

@@ -164,11 +164,18 @@ def test_a_first_start_without_processes_gives_up(mode: str, tmp_path: Path) -> 
 # --- descriptors ---------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("count", [4, 5, 6, 7, 8, 9, 11, 13, 14, 16, 20, 24, 32])
-def test_hardly_any_descriptors(count: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("count", "log_file"),
+    [
+        *((it, False) for it in (4, 5, 6, 7, 8, 9, 11, 13, 14, 16, 20, 24, 32)),
+        *((it, True) for it in (11, 12, 13, 14, 15)),
+    ],
+)
+def test_hardly_any_descriptors(count: int, log_file: bool, tmp_path: Path) -> None:
     """It says that it cannot, soon and in few lines; or it serves.  It never hangs or spins."""
     python = wrapped(tmp_path, f'ulimit -n {count}\nexec "$python" "$@"')
-    with serve("slow", "-w", "2", cwd=APPS, python=python) as service:
+    flags = ("--log-file", str(tmp_path / "app.log")) if log_file else ()
+    with serve("slow", "-w", "2", *flags, cwd=APPS, python=python) as service:
         up = re.compile(r"leeward \S+ serves|^leeward: |error while loading shared|Fatal Python")
         service.wait_line(up.pattern)
         if "Fatal Python" in service.log:
@@ -180,11 +187,30 @@ def test_hardly_any_descriptors(count: int, tmp_path: Path) -> None:
             assert len(last) <= 8, service.log
             assert re.search("open file|Error 24|Errno 24", service.log), service.log
             assert "this is a bug" not in service.log
+            assert "BadRing" not in service.log
             return
         for _ in range(5):
             assert get(address_of(service)).status == 200
         assert (procfs.cpu_seconds(service.pid) or 0) < 1
         assert service.stop() == 0
+
+
+@pytest.mark.parametrize(
+    ("count", "mode"),
+    [*((it, "zygote") for it in (15, 16, 17)), *((it, "spawn") for it in (14, 15, 16, 17, 18))],
+)
+def test_a_worker_that_has_no_descriptor_left_says_so(
+    count: int, mode: str, tmp_path: Path
+) -> None:
+    """For its loop, for the pipe that wakes it, for the stack of a start that hangs: in words."""
+    python = wrapped(tmp_path, f'ulimit -n {count}\nexec "$python" "$@"')
+    with serve("slow", "--start", mode, cwd=APPS, python=python) as service:
+        service.wait_line(r"leeward \S+ serves|^leeward: ")
+        if "serves" not in service.log:
+            assert service.wait() in (3, 5)
+            last = service.log.rpartition("\nleeward: ")[2]
+            assert re.search("Too many open files|open file limit", last), service.log
+            assert "Traceback" not in service.log
 
 
 def test_descriptors_that_run_out_while_it_serves(tmp_path: Path) -> None:

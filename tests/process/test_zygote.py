@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -294,6 +295,24 @@ def test_what_workers_share_is_kept_from_the_collector(tmp_path: Path) -> None:
     with served(tmp_path, "--start", "spawn") as service:
         # Python 3.12 freezes a few hundred itself.
         assert int(get(address_of(service)).body) < 1_000
+
+
+def test_workers_count_no_references_to_what_the_text_defines(tmp_path: Path) -> None:
+    """Nor do they copy the pages where the counts are; Python 3.11 counts everything."""
+    counts = (
+        "import sys\n"
+        "class Counts(tornado.web.RequestHandler):\n"
+        "    def get(self):\n"
+        "        before, kept = sys.getrefcount(Counts), [Counts] * 5\n"
+        "        self.write(str(sys.getrefcount(Counts) - before))\n"
+    )
+    routes = "return tornado.web.Application([('/', Counts)])"
+    deploy(tmp_path, "one", at_end=counts, in_factory=routes)
+    with served(tmp_path, "--start", "zygote") as service:
+        many = get(address_of(service)).body
+        assert many == (b"0" if (3, 12) <= sys.version_info < (3, 14) else b"5")
+    with served(tmp_path, "--start", "spawn") as service:
+        assert get(address_of(service)).body == b"5"
 
 
 def test_exit_functions_belong_to_the_workers(tmp_path: Path) -> None:

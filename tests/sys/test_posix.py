@@ -146,3 +146,23 @@ def test_a_process_is_named():
             assert file.read() == "leeward: superv\n"
     finally:
         posix.set_comm(before)
+
+
+def test_a_process_is_named_where_proc_is_read_only(monkeypatch):
+    """By its name a spare is told from what a dead worker has left behind."""
+    opened = os.open
+
+    def read_only(path, flags, *args, **kwargs):
+        if flags & (os.O_WRONLY | os.O_RDWR):
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), path)
+        return opened(path, flags, *args, **kwargs)
+
+    with open("/proc/self/comm") as file:
+        before = file.read().rstrip("\n")
+    monkeypatch.setattr(os, "open", read_only)
+    posix.set_comm("spare 4711")
+    try:
+        with open("/proc/self/comm") as file:
+            assert file.read() == "spare 4711\n"
+    finally:
+        posix.set_comm(before)

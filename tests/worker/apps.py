@@ -2,12 +2,15 @@
 
 import asyncio
 import atexit
+import concurrent.futures
+import contextlib
 import logging
 import multiprocessing
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from pathlib import Path
 
@@ -275,6 +278,36 @@ def is_interrupted():
 
 async def is_cancelled():
     raise asyncio.CancelledError
+
+
+def in_no_directory():
+    """As behind a deploy that has removed the release which is still served."""
+    directory = tempfile.mkdtemp()
+    os.chdir(directory)
+    os.rmdir(directory)
+    raise ValueError("no template")
+
+
+def runs_a_loop():
+    asyncio.run(asyncio.sleep(0))
+
+
+def runs_a_loop_in_no_directory():
+    with contextlib.suppress(ValueError):
+        in_no_directory()
+    runs_a_loop()
+
+
+def wrapped_in_a_circle():
+    runs_a_loop()
+
+
+wrapped_in_a_circle.__wrapped__ = wrapped_in_a_circle
+
+
+def needs_a_loop_in_a_thread():
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        pool.submit(asyncio.get_running_loop).result()
 
 
 def stops_the_loop():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import select
 import signal
 import time
@@ -154,6 +155,25 @@ def test_a_stop_serves_what_stands_in_the_backlog_or_is_under_way(serving):
         status, headers, _ = client.answer()
         assert (status, headers["connection"]) == (200, "close")
     assert busy.answer()[0] == 200
+    assert one.ended() == 0
+
+
+def test_who_finds_it_without_descriptors_at_a_stop_is_left_to_its_siblings(serving):
+    """To refuse whoever comes is to reset whoever waits."""
+    one = serving(limit=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (50, 50)))
+    first = one.connect()
+    first.send("/slow?s=0.2")
+    one.until(lambda row: row.in_flight == 1)
+    os.kill(one.pid, signal.SIGSTOP)
+    waiting = [one.connect() for _ in range(60)]
+    one.drain("stop", refuse=True)
+    os.kill(one.pid, signal.SIGCONT)
+    one.expect("draining .stop.")
+    left, _ = one.listeners[0].accept()
+    left.close()
+    for client in waiting:
+        client.close()
+    assert first.answer()[0] == 200
     assert one.ended() == 0
 
 

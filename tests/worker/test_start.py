@@ -23,6 +23,7 @@ from leeward._core.messages import Failed, Hello, Leaving, Watched
             r"factory is_interrupted\(\) in apps.py failed: KeyboardInterrupt\n.*:\d+",
         ),
         ("is_cancelled", r"failed: asyncio.exceptions.CancelledError\n.*apps.py:\d+ in is_canc"),
+        ("in_no_directory", r"in_no_directory\(\) in apps.py failed: ValueError: no template"),
         ("stops_the_loop", r"the factory stopped the event loop"),
         (
             "gives_a_server",
@@ -38,6 +39,24 @@ def test_a_factory_that_fails_is_told_by_its_own_frames(worker, factory, says):
     assert re.search(says, failed.text), failed.text
     assert len(failed.text.split("\n")) <= 8
     assert "_worker" not in failed.text and "/asyncio/" not in failed.text
+    assert one.ended() == 3
+
+
+@pytest.mark.parametrize(
+    ("factory", "advice"),
+    [
+        ("runs_a_loop", r"leeward serve .*apps\.py --kind script$"),
+        ("runs_a_loop_in_no_directory", r"leeward serve /.*/apps\.py --kind script$"),
+        ("wrapped_in_a_circle", r"leeward serve .*apps\.py --kind script$"),
+        ("needs_a_loop_in_a_thread", r"no running event loop\n(?!(?s:.*)--kind script)"),
+    ],
+)
+def test_a_factory_that_runs_a_loop_is_told_how_such_files_are_served(worker, factory, advice):
+    """And nobody who misses one: by leaving the loop to us a thread has none either."""
+    one = worker(factory)
+    failed = one.failed()
+    assert failed.stage == "factory"
+    assert re.search(advice, failed.text), failed.text
     assert one.ended() == 3
 
 
@@ -107,6 +126,13 @@ def test_a_factory_that_awaits_for_ever_gives_up_by_itself(worker):
     assert isinstance(failed, Failed) and failed.stage == "factory"
     assert "has not returned in time (--start-timeout 0.6s)" in failed.text
     assert re.search(r"apps.py:\d+ in hangs: await asyncio", failed.text)
+
+
+def test_a_factory_that_awaits_is_not_given_up_long_before_its_time(worker):
+    """One that is slow had a second less than --start-timeout says."""
+    one = worker("hangs", start_timeout=2.0)
+    one.failed()
+    assert time.monotonic() - one.started > 1.7
 
 
 def test_it_starts_and_leaves_where_no_thread_is_to_be_had(serving):

@@ -185,7 +185,7 @@ class Ready(Message):
 class Failed(Message):
     """Loading or starting failed for a reason that the application's owner can read."""
 
-    stage: str  # "import" | "factory" | "probe" | "program" | "usage" | "spare"
+    stage: str  # "import" | "factory" | "begin" | "probe" | "program" | "usage" | "spare"
     text: str  # at most 8 lines: the application's frames, the guilty, the remedy
 
 

@@ -127,6 +127,9 @@ class Children:
                 raise OSError(
                     errno.E2BIG, "its environment is too large: see env | wc -c"
                 ) from None
+            if isinstance(error, FileNotFoundError) and not os.path.exists(os.devnull):
+                # Python always names the interpreter.
+                raise FileNotFoundError(error.errno, error.strerror, os.devnull) from None
             raise
         finally:
             theirs.close()

@@ -59,12 +59,16 @@ class Collecting:
         """What the supervisor says goes to the log file too, if it has one."""
         # 0.1 MiB that one who has no log file, and reads what is printed, can do without.
         from leeward._core import sinks
-        from leeward._sys.ring import RingWriter
+        from leeward._sys.ring import BadRing, RingWriter
 
         spec = sinks.of_settings(self._config(), None, f"pid={self._posix.getpid()}")
         fds = self._rings.ring(_OURSELVES, 0, 0) if spec is not None else ()
         if spec is not None and fds:
-            writer = RingWriter(*fds)
+            try:
+                writer = RingWriter(*fds)
+            except BadRing as error:  # no descriptor, or no memory, is left to map it
+                self._complain(f"what the supervisor says goes to stderr alone: {error}")
+                return
             sink = writer.sink(spec.to_json())
             # Never waits: what is refused is counted, and was said on stderr.
             self._voice.also = lambda level, line: writer.write(sink, level, line)

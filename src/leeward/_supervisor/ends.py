@@ -13,6 +13,7 @@ from leeward._sys.signals import signal_name
 STAGES = {
     "import": "could not be imported",
     "factory": "failed in its factory",
+    "begin": "could not begin to serve",
     "resource": "could not open a resource",
     "probe": "did not pass its probe",
     "listen": "could not listen",
@@ -24,7 +25,7 @@ STAGES = {
 }
 
 #: Stages behind the import.
-_PAST_LOADING = tuple(STAGES[it] for it in ("factory", "resource", "probe", "listen"))
+_PAST_LOADING = tuple(STAGES[it] for it in ("factory", "begin", "resource", "probe", "listen"))
 
 
 def is_past_loading(why: str) -> bool:

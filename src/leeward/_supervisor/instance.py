@@ -441,7 +441,8 @@ class Instance:
         self._guard.run(self._rings.finish)
         self._control.close()
         self._guard.run(self._close_listeners)
-        with contextlib.suppress(FileNotFoundError):
+        # Gone, or its directory may not be written to any more: the next start clears it.
+        with contextlib.suppress(OSError):
             os.unlink(self._handover.control_path)
         self._loop.close()
         self._watching.close()

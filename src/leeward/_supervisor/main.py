@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from typing import NoReturn
@@ -28,7 +29,8 @@ def run(handover_fd: int) -> NoReturn:
         *(it.fd for it in handover.listeners),
     ):
         os.set_inheritable(fd, False)
-    set_comm("leeward")
+    with contextlib.suppress(OSError):  # only a name in `ps`
+        set_comm("leeward")
     config = handover.config
     environ = environ_as_given()  # of later generations too, whose TZ may be another
     _keep_time(config)

@@ -10,6 +10,7 @@ More than 400 lines: births, words and deaths read and write the same few tables
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
 from collections.abc import Callable, Iterable
@@ -34,6 +35,10 @@ from leeward._sys.channel import Channel, ChannelFull, discard
 from leeward._sys.page import OUT, Page
 from leeward._sys.posix import Posix
 from leeward.errors import ChannelClosed
+
+#: "No such file or directory" helps only him who is told which: an interpreter whose
+#: environment a deploy has removed, or /dev/null in a bare chroot.
+_OF_A_FILE = frozenset({errno.ENOENT, errno.EACCES, errno.ENOTDIR, errno.ENOEXEC})
 
 #: Frames in the log of a process that is killed for its silence.
 LAST_FRAMES = 8
@@ -338,7 +343,10 @@ class Processes:
         return True
 
     def _not_started(self, process: int, error: OSError) -> None:
-        death = Death(f"could not be started: {error.strerror or error}", unborn=True)
+        why = str(error.strerror or error)
+        if error.errno in _OF_A_FILE and error.filename:
+            why = f"{os.fsdecode(error.filename)}: {why}"
+        death = Death(f"could not be started: {why}", unborn=True)
         it = self._core.roster.get(process)
         if it is not None:
             self._say(it, death.why, "error")

@@ -87,7 +87,9 @@ class View:
         core = self.core
         number = core.serving if core.serving is not None else core.candidate
         facts = self.facts.get(number or 0, Facts())
-        workers = [self._worker(it, now) for it in core.roster.of("worker")]
+        # Who has just ended is on the roster until the supervisor's turn is over.
+        living = [it for it in core.roster if it.state is not State.GONE]
+        workers = [self._worker(it, now) for it in living if it.role == "worker"]
         return json.dumps(
             {
                 "name": self.config.name,
@@ -111,7 +113,8 @@ class View:
                 "went_back": self._went_back(now),
                 "zygotes": [
                     {"generation": it.generation, "pid": it.pid or None, "state": it.state.value}
-                    for it in core.roster.of("zygote")
+                    for it in living
+                    if it.role == "zygote"
                 ],
                 "workers": sorted(workers, key=lambda it: (it["slot"], it["generation"])),
                 "ends": [

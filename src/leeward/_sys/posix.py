@@ -132,9 +132,18 @@ def set_comm(name: str) -> None:
     """Name this process in `ps` and `top` (15 bytes, the kernel cuts the rest).
 
     Through /proc instead of prctl, so that the supervisor needs no ctypes
-    (0.3 MiB of its private memory).  Raises OSError where /proc is not mounted.
+    (0.3 MiB of its private memory), unless /proc is read-only: by its name a spare
+    is told from what a dead worker has left.  Raises OSError.
     """
-    fd = os.open("/proc/self/comm", os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        fd = os.open("/proc/self/comm", os.O_WRONLY | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno in (errno.EMFILE, errno.ENFILE):
+            raise  # ctypes could not be imported either, by an ImportError
+        from leeward._sys import prctl
+
+        prctl.set_name(name)
+        return
     try:
         os.write(fd, name.encode("utf-8", "replace")[:15])
     finally:

@@ -113,6 +113,7 @@ class Drainer:
         if not self.reason or self._over:
             return
         if not self._server.only_doubtful():
+            self._alone = 0.0  # one that was doubtful reads: its handler has its time anew
             return
         if not self._server.doubtful() and not self._server.unfinished():
             self._finish()

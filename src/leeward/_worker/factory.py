@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
-import os
 import re
 import traceback
 from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Any, cast
 
 from leeward.adapters import blame
-from leeward.adapters.loading import time_to_wait
+from leeward.adapters.loading import last_moment
 from leeward.adapters.tornado import SERVABLE, servable
 from leeward.errors import TargetError
 
@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 
     from leeward.adapters.target import Application
 
-#: What asyncio, its Runner and uvloop say to who runs a loop inside of one.
-_NESTED = re.compile(r"event loop.*running|running event loop", re.IGNORECASE)
+#: What asyncio, its Runner and uvloop say to who runs a loop inside of one; "no running event
+#: loop" is said to who needs one, in a thread.
+_NESTED = re.compile(r"event loop.*running|(?<!no )running event loop", re.IGNORECASE)
 
 
 async def make(application: Application, start_timeout: float) -> HTTPServerConnectionDelegate:
@@ -44,12 +45,13 @@ async def make(application: Application, start_timeout: float) -> HTTPServerConn
         except BaseException as error:
             # Of asyncio.CancelledError, KeyboardInterrupt and the like a loop tells nobody
             # more than an exit code; the factory is to blame for them as well.
-            nested = isinstance(error, RuntimeError) and _NESTED.search(str(error))
-            remedy = (
-                "leeward runs the loop and opens the port: return the application and leave both "
-                f"to it, or have the file run as it stands: {_as_program(application)}"
-            )
-            raise blame.tell(error, application.found, remedy if nested else "") from None
+            remedy = ""
+            if isinstance(error, RuntimeError) and _NESTED.search(str(error)):
+                remedy = (
+                    "leeward runs the loop and opens the port: return the application and leave "
+                    "both to it, or have the file run as it stands: " + _as_program(application)
+                )
+            raise blame.tell(error, application.found, remedy) from None
     if not servable(value):
         kind = type(value)
         name = kind.__qualname__
@@ -73,7 +75,7 @@ async def _in_time(making: Awaitable[Any], application: Application, start_timeo
         places = waits_at(task)
         task.cancel()
 
-    timer = asyncio.get_running_loop().call_later(time_to_wait(start_timeout), give_up)
+    timer = asyncio.get_running_loop().call_later(last_moment(start_timeout), give_up)
     try:
         return await making
     except asyncio.CancelledError:
@@ -100,6 +102,9 @@ def waits_at(task: asyncio.Future[Any] | None) -> list[str]:
 
 
 def _as_program(application: Application) -> str:
-    code = getattr(inspect.unwrap(cast("Any", application.value)), "__code__", None)
-    file = "FILE.py" if code is None else os.path.relpath(code.co_filename)
+    factory: Any = application.value
+    with contextlib.suppress(ValueError):  # wrapped in a circle
+        factory = inspect.unwrap(factory)
+    code = getattr(factory, "__code__", None)
+    file = "FILE.py" if code is None else blame.shown(code.co_filename)
     return f"leeward serve {file} --kind script"

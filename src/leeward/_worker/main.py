@@ -55,7 +55,7 @@ from leeward._worker.obey import Obedient
 from leeward._worker.outward import Outward
 from leeward._worker.telling import Telling
 from leeward.adapters import subprocesses
-from leeward.adapters.loading import watched
+from leeward.adapters.loading import last_words, watched
 from leeward.adapters.logfiles import install as logfiles
 from leeward.adapters.serving import server
 from leeward.adapters.tornado import describe
@@ -164,6 +164,8 @@ class Worker(Obedient):
         except TargetError as error:
             self.loop = asyncio.new_event_loop()
             self._fail("loop", str(error))
+        except OSError as error:
+            self._refused(error)
         asyncio.set_event_loop(self.loop)
         self._say_to_supervisor(Hello(self.pid))
         self.loop.add_reader(self.channel.fileno(), self._hear)
@@ -176,6 +178,8 @@ class Worker(Obedient):
         except RuntimeError as error:
             # "Event loop stopped before Future completed", by asyncio or uvloop.
             self._fail(self.starts, f"the {self.starts} stopped the event loop ({error})")
+        except OSError as error:
+            self._refused(error)
         if not self.over:  # a Drain may come in the very turn that said Ready
             self.loop.run_forever()
         if not self.over:
@@ -298,6 +302,20 @@ class Worker(Obedient):
                 poll.poll(100)
                 self.channel.flush()
         self._leave(TargetError.exit_code)
+
+    def _refused(self, error: OSError) -> NoReturn:
+        """The system gives no descriptor, or no memory, for what is ours: tell it, and end.
+
+        What the application raises is a TargetError by then.  Without a loop: it may be what
+        cannot be had, or cannot turn (uvloop opens a socket pair each time that it is run).
+        """
+        if os.getpid() != self.pid:
+            raise error
+        what = f"{error.strerror or error}\nSee what is allowed: ulimit -a"
+        with contextlib.suppress(ChannelClosed):  # nobody is left to be told
+            last_words(self.channel, Failed("begin", what))
+        leave.flush()
+        os._exit(TargetError.exit_code)
 
     def _leave(self, status: int) -> NoReturn:
         leave.leave(self.loop, status, self.budget(), self.log, self.resources)

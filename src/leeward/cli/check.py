@@ -25,12 +25,14 @@ from leeward.cli import credentials, instances, listeners, logsink, output, prog
 from leeward.cli.options import SettingsVerb, resolved
 from leeward.cli.rehearsal import rehearse
 from leeward.cli.resolution import Resolution
+from leeward.cli.serve import check_kernel
 from leeward.cli.target import check_exists
 from leeward.errors import BindError, LeewardError, TargetError
 
 
 @click.pass_context
 def check(ctx: click.Context, /, **flags: object) -> int:
+    check_kernel(os.uname().release)
     resolution = resolved(ctx)
     config = resolution.config
     check_exists(config.target, config.chdir)

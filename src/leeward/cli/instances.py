@@ -217,6 +217,12 @@ def _lock(path: str, name: str) -> int:
             raise _taken(name, pid) from None
         except FileNotFoundError:
             pass  # removed meanwhile: the same case, once more
+        except OSError as error:  # ENOLCK: NFS without a lock daemon
+            os.close(fd)
+            raise UsageError(
+                f"lock {path}: {error.strerror}",
+                "its file system keeps no locks: set XDG_RUNTIME_DIR to a directory on another",
+            ) from None
         os.close(fd)
 
 
@@ -238,7 +244,10 @@ def _listen(path: str) -> socket.socket:
     with contextlib.suppress(FileNotFoundError):
         if not stat.S_ISSOCK(os.lstat(path).st_mode):
             raise UsageError(f"{path} is in the way: it is no socket", f"rm {path}")
-        os.unlink(path)
+        try:
+            os.unlink(path)
+        except PermissionError as error:
+            raise UsageError(f"control socket {path}: {error.strerror}", f"rm {path}") from None
     control = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     try:
         # Linux takes the new file's mode from the socket: there is no moment at

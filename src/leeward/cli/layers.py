@@ -179,11 +179,13 @@ def guilty(key: str, origin: str) -> str:
 
 
 def _printable(raw: object, where: str, key: str) -> object:
-    """`raw`, unless it has a number such as 0xfff… that no message could show."""
+    """`raw`, unless no message could show it: a number such as 0xfff…, or a.a.a.a.a… = 1."""
     try:
         repr(raw)
     except ValueError:
         raise UsageError(f"{where}: {key}: expected no number beyond 64 bits") from None
+    except RecursionError:
+        raise UsageError(f"{where}: {key}: tables within tables, more than are read") from None
     return raw
 
 

@@ -92,7 +92,8 @@ def _refuse_twice(address: sockets.Address, before: list[tuple[str, Listener]]) 
         if address.kind == "fd" and address.fd == listener.fd:
             raise _overlap(text, address.text)
         if address.kind == "unix" and listener.path:
-            with contextlib.suppress(FileNotFoundError):  # none of that name yet
+            # None of that name yet, or none that can be: `bind_all` says why.
+            with contextlib.suppress(OSError):
                 if os.path.samefile(address.path, listener.path):
                     raise _overlap(text, address.text)
 

@@ -42,8 +42,9 @@ VERBS = (
 
 #: A disk is full, or may not be written to.
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
-#: The system has no more to give: descriptors, memory, processes.
-_NO_MORE = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN})
+#: The system has no more to give: descriptors, memory, processes.  EFBIG: `ulimit -f`, which
+#: holds for memfds too.
+_NO_MORE = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.EFBIG})
 
 
 def _said_by_us(option: click.Option | None) -> click.Option | None:

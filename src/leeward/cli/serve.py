@@ -29,7 +29,7 @@ import click
 
 from leeward._core.config import Config, Handover
 from leeward._core.record import replace
-from leeward._sys import bootstrap, descriptors, posix, prctl, sockets
+from leeward._sys import bootstrap, descriptors, needed, posix, prctl, sockets
 from leeward.cli import instances
 from leeward.cli.options import SettingsVerb, resolved
 from leeward.cli.resolution import Resolution
@@ -49,10 +49,21 @@ command = SettingsVerb("serve", help=__doc__, callback=serve)
 
 
 def check_kernel(release: str) -> None:
-    """Raises `UsageError` below Linux 5.9 (pidfd, close_range)."""
+    """Raises `UsageError` below Linux 5.9 (pidfd, close_range), and where calls are refused."""
     match = re.match(r"(\d+)\.(\d+)", release)
     if match and (int(match[1]), int(match[2])) < (5, 9):
         raise UsageError(f"leeward needs Linux 5.9 or newer, this is {release}")
+    if not os.path.exists("/proc/self/fd"):
+        raise UsageError(
+            "leeward needs /proc, which is not mounted here", "mount -t proc proc /proc"
+        )
+    if found := needed.refused():
+        call, error = found
+        raise UsageError(
+            f"the system call {call} is refused here, and nothing works without: {error.strerror}",
+            "a container's seccomp profile is older than the call (Docker's before 20.10), or a "
+            "sandbox does not know it; try: docker run --security-opt seccomp=unconfined",
+        )
 
 
 def start(resolution: Resolution) -> NoReturn:

@@ -24,6 +24,10 @@ from leeward.errors import UsageError
 
 Path = tuple[str, ...]
 
+#: Parts of a path of which each gets its line, those of tool.leeward.KEY: of a key with 20,000
+#: parts all paths would take 1.6 GB.
+_NOTED = 3
+
 #: Bytes.  A file with every setting and its manual has 40 KiB; `tomllib` takes a second for
 #: 1 MiB, and a reload waits for it.
 MOST = 1024 * 1024
@@ -135,21 +139,25 @@ class _Walk:
         self.line += self.text.count("\n", self.counted, self.at)
         self.counted = self.at
         line = self.line
-        path = table
+        parts = list(table)
         while True:
             self.skip_blank()
             start = self.at
             if self.text[self.at] in "\"'":
                 self.string()
-                path += (tomllib.loads(f"k={self.text[start : self.at]}")["k"],)
+                parts.append(tomllib.loads(f"k={self.text[start : self.at]}")["k"])
             else:
                 while self.text[self.at] not in " \t.=]":
                     self.at += 1
-                path += (self.text[start : self.at],)
+                parts.append(self.text[start : self.at])
             self.skip_blank()
             if self.text[self.at] != ".":
                 break
             self.at += 1
+        # In a.b.c = 1 stands a as well.
+        for depth in range(len(table) + 1, min(len(parts), _NOTED + 1)):
+            self.lines.setdefault(tuple(parts[:depth]), line)
+        path = tuple(parts)
         self.lines.setdefault(path, line)
         return path
 

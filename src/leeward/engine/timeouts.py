@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from leeward._core.config import TUNABLE
-from leeward._core.record import replace
+from leeward._core.record import Record, replace
 
 if TYPE_CHECKING:
     from leeward._core.config import Config
@@ -16,8 +15,7 @@ if TYPE_CHECKING:
 _TORNADOS = 3600
 
 
-@dataclass(frozen=True, slots=True)
-class Timeouts:
+class Timeouts(Record):
     """Seconds, 0.0 for never.
 
     silent:      until the first byte, a TLS handshake included.

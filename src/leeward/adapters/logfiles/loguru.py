@@ -15,7 +15,6 @@ import importlib.util
 import os
 import sys
 from collections.abc import Callable, Sequence
-from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -38,8 +37,12 @@ def watch(place: Place) -> None:
     sys.meta_path.insert(0, _Finder(place))
 
 
-class _Finder(MetaPathFinder):
-    """Finds nothing by itself: it is asked when the module of loguru's sinks is imported."""
+class _Finder:
+    """Finds nothing by itself: it is asked when the module of loguru's sinks is imported.
+
+    Not of `importlib.abc.MetaPathFinder`, whose import takes shutil, lzma and pathlib along:
+    a tenth of what a zygote imports.
+    """
 
     def __init__(self, place: Place) -> None:
         self._place = place

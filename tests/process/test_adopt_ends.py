@@ -219,17 +219,18 @@ HANDLES_TERM = {
 }
 
 
-@pytest.mark.parametrize("verb", ["stop", "recycle"])
 @pytest.mark.parametrize("way", HANDLES_TERM)
-def test_its_own_way_to_end_is_gone(tmp_path: Path, way: str, verb: str) -> None:
+def test_its_own_way_to_end_is_gone(tmp_path: Path, way: str) -> None:
     """Behind the drain, by the signal for which it waits; and by ours, where that ends nothing."""
     with program(tmp_path, HANDLES_TERM[way]) as service:
         assert answers(service)
-        assert service.leeward(verb).returncode == 0
-        service.wait_line("flushed")
-        service.wait_line("behind")
-        assert service.stop() == 0 if verb == "recycle" else service.wait() == 0
-        assert service.log.count("flushed") == (2 if verb == "recycle" else 1)
+        for count, verb in enumerate(("recycle", "stop"), 1):
+            before = service.mark()
+            assert service.leeward(verb).returncode == 0
+            service.wait_line("flushed", after=before)
+            service.wait_line("behind", after=before)
+            assert service.log.count("flushed") == count
+        assert service.wait() == 0
         assert "Timeout" not in service.log and "Thread 0x" not in service.log
 
 

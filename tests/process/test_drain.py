@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from process.clients import Address, Gate, Http, WebSocket, address_of, all_drain, get
+from process.crowd import PACE
 from process.support import APPS, PATIENCE, gone, in_some_try, spares_of, until
 
 from leeward.testing import Service, serve
@@ -83,7 +84,7 @@ def test_clients_that_keep_connections_see_no_reset_during_reloads() -> None:
 
     def ask(address: tuple[str, int]) -> None:
         connection = http.client.HTTPConnection(*address, timeout=20)
-        while not enough.is_set():
+        while not enough.wait(PACE):
             try:
                 connection.request("GET", "/")
                 answer = connection.getresponse()

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 from certificates import Authority, needs_openssl
 from process.clients import Gate, Http, WebSocket
+from process.crowd import PACE
 from process.support import APPS, PATIENCE, spares_of, until
 
 from leeward.testing import Service, serve
@@ -24,7 +25,7 @@ from leeward.testing import Service, serve
 pytestmark = needs_openssl
 
 #: `leeward reload --tls` under load; 100 in `LEEWARDTEST_RENEWALS=100 pytest -k under_load`.
-RENEWALS = int(os.environ.get("LEEWARDTEST_RENEWALS", "16"))
+RENEWALS = int(os.environ.get("LEEWARDTEST_RENEWALS", "10"))
 
 
 class Files:
@@ -497,12 +498,12 @@ def test_renewals_under_load_cost_no_connection(service: Service, files: Files) 
 
     def keep_alive() -> None:
         with Https(files, address) as client:
-            while not over.is_set():
+            while not over.wait(PACE):
                 assert client.get().status == 200
                 answers[0] += 1
 
     def fresh() -> None:
-        while not over.is_set():
+        while not over.wait(PACE):
             with Https(files, address) as client:
                 assert client.get("/", "Connection: close").status == 200
                 answers[1] += 1

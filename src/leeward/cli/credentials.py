@@ -9,7 +9,6 @@ would not do: opening /proc/self/fd/N asks for the rights anew.)
 from __future__ import annotations
 
 import os
-import ssl
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -89,6 +88,8 @@ def path_of(fd: int) -> str:
 
 def _check_certificates(config: Config, key: str, who: Mapping[str, str], fd: int) -> None:
     """Raises UsageError if `fd` does not hold certificates."""
+    import ssl  # 8 ms, which only who has a certificate need pay
+
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     try:
         context.load_verify_locations(path_of(fd))
@@ -103,6 +104,8 @@ def _check_pair(
     config: Config, key_is: str, who: Mapping[str, str], certificate: int, key: int
 ) -> None:
     """Raises UsageError if the key is none, has a password, or is another's."""
+    import ssl
+
     path: str = getattr(config, key_is)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     try:
@@ -144,6 +147,8 @@ def _reason(error: OSError) -> str:
 
 def _validity(config: Config, fd: int) -> tuple[str, tuple[str, ...]]:
     """Whose the certificate is, until when, and a warning if that is over or yet to come."""
+    import ssl
+
     # Nothing public decodes a certificate that nobody has sent us.
     found = ssl._ssl._test_decode_cert(path_of(fd))  # type: ignore[attr-defined]
     names = [value for _, value in found.get("subjectAltName", ())]

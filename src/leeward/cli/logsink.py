@@ -12,7 +12,7 @@ import os
 import socket
 import stat
 
-from leeward._core import sinks, syslog
+from leeward._core import sinks
 from leeward._core.config import Config
 from leeward._sys import privileges
 from leeward.errors import UsageError
@@ -41,6 +41,8 @@ def check(config: Config, origin: str = "flag --log-file") -> None:
         return
     remedy = _REMEDY[kind]
     if not path.startswith("/"):
+        from leeward._core import syslog
+
         host, port = syslog.address(path)
         try:
             socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from process.support import APPS, PATIENCE, unprivileged
+from process.support import APPS, PATIENCE, in_some_try, unprivileged
 
 from leeward.testing import Service, serve
 
@@ -121,11 +121,20 @@ def test_a_factory_that_awaits_for_ever(loop: str, mode: str) -> None:
     if loop == "uvloop":
         pytest.importorskip("uvloop", reason="uvloop is not installed")
     flags = ("--start", mode, "--loop", loop, "--start-timeout", f"{START_TIMEOUT}s")
-    with failing("runs_its_loop:waits", 3, *flags) as error:
-        assert error[1].endswith(f"has not returned in time (--start-timeout {START_TIMEOUT}s)")
-        assert re.search(r"^  runs_its_loop.py:20 in waits: await forever\(\)$", error[2]), error
-        assert re.search(r"^  runs_its_loop.py:24 in forever: await asyncio", error[3]), error
-        assert "--kind script" in error[-2]
+
+    def scene() -> str:
+        with failing("runs_its_loop:waits", 3, *flags) as error:
+            if "; it hung in" in error[0]:
+                return f"the worker did not run in its last quarter of a second: {error}"
+            assert error[1].endswith(f"has not returned in time (--start-timeout {START_TIMEOUT}s)")
+            assert re.search(r"^  runs_its_loop.py:20 in waits: await forever\(\)$", error[2]), (
+                error
+            )
+            assert re.search(r"^  runs_its_loop.py:24 in forever: await asyncio", error[3]), error
+            assert "--kind script" in error[-2]
+            return ""
+
+    in_some_try(scene)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What is compiled before the first test, and what never is.
+"""What is compiled before the first test, and what never is; and which signals are let in.
 
 A test of processes starts half a dozen interpreters.  Where each compiles Leeward anew
 (PYTHONDONTWRITEBYTECODE is set in many a CI image) a service with two workers costs 1.4 s of
@@ -12,6 +12,7 @@ from __future__ import annotations
 import compileall
 import gc
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -22,6 +23,12 @@ import leeward
 
 def pytest_configure(config: pytest.Config) -> None:
     os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
+    # `nohup` and a shell's `&` have them ignored, and so would be all that tests start.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    for signum in (signal.SIGHUP, signal.SIGQUIT, signal.SIGTERM):
+        if signal.getsignal(signum) is signal.SIG_IGN:
+            signal.signal(signum, signal.SIG_DFL)
     sys.dont_write_bytecode = False
     if not hasattr(config, "workerinput"):
         compileall.compile_dir(Path(leeward.__file__).parent, quiet=2)

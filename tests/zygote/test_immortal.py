@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import leeward
+from leeward._zygote.immortal import _WORDS
 
 SRC = str(Path(leeward.__file__).parent.parent)
 HAS_IMMORTALS = (3, 12) <= sys.version_info < (3, 14) and sys.byteorder == "little"
@@ -137,3 +139,11 @@ def test_where_counts_are_not_as_expected_none_is_written(unlike: str, tmp_path:
     }
     code = f"{unlikely[unlike]}\nprint(json.dumps([immortal.immortalize(), counted(plain)]))"
     assert run(code, tmp_path) == [0, True]
+
+
+def test_counts_are_found_wherever_a_machine_has_its_memory() -> None:
+    """arm64 gives a process addresses of 48 bits, and of 52 where it is asked for them."""
+    counts = (ctypes.c_uint32 * _WORDS).from_address(0)
+    assert len(counts) * ctypes.sizeof(ctypes.c_uint32) > 2**57
+    mortal = object()
+    assert counts[id(mortal) >> 2] == sys.getrefcount(mortal) - 1

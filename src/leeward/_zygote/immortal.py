@@ -44,6 +44,9 @@ from leeward._zygote.objects import number
 #: What CPython 3.12 and 3.13 have in the low half of a count that never changes.
 _IMMORTAL = 2**32 - 1
 _VERSIONS = ((3, 12), (3, 13))
+#: Words of four bytes, more than any machine has addresses for: x86-64 has 2**47 bytes for a
+#: process, arm64 2**48.
+_WORDS = 2**60
 _BY_DEFINITION = (None, True, (), "", b"", 0, object, type, int)
 
 #: Exactly these: whoever derives from `property` may keep something.
@@ -78,7 +81,7 @@ def immortalize() -> int:
         return 0
     chosen = _defined()
     # One array over all addresses: an audit hook is told of each `from_address`.
-    counts = (ctypes.c_uint32 * 2**45).from_address(0)
+    counts = (ctypes.c_uint32 * _WORDS).from_address(0)
     for address in map(id, chosen):
         counts[address >> 2] = _IMMORTAL
     return len(chosen)

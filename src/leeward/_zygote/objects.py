@@ -76,8 +76,8 @@ _KINDS: dict[str, tuple[tuple[str, str], ...]] = {
     ),
 }
 
-#: The same by qualified name, which rules out nearly all: asked for each kind in turn, the
-#: 3,000 types of a small application took 30 ms.
+#: The same by qualified name, which rules out nearly all: asked for each kind in turn, the 250
+#: types of a small application took 13 ms.
 _NAMED: dict[str, list[tuple[str, str]]] = {}
 for _kind, _wanted in _KINDS.items():
     for _module, _name in _wanted:

@@ -1,6 +1,6 @@
 """Reload after reload under every kind of client at once: no socket error, no 1006.
 
-RELOADS=100 in the environment makes the long run of it; `make test` does 10.
+RELOADS=100 in the environment makes the long run of it; `make test` does 20.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from tornado.websocket import WebSocketClientConnection, websocket_connect
 
 from leeward.testing import Service
 
-RELOADS = int(os.environ.get("RELOADS", "10"))
+RELOADS = int(os.environ.get("RELOADS", "20"))
 #: How long WebSockets are spread over in these tests.
 WINDOW = 0.3
 
@@ -106,7 +106,7 @@ def drain(window: float) -> tuple[str, ...]:
 
 
 @pytest.mark.timeout(60 + 3 * RELOADS)
-def test_no_client_notices_reloads(tmp_path: Path) -> None:
+def test_no_client_notices_twenty_reloads(tmp_path: Path) -> None:
     """Keep-alive and new connections get every answer; WebSockets get 1012, each and every time."""
     deploy(tmp_path, "0")
 
@@ -183,10 +183,10 @@ def test_a_stop_does_not_spread(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "command",
     [
-        ["ab", "-q", "-l", "-k", "-c", "4", "-n", "4000"],
-        ["ab", "-q", "-l", "-c", "4", "-n", "1500"],
+        ["ab", "-q", "-l", "-k", "-c", "4", "-n", "8000"],
+        ["ab", "-q", "-l", "-c", "4", "-n", "3000"],
         # It counts what takes longer than 2 s as an error, if it is not told otherwise.
-        ["wrk", "-t", "1", "-c", "8", "-d", "2s", "--latency", "--timeout", "20s"],
+        ["wrk", "-t", "1", "-c", "8", "-d", "3s", "--latency", "--timeout", "20s"],
     ],
     ids=["ab keep-alive", "ab new connections", "wrk"],
 )

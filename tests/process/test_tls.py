@@ -25,7 +25,7 @@ from leeward.testing import Service, serve
 pytestmark = needs_openssl
 
 #: `leeward reload --tls` under load; 100 in `LEEWARDTEST_RENEWALS=100 pytest -k under_load`.
-RENEWALS = int(os.environ.get("LEEWARDTEST_RENEWALS", "10"))
+RENEWALS = int(os.environ.get("LEEWARDTEST_RENEWALS", "16"))
 
 
 class Files:

@@ -220,6 +220,9 @@ were = [told(it) for it in olds]
 whole.take_stdio()
 news = [sys.stdout, sys.stderr]
 are = [told(it) for it in news]
+if len(sys.argv) > 2:  # python -u: whole lines into a pipe all the same
+    were = [was if new is old else [*was[:5], True, False, *was[7:]]
+            for was, new, old in zip(were, news, olds)]
 assert [sys.__stdout__, sys.__stderr__] == news
 same = [new is old for new, old in zip(news, olds)]
 print("after")
@@ -232,13 +235,13 @@ print(json.dumps([were == are, same, [type(it.buffer.raw).__name__ if hasattr(it
 @pytest.mark.parametrize("flags", [(), ("-u",)])
 @pytest.mark.parametrize("kind", ["pipe", "file"])
 def test_streams_are_as_they_were(tmp_path: Path, kind: str, flags: tuple[str, ...]) -> None:
-    """Names, encodings, buffering, and what somebody has put on them; files are left alone."""
+    """Names, encodings, buffering but for `-u`, what somebody has put on them; files are left."""
     verdict = tmp_path / "verdict"
     path = tmp_path / "out"
     out: int | IO[str] = subprocess.PIPE if kind == "pipe" else path.open("w+")
     env = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     done = subprocess.run(
-        [sys.executable, *flags, "-c", STREAMS, str(verdict)],
+        [sys.executable, *flags, "-c", STREAMS, str(verdict), *flags],
         env=env,
         stdout=out,
         stderr=subprocess.PIPE,
@@ -256,6 +259,26 @@ def test_streams_are_as_they_were(tmp_path: Path, kind: str, flags: tuple[str, .
     ours = "true" if kind == "file" else "false"
     first = "FileIO" if kind == "file" else "Whole"
     assert verdict.read_text() == f'[true, [{ours}, false], ["{first}", "Whole"]]\n'
+
+
+def test_a_line_and_its_end_are_written_as_one() -> None:
+    """With `python -u` too, as images of containers set it: siblings' lines came between."""
+    reader, writer = os.pipe2(os.O_DIRECT)  # each write is read by itself
+    code = (
+        "import sys; from leeward._sys import whole; whole.take_stdio();"
+        "print('a', 1); print('b', 2, file=sys.stderr); sys.stdout.buffer.write(b'c');"
+        "print('d', end='', flush=True); print('e')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-u", "-c", code], stdout=writer, stderr=writer, timeout=20
+    )
+    os.close(writer)
+    try:
+        assert done.returncode == 0
+        packets = [os.read(reader, 100) for _ in range(6)]
+        assert packets == [b"a 1\n", b"b 2\n", b"c", b"d", b"e\n", b""]
+    finally:
+        os.close(reader)
 
 
 def test_nobody_reads_what_was_printed_already() -> None:

@@ -199,6 +199,10 @@ def take_stdio() -> None:
                 new = over(old, Whole(number, "wb", closefd=False))
             except OSError:  # something was printed already, and nobody reads: it stays as it is
                 continue
+            if new.write_through:
+                # `python -u`, PYTHONUNBUFFERED: print() hands on a line and its end one by one,
+                # and a sibling's line comes between them.  At the end of each line is at once, too.
+                new.reconfigure(line_buffering=True, write_through=False)
             setattr(sys, name, new)
             setattr(sys, f"__{name}__", new)
 

@@ -244,6 +244,16 @@ def device():
 NAMES = {f"/proc/self/fd/{device()}": "/dev/nvidia0"}
 os.readlink = lambda path, **more: NAMES.get(path) or REAL(path, **more)
 """,
+    "a native thread that ends": """
+import ctypes
+LIBC = ctypes.CDLL(None)
+LIBC.pthread_create(ctypes.byref(ctypes.c_ulong()), None, LIBC.usleep, ctypes.c_void_p(60_000))
+""",
+    "a native thread that stays": """
+import ctypes
+LIBC = ctypes.CDLL(None)
+LIBC.pthread_create(ctypes.byref(ctypes.c_ulong()), None, LIBC.sleep, ctypes.c_void_p(60))  # LW104*
+""",
     "a loop of lines": """
 import os
 for number in range(2000):
@@ -277,6 +287,18 @@ CHANNEL = {"orders": channel()}
     "grpc closed": """
 import grpc
 with grpc.insecure_channel("127.0.0.1:1") as CHANNEL: pass
+""",
+    "grpc closed, with interceptors": """
+import grpc
+class Nothing(grpc.UnaryUnaryClientInterceptor):
+    def intercept_unary_unary(self, go_on, details, request): return go_on(details, request)
+with grpc.intercept_channel(grpc.insecure_channel("127.0.0.1:1"), Nothing()) as CHANNEL: pass
+""",
+    "grpc closed, its channel forgotten": """
+import grpc
+def ask():
+    with grpc.insecure_channel("127.0.0.1:1"): pass
+ask()
 """,
     "pymongo": """
 from pymongo import MongoClient

@@ -77,7 +77,7 @@ def descriptors(look: Look) -> Iterator[Found]:
     tls = {it.fileno(): it for it in look.objects["tls"]} | _over_memory(look)
     native = {fd: it for it in look.objects["connection"] if (fd := _number(it)) is not None}
     uvloop = any(type(it).__module__.startswith("uvloop") for it in look.objects["loop"])
-    client = bool(libraries(look.objects["client"]))
+    client = bool(libraries(look.clients))
     for fd in sorted(open_descriptors() - look.own - look.descriptors):
         try:
             link = os.readlink(f"/proc/self/fd/{fd}")

@@ -13,7 +13,7 @@ from typing import Any
 from leeward._core.hazards import Hazard
 from leeward._core.record import Record
 from leeward._sys import procfs
-from leeward._zygote.objects import scan
+from leeward._zygote.objects import is_closed, scan
 from leeward._zygote.origins import NOWHERE, Origins, Site, holders
 from leeward._zygote.watch import Watch, is_long, note_of
 
@@ -55,6 +55,11 @@ class Look:
         native = procfs.threads_of(os.getpid())
         sites += [it for tid in native if (it := self.watch.lines.threads.get(tid, NOWHERE))]
         return frozenset(site.where for site in sites if site.where)
+
+    @functools.cached_property
+    def clients(self) -> list[Any]:
+        """Those that are open, or do not tell."""
+        return [it for it in self.objects["client"] if not is_closed(it)]
 
     def is_typed(self, seed: Any) -> bool:
         """Was it pasted: does it stand in the application's source?"""

@@ -90,6 +90,10 @@ number = object.__hash__
 
 #: Clients in C by their package, and the library that their threads run in.
 _LIBRARIES = {"cimpl": "librdkafka", "grpc": "cygrpc", "zmq": "libzmq"}
+#: Channels in each other, at most: each interceptor makes one.
+_INTERCEPTORS = 20
+#: grpc.ChannelConnectivity.SHUTDOWN.
+_GRPC_SHUTDOWN = 4
 
 
 def is_of(it: object, package: str) -> bool:
@@ -105,6 +109,22 @@ def libraries(clients: Iterable[object]) -> set[str]:
         name for package, name in _LIBRARIES.items() if any(is_of(it, package) for it in clients)
     )
     return set(found)
+
+
+def is_closed(client: Any) -> bool:
+    """Was it closed?  False if it does not tell."""
+    if getattr(client, "closed", False) is True or getattr(client, "_closed", False) is True:
+        return True
+    if not is_of(client, "grpc"):
+        return False
+    for _ in range(_INTERCEPTORS):
+        client = getattr(client, "_channel", client)
+    if (state := getattr(client, "check_connectivity_state", None)) is None:
+        return False  # a server: it says the same before its start as after its end
+    try:
+        return bool(state(False) == _GRPC_SHUTDOWN)
+    except Exception:  # ValueError, or what another version raises: nothing can be asked any more
+        return True
 
 
 def scan() -> dict[str, list[Any]]:

@@ -156,12 +156,18 @@ def native_threads(look: Look) -> Iterator[Found]:
     idents = {thread.ident for thread in threading.enumerate()}
     unnamed = len(set(sys._current_frames()) - idents)
     # Those of gRPC, librdkafka, ZeroMQ are told of by the client that has them.
-    told = libraries(_clients(look))
+    told = libraries(look.clients)
     for tid, origin in strange:
         if (site := look.watch.lines.threads.get(tid)) is not None:
             look.native.add((origin.where, site.where))
-    for tid, origin in strange[unnamed:]:
-        if not any(library in origin.where for library in told):
+    untold = [
+        (tid, origin)
+        for tid, origin in strange[unnamed:]
+        if not any(library in origin.where for library in told)
+    ]
+    lasting = native.that_stay(tid for tid, _ in untold)
+    for tid, origin in untold:
+        if tid in lasting:
             what = f"a native thread {origin.name!r} runs"
             line = look.watch.lines.threads.get(tid, NOWHERE).where
             yield Found("LW104", what, Site(line, origin.where))
@@ -172,21 +178,15 @@ def runtimes() -> Iterator[Found]:
         yield Found(code, f"{name} is loaded", Site("", path))
 
 
-def _clients(look: Look) -> list[Any]:
-    return look.objects["client"]
-
-
 def clients(look: Look) -> Iterator[Found]:
     """Those that begin to share or to lose something before a descriptor tells of it."""
     grpc = native.runs("cygrpc")
-    for it in _clients(look):
+    for it in look.clients:
         topology = getattr(it, "_topology", None)
         if type(it).__name__.endswith("MongoClient") and not getattr(topology, "_opened", False):
             continue  # connect=False: it begins in the worker
         if is_of(it, "grpc") and not grpc:
-            continue  # closed: the last one stops gRPC's threads
-        if getattr(it, "closed", False) is True or getattr(it, "_closed", False) is True:
-            continue
+            continue  # a server that was stopped: the last one stops gRPC's threads
         yield Found("LW112", f"a {_name(it)} is open", _started_by(look, it), it)
 
 

@@ -80,6 +80,7 @@ def test_term_is_not_ready_first_and_refuses_later(start: str) -> None:
             held = gate.hold(busy)
             assert socket.close_code() == 1001
             assert time.monotonic() - began >= 3.9
+            service.wait_line(rf"pid={held.pid} draining")  # it may be another's than the socket
             held.release()
             assert busy.answer().announces_close
         assert service.wait() == 0
@@ -191,6 +192,7 @@ def test_a_drain_for_a_reload_is_healthy() -> None:
             client.get()
             held = gate.hold(busy)
             assert service.leeward("reload").returncode == 0
+            service.wait_line(rf"pid={held.pid} draining")
             answer = client.get("/healthz")
             assert answer.status == 200 and answer.announces_close
             held.release()

@@ -116,6 +116,7 @@ def test_a_request_in_flight_is_finished_by_the_old_worker() -> None:
         with Http(address_of(service.wait_ready(1))) as busy:
             held = gate.hold(busy)
             assert service.leeward("recycle").returncode == 0
+            service.wait_line(rf"pid={held.pid} draining")
             held.release()
             answer = busy.answer()
             assert answer.status == 200 and answer.announces_close

@@ -128,6 +128,7 @@ def test_a_request_in_flight_is_finished_by_the_old_worker() -> None:
             old = idle.get().json["pid"]
             held = gate.hold(busy)
             by_verb(service, 2)
+            service.wait_line(rf"pid={old} draining")
             assert not select.select([busy.sock], [], [], 0)[0], "answered before its time"
             held.release()
             answer = busy.answer()

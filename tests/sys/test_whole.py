@@ -25,9 +25,11 @@ SEED = int(os.environ.get("SEED", random.SystemRandom().randrange(1 << 30)))
 LINE = re.compile(rb"<(\d+) \d+ (x*)>")
 
 WRITERS = """
-import logging, os, random, sys
+import functools, logging, os, random, sys
 if sys.argv[1] == "whole":
     from leeward._sys import whole
+    # On a busy machine the reader stands still for longer than a line waits.
+    whole.room = functools.partial(whole.room, patience=20.0)
     whole.take_stdio()
 logging.basicConfig(format="%(message)s")
 for who in range(4):

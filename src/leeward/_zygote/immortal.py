@@ -39,7 +39,7 @@ from types import (
 )
 from typing import Any
 
-from leeward._zygote.objects import number
+from leeward._zygote.objects import told_apart
 
 #: What CPython 3.12 and 3.13 have in the low half of a count that never changes.
 _IMMORTAL = 2**32 - 1
@@ -50,23 +50,18 @@ _WORDS = 2**60
 _BY_DEFINITION = (None, True, (), "", b"", 0, object, type, int)
 
 #: Exactly these: whoever derives from `property` may keep something.
-_PLAIN = tuple(
-    map(
-        number,
-        (
-            BuiltinFunctionType,
-            ClassMethodDescriptorType,
-            FunctionType,
-            GetSetDescriptorType,
-            MemberDescriptorType,
-            MethodDescriptorType,
-            ModuleType,
-            WrapperDescriptorType,
-            classmethod,
-            property,
-            staticmethod,
-        ),
-    )
+_PLAIN = (
+    BuiltinFunctionType,
+    ClassMethodDescriptorType,
+    FunctionType,
+    GetSetDescriptorType,
+    MemberDescriptorType,
+    MethodDescriptorType,
+    ModuleType,
+    WrapperDescriptorType,
+    classmethod,
+    property,
+    staticmethod,
 )
 _CONSTANTS = frozenset((bytes, float, frozenset, tuple))
 
@@ -104,25 +99,30 @@ def _count(address: int) -> int:
 
 def _defined() -> list[object]:
     everything = gc.get_objects()
-    kinds = list(map(type, everything))
-    distinct = dict(zip(map(number, kinds), kinds, strict=True))
-    makers = [known for known, it in distinct.items() if any(base is type for base in it.__mro__)]
-    found: dict[int, list[Any]] = {known: [] for known in (*_PLAIN, *makers)}
-    # No list of these numbers: it would leave 2 MiB of holes behind for 70,000 objects.
-    for it, kind in zip(everything, map(number, kinds), strict=True):
-        if kind in found:
-            found[kind].append(it)
-    classes = [it for known in makers for it in found[known]]
+    types = list(map(type, everything))
+    keys = told_apart(types)
+    distinct = dict(zip(keys, types, strict=True))
+    makers = {key for key, it in distinct.items() if any(base is type for base in it.__mro__)}
+    plain = {key for key, it in distinct.items() if any(it is known for known in _PLAIN)}
+    found: dict[Any, list[Any]] = {key: [] for key in makers | plain}
+    for it, key in zip(everything, keys, strict=True):
+        if key in found:
+            found[key].append(it)
+    classes = [it for key in makers for it in found[key]]
     # Their own: names, bases, order of resolution.
     own = [it for it in gc.get_referents(*classes) if type(it) in (dict, tuple)]
-    functions = [it for it in found.pop(number(FunctionType)) if it.__closure__ is None]
-    # `[].append` is one too, and holds its list.
-    builtin = [
-        it
-        for it in found.pop(number(BuiltinFunctionType))
-        if type(it.__self__) is ModuleType or type(it.__self__) is type
-    ]
-    codes = [it.__code__ for it in functions]
+    codes = []
+    for key in plain:
+        if distinct[key] is FunctionType:
+            found[key] = [it for it in found[key] if it.__closure__ is None]
+            codes = [it.__code__ for it in found[key]]
+        elif distinct[key] is BuiltinFunctionType:
+            # `[].append` is one too, and holds its list.
+            found[key] = [
+                it
+                for it in found[key]
+                if type(it.__self__) is ModuleType or type(it.__self__) is type
+            ]
     constants = []
     for code in codes:  # which grows
         for it in code.co_consts:
@@ -130,11 +130,4 @@ def _defined() -> list[object]:
                 codes.append(it)
             elif type(it) in _CONSTANTS:
                 constants.append(it)
-    return [
-        *itertools.chain.from_iterable(found.values()),
-        *own,
-        *functions,
-        *builtin,
-        *codes,
-        *constants,
-    ]
+    return [*itertools.chain.from_iterable(found.values()), *own, *codes, *constants]

@@ -8,8 +8,9 @@ only objects of the few types that matter are looked at: 20 ms for 500,000 objec
 from __future__ import annotations
 
 import gc
-import itertools
+import operator
 from collections.abc import Iterable, Iterator
+from itertools import compress, repeat
 from typing import Any
 
 #: Kind: (module or its beginning, qualified name) of a class that is in the type's MRO.
@@ -83,11 +84,6 @@ for _kind, _wanted in _KINDS.items():
     for _module, _name in _wanted:
         _NAMED.setdefault(_name, []).append((_module, _kind))
 
-#: What an object is known by while it lives, made of its address.  Not the type itself where types
-#: are meant: a metaclass may have made its classes unhashable.  Not `id`: audit hooks are told of
-#: each call, ours too, which took half of the time of a pass.
-number = object.__hash__
-
 #: Clients in C by their package, and the library that their threads run in.
 _LIBRARIES = {"cimpl": "librdkafka", "grpc": "cygrpc", "zmq": "libzmq"}
 #: Channels in each other, at most: each interceptor makes one.
@@ -131,14 +127,34 @@ def scan() -> dict[str, list[Any]]:
     """Kind to its objects; a kind without an object is []."""
     found: dict[str, list[Any]] = {kind: [] for kind in _KINDS}
     everything = gc.get_objects()
-    # No list of these numbers: it would leave 2 MiB of holes behind for 70,000 objects.
-    distinct = {number(it): it for it in map(type, everything)}
-    kinds = {known: kinds for known, cls in distinct.items() if (kinds := frozenset(_of(cls)))}
-    numbers = map(number, map(type, everything))
-    for it in itertools.compress(everything, map(kinds.__contains__, numbers)):
-        for kind in kinds[number(type(it))]:
+    types = list(map(type, everything))
+    keys = told_apart(types)
+    distinct = dict(zip(keys, types, strict=True))
+    kinds = {key: kinds for key, cls in distinct.items() if (kinds := frozenset(_of(cls)))}
+    wanted = list(map(kinds.__contains__, keys))
+    for it, key in zip(compress(everything, wanted), compress(keys, wanted), strict=True):
+        for kind in kinds[key]:
             found[kind].append(it)
     return found
+
+
+_COMPARED = frozenset(("__hash__", "__eq__"))
+
+
+def told_apart(types: list[type]) -> list[Any]:
+    """For each of these types a key that is its own.
+
+    Itself, if its metaclass leaves alone how classes are hashed and compared; else they may be
+    unhashable, or equal to others, and all are known by where they are.  That takes 150 ns for
+    each object, three times a pass of a process with 33,000.  Not `id`: audit hooks are told of
+    each call, ours too, which took as long again.
+    """
+    makers = list(map(type, types))
+    if all(map(operator.is_, map(type, makers), repeat(type))) and all(
+        _COMPARED.isdisjoint(vars(base)) for maker in set(makers) for base in maker.__mro__[:-1]
+    ):
+        return types
+    return list(map(object.__hash__, types))
 
 
 def _of(cls: type) -> Iterator[str]:

@@ -32,14 +32,12 @@ def main() -> NoReturn:
     global role
     role, fd = sys.argv[2], int(sys.argv[3])
     if role == "supervisor":
-        _import_dataclasses_lightly()
         from leeward._supervisor.main import run as supervise
 
         supervise(fd)
     parent = int(sys.argv.pop(4))
     if role == "collector":
         # Not with its parent: it writes what that has left.
-        _import_dataclasses_lightly()
         from leeward._collector.main import run as collect
 
         collect(fd)
@@ -66,31 +64,6 @@ def _stay_with(parent: int) -> None:
         stay_with(parent)
     except Orphaned:
         os._exit(0)
-
-
-# --- the supervisor ---------------------------------------------------------------------
-
-
-def _import_dataclasses_lightly() -> None:
-    """Have `dataclasses`, and not `inspect`, which it imports for two small functions.
-
-    inspect brings ast, dis and tokenize along: 2 MiB of the 8 that the supervisor
-    may have for itself (3.11-3.13: 9.0-9.3 MiB with it, 7.0-7.2 without).  Pythons
-    that want more of it than this get the real one.
-    """
-    from types import ModuleType
-
-    light = ModuleType("inspect")
-    vars(light).update(
-        signature=lambda cls: "",  # the docstring of a class without one
-        get_annotations=lambda cls: vars(cls).get("__annotations__", {}),
-        unwrap=lambda function: function,
-    )
-    if sys.version_info < (3, 14) and "inspect" not in sys.modules:
-        sys.modules["inspect"] = light
-        import dataclasses  # noqa: F401
-
-        del sys.modules["inspect"]
 
 
 # --- a forked worker --------------------------------------------------------------------

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
 from typing import Never, TypeVar
 
 from leeward._core.durations import LONGEST
+from leeward._core.record import Record, replace
 
 #: Where a class keeps its `Deadlines`; its subclasses have them too.
 ATTRIBUTE = "_leeward_deadlines"
@@ -17,8 +17,7 @@ DECLARED: set[type] = set()
 C = TypeVar("C", bound=type)
 
 
-@dataclass(frozen=True, slots=True)
-class Deadlines:
+class Deadlines(Record):
     """Seconds, 0.0 for never, None for what the instance's settings say; `rate` in bytes."""
 
     body: float | None = None
@@ -100,7 +99,7 @@ def deadlines(
 def _why_not(key: str) -> str:
     if key in _BEFORE:
         return f"no route is known yet then; --{key}-timeout is for all of them"
-    return f"expected one of {', '.join(it.name for it in fields(Deadlines))}"
+    return f"expected one of {', '.join(Deadlines.FIELDS)}"
 
 
 def _is_duration(value: object) -> bool:

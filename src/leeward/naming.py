@@ -10,16 +10,15 @@ from __future__ import annotations
 
 import ast
 import os
-from dataclasses import dataclass, field
 from typing import Any
 
+from leeward._core.record import Record, field
 from leeward.errors import TargetError
 
 FORMS = "Write module:attr, module:factory, module:factory() or file.py:attr"
 
 
-@dataclass(frozen=True)
-class Target:
+class Target(Record):
     """module: dotted name, or the path of a file if `is_file`; attribute: "" if not named."""
 
     text: str

@@ -286,8 +286,8 @@ def test_a_file_that_hides_the_standard_library_is_refused(load):
 @pytest.mark.parametrize(
     ("files", "target"),
     [
-        ({"dataclasses.py": APP}, "dataclasses:app"),
-        ({"dataclasses.py": APP}, "dataclasses"),
+        ({"contextlib.py": APP}, "contextlib:app"),
+        ({"contextlib.py": APP}, "contextlib"),
         ({"json/__init__.py": APP}, "json:app"),
     ],
 )

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from leeward._core.conns import Conn
+from leeward._core.record import replace
 from leeward.views.conns import render, render_outbound
 
 POLL = Conn(

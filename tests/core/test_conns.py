@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
@@ -23,6 +22,7 @@ from leeward._core.conns import (
     ordered,
     shown,
 )
+from leeward._core.record import asdict, replace
 
 CONN = Conn(
     slot=2,

@@ -1,15 +1,16 @@
-"""A record is a frozen dataclass in all that it is used for."""
+"""Records and structs are dataclasses in all that they are used for."""
 
 from __future__ import annotations
 
 import copy
+import dataclasses
 import pickle
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import pytest
 
-from leeward._core.record import Record, asdict, replace
+from leeward._core.record import Record, Struct, asdict, field, replace
 
 
 class Point(Record):
@@ -86,3 +87,65 @@ def test_its_fields_match_by_place() -> None:
             assert (x, y, name) == (1, 3, "a")
         case _:
             pytest.fail("not matched")
+
+
+# --- those that change ------------------------------------------------------------------
+
+
+class Basket(Struct):
+    """apples: each its own."""
+
+    owner: str
+    apples: list[str] = field(default_factory=list)
+    full: bool = False
+
+
+@dataclass
+class Tray:
+    owner: str
+    apples: list[str] = dataclasses.field(default_factory=list)
+    full: bool = False
+
+
+@pytest.mark.parametrize(
+    "args, named", [(("a",), {}), (("a", ["x"]), {}), ((), {"owner": "a", "full": True})]
+)
+def test_a_struct_is_made_as_a_dataclass_is(args: tuple[Any, ...], named: dict[str, Any]) -> None:
+    one, model = Basket(*args, **named), Tray(*args, **named)
+    assert vars(one) == vars(model) and list(vars(one)) == list(vars(model))
+    assert repr(one) == repr(model).replace("Tray", "Basket")
+
+
+def test_a_struct_changes() -> None:
+    """And is equal by what it is now; so it has no hash, as no dataclass that changes."""
+    one, other = Basket("a"), Basket("a")
+    one.apples.append("x")
+    assert one != other and other.apples == Basket("a").apples == []
+    other.apples, one.full = ["x"], True
+    assert one != other
+    other.full = True
+    assert one == other and one != Tray("a", ["x"], True)
+    for value in (one, Tray("a")):
+        with pytest.raises(TypeError, match="unhashable"):
+            hash(value)
+
+
+class Pair(Record, kw_only=True):
+    first: int = 1
+    second: int
+
+
+def test_by_name_alone() -> None:
+    """A field without a default may follow one that has some."""
+    assert asdict(Pair(second=2)) == {"first": 1, "second": 2}
+    with pytest.raises(TypeError, match="takes 0 by place, not 1"):
+        Pair(1, second=2)  # type: ignore[misc]
+    with pytest.raises(TypeError, match=r"Pair\.second is missing"):
+        Pair(first=2)  # type: ignore[call-arg]
+
+
+def test_a_record_may_hold_what_is_made_for_it() -> None:
+    class Call(Record):
+        words: dict[str, str] = field(default_factory=dict)
+
+    assert Call().words == {} and Call().words is not Call().words

@@ -28,6 +28,7 @@ from leeward.testing import Service, serve
 FORBIDDEN = {
     *("asyncio", "logging", "argparse", "tomllib", "ssl", "multiprocessing", "subprocess"),
     *("tornado", "click", "ctypes", "site", "inspect", "concurrent", "threading"),
+    "dataclasses",
     "hello",
 }
 SOURCE = Path(leeward.__path__[0])

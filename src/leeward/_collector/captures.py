@@ -15,11 +15,11 @@ import errno
 import os
 import select
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from leeward._collector.lanes import RETRY
 from leeward._collector.streams import Stream
 from leeward._core.captured import PARTIAL, Exact, Tagged
+from leeward._core.record import Struct
 from leeward._sys import pipes
 
 #: Octets of a reading.
@@ -35,8 +35,7 @@ _FULL = 0.05
 _BROKEN = (errno.EPIPE, errno.EIO, errno.ECONNRESET, errno.EBADF, errno.ENXIO)
 
 
-@dataclass
-class Capture:
+class Capture(Struct):
     """One pipe.
 
     worker, number:  what it is known by.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from _thread import allocate_lock
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 
 from leeward._collector.datagrams import MessageLane, Socket
 from leeward._collector.files import File
@@ -14,6 +13,7 @@ from leeward._collector.shrink import Shrinker
 from leeward._collector.streams import Stream
 from leeward._collector.terminals import Terminal
 from leeward._core import logrings
+from leeward._core.record import Struct, field
 from leeward._core.sinks import JOURNAL, SYSLOG, BadSpec, Spec
 from leeward._sys.ring import BadRing, Record, RingReader
 
@@ -24,8 +24,7 @@ _LOOKS = 50
 Say = Callable[[str, str], None]
 
 
-@dataclass
-class Source:
+class Source(Struct):
     """One ring.
 
     worker:  as the supervisor numbers it.

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import replace
 from itertools import islice
 
 from leeward._collector.streams import Stream
@@ -128,7 +127,7 @@ class Lane:
             return self._hold(now, error)
         self._batch = [queue.popleft() for _ in range(many)]
         self._rest = b"".join([it.line for it in self._batch])
-        self._place = replace(place, cursor=self._batch[-1].end, octets=octets)
+        self._place = place._replace(cursor=self._batch[-1].end, octets=octets)
         self._reader.intend(self._sink, self._place)
         return True
 

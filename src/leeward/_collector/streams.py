@@ -12,7 +12,6 @@ import errno
 import os
 import select
 import stat
-from dataclasses import replace
 
 from leeward._sys import whole
 from leeward._sys.cutting import cut_back
@@ -191,7 +190,7 @@ def _written(fd: int, writer: int, intent: Intent, data: bytes) -> bool:
         return True
     begin = _part_at_the_end(tail, data)
     if begin and intent.offset + len(tail) == size:
-        _take_back(writer, replace(intent, offset=intent.offset + begin), tail[begin:])
+        _take_back(writer, intent._replace(offset=intent.offset + begin), tail[begin:])
     return False
 
 

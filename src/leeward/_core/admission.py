@@ -30,8 +30,9 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from typing import NamedTuple
+
+from leeward._core.record import Record, Struct, field
 
 #: Seconds for which a worker that declines looks away, and how often it may.
 PAUSE = 0.002
@@ -83,8 +84,7 @@ class Standing(NamedTuple):
     beats: bool
 
 
-@dataclass
-class Streak:
+class Streak(Struct):
     """What a listener's queue has cost us: until nobody waits in it."""
 
     declined: int = 0
@@ -95,15 +95,13 @@ class Streak:
     deferred: dict[int, int] = field(default_factory=dict)
 
 
-@dataclass
-class _Sample:
+class _Sample(Struct):
     at: float
     brief: dict[int, int]
     accepted: dict[int, int]
 
 
-@dataclass
-class _Silence:
+class _Silence(Struct):
     """Of a worker that did not wake while it was waited for."""
 
     woken: int
@@ -111,8 +109,7 @@ class _Silence:
     lasts: float
 
 
-@dataclass
-class Courtesy:
+class Courtesy(Struct):
     """One worker's memory of the others.
 
     haste_until:  until then it accepts without asking.
@@ -269,8 +266,7 @@ EVICT_SILENT = 8
 SHED_MOST = 8
 
 
-@dataclass(frozen=True)
-class Caps:
+class Caps(Record):
     """files: RLIMIT_NOFILE in force.  conns: --max-conns, 0 for none."""
 
     files: int
@@ -309,8 +305,7 @@ class Step(enum.Enum):
     SHED = "shed"  # and evict, should somebody have become idle
 
 
-@dataclass
-class Shortage:
+class Shortage(Struct):
     """What a full worker does about clients that wait, look by look."""
 
     _waits_since: float | None = None

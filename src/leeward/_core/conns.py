@@ -6,11 +6,12 @@ A worker fills `Conn` in on demand (`leeward.engine.telling`); `leeward conns`,
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, field, fields
 
 from leeward._core.connection import Life
+from leeward._core.record import Record, asdict
 
 #: A URL is told up to so many characters, a name likewise.
 LONGEST = 512
@@ -22,8 +23,7 @@ ORPHAN = "orphan"
 STATES = (*(life.value for life in Life if life is not Life.CLOSED), ORPHAN)
 
 
-@dataclass(frozen=True)
-class Identity:
+class Identity(Record):
     """Whose connection it is.
 
     ordinal:  1 for the first worker that the slot has had in the life of the instance, 2 for the
@@ -58,8 +58,7 @@ def numbers_of(id: str) -> tuple[int, int]:
     return int(ordinal or 1), int(number or 0)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Conn:
+class Conn(Record, kw_only=True):
     """One live connection.  Times are in seconds and count from now; "" or None: there is none."""
 
     slot: int
@@ -106,10 +105,10 @@ class Conn:
             raw = json.loads(text)
         except RecursionError:
             raise ValueError("too deep") from None
-        found = cls(**{it.name: raw[it.name] for it in fields(cls)})
-        for it in fields(cls):
-            if not _KINDS[str(it.type)](getattr(found, it.name)):
-                raise ValueError(f"{it.name} is {raw[it.name]!r:.40}")
+        found = cls(**{name: raw[name] for name in cls.FIELDS})
+        for name, kind in cls.FIELDS.items():
+            if not _KINDS[kind](raw[name]):
+                raise ValueError(f"{name} is {raw[name]!r:.40}")
         numbers_of(found.id)
         return found
 
@@ -128,8 +127,7 @@ _KINDS: dict[str, Callable[[object], bool]] = {
 }
 
 
-@dataclass(frozen=True)
-class Query:
+class Query(Record):
     """Which connections; each field narrows it.  Made by the command line.
 
     id:         "" for any.
@@ -145,10 +143,9 @@ class Query:
     peer: str = ""
     endpoint: str = ""
     idle_over: float = -1.0
-    _is_peer: Callable[[str], bool] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_is_peer", _peers(self.peer))
+        _peers(self.peer)  # ValueError
 
     @property
     def words(self) -> str:
@@ -159,7 +156,7 @@ class Query:
         return " ".join(f"{option} {value}".strip() for option, value in given if value)
 
     def to_json(self) -> str:
-        return json.dumps({it.name: getattr(self, it.name) for it in fields(self) if it.init})
+        return json.dumps(asdict(self))
 
     @classmethod
     def from_json(cls, text: str) -> Query:
@@ -168,7 +165,7 @@ class Query:
 
     def is_peer(self, address: str) -> bool:
         """Is it `peer`, or in that network?  True if any will do."""
-        return self._is_peer(address)
+        return _peers(self.peer)(address)
 
     def may_match(self, id: str, state: str) -> bool:
         """By what is known without looking closer."""
@@ -179,9 +176,10 @@ class Query:
             return False
         if self.endpoint and self.endpoint != conn.peer:
             return False
-        return self._is_peer(conn.peer) or bool(conn.client and self._is_peer(conn.client))
+        return self.is_peer(conn.peer) or bool(conn.client and self.is_peer(conn.client))
 
 
+@functools.lru_cache(maxsize=16)
 def _peers(wanted: str) -> Callable[[str], bool]:
     """Is a peer's address the one, or in the network, that is wanted?  Raises ValueError."""
     if not wanted:

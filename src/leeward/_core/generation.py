@@ -14,9 +14,7 @@ to blame.  It pauses in the same way, by a row of its own that a birth ends.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
-from leeward._core.record import Record
+from leeward._core.record import Record, Struct, field
 
 YOUNG = 1.0
 NEWBORN = 0.1
@@ -42,8 +40,7 @@ class Limits(Record):
     lingering: int = 10
 
 
-@dataclass
-class Pauses:
+class Pauses(Struct):
     """Exponential backoff over strikes."""
 
     strikes: int = 0
@@ -77,8 +74,7 @@ class Pauses:
         return now >= self.not_before
 
 
-@dataclass
-class Generation:
+class Generation(Struct):
     number: int
     limits: Limits
     #: "zygote", "spawn", or "" until the audit of an `auto` start has decided.

@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+from leeward._core.record import Record
 
 #: Seconds after a due time in which the worker of the next lower rank is waited for.
 PATIENCE = 1.0
@@ -22,8 +23,7 @@ PATIENCE = 1.0
 STUCK = 1.0
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(Record):
     """A worker that accepts.
 
     busy_since:  seconds, when the turn began that its loop is in; 0.0: it sleeps, or does

@@ -14,9 +14,8 @@ again, so that a leak is told a dozen times before it has eaten a million descri
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
-from leeward._core.record import Record
+from leeward._core.record import Record, Struct
 
 #: Seconds between two looks, at least and at most: twice as many after each in which nothing
 #: has changed.
@@ -40,8 +39,7 @@ class Grown(Record):
     count: int
 
 
-@dataclass
-class _Run:
+class _Run(Struct):
     """Growth without an end, so far.
 
     began, work:  connections, and work in hand, when it began.

@@ -18,7 +18,8 @@ a ping is left alone, for there are client libraries that know no pongs.
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+
+from leeward._core.record import Record
 
 #: A ping may come earlier by this part of the interval.
 SOON = 16
@@ -31,8 +32,7 @@ class Verdict(enum.Enum):
     GONE = "gone"  # it has answered once, and does not any more
 
 
-@dataclass(frozen=True)
-class Rule:
+class Rule(Record):
     """interval:  seconds of silence before a ping; up to a quarter less, drawn for each.
     timeout:   seconds for the answer.
     patience:  seconds for a peer that has stopped reading, and so cannot have seen it.

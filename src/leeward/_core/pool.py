@@ -17,12 +17,12 @@ from __future__ import annotations
 
 import enum
 from collections import OrderedDict
-from dataclasses import dataclass
 from typing import NamedTuple
 
+from leeward._core.record import Record
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+
+class Limits(Record):
     """connections:  so many at most.
     waiters:      calls that may wait for a connection, beyond those one is opened for.
     idle:         seconds after which an idle connection is closed; 0.0: never.

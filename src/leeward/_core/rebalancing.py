@@ -9,9 +9,9 @@ fuller workers close idle ones, at a bounded rate; their clients connect again, 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 from leeward._core.admission import PART, Standing, turns
+from leeward._core.record import Struct, field
 
 #: Seconds between two looks.
 LOOK = 1.0
@@ -35,8 +35,7 @@ def may_go(own: int, others: Sequence[int], rate: int) -> int:
     return min(max(1, int(excess / 2)), max(1, int(rate * LOOK)))
 
 
-@dataclass
-class Takers:
+class Takers(Struct):
     """Whose places count: those who would take a connection that comes.
 
     A worker that is stopped or blocked keeps its few.  Counted with the others it would have

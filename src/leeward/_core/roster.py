@@ -8,10 +8,9 @@ questions about who is where.  It holds what *is*; what is *wanted* stands in
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 
 from leeward._core.generation import Limits
-from leeward._core.record import Record
+from leeward._core.record import Record, Struct, field
 from leeward._core.worker import ALIVE, Event, State, step
 
 
@@ -24,8 +23,7 @@ class Death(Record):
     unborn: bool = False  # it could not be made at all: nothing of it has run
 
 
-@dataclass
-class Process:
+class Process(Struct):
     """A worker, a zygote, or a stray (what a dead worker's application left behind)."""
 
     id: int
@@ -76,8 +74,7 @@ class Process:
         return now + lasts[self.state] if self.state in lasts else None
 
 
-@dataclass
-class Roster:
+class Roster(Struct):
     processes: dict[int, Process] = field(default_factory=dict)
     rows: int = 1024
     _last: int = 0

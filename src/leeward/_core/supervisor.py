@@ -32,10 +32,9 @@ of `plan` read, and a wall between them would only be a list of imports.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 from leeward._core import commands as c
 from leeward._core.generation import NEWBORN, YOUNG, Generation, Limits, Pauses
+from leeward._core.record import Struct, field
 from leeward._core.roster import Death, Process, Roster
 from leeward._core.worker import Event, State
 
@@ -56,8 +55,7 @@ GIVEN_UP = "given up: leeward rollback"
 LOAD_FAILED, CRASH_LOOP = 3, 5
 
 
-@dataclass
-class Supervisor:
+class Supervisor(Struct):
     """The state of an instance.  `workers`: how many are wanted."""
 
     workers: int
@@ -83,7 +81,7 @@ class Supervisor:
     retirees: list[int] = field(default_factory=list)
     stopping: str = ""  # "" | "drain" | "kill"
     stop_by: float = 0.0
-    _exit: c.Exit = field(default=c.Exit(0, "stopped"))
+    _exit: c.Exit = c.Exit(0, "stopped")
     _finished: bool = False
     _planned: float = float("-inf")
     _last_generation: int = 0

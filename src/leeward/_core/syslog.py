@@ -9,9 +9,9 @@ all of them, and collectors of log services, read too.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 from leeward._core.config import LEVELS
+from leeward._core.record import Record
 
 #: By the names of syslog.conf(5); numbers of RFC 5424, table 1.  Those left out are for
 #: the kernel, and for mail, news and uucp.
@@ -51,8 +51,7 @@ def severity(level: int) -> int:
     return next((number for least, number in _SEVERITIES if level >= least), _DEBUG)
 
 
-@dataclass(frozen=True)
-class Line:
+class Line(Record):
     """text:   without its end; without time and level, where they stood in front.
     level:  as `logging` numbers it.
     day, clock, millis:  when it was logged; "" if it does not say.
@@ -82,8 +81,7 @@ def read(data: bytes, level: int) -> Line:
     return Line(text, level)
 
 
-@dataclass(frozen=True)
-class Who:
+class Who(Record):
     """Which process a sink's lines come from; "" for what it has not."""
 
     slot: str = ""

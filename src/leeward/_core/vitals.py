@@ -25,9 +25,8 @@ A worker that is *stopped* (SIGSTOP) is not stalled; it has a deadline of its ow
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 
-from leeward._core.record import Record
+from leeward._core.record import Record, Struct, field
 
 #: Seconds between two looks while anybody is busy.
 TICK = 0.1
@@ -133,8 +132,7 @@ class Condemn(Record):
 Finding = Ask | Blocked | TurnsAgain | More | Condemn
 
 
-@dataclass
-class _Stall:
+class _Stall(Struct):
     """One turn that lasts too long.
 
     stage:  asked (for the stack) → told → sentenced (asked once more) → condemned;
@@ -175,8 +173,7 @@ class _Stall:
         return details.written or now - self.since >= PATIENCE
 
 
-@dataclass
-class _Life:
+class _Life(Struct):
     turns: int = 0
     stall: _Stall | None = None
     stopped: str = ""  # by which signal
@@ -186,15 +183,13 @@ class _Life:
     continued_at: float = 0.0
 
 
-@dataclass
-class _Slot:
+class _Slot(Struct):
     told_at: float = float("-inf")
     more: int = 0  # stalls that were not told
     asked: bool = False  # for the stack of one that will be
 
 
-@dataclass
-class Vitals:
+class Vitals(Struct):
     """awake: do we look by ourselves?  For the head of the shared page."""
 
     awake: bool = True

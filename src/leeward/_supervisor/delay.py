@@ -8,11 +8,10 @@ and everybody accepts and serves as before.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from leeward._core.record import Struct
 
 
-@dataclass
-class Delay:
+class Delay(Struct):
     """A stop that is to begin at `due` (monotonic), None if there is none."""
 
     due: float | None = None

@@ -6,17 +6,15 @@ which workers, so that each hears of its own.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from leeward._core.messages import Answer
+from leeward._core.record import Struct
 from leeward._supervisor import reloads
 from leeward._supervisor.control import Client
 from leeward._supervisor.parts import Parts
 from leeward._supervisor.report import plural
 
 
-@dataclass
-class _Asker:
+class _Asker(Struct):
     client: Client
     generation: int | None  # that served when it asked
     count: int

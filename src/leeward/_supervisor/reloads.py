@@ -9,11 +9,10 @@ and `leeward reload` read flags, files and environment files the same way as
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from leeward._core.config import Config, changed_keys
 from leeward._core.messages import Answer, BadMessage, Resolved, Unresolved
-from leeward._core.record import replace
+from leeward._core.record import Struct, replace
 from leeward._supervisor import certificates
 from leeward._supervisor.children import Children
 from leeward._supervisor.control import Client, Control
@@ -109,8 +108,7 @@ class Resolver:
 NEWS_PATIENCE = 2.0
 
 
-@dataclass
-class News:
+class News(Struct):
     """A generation that serves, to be told once it serves alone and in every slot.
 
     Said at once it was too early: `leeward reload && curl` could still reach the

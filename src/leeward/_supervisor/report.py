@@ -7,17 +7,16 @@ count) is read by whoever asks, in a process of its own.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
 
 from leeward._core.config import Config, Listener
+from leeward._core.record import Struct, field
 from leeward._core.roster import Process
 from leeward._core.supervisor import Supervisor
 from leeward._core.worker import State
 from leeward._sys.page import FULL, Page
 
 
-@dataclass
-class Facts:
+class Facts(Struct):
     """What a generation's processes have said about the application."""
 
     kind: str = ""
@@ -31,8 +30,7 @@ class Facts:
     changed: set[str] = field(default_factory=set)
 
 
-@dataclass
-class End:
+class End(Struct):
     """The last end of a slot's worker that nobody had asked for."""
 
     generation: int
@@ -42,8 +40,7 @@ class End:
     count: int
 
 
-@dataclass
-class WentBack:
+class WentBack(Struct):
     """What serves was gone back to."""
 
     generation: int  # from this one
@@ -52,8 +49,7 @@ class WentBack:
     at: float
 
 
-@dataclass
-class View:
+class View(Struct):
     """Everything that a report reads."""
 
     core: Supervisor

@@ -25,7 +25,7 @@ import time
 import zlib
 from _thread import RLock
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from leeward._core import logrings
 from leeward._sys.bell import Bell
@@ -250,8 +250,7 @@ class RingWriter(_Ring):
         self._lock = RLock()  # another thread may have held it at the fork
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """access:  it tells of a request.  begin, end:  its positions in the ring."""
 
     sequence: int
@@ -263,8 +262,7 @@ class Record:
     end: int
 
 
-@dataclass(frozen=True, slots=True)
-class Intent:
+class Intent(NamedTuple):
     """What was going to be written: `octets` at `offset` of a file, all up to `cursor`."""
 
     cursor: int

@@ -19,10 +19,10 @@ import contextlib
 import errno
 import socket
 import time
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from leeward._core.admission import PAUSE, Courtesy, Streak
+from leeward._core.record import Struct, field
 from leeward._sys import peers
 from leeward._sys.newcomers import keep_out
 from leeward._worker.company import Company
@@ -67,8 +67,7 @@ PASSING = frozenset(
 SWEEP_MOST, SWEEP_SECONDS = 4096, 0.25
 
 
-@dataclass
-class _Port:
+class _Port(Struct):
     """One listener as this worker sees it.
 
     timer:  of a decline or a pause; it is not polled meanwhile.

@@ -7,11 +7,10 @@ import os
 import stat
 import threading
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from typing import Any
 
 from leeward._core.hazards import Hazard
-from leeward._core.record import Record
+from leeward._core.record import Record, Struct, field
 from leeward._sys import procfs
 from leeward._zygote.objects import is_closed, scan
 from leeward._zygote.origins import NOWHERE, Origins, Site, holders
@@ -32,8 +31,7 @@ class Found(Record):
     vague: bool = False  # who holds it knows the line better
 
 
-@dataclass
-class Look:
+class Look(Struct):
     """own: descriptors that were there before the import.  watch: what was written down.
 
     taken:  threads, processes and descriptors that belong to something that has been told.

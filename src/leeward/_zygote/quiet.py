@@ -24,10 +24,10 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any
 
+from leeward._core.record import Struct, field
 from leeward._sys import whole
 
 #: Seconds for all locks.
@@ -36,8 +36,7 @@ PATIENCE = 1.0
 STEP = 0.002
 
 
-@dataclass
-class Held:
+class Held(Struct):
     """What could not be had: modules and streams by name, handlers, and all of it in words."""
 
     handlers: list[object] = field(default_factory=list)

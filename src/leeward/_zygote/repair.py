@@ -18,9 +18,9 @@ import re
 import socket
 import sys
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from typing import Any
 
+from leeward._core.record import Struct, field
 from leeward._sys import files
 from leeward._zygote.look import Found, Look, key
 from leeward._zygote.origins import NOWHERE, Site
@@ -33,8 +33,7 @@ from leeward.adapters.logfiles import install as logfiles
 _CONNECTS = ("emit", "send", "createSocket", "makeSocket")
 
 
-@dataclass
-class Repairs:
+class Repairs(Struct):
     """What is left to do in each child.  drop(codes): as if they had not been found."""
 
     generators: list[random.Random] = field(default_factory=list)

@@ -27,11 +27,11 @@ import socket
 import sys
 import threading
 import traceback
-from dataclasses import dataclass, field
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from leeward._core.config import Config
+from leeward._core.record import Struct, field
 from leeward._sys import sockets
 from leeward.adapters import blame, wanted
 from leeward.adapters.target import Application
@@ -77,8 +77,7 @@ class Stage(Protocol):
         """The program does what cannot be adopted."""
 
 
-@dataclass
-class Served:
+class Served(Struct):
     """A server of the program with the addresses that it was given."""
 
     server: Any

@@ -7,10 +7,10 @@ keeps nobody from being heard.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
 
 from leeward._core.conns import Conn
 from leeward._core.messages import Answer, BadMessage, ConnsRequest, Piece
+from leeward._core.record import Struct, field
 from leeward._sys import procfs
 from leeward.cli.client import ANSWER_TIMEOUT, Client
 from leeward.cli.shapes import count, flag, pid
@@ -22,16 +22,14 @@ _LOOK = 0.25
 _ASKED = {"workers": [{"worker": count, "slot": count, "pid": pid, "asked": flag}]}
 
 
-@dataclass
-class _Worker:
+class _Worker(Struct):
     slot: int
     pid: int
     deadline: float
     has_ended: bool = False
 
 
-@dataclass
-class Gathered:
+class Gathered(Struct):
     """conns: of all who answered.  workers: how many did.  silent: a line for each other one."""
 
     conns: list[Conn] = field(default_factory=list)

@@ -21,13 +21,13 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from dataclasses import asdict
 from typing import Any
 
 import click
 
 from leeward._core.conns import ORDERS, ORPHAN, STATES, Query, ordered
 from leeward._core.messages import ConnsRequest
+from leeward._core.record import asdict
 from leeward.cli import asking, instances, output
 from leeward.cli.client import Client
 from leeward.cli.main import Verb, chosen, name_argument

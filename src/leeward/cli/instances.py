@@ -23,9 +23,8 @@ import re
 import socket
 import stat
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 
-from leeward._core.record import Record
+from leeward._core.record import Record, Struct
 from leeward._sys import procfs, sockets
 from leeward.errors import NoInstanceError, UsageError
 
@@ -44,8 +43,7 @@ class Instance(Record):
     path: str
 
 
-@dataclass
-class Claim:
+class Claim(Struct):
     """A name that is ours: the lock is held, the socket listens.
 
     former:  pid of the instance that had the name before and is dead, 0 if none.

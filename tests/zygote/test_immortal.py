@@ -62,6 +62,7 @@ def run(code: str, directory: Path) -> object:
     (directory / "shop.py").write_text(SHOP)
     head = f"import sys; sys.path[:0] = [{SRC!r}, {str(directory)!r}]\nfrom shop import *\n"
     head += "import shop\nfrom leeward._zygote import fork, immortal\n"
+    head += "from leeward._zygote.objects import take_inventory\n"
     done = subprocess.run(
         [sys.executable, "-X", "dev", "-c", head + code],
         capture_output=True,
@@ -137,7 +138,8 @@ def test_where_counts_are_not_as_expected_none_is_written(unlike: str, tmp_path:
         "mortal": "immortal._count = lambda address: 2**32 - 1",
         "immortal": "immortal._BY_DEFINITION += (thing,)",
     }
-    code = f"{unlikely[unlike]}\nprint(json.dumps([immortal.immortalize(), counted(plain)]))"
+    code = f"{unlikely[unlike]}\nnumber = immortal.immortalize(take_inventory())"
+    code += "\nprint(json.dumps([number, counted(plain)]))"
     assert run(code, tmp_path) == [0, True]
 
 

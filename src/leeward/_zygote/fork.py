@@ -24,7 +24,7 @@ import time
 import warnings
 
 from leeward._zygote.immortal import immortalize
-from leeward._zygote.objects import scan
+from leeward._zygote.objects import scan, take_inventory
 from leeward._zygote.quiet import Held, quiet
 
 #: Seconds for the middle process, which somebody may have stopped, or a hook of the application's
@@ -127,8 +127,10 @@ def freeze() -> None:
     Without gc.freeze the first full collection in each worker writes into, and so
     copies, every page that holds a Python object.
     """
+    gc.collect()
     # Any open file that holds unwritten data would be written by each worker.
-    for thing in scan()["file"]:
+    inventory = take_inventory()
+    for thing in scan(inventory)["file"]:
         # A full disk, closed, detached, and an application's own idea of a file: a GzipFile
         # whose opening failed is one too, and has not even the attributes to say so.
         with contextlib.suppress(Exception):
@@ -136,8 +138,8 @@ def freeze() -> None:
     # And what C code has printed: a child of the application that ends by `exit` writes it.
     with contextlib.suppress(OSError, AttributeError):  # a libc that is linked in
         ctypes.CDLL(None).fflush(None)
-    gc.collect()
-    immortalize()
+    immortalize(inventory)
+    del inventory
     gc.freeze()
 
 

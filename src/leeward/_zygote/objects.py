@@ -8,10 +8,9 @@ only objects of the few types that matter are looked at: 20 ms for 500,000 objec
 from __future__ import annotations
 
 import gc
-import operator
-from collections.abc import Iterable, Iterator
-from itertools import compress, repeat
-from typing import Any
+from collections.abc import Collection, Iterable, Iterator
+from itertools import compress
+from typing import Any, NamedTuple
 
 #: Kind: (module or its beginning, qualified name) of a class that is in the type's MRO.
 #: A module that ends with a dot is a beginning.
@@ -123,16 +122,37 @@ def is_closed(client: Any) -> bool:
         return True
 
 
-def scan() -> dict[str, list[Any]]:
+class Inventory(NamedTuple):
+    """All objects that the garbage collector knows.
+
+    keys:   of the type of each, see `told_apart`.
+    types:  by their keys.
+    """
+
+    objects: list[Any]
+    keys: list[Any]
+    types: dict[Any, type]
+
+    def of(self, wanted: Collection[Any]) -> Iterator[tuple[Any, Any]]:
+        """Each object of a type with one of these keys, and its key."""
+        chosen = list(map(wanted.__contains__, self.keys))
+        return zip(compress(self.objects, chosen), compress(self.keys, chosen), strict=True)
+
+
+def take_inventory() -> Inventory:
+    """It is not in itself: what is dropped soon must not wait for the collector."""
+    objects = gc.get_objects()
+    types = list(map(type, objects))
+    keys = told_apart(types)
+    return Inventory(objects, keys, dict(zip(keys, types, strict=True)))
+
+
+def scan(inventory: Inventory | None = None) -> dict[str, list[Any]]:
     """Kind to its objects; a kind without an object is []."""
     found: dict[str, list[Any]] = {kind: [] for kind in _KINDS}
-    everything = gc.get_objects()
-    types = list(map(type, everything))
-    keys = told_apart(types)
-    distinct = dict(zip(keys, types, strict=True))
-    kinds = {key: kinds for key, cls in distinct.items() if (kinds := frozenset(_of(cls)))}
-    wanted = list(map(kinds.__contains__, keys))
-    for it, key in zip(compress(everything, wanted), compress(keys, wanted), strict=True):
+    everything = inventory or take_inventory()
+    kinds = {key: kinds for key, cls in everything.types.items() if (kinds := frozenset(_of(cls)))}
+    for it, key in everything.of(kinds):
         for kind in kinds[key]:
             found[kind].append(it)
     return found
@@ -144,17 +164,24 @@ _COMPARED = frozenset(("__hash__", "__eq__"))
 def told_apart(types: list[type]) -> list[Any]:
     """For each of these types a key that is its own.
 
-    Itself, if its metaclass leaves alone how classes are hashed and compared; else they may be
+    Itself, if metaclasses leave alone how classes are hashed and compared; else they may be
     unhashable, or equal to others, and all are known by where they are.  That takes 150 ns for
     each object, three times a pass of a process with 33,000.  Not `id`: audit hooks are told of
     each call, ours too, which took as long again.
     """
-    makers = list(map(type, types))
-    if all(map(operator.is_, map(type, makers), repeat(type))) and all(
-        _COMPARED.isdisjoint(vars(base)) for maker in set(makers) for base in maker.__mro__[:-1]
-    ):
-        return types
-    return list(map(object.__hash__, types))
+    return types if _are_plain() else list(map(object.__hash__, types))
+
+
+def _are_plain() -> bool:
+    """Does every metaclass of this process hash and compare its classes as `type` does?"""
+    makers = [type]
+    for maker in makers:  # which grows
+        makers += type.__subclasses__(maker)
+    return all(
+        type(maker) is type and _COMPARED.isdisjoint(vars(maker))
+        for maker in makers
+        if maker is not type
+    )
 
 
 def _of(cls: type) -> Iterator[str]:

@@ -10,27 +10,27 @@ from __future__ import annotations
 
 import bisect
 import os
-import re
 import struct
 import time
 from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 from leeward._core.record import Record
 from leeward._sys import procfs
 
-#: Libraries whose threads survive a fork, or come back after it.
-_HARMLESS = re.compile(r"openblas|libarrow|libparquet|mimalloc|jemalloc")
-#: Those that every thread's stack shows.
-_COMMON = re.compile(r"^(libc|libpthread|libstdc\+\+|libgcc_s|libm|libdl|ld-linux|ld)[-.]")
+#: In the names of libraries whose threads survive a fork, or come back after it.
+_HARMLESS = ("openblas", "libarrow", "libparquet", "mimalloc", "jemalloc")
+#: Those that every thread's stack shows, up to the first "-" or ".".
+_COMMON = frozenset(("libc", "libpthread", "libstdc++", "libgcc_s", "libm", "libdl", "ld"))
 #: Runtimes that hang a forked child if they were used before, which cannot be told.
 #: By the beginning of their file's name: a directory may be called anything.
 #: Not gRPC: imported only, it has started nothing; its channels are found by their type.
 _RUNTIMES = (
-    ("LW105", re.compile(r"libgomp[-.]"), "OpenMP (libgomp)"),
-    ("LW105", re.compile(r"libiomp5|libomp[-.]"), "OpenMP (libiomp)"),
-    ("LW105", re.compile(r"_?polars.*\.so"), "Polars"),
-    ("LW105", re.compile(r"libtorch"), "PyTorch"),
-    ("LW106", re.compile(r"libcuda\.so|libcudart"), "CUDA"),
+    ("LW105", ("libgomp-", "libgomp."), "OpenMP (libgomp)"),
+    ("LW105", ("libiomp5", "libomp-", "libomp."), "OpenMP (libiomp)"),
+    ("LW105", ("polars", "_polars"), "Polars"),
+    ("LW105", ("libtorch",), "PyTorch"),
+    ("LW106", ("libcuda.so", "libcudart"), "CUDA"),
 )
 #: Seconds to wait for a thread to wait.  OpenBLAS's spin after the last
 #: multiplication before they sleep (100 ms measured with numpy 2.5).
@@ -41,7 +41,7 @@ _ENDING = 0.1
 _DEPTH = 64 * 1024
 
 
-class Mapping(Record):
+class Mapping(NamedTuple):
     start: int
     end: int
     executable: bool
@@ -70,9 +70,9 @@ def mappings() -> list[Mapping]:
 
 def runtimes() -> Iterator[tuple[str, str, str]]:
     """(code, name, path) of each loaded runtime that does not survive a fork, once each."""
-    paths = dict.fromkeys(mapping.path for mapping in mappings() if mapping.path.startswith("/"))
-    for code, pattern, name in _RUNTIMES:
-        path = next((it for it in paths if pattern.match(os.path.basename(it))), None)
+    paths = dict.fromkeys(it.path for it in mappings() if it.path[:1] == "/" and ".so" in it.path)
+    for code, beginnings, name in _RUNTIMES:
+        path = next((it for it in paths if os.path.basename(it).startswith(beginnings)), None)
         if path is not None:
             yield code, name, path
 
@@ -85,7 +85,9 @@ def origin(tid: int) -> Origin:
         libraries = _libraries(_stack_pointer(tid))
     except (OSError, ValueError):
         return Origin(f"thread {tid}", "", harmless=False)
-    harmless = bool(libraries) and all(_HARMLESS.search(library) for library in libraries)
+    harmless = bool(libraries) and all(
+        any(name in library for name in _HARMLESS) for library in libraries
+    )
     return Origin(name, ", ".join(sorted(libraries)), harmless)
 
 
@@ -143,6 +145,9 @@ def _libraries(stack: int) -> set[str]:
         mapping = space[place] if place >= 0 else space[0]
         if mapping.executable and mapping.start <= word < mapping.end:
             library = os.path.basename(mapping.path)
-            if mapping.path.startswith("/") and not _COMMON.match(library):
+            if (
+                mapping.path.startswith("/")
+                and library.replace("-", ".").partition(".")[0] not in _COMMON
+            ):
                 found.add(library)
     return found

@@ -16,7 +16,6 @@ from typing import Any
 from leeward._core.record import Record
 from leeward.cli import values
 from leeward.cli.settings import RESERVED, TABLE, Setting
-from leeward.cli.toml import document_of, key_lines, text_of
 from leeward.errors import UsageError
 
 
@@ -105,8 +104,10 @@ def _check_is_file(path: str, who: str) -> None:
 
 def _is_ours(path: str, notes: list[str]) -> bool:
     """Does this pyproject.toml speak of us?"""
+    from leeward.cli import toml  # with `tomllib` 7 ms, and most have no file
+
     try:
-        tool = document_of(text_of(path, path), path).get("tool")
+        tool = toml.document_of(toml.text_of(path, path), path).get("tool")
         return isinstance(tool, dict) and "leeward" in tool
     except UsageError:
         pass
@@ -121,9 +122,11 @@ def _is_ours(path: str, notes: list[str]) -> bool:
 
 def file_layer(path: str, table: tuple[str, ...], shown: str) -> Layer:
     """From the TOML file at `path`; `shown` is its name in messages."""
-    text = text_of(path, shown)
-    document: Any = document_of(text, shown)
-    lines = key_lines(text)
+    from leeward.cli import toml
+
+    text = toml.text_of(path, shown)
+    document: Any = toml.document_of(text, shown)
+    lines = toml.key_lines(text)
     for depth, part in enumerate(table, 1):
         document = document.get(part, {})
         if not isinstance(document, dict):

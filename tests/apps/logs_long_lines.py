@@ -38,10 +38,11 @@ def mutter() -> None:
 
 class Long(tornado.web.RequestHandler):
     def get(self, many: str) -> None:
-        if os.environ.get("MUTTER"):
-            threading.Thread(target=mutter).start()
+        thread = threading.Thread(target=mutter if os.environ.get("MUTTER") else int)
+        thread.start()
         for n in range(int(many)):
             say(20 if n % 3 else 9000 + 1000 * (n % 7))
+        thread.join(20)  # who is stopped after the answer is not to be cut short
         self.write(str(os.getpid()))
 
 

@@ -2,9 +2,9 @@
 
 A test of processes starts half a dozen interpreters.  Where each compiles Leeward anew
 (PYTHONDONTWRITEBYTECODE is set in many a CI image) a service with two workers costs 1.4 s of
-CPU instead of 0.8.  So the package and the tests are compiled once, up front.  From then on
-nobody writes bytecode: it is known by the second and the size of its source, and a test
-writes two versions of a module within a second.
+CPU instead of 0.8.  So the package, the applications and the tests are compiled once, up front.
+From then on nobody writes bytecode: it is known by the second and the size of its source, and a
+test writes two versions of a module within a second.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ import pytest
 
 import leeward
 
+HERE = Path(__file__).parent
+
 
 def pytest_configure(config: pytest.Config) -> None:
     os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
@@ -31,7 +33,8 @@ def pytest_configure(config: pytest.Config) -> None:
             signal.signal(signum, signal.SIG_DFL)
     sys.dont_write_bytecode = False
     if not hasattr(config, "workerinput"):
-        compileall.compile_dir(Path(leeward.__file__).parent, quiet=2)
+        for place in (Path(leeward.__file__).parent, HERE / "apps", HERE.parent / "examples"):
+            compileall.compile_dir(place, quiet=2)
 
 
 def pytest_collection_finish() -> None:

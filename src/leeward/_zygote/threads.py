@@ -180,7 +180,7 @@ def runtimes() -> Iterator[Found]:
 
 def clients(look: Look) -> Iterator[Found]:
     """Those that begin to share or to lose something before a descriptor tells of it."""
-    grpc = native.runs("cygrpc")
+    grpc = bool(look.clients) and native.runs("cygrpc")
     for it in look.clients:
         topology = getattr(it, "_topology", None)
         if type(it).__name__.endswith("MongoClient") and not getattr(topology, "_opened", False):

@@ -20,6 +20,9 @@ def main() -> int:
         # Importing takes 0.2 s, on a busy machine more: Ctrl-C in it ends us as it ends
         # any program, and not by a traceback of what was being imported.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
+    from leeward._sys.lazily import import_lazily
+
+    import_lazily("inspect")  # click's, with ast and dis a sixth of the time that `ps` takes
     from leeward.cli.main import main as run
 
     signal.signal(signal.SIGINT, asked)

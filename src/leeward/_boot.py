@@ -56,6 +56,9 @@ def main() -> NoReturn:
     elif role == "worker":
         _be_spawned(fd)
     elif role == "resolve":
+        from leeward._sys.lazily import import_lazily
+
+        import_lazily("inspect")
         from leeward.cli.resolve import run as resolve
 
         resolve(fd)

@@ -20,6 +20,7 @@ from leeward._core.record import replace
 from leeward.cli import instances, output
 from leeward.cli.client import Client, refusal
 from leeward.cli.layers import Value
+from leeward.cli.main import Option
 from leeward.cli.options import SettingsVerb, resolved
 from leeward.cli.resolution import Resolution
 from leeward.cli.settings import TABLE, Setting
@@ -67,7 +68,7 @@ command = SettingsVerb(
     "config",
     help=__doc__,
     callback=show,
-    params=[click.Option(["--origin"], is_flag=True, help="Say where each value comes from.")],
+    params=[Option(["--origin"], is_flag=True, help="Say where each value comes from.")],
 )
 
 

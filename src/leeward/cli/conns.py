@@ -30,7 +30,7 @@ from leeward._core.messages import ConnsRequest
 from leeward._core.record import asdict
 from leeward.cli import asking, instances, output
 from leeward.cli.client import Client
-from leeward.cli.main import Verb, chosen, name_argument
+from leeward.cli.main import Verb, chosen, name_argument, option
 from leeward.cli.reload import duration_option
 from leeward.cli.values import nearest
 from leeward.errors import UsageError
@@ -38,21 +38,21 @@ from leeward.errors import UsageError
 
 def narrowing(function: Any) -> Any:
     """The options by which `conns` and `kill` mean some of all connections."""
-    for option in (
-        click.option("--timeout", default="3s", metavar="TIME", help="For each worker.  [3s]"),
-        click.option("--peer", default="", metavar="HOST", help="An address or a network."),
-        click.option("--slot", default="", metavar="N", help="Of one worker."),
-        click.option("--state", default="", metavar="STATE", help=f"{', '.join(STATES)}."),
+    for narrow in (
+        option("--timeout", default="3s", metavar="TIME", help="For each worker.  [3s]"),
+        option("--peer", default="", metavar="HOST", help="An address or a network."),
+        option("--slot", default="", metavar="N", help="Of one worker."),
+        option("--state", default="", metavar="STATE", help=f"{', '.join(STATES)}."),
     ):
-        function = option(function)
+        function = narrow(function)
     return function
 
 
 @click.command("conns", cls=Verb, help=__doc__)
-@click.option("--json", "as_json", is_flag=True, help="JSON, for programs.")
-@click.option("--limit", default="", metavar="N", help="At most so many, of those sorted.")
-@click.option("--sort", default="", metavar="KEY", help=f"{', '.join(ORDERS)}: most first.")
-@click.option("--out", is_flag=True, help="Connections that the workers have made.")
+@option("--json", "as_json", is_flag=True, help="JSON, for programs.")
+@option("--limit", default="", metavar="N", help="At most so many, of those sorted.")
+@option("--sort", default="", metavar="KEY", help=f"{', '.join(ORDERS)}: most first.")
+@option("--out", is_flag=True, help="Connections that the workers have made.")
 @narrowing
 @name_argument
 def command(

@@ -25,14 +25,14 @@ import click
 from leeward._core.messages import AsideRequest
 from leeward.cli import instances, output
 from leeward.cli.client import Client
-from leeward.cli.main import Verb, chosen, name_argument, slot_of
+from leeward.cli.main import Verb, chosen, name_argument, option, slot_of
 from leeward.cli.reload import duration_option
 
 
 @click.command("drain", cls=Verb, help=__doc__)
 @click.argument("slot")
-@click.option("--for", "stays", default="10m", metavar="TIME", help="How long it stays.  [10m]")
-@click.option("--timeout", default="2m", metavar="TIME", help="How long to wait.  [2m]")
+@option("--for", "stays", default="10m", metavar="TIME", help="How long it stays.  [10m]")
+@option("--timeout", default="2m", metavar="TIME", help="How long to wait.  [2m]")
 @name_argument
 def command(slot: str, name: str, named: str, stays: str, timeout: str) -> int:
     number = slot_of(slot)

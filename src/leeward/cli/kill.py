@@ -28,7 +28,7 @@ from leeward._core.messages import ConnsRequest
 from leeward.cli import asking, instances, output
 from leeward.cli.client import Client
 from leeward.cli.conns import complain, narrowing, number_option, query_of
-from leeward.cli.main import Verb, chosen, name_argument
+from leeward.cli.main import Verb, chosen, name_argument, option
 from leeward.cli.reload import duration_option
 from leeward.errors import UsageError
 from leeward.views.units import plural
@@ -36,7 +36,7 @@ from leeward.views.units import plural
 
 @click.command("kill", cls=Verb, help=__doc__)
 @click.argument("which", required=False, default="")
-@click.option("--idle-over", default="", metavar="TIME", help="No byte either way for so long.")
+@option("--idle-over", default="", metavar="TIME", help="No byte either way for so long.")
 @narrowing
 @name_argument
 def command(

@@ -24,7 +24,7 @@ from leeward.cli import instances, output
 from leeward.cli.client import ANSWER_TIMEOUT, Client
 from leeward.cli.conns import number_option, one_of
 from leeward.cli.instances import Instance
-from leeward.cli.main import Verb, chosen, name_argument
+from leeward.cli.main import Verb, chosen, name_argument, option
 from leeward.errors import ChannelClosed, LeewardError, NoInstanceError
 
 #: Seconds for a collector that has died to be replaced, and between two questions for it.
@@ -38,10 +38,10 @@ LEVELS = ("debug", "info", "warning", "error", "critical")
 
 
 @click.command("logs", cls=Verb, help=__doc__)
-@click.option("--level", default="", metavar="LEVEL", help="This and above.")
-@click.option("--slot", default="", metavar="N", help="Of one worker.")
-@click.option("-n", "--lines", default="20", metavar="N", help="So many of the last lines.  [20]")
-@click.option("-f", "--follow", is_flag=True, help="Go on until Ctrl-C.")
+@option("--level", default="", metavar="LEVEL", help="This and above.")
+@option("--slot", default="", metavar="N", help="Of one worker.")
+@option("-n", "--lines", default="20", metavar="N", help="So many of the last lines.  [20]")
+@option("-f", "--follow", is_flag=True, help="Go on until Ctrl-C.")
 @name_argument
 def command(name: str, named: str, follow: bool, lines: str, slot: str, level: str) -> int:
     one_of("--level", level, LEVELS)

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from leeward.cli import values
-from leeward.cli.main import Verb, spoken
+from leeward.cli.main import Option, Verb, spoken
 from leeward.cli.paths import logical_cwd
 from leeward.cli.resolution import Resolution, resolve
 from leeward.cli.settings import TABLE, Setting
@@ -53,7 +53,7 @@ class SettingsVerb(Verb):
 
 def _option(setting: Setting) -> click.Option:
     # Text only: one parser per setting reads flags, variables and files alike.
-    return click.Option(
+    return Option(
         [*setting.flags, setting.key],
         metavar=setting.metavar or None,
         multiple=setting.many,

@@ -7,7 +7,6 @@ import os
 from collections.abc import MutableMapping
 from typing import TYPE_CHECKING
 
-from leeward._core.programs import Look, look
 from leeward._core.record import replace
 from leeward.cli import regular, values
 from leeward.cli.layers import Value
@@ -15,6 +14,7 @@ from leeward.errors import UsageError
 
 if TYPE_CHECKING:
     from leeward._core.messages import Loaded
+    from leeward._core.programs import Look
     from leeward.cli.resolution import Resolution
 
 #: Bytes of a program's text that are looked at; no source that a person keeps has as many.
@@ -42,7 +42,9 @@ def kind(target: Value, given: Value, directory: str, notes: list[str]) -> Value
         return given
     if os.path.basename(path) == "__main__.py":
         return Value("script", f"{given.origin.partition(' (')[0]} (what python -m runs)")
-    seen = _look(os.path.join(directory, path)) if is_file else Look()
+    if not is_file:
+        return Value("tornado", given.origin)
+    seen = _look(os.path.join(directory, path))
     if seen.is_program:
         why = f"it serves by {seen.serves}" if seen.serves else f"it is run by {seen.runs}"
         if seen.usual:
@@ -54,6 +56,8 @@ def kind(target: Value, given: Value, directory: str, notes: list[str]) -> Value
 
 
 def _look(path: str) -> Look:
+    from leeward._core.programs import Look, look  # with `ast` 7 ms, and a module needs none
+
     try:
         return look(regular.read(path, _MOST))
     except OSError:

@@ -28,7 +28,7 @@ from leeward._core.messages import PsRequest
 from leeward._sys import procfs
 from leeward.cli import instances, output
 from leeward.cli.client import ANSWER_TIMEOUT, Client
-from leeward.cli.main import Verb, chosen, name_argument
+from leeward.cli.main import Verb, chosen, name_argument, option
 from leeward.cli.shapes import count, flag, pid, seconds, text
 from leeward.errors import LeewardError
 
@@ -68,7 +68,7 @@ _SNAPSHOT = {
 
 
 @click.command("ps", cls=Verb, help=__doc__)
-@click.option("--json", "as_json", is_flag=True, help="JSON, for programs.")
+@option("--json", "as_json", is_flag=True, help="JSON, for programs.")
 @name_argument
 def command(name: str, named: str, as_json: bool) -> int:
     name = chosen(name, named)

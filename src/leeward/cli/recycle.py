@@ -21,14 +21,14 @@ import click
 from leeward._core.messages import RecycleRequest
 from leeward.cli import instances, output
 from leeward.cli.client import Client
-from leeward.cli.main import Verb, chosen, name_argument, slot_of
+from leeward.cli.main import Verb, chosen, name_argument, option, slot_of
 from leeward.cli.reload import duration_option
 from leeward.errors import UsageError
 
 
 @click.command("recycle", cls=Verb, help=__doc__)
 @click.argument("slot", required=False, default="")
-@click.option("--timeout", default="10m", metavar="TIME", help="How long to wait.  [10m]")
+@option("--timeout", default="10m", metavar="TIME", help="How long to wait.  [10m]")
 @name_argument
 def command(slot: str, name: str, named: str, timeout: str) -> int:
     if slot and not slot.isdecimal():

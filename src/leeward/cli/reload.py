@@ -19,14 +19,14 @@ import click
 from leeward._core.messages import ReloadRequest
 from leeward.cli import instances, output, values
 from leeward.cli.client import Client
-from leeward.cli.main import Verb, chosen, name_argument
+from leeward.cli.main import Verb, chosen, name_argument, option
 from leeward.errors import UsageError
 
 
 @click.command("reload", cls=Verb, help=__doc__)
-@click.option("--tls", is_flag=True, help="Only the certificate: nothing else changes.")
-@click.option("--no-wait", is_flag=True, help="Ask for it and return.")
-@click.option("--timeout", default="10m", metavar="TIME", help="How long to wait.  [10m]")
+@option("--tls", is_flag=True, help="Only the certificate: nothing else changes.")
+@option("--no-wait", is_flag=True, help="Ask for it and return.")
+@option("--timeout", default="10m", metavar="TIME", help="How long to wait.  [10m]")
 @name_argument
 def command(name: str, named: str, tls: bool, no_wait: bool, timeout: str) -> int:
     seconds = duration_option("--timeout", timeout)

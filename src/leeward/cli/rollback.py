@@ -25,12 +25,12 @@ import click
 from leeward._core.messages import RollbackRequest
 from leeward.cli import instances, output
 from leeward.cli.client import Client
-from leeward.cli.main import Verb, chosen, name_argument
+from leeward.cli.main import Verb, chosen, name_argument, option
 from leeward.cli.reload import duration_option
 
 
 @click.command("rollback", cls=Verb, help=__doc__)
-@click.option("--timeout", default="1m", metavar="TIME", help="How long to wait.  [1m]")
+@option("--timeout", default="1m", metavar="TIME", help="How long to wait.  [1m]")
 @name_argument
 def command(name: str, named: str, timeout: str) -> int:
     seconds = duration_option("--timeout", timeout)

@@ -27,7 +27,7 @@ from leeward.cli import instances, output
 from leeward.cli.client import Client
 from leeward.cli.config import assignment
 from leeward.cli.layers import parsed
-from leeward.cli.main import Verb
+from leeward.cli.main import Verb, option
 from leeward.cli.settings import TABLE, Setting
 from leeward.cli.values import nearest, quoted
 from leeward.errors import UsageError
@@ -41,8 +41,8 @@ DEFAULT = "default"
 
 @click.command("set", cls=Verb, help=__doc__)
 @click.argument("changes", nargs=-1, metavar="KEY=VALUE...")
-@click.option("--unset", multiple=True, metavar="KEY", help="The same as KEY=default.")
-@click.option("--name", "named", metavar="NAME", default="", help="The instance.")
+@option("--unset", multiple=True, metavar="KEY", help="The same as KEY=default.")
+@option("--name", "named", metavar="NAME", default="", help="The instance.")
 def command(changes: tuple[str, ...], unset: tuple[str, ...], named: str) -> int:
     found = read([*changes, *(f"{key}={DEFAULT}" for key in unset)])
     with Client(instances.find(named, os.environ)) as client:

@@ -18,7 +18,7 @@ import click
 from leeward._core.messages import PsRequest, StopRequest
 from leeward.cli import instances, output
 from leeward.cli.client import Client, ProcessEnd
-from leeward.cli.main import Verb, chosen, name_argument
+from leeward.cli.main import Verb, chosen, name_argument, option
 from leeward.cli.reload import duration_option
 from leeward.cli.shapes import count, pid
 from leeward.errors import ChannelClosed, LeewardError
@@ -31,9 +31,9 @@ _LEFT = {"workers": [{"slot": count, "pid?": pid, "in_flight": count, "connectio
 
 
 @click.command("stop", cls=Verb, help=__doc__)
-@click.option("--now", is_flag=True, help="End everything at once.")
-@click.option("--drain-delay", metavar="TIME", help="Instead of that in its settings.")
-@click.option("--timeout", default="10m", metavar="TIME", help="How long to wait.  [10m]")
+@option("--now", is_flag=True, help="End everything at once.")
+@option("--drain-delay", metavar="TIME", help="Instead of that in its settings.")
+@option("--timeout", default="10m", metavar="TIME", help="How long to wait.  [10m]")
 @name_argument
 def command(name: str, named: str, now: bool, drain_delay: str | None, timeout: str) -> int:
     seconds = duration_option("--timeout", timeout)

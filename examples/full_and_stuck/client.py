@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -73,7 +74,8 @@ def drive(port, program, log):
     time.sleep(WATCHED)  # a measurement takes its time
     cores = (cpu_seconds(program.pid) - before) / WATCHED
     megabytes = (os.fstat(log).st_size - size) / WATCHED / 1e6
-    answered = sum(ask(port) for _ in range(VISITORS))
+    with ThreadPoolExecutor(VISITORS) as visitors:
+        answered = sum(visitors.map(ask, [port] * VISITORS))
     for client in silent:
         client.close()
     ask(port, path="/report", timeout=10)

@@ -70,9 +70,11 @@ def mappings() -> list[Mapping]:
 
 def runtimes() -> Iterator[tuple[str, str, str]]:
     """(code, name, path) of each loaded runtime that does not survive a fork, once each."""
-    paths = dict.fromkeys(it.path for it in mappings() if it.path[:1] == "/" and ".so" in it.path)
+    paths = dict.fromkeys(it.path for it in mappings() if it.path.startswith("/"))
+    files = {path: os.path.basename(path) for path in paths}
+    libraries = {path: file for path, file in files.items() if ".so" in file}
     for code, beginnings, name in _RUNTIMES:
-        path = next((it for it in paths if os.path.basename(it).startswith(beginnings)), None)
+        path = next((it for it, file in libraries.items() if file.startswith(beginnings)), None)
         if path is not None:
             yield code, name, path
 
@@ -145,9 +147,7 @@ def _libraries(stack: int) -> set[str]:
         mapping = space[place] if place >= 0 else space[0]
         if mapping.executable and mapping.start <= word < mapping.end:
             library = os.path.basename(mapping.path)
-            if (
-                mapping.path.startswith("/")
-                and library.replace("-", ".").partition(".")[0] not in _COMMON
-            ):
+            stem = library.replace("-", ".").partition(".")[0]
+            if mapping.path.startswith("/") and stem not in _COMMON:
                 found.add(library)
     return found

@@ -56,8 +56,10 @@ import abc, ctypes, enum, typing, tornado.web
 from leeward._zygote.objects import told_apart
 types = [int, type, abc.ABC, abc.ABCMeta, enum.Enum, enum.EnumMeta, type(abc), ctypes.c_int]
 assert told_apart(types) is types
-class Odd(enum.EnumMeta):
+class Part:
     __hash__ = None
+class Odd(Part, enum.EnumMeta):
+    pass
 assert told_apart(types) is not types
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=50)

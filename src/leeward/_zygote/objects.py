@@ -175,7 +175,7 @@ def told_apart(types: list[type]) -> list[Any]:
 
 def _are_plain() -> bool:
     """Does every metaclass of this process hash and compare its classes as `type` does?"""
-    makers = [type]
+    makers: list[Any] = [type]
     for maker in makers:  # which grows
         makers += type.__subclasses__(maker)
     # What a metaclass is mixed from need be none itself.

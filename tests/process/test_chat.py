@@ -13,6 +13,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -322,8 +323,10 @@ class Browser:
 
     def __init__(self, driver: str, log: Path) -> None:
         port = free_port()
+        # Not pytest's directory: with xdist its path is too long for Chromium's unix sockets.
+        self._files = tempfile.TemporaryDirectory(prefix="chromium-", ignore_cleanup_errors=True)
         # Chromium hangs at its start now and then where it finds half a D-Bus.
-        env = {**os.environ, "DBUS_SESSION_BUS_ADDRESS": "/dev/null", "TMPDIR": str(log.parent)}
+        env = {**os.environ, "DBUS_SESSION_BUS_ADDRESS": "/dev/null", "TMPDIR": self._files.name}
         with log.open("wb") as out:
             self.process = subprocess.Popen(
                 [driver, f"--port={port}"], stdout=out, stderr=out, env=env, start_new_session=True
@@ -343,6 +346,7 @@ class Browser:
         """The driver and the browser that it started, which would outlive it."""
         os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
+        self._files.cleanup()
 
     def _is_ready(self) -> bool:
         with contextlib.suppress(OSError):

@@ -1,6 +1,6 @@
 """Resources that tell of their lives on stderr, and misbehave as the environment says.
 
-OPENING, CLOSING: raise, exit, block, hang, or wait (while the file $HOLD is there).
+OPENING, CLOSING: raise, exit, block, block on, hang, or wait (while the file $HOLD is there).
 """
 
 import asyncio
@@ -27,6 +27,11 @@ async def misbehave(when: str) -> None:
         sys.exit("no such database")
     if how == "block":
         time.sleep(60)
+    if how == "block on":  # and hold the loop for a while when it is interrupted
+        try:
+            time.sleep(60)
+        finally:
+            time.sleep(0.2)
     if how == "hang":
         await asyncio.Event().wait()
     while how == "wait" and os.path.exists(os.environ["HOLD"]):

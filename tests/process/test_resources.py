@@ -76,6 +76,7 @@ def test_they_are_open_before_the_factory_and_closed_after_the_drain(
         ("raise", "zygote"),
         ("exit", "zygote"),
         ("block", "zygote"),
+        ("block on", "zygote"),
         ("hang", "zygote"),
         ("block", "spawn"),
     ],
@@ -93,6 +94,7 @@ def test_one_that_does_not_open_is_a_failed_start(how: str, start: str) -> None:
             "raise": "raise Conn",
             "exit": "sys.exit",
             "block": "time.sleep",
+            "block on": "time.sleep(60)",
             "hang": "Event()",
         }[how]
         assert re.search(rf"opens_resources.py:\d+ in misbehave: .*{re.escape(line)}", said), said

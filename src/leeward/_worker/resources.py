@@ -45,6 +45,8 @@ RESERVE = 0.2
 SHARE = 0.8
 #: Seconds more for openers that do not block the loop.
 GRACE = 0.1
+#: Turns of the loop in which an end is heard of; three for each resource that waits for another.
+TURNS = 100
 #: Seconds for openers that were cancelled because they were late.
 LAST = 0.3
 
@@ -113,8 +115,14 @@ class Resources:
         opening = asyncio.ensure_future(_outcome(wait(resource)))
         # What blocks the loop is interrupted first, and has said where when we look.
         left = deadline + GRACE - time.monotonic()
-        done, _ = await asyncio.wait({opening}, timeout=max(0.0, left))
-        if not done:
+        await asyncio.wait({opening}, timeout=max(0.0, left))
+        # A loop that was held for longer than that is told of the time first, and of what has
+        # ended meanwhile some turns later: without them, what blocked was named without its line.
+        for _ in range(TURNS):
+            if opening.done():
+                break
+            await asyncio.sleep(0)
+        else:
             raise await self._late(book, resource, timeout)
         cancelled = opening.cancelled()
         error = RuntimeError("its opening was cancelled") if cancelled else opening.result()

@@ -94,16 +94,22 @@ def _on_the_way(mutant: Mutant) -> Iterator[None]:
         yield
 
 
-def observed(seed: int, accelerate: bool) -> list[list[Any]]:
-    """All that the comparison looks at: heard by clients, told to handlers, made, and looked up.
+def observed(seed: int, accelerate: bool) -> Iterator[list[Any]]:
+    """All that the comparison looks at, the quickest first: made, looked up, heard by clients,
+    told to handlers.
 
     Without `accelerate` nothing may be installed.
     """
     rng = random.Random(seed)
-    with mock.patch("time.time", lambda: 1e9):
-        heard = asyncio.run(answers(seed, accelerate))
-        told = asyncio.run(tellings(seed, accelerate))
-    return [heard, told, list(_made()), [looked_up(rng) for _ in range(300)]]
+    for part in (
+        lambda: list(_made()),
+        lambda: [looked_up(rng) for _ in range(300)],
+        lambda: asyncio.run(answers(seed, accelerate)),
+        lambda: asyncio.run(tellings(seed, accelerate)),
+    ):
+        with mock.patch("time.time", lambda: 1e9):
+            found = part()
+        yield found
 
 
 def _made() -> Iterator[Any]:
@@ -146,7 +152,8 @@ def noticed(mutant: Mutant, seed: int, plain: list[list[Any]]) -> bool:
     """Does anything differ from `plain`, which was observed with the same seed?"""
     with living(mutant):
         try:
-            return observed(seed, True) != plain
+            parts = zip(observed(seed, True), plain, strict=True)
+            return any(mine != theirs for mine, theirs in parts)
         except Exception:
             return True  # the mistake raises where nothing may
 

@@ -180,14 +180,14 @@ def test_a_full_worker_leaves_it_to_the_others() -> None:
         address = address_of(service.wait_ready(2))
         page = clients.enter_context(rows(service))
         four = [clients.enter_context(Http(address)) for _ in range(4)]
-        for client in four:
-            assert client.get().status == 200
+        served_by = [client.get().json["slot"] for client in four]
         assert page.until_open(4) == [2, 2]
         assert sum(row.evicted for row in page.all()) == 0
         with Http(address) as fifth:
-            assert fifth.get().status == 200, "the oldest idle one gave way"
+            here = fifth.get().json["slot"]
         assert sum(row.evicted for row in page.all()) >= 1
-        assert four[0].at_end() or four[1].at_end()
+        # Which two a worker took is the kernel's choice: one that gets no core takes later ones.
+        assert four[served_by.index(here)].at_end(), "its oldest idle one gave way"
 
 
 @needs_openssl

@@ -37,8 +37,6 @@ class Case(NamedTuple):
 
 
 def masked(payload: bytes, key: bytes = KEY) -> bytes:
-    if len(payload) < 1024:
-        return bytes(it ^ key[at % 4] for at, it in enumerate(payload))
     pad = (key * (len(payload) // 4 + 1))[: len(payload)]
     number = int.from_bytes(payload) ^ int.from_bytes(pad)
     return number.to_bytes(len(payload))

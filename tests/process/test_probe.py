@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from certificates import needs_openssl
 from process.clients import address_of, get
-from process.crowd import Crowd
+from process.crowd import CALM, Crowd
 from process.releases import MODULE, NO_PYC, deploy, releases_of, served
 from process.support import APPS, until
 from process.test_tls import Files, Https
@@ -111,7 +111,7 @@ def test_code_that_does_not_answer_never_serves(shop: tuple[Service, Path], how:
     """The reload fails with the reason, exit code 3; the old code answers every request."""
     service, directory = shop
     code, words = BAD[how]
-    with Crowd(address_of(service)) as crowd:
+    with Crowd(address_of(service), pace=CALM) as crowd:
         deploy(directory, "two", at_end=code)
         done = service.leeward("reload")
         assert done.returncode == 3, done

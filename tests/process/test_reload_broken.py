@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import tornado
 from process.clients import Gate, address_of, get
-from process.crowd import Crowd
+from process.crowd import CALM, Crowd
 from process.releases import (
     MODULE,
     check_capacity,
@@ -147,7 +147,7 @@ def test_a_release_with_a_fault_is_told_of_and_changes_nothing(
     service, directory, before = shop
     changes, lines = FAULTS[fault]
     mark = service.mark()
-    with Crowd(address_of(service)) as crowd:
+    with Crowd(address_of(service), pace=CALM) as crowd:
         deploy(directory, "two", **changes)
         done = service.leeward("reload")
         crowd.all_answered()
@@ -230,7 +230,7 @@ def test_a_release_that_dies_in_its_second_worker_is_rolled_back(tmp_path: Path,
 def test_a_file_that_vanished_is_no_new_release(tmp_path: Path) -> None:
     """Where the module was is said, and that it is not there any more."""
     deploy(tmp_path, "one")
-    with served(tmp_path) as service, Crowd(address_of(service)) as crowd:
+    with served(tmp_path) as service, Crowd(address_of(service), pace=CALM) as crowd:
         (tmp_path / f"{MODULE}.py").unlink()
         done = service.leeward("reload")
         crowd.all_answered()
@@ -245,7 +245,7 @@ def test_a_directory_that_vanished_is_no_new_release(tmp_path: Path) -> None:
     deploy(home, "one")
     with (
         served(tmp_path, "--chdir", "home") as service,
-        Crowd(address_of(service)) as crowd,
+        Crowd(address_of(service), pace=CALM) as crowd,
     ):
         home.rename(tmp_path / "elsewhere")
         done = service.leeward("reload")
@@ -319,7 +319,7 @@ def test_a_broken_settings_file_is_refused_by_its_line(
     """Exit code 2 with file:line; the code that is there too is not even looked at."""
     deploy(tmp_path, "one")
     (tmp_path / "leeward.toml").write_text("workers = 2\n")
-    with served(tmp_path) as service, Crowd(address_of(service)) as crowd:
+    with served(tmp_path) as service, Crowd(address_of(service), pace=CALM) as crowd:
         deploy(tmp_path, "two")
         replace(tmp_path / "leeward.toml", text)
         done = service.leeward("reload")

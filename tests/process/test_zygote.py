@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from process.clients import Gate, Http, address_of, get
-from process.crowd import Crowd
+from process.crowd import CALM, Crowd
 from process.releases import deploy, releases_of, served, wait_at
 from process.support import APPS, links, marks, spares_of, until, watching
 
@@ -42,7 +42,7 @@ def test_a_killed_zygote_is_rebuilt_and_no_worker_notices(tmp_path: Path) -> Non
     deploy(tmp_path, "one")
     with served(tmp_path) as service:
         before, old = pids(service), zygote_of(service)
-        with Crowd(address_of(service)) as crowd:
+        with Crowd(address_of(service), pace=CALM) as crowd:
             mark = service.mark()
             os.kill(old, signal.SIGKILL)
             service.wait_line(rf"gen=1 pid={old} zygote died: killed by SIGKILL", mark)
@@ -59,7 +59,7 @@ def test_a_killed_zygote_is_rebuilt_and_no_worker_notices(tmp_path: Path) -> Non
 def test_zygotes_killed_again_and_again_cost_no_request(tmp_path: Path) -> None:
     """Four in a row: each is rebuilt, with pauses that grow, and the workers serve on."""
     deploy(tmp_path, "one")
-    with served(tmp_path) as service, Crowd(address_of(service)) as crowd:
+    with served(tmp_path) as service, Crowd(address_of(service), pace=CALM) as crowd:
         before, zygote = pids(service), zygote_of(service)
         for _ in range(4):
             mark = service.mark()
@@ -138,7 +138,7 @@ def test_term_and_int_do_not_end_a_zygote(tmp_path: Path) -> None:
 def test_a_zygote_killed_while_it_imports_fails_that_reload(tmp_path: Path, gate: Gate) -> None:
     """The caller gets 3 and the signal; the old generation and its zygote are as before."""
     deploy(tmp_path, "one")
-    with served(tmp_path) as service, Crowd(address_of(service)) as crowd:
+    with served(tmp_path) as service, Crowd(address_of(service), pace=CALM) as crowd:
         before, zygote = pids(service), zygote_of(service)
         deploy(tmp_path, "two", at_import=wait_at(gate))
         caller = service.begin("reload")

@@ -7,8 +7,15 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from process.support import APPS, until
+from process.support import APPS, PATIENCE, until
 
+from leeward._core.conns import Conn, ordered
+from leeward._core.messages import ConnsRequest
+from leeward._core.record import asdict
+from leeward.cli import instances
+from leeward.cli.asking import gather
+from leeward.cli.client import Client
+from leeward.cli.conns import query_of
 from leeward.testing import Service, serve
 
 WAITS = "waits_in_many_ways"
@@ -32,14 +39,21 @@ def conns(service: Service, *flags: str, code: int = 0) -> list[dict[str, Any]]:
     return [dict(it) for it in json.loads(done.stdout)]
 
 
-def until_there(service: Service, count: int, *flags: str) -> list[dict[str, Any]]:
-    """The connections, once there are so many."""
+def until_there(service: Service, count: int, state: str = "") -> list[dict[str, Any]]:
+    """The connections of that state, once there are so many.
 
-    found: list[dict[str, Any]] = []
+    Asked by the verb's own code in this process: each look would start another.
+    """
+    request = ConnsRequest(query_of(state=state).to_json())
+    instance = instances.find(service.name, {"XDG_RUNTIME_DIR": str(service.directory)})
+    found: list[Conn] = []
 
     def there() -> bool:
-        found[:] = conns(service, *flags)
+        with Client(instance) as client:
+            gathered = gather(client, request, PATIENCE)
+        assert not gathered.silent, gathered
+        found[:] = ordered(gathered.conns, "")
         return len(found) == count
 
-    until(there, f"{count} connections {' '.join(flags)}")
-    return found
+    until(there, f"{count} connections {state}")
+    return [asdict(it) for it in found]

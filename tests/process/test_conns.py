@@ -108,7 +108,7 @@ def test_bytes_of_a_client_do_not_reach_the_terminal() -> None:
     """What is no printable ASCII in a URL is shown as %XX."""
     with waiting() as service, Http(address_of(service)) as client:
         client.sock.sendall(b"GET /coroutine?\x9b31m\xe2\x80\xae HTTP/1.1\r\nHost: x\r\n\r\n")
-        (it,) = until_there(service, 1, "--state", "active")
+        (it,) = until_there(service, 1, "active")
         assert it["url"] == "/coroutine?%9B31m%E2%80%AE"
         table = service.leeward("conns").stdout
         assert "%9B31m" in table and table.replace("\n", "").isascii()

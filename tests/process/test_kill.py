@@ -40,7 +40,7 @@ def test_one_by_its_number_and_one_by_its_address() -> None:
         with Http(address) as one, Http(address) as two, Http(address) as three:
             for client in (one, two, three):
                 client.send("/coroutine")
-            found = until_there(service, 3, "--state", "active")
+            found = until_there(service, 3, "active")
             first = _named(found, one)
             done = service.leeward("kill", f"{first['slot']}:{first['id']}")
             assert (done.returncode, done.stdout) == (0, "1 connection ended: 1 cut\n"), done
@@ -65,7 +65,7 @@ def test_handlers_whose_client_has_left(engine: str) -> None:
             service.wait_line("GET /poll waits")
             client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         service.wait_line("GET /poll left")
-        (found,) = until_there(service, 1, "--state", "orphan")
+        (found,) = until_there(service, 1, "orphan")
         assert (found["url"], found["handler"]) == ("/poll", "polls.Poll")
         assert found["client"] == "127.0.0.1"
         assert found["waits_at"].endswith(" Poll.get") and found["id"] == ""
@@ -77,7 +77,7 @@ def test_handlers_whose_client_has_left(engine: str) -> None:
         done = service.leeward("kill", "--state", "orphan", "--peer", "127.0.0.1")
         assert (done.returncode, done.stdout) == (0, "1 handler told to end\n"), done
         service.wait_line("GET /poll over")
-        until_there(service, 0, "--state", "orphan")
+        until_there(service, 0, "orphan")
 
 
 @pytest.mark.parametrize("engine", ["leeward", "tornado"])
@@ -96,7 +96,7 @@ def test_the_client_behind_a_proxy(engine: str, how: str) -> None:
                     client.send("/coroutine")
                 else:
                     client.send("/coroutine", f"X-Forwarded-For: {told}")
-            until_there(service, 2, "--state", "active")
+            until_there(service, 2, "active")
             (found,) = conns(service, "--peer", "192.0.2.0/24")
             assert found["client"] == "192.0.2.7"
             assert found["peer"] == _named(conns(service), one)["peer"]

@@ -24,7 +24,7 @@ def two_that_wait(service: Service, *others: str) -> Iterator[dict[str, Http]]:
     with Http(address) as one, Http(address) as two:
         for client in (one, two):
             client.send("/coroutine")
-        found = until_there(service, 2 + len(others), "--state", "active")
+        found = until_there(service, 2 + len(others), "active")
         names = {it["peer"]: f"{it['slot']}:{it['id']}" for it in found}
         ours = {names["{}:{}".format(*it.sock.getsockname())]: it for it in (one, two)}
         assert set(names.values()) == {*others, *ours} and len(names) == len(found)

@@ -97,7 +97,7 @@ def test_deadlines_of_connections(flags: tuple[str, ...]) -> None:
         assert client().get("/coroutine").status == 503
         quiet = client()
         quiet.get("/plain")
-        (left,) = [it["deadline"] for it in until_there(service, 1, "--state", "idle")]
+        (left,) = [it["deadline"] for it in until_there(service, 1, "idle")]
         assert left > 60, "as it was"
 
 
@@ -136,7 +136,7 @@ def test_how_many_there_may_be() -> None:
         busy = [stack.enter_context(Http(address)) for _ in range(2)]
         for it in busy:
             it.send("/coroutine")
-        until_there(service, 2, "--state", "active")
+        until_there(service, 2, "active")
         set_(service, "limit-concurrency=2")
         assert get(address, "/plain").status == 503
         set_(service, "limit-concurrency=default", "max-conns-per-ip=2")

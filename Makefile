@@ -27,7 +27,7 @@ fast: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(PYTEST) -q tests/core
+	$(PYTEST) -q -n 2 --dist worksteal tests/core
 	$(BIN)/python tests/core/coverage_by_own_file.py
 
 # Everything there is.

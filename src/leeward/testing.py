@@ -391,14 +391,8 @@ _TAKE_TERMINAL = (
 def _is_ours(supervisor: int) -> bool:
     """Does it run this very package, where its pids and paths are ours?"""
     root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    if (procfs.cmdline(supervisor) or [])[-3:-1] != [root, "supervisor"]:
-        return False
-    try:
-        spaces = [f"/proc/{it}/ns/{kind}" for kind in ("pid", "mnt") for it in ("self", supervisor)]
-        pids, theirs, mounts, their_mounts = map(os.readlink, spaces)
-    except OSError:  # another user's, or it has gone
-        return False
-    return (pids, mounts) == (theirs, their_mounts)
+    same = (procfs.cmdline(supervisor) or [])[-3:-1] == [root, "supervisor"]
+    return same and all(procfs.shares_namespace(supervisor, kind) for kind in ("pid", "mnt"))
 
 
 def _gone(pid: int, timeout: float) -> bool:

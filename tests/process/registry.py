@@ -10,12 +10,9 @@ from typing import Any
 from process.support import APPS, PATIENCE, until
 
 from leeward._core.conns import Conn, ordered
-from leeward._core.messages import ConnsRequest
 from leeward._core.record import asdict
 from leeward.cli import instances
-from leeward.cli.asking import gather
-from leeward.cli.client import Client
-from leeward.cli.conns import query_of
+from leeward.cli.conns import _ask, query_of
 from leeward.testing import Service, serve
 
 WAITS = "waits_in_many_ways"
@@ -44,13 +41,12 @@ def until_there(service: Service, count: int, state: str = "") -> list[dict[str,
 
     Asked by the verb's own code in this process: each look would start another.
     """
-    request = ConnsRequest(query_of(state=state).to_json())
+    query = query_of(state=state)
     instance = instances.find(service.name, {"XDG_RUNTIME_DIR": str(service.directory)})
     found: list[Conn] = []
 
     def there() -> bool:
-        with Client(instance) as client:
-            gathered = gather(client, request, PATIENCE)
+        gathered = _ask(instance, query, None, PATIENCE)
         assert not gathered.silent, gathered
         found[:] = ordered(gathered.conns, "")
         return len(found) == count

@@ -59,7 +59,7 @@ def test_a_killed_zygote_is_rebuilt_and_no_worker_notices(tmp_path: Path) -> Non
 def test_zygotes_killed_again_and_again_cost_no_request(tmp_path: Path) -> None:
     """Four in a row: each is rebuilt, with pauses that grow, and the workers serve on."""
     deploy(tmp_path, "one")
-    with served(tmp_path) as service, Crowd(address_of(service), pace=CALM) as crowd:
+    with served(tmp_path) as service, Crowd(address_of(service)) as crowd:
         before, zygote = pids(service), zygote_of(service)
         for _ in range(4):
             mark = service.mark()

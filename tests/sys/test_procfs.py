@@ -47,6 +47,13 @@ def test_a_process_is_seen(child):
     assert procfs.threads_of(child.pid) == [child.pid]
 
 
+def test_a_namespace_is_shared_or_not_to_be_seen(child):
+    """What was started here is where we are; of what has gone nothing is known."""
+    assert procfs.shares_namespace(child.pid, "pid") and procfs.shares_namespace(child.pid, "mnt")
+    child.communicate(timeout=30)
+    assert not procfs.shares_namespace(child.pid, "pid")
+
+
 def test_states_are_told_apart(child):
     """Asleep, stopped, a zombie, gone."""
     assert procfs.state_of(os.getpid()) == "R"

@@ -164,6 +164,14 @@ def cmdline(pid: int) -> list[str] | None:
     return [os.fsdecode(word) for word in text.removesuffix(b"\0").split(b"\0")] if text else []
 
 
+def shares_namespace(pid: int, kind: str) -> bool:
+    """Is it in our own of this kind ("pid", "mnt")?  No, where that may not be seen."""
+    try:
+        return os.readlink(f"/proc/{pid}/ns/{kind}") == os.readlink(f"/proc/self/ns/{kind}")
+    except OSError:  # another user's, or it has gone
+        return False
+
+
 def comm(pid: int) -> str | None:
     """Its name of at most 15 bytes."""
     text = read(f"/proc/{pid}/comm")

@@ -64,10 +64,7 @@ def _carries(pid: int, mark: str) -> bool:
     # A worker adds its own pid for what it starts.
     if found != mark and not found.startswith(f"{mark}:"):
         return False
-    try:
-        return os.readlink(f"/proc/{pid}/ns/pid") == os.readlink("/proc/self/ns/pid")
-    except OSError:
-        return False
+    return procfs.shares_namespace(pid, "pid")
 
 
 def _signal(pidfd: int, signum: int) -> None:
